@@ -1,0 +1,48 @@
+# make study [PARAMS=params/studies/….yaml] [CORES=2]   run a study to its report
+# make test                                             ruff, pytest, nbval
+# make notebooks                                        re-execute and normalise the committed notebooks
+# make publish STUDY=name                               copy a finished report to reports/
+# make bench                                            speed, as ratios within one run
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PARAMS ?= params/studies/quickstart.yaml
+CORES ?=
+export HF_HUB_DISABLE_TELEMETRY := 1
+# Checked notebooks must give the same digits on another processor: pin the kernels that smoke runs use.
+PIN := ATEN_CPU_CAPABILITY=avx2 MKL_CBWR=AVX2 DNNL_MAX_CPU_ISA=AVX2
+
+.PHONY: study plan test lint notebooks publish bench clean
+study: $(VENV)/.done
+	@$(BIN)/auxlearn study $(PARAMS) $(if $(CORES),--cores $(CORES))
+
+plan: $(VENV)/.done
+	@$(BIN)/auxlearn plan $(PARAMS)
+
+test: $(VENV)/.done lint
+	$(BIN)/python -m pytest tests -m "not benchmark"
+	rm -rf $(VENV)/nbval-runs
+	cd notebooks && $(PIN) AUXLEARN_RUNS=$(CURDIR)/$(VENV)/nbval-runs ../$(BIN)/python -m pytest --nbval --nbval-current-env \
+	  -p no:cacheprovider --timeout 600 .
+
+lint: $(VENV)/.done
+	$(BIN)/ruff check lib tests
+	$(BIN)/ruff format --check lib tests
+
+notebooks: $(VENV)/.done
+	$(PIN) $(BIN)/auxlearn notebooks
+
+publish: $(VENV)/.done
+	$(BIN)/auxlearn publish $(STUDY)
+
+bench: $(VENV)/.done
+	$(BIN)/python -m pytest tests/benchmarks -m benchmark -s --timeout 1800
+
+$(VENV)/.done: requirements.lock pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	@touch $@
+
+clean:
+	rm -rf $(VENV) runs

@@ -1,0 +1,16 @@
+"""auxlearn: which auxiliary data helps a small NLP task, and what does finding out cost?
+
+Each module holds one idea; `README.md` maps them. Nothing heavy is imported here, so that the command line, the
+planner and every notebook start quickly.
+"""
+
+import os
+
+# The Rust tokenizers warn and deadlock-guard when a process that used their threads forks; rows are tokenised once.
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+# Progress bars and load reports differ from run to run, and a checked notebook must not.
+os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+
+__version__ = "0.1.0"

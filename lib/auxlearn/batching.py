@@ -1,0 +1,148 @@
+"""Rows to arrays once, arrays to batches every epoch.
+
+Padding to a fixed length wastes most of the arithmetic on short texts, so batches are cut from rows of similar length:
+inside a shuffled window for training (randomness kept), over everything for inference (order does not matter there).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from .tasks import Task
+
+if TYPE_CHECKING:
+    from .model import MultiTaskModel
+
+IGNORE = -100  # label of what no loss sees: missing labels, special tokens, all but a word's first piece
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Tokenised rows of one task as flat arrays; row i is `[starts[i]:starts[i + 1]]`."""
+
+    ids: np.ndarray  # int32, all tokens
+    types: np.ndarray  # uint8, segment of each token
+    starts: np.ndarray  # int64 [N + 1]
+    labels: np.ndarray  # [N] int64 or float32; tagging: int64, one a token
+    truncated: int  # rows that did not fit max_length
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    @property
+    def lengths(self) -> np.ndarray:
+        return np.diff(self.starts)
+
+
+def encode(rows: Iterable[Mapping[str, Any]], task: Task, tokenizer: Any, max_length: int = 128) -> Encoded:
+    """Tokenise rows of one task. Pairs lose tokens from their longer side first; tags sit on a word's first piece.
+
+    A sentence over `max_length` pieces is cut there, and the tags of the words cut off are neither trained on nor
+    scored; `truncated` counts such rows.
+    """
+    columns: dict[str, list[Any]] = {c: [] for c in (*task.inputs, task.label)}
+    for row in rows:
+        for column in columns:
+            columns[column].append(row.get(column))
+    texts = [columns[c] for c in task.inputs]
+    tagging = task.kind == "tagging"
+    if not texts[0]:
+        empty = np.zeros(0)
+        return Encoded(empty.astype(np.int32), empty.astype(np.uint8), np.zeros(1, np.int64), empty, 0)
+    made = tokenizer(
+        *texts, truncation=True, max_length=max_length, is_split_into_words=tagging, return_token_type_ids=True,
+        return_attention_mask=False,
+    )  # fmt: skip
+    starts = np.concatenate([[0], np.cumsum([len(x) for x in made["input_ids"]])]).astype(np.int64)
+    values = columns[task.label]
+    if tagging:
+        labels = np.concatenate([
+            _first_pieces(e.word_ids, tags) for e, tags in zip(made.encodings, values, strict=True)
+        ])  # fmt: skip
+    elif task.kind == "regression":
+        labels = np.array([np.nan if v is None else v for v in values], np.float32)
+    else:
+        labels = np.array([IGNORE if v is None else v for v in values], np.int64)
+    return Encoded(
+        np.concatenate([np.asarray(x, np.int32) for x in made["input_ids"]]),
+        np.concatenate([np.asarray(x, np.uint8) for x in made["token_type_ids"]]),
+        starts,
+        labels,
+        sum(bool(e.overflowing) for e in made.encodings),
+    )
+
+
+def _first_pieces(words: Sequence[int | None], tags: Sequence[int] | None) -> np.ndarray:
+    out, seen = np.full(len(words), IGNORE, np.int64), -1
+    for position, word in enumerate(words):
+        if word is not None and word != seen and tags is not None:
+            out[position], seen = tags[word], word
+    return out
+
+
+def to_batch(encoded: Encoded, index: np.ndarray, task: Task, task_id: int, pad_id: int) -> dict[str, Any]:
+    """Some rows of one task, padded to their own longest.
+
+    Returns input_ids, attention_mask, token_type_ids int64 [B, T]; labels int64 [B] (classification), float32 [B]
+    (regression) or int64 [B, T] (tagging); task (its name) and task_id (its discriminator column).
+    """
+    starts, lengths = encoded.starts[index], encoded.lengths[index]
+    columns = np.arange(lengths.max())
+    mask = columns[None, :] < lengths[:, None]
+    where = (starts[:, None] + columns[None, :])[mask]
+
+    def padded(flat: np.ndarray, fill: int) -> torch.Tensor:
+        out = np.full(mask.shape, fill, np.int64)
+        out[mask] = flat[where]
+        return torch.from_numpy(out)
+
+    labels = padded(encoded.labels, IGNORE) if task.kind == "tagging" else torch.from_numpy(encoded.labels[index])
+    return {
+        "input_ids": padded(encoded.ids, pad_id),
+        "attention_mask": torch.from_numpy(mask.astype(np.int64)),
+        "token_type_ids": padded(encoded.types, 0),
+        "labels": labels,
+        "task": task.name,
+        "task_id": task_id,
+    }
+
+
+def collate(rows: Sequence[Mapping[str, Any]], task: Task, model: MultiTaskModel) -> dict[str, Any]:
+    """The batch of some rows (dicts as in `task.train`) of one task, labels included; see `to_batch`."""
+    encoded = encode(rows, task, model.tokenizer, model.max_length)
+    return to_batch(encoded, np.arange(len(encoded)), task, model.columns[task.name], model.pad_id)
+
+
+def homogeneous(
+    lengths: Mapping[str, np.ndarray], batch_size: int, rng: np.random.Generator, window: int = 16
+) -> list[tuple[str, np.ndarray]]:
+    """One epoch of task-pure batches in random order: every row once, ceil(N / batch_size) batches a task.
+
+    Tasks so mix in proportion to their sizes, as in MT-DNN and FastMTL (run_glue.py, `MultitaskDataLoader`). Rows of a
+    task are shuffled, and each `window` batches of them sorted by length before they are cut; only the last batch of a
+    task may be smaller.
+    """
+    batches: list[tuple[str, np.ndarray]] = []
+    for task, size in lengths.items():
+        order = rng.permutation(len(size))
+        for start in range(0, len(order), window * batch_size):
+            chunk = order[start : start + window * batch_size]
+            # Longest first: the one short batch then holds the shortest rows, which is the cheapest place for it.
+            chunk = chunk[np.argsort(-size[chunk], kind="stable")]
+            batches += [(task, chunk[i : i + batch_size]) for i in range(0, len(chunk), batch_size)]
+    return [batches[i] for i in rng.permutation(len(batches))]
+
+
+def by_tokens(lengths: np.ndarray, budget: int) -> list[np.ndarray]:
+    """Length-sorted batches, longest first, of at most `budget` padded tokens each (one row at least)."""
+    order, batches, start = np.argsort(-lengths, kind="stable"), [], 0
+    while start < len(order):
+        size = max(1, budget // int(lengths[order[start]]))
+        batches.append(order[start : start + size])
+        start += size
+    return batches

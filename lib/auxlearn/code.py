@@ -1,0 +1,87 @@
+"""Has the code that made a result changed? One hash answers, blind to comments, docstrings and white space.
+
+It covers the auxlearn modules that the roots import, directly or through others, and the code cells of a notebook. Its
+parameters cell is left out: parameters are part of a run's key.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parent
+
+
+def _imports(tree: ast.AST) -> set[str]:
+    """Names of auxlearn modules that a piece of code imports, at any depth of it."""
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {a.name.split(".")[1] for a in node.names if a.name.startswith("auxlearn.")}
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if (node.level == 1 and not base) or (node.level == 0 and base == "auxlearn"):
+                found |= {a.name for a in node.names}
+            elif node.level == 1 or base.startswith("auxlearn."):
+                found.add(base.removeprefix("auxlearn.").split(".")[0])
+    return {name for name in found if (PACKAGE / f"{name}.py").is_file()}
+
+
+def _stripped(tree: ast.AST) -> str:
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)) and body:
+            first = body[0]
+            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str):
+                node.body = body[1:] or [ast.Pass()]
+    return ast.dump(tree)
+
+
+@functools.lru_cache(maxsize=512)
+def _module(path: Path, stamp: tuple[int, int]) -> tuple[str, frozenset[str]]:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    imports = frozenset(_imports(tree))
+    return hashlib.sha256(_stripped(tree).encode()).hexdigest(), imports
+
+
+def notebook_source(notebook: Path) -> str:
+    """The code of a notebook's cells, but for its (injected) parameters."""
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    kept = [
+        "".join(cell["source"]) for cell in cells
+        if cell["cell_type"] == "code" and not {"parameters", "injected-parameters"} & set(cell["metadata"].get("tags", []))
+    ]  # fmt: skip
+    return "\n".join(line for source in kept for line in source.splitlines() if not line.startswith(("%", "!")))
+
+
+def modules(roots: Iterable[str]) -> set[str]:
+    """The roots and every auxlearn module they import."""
+    seen: set[str] = set()
+    queue = list(roots)
+    while queue:
+        name = queue.pop()
+        if name not in seen:
+            seen.add(name)
+            queue += sorted(_hash(name)[1] - seen)
+    return seen
+
+
+def _hash(name: str) -> tuple[str, frozenset[str]]:
+    path = PACKAGE / f"{name}.py"
+    stat = path.stat()
+    return _module(path, (stat.st_mtime_ns, stat.st_size))
+
+
+def code_hash(roots: Iterable[str] = (), notebook: Path | None = None) -> str:
+    """16 hex digits for the code of some modules and, if given, a notebook with all that it imports."""
+    parts, roots = [], set(roots)
+    if notebook is not None:
+        tree = ast.parse(notebook_source(notebook))
+        roots |= _imports(tree)
+        parts.append(_stripped(tree))
+    parts += [f"{name}:{_hash(name)[0]}" for name in sorted(modules(roots))]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]

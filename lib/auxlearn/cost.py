@@ -1,0 +1,106 @@
+"""What a stage cost: seconds, FLOPs, tokens, steps, examples, peak memory and, on an NVIDIA device, joules.
+
+FLOPs are counted analytically, because PyTorch's counter sees no attention under fused kernels on CPU. One ledger row
+is one stage; a method's cost is the sum of the rows of everything it ran, whether or not another run could share them.
+"""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import numpy as np
+
+
+def encoder_flops(config: Any, lengths: Iterable[int] | np.ndarray, training: bool) -> float:
+    """FLOPs of the encoder layers' matrix products for sequences of the given lengths (in tokens, as computed).
+
+    Per layer and sequence of L tokens, width d and feed-forward width f: 8 L d² for the four attention projections,
+    4 L² d for scores and values, 4 L d f for the feed-forward pair. No embeddings, pooler or heads. Training counts
+    three times the forward pass (activation and weight gradients cost one forward each).
+    """
+    width, layers = config.hidden_size, config.num_hidden_layers
+    inner = getattr(config, "intermediate_size", None) or getattr(config, "hidden_dim", None) or 4 * width
+    n = np.asarray(lengths if isinstance(lengths, np.ndarray) else list(lengths), dtype=np.float64)
+    per_layer = n * (8 * width**2 + 4 * width * inner) + 4 * width * n**2
+    return float(layers * per_layer.sum() * (3 if training else 1))
+
+
+@dataclass
+class Ledger:
+    """The cost of one stage. Counts add up over steps; memory is the peak."""
+
+    stage: str
+    seconds: float = 0.0
+    flops: float = 0.0  # matrix products of the encoder layers, padding included
+    tokens: int = 0  # real tokens
+    padded_tokens: int = 0  # tokens computed, padding included
+    steps: int = 0  # optimiser steps
+    examples: int = 0  # rows passed through the encoder
+    peak_bytes: int = 0  # of the process (CPU) or of the device allocator (GPU)
+    joules: float | None = None  # of the whole device while the stage ran; None where it cannot be read
+
+    def add_batch(self, config: Any, lengths: np.ndarray, padded: int, training: bool) -> None:
+        """Count one batch: its rows' real lengths and the common padded length."""
+        self.examples += len(lengths)
+        self.tokens += int(lengths.sum())
+        self.padded_tokens += padded * len(lengths)
+        self.flops += encoder_flops(config, np.full(len(lengths), padded), training)
+        self.steps += int(training)
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, row: dict[str, Any]) -> Ledger:
+        return cls(**{f.name: row[f.name] for f in fields(cls)})
+
+
+def _device_joules() -> float | None:
+    """Total energy the first NVIDIA device has used since its driver loaded, in joules."""
+    try:
+        import pynvml
+
+        pynvml.nvmlInit()
+        return pynvml.nvmlDeviceGetTotalEnergyConsumption(pynvml.nvmlDeviceGetHandleByIndex(0)) / 1e3
+    except Exception:  # no driver, no device, or a device without the counter
+        return None
+
+
+class Meter:
+    """Context manager that fills a ledger's seconds, peak memory and joules while its body runs."""
+
+    def __init__(self, ledger: Ledger, device: str = "cpu"):
+        self.ledger, self.device = ledger, device
+
+    def __enter__(self) -> Ledger:
+        self._joules = _device_joules() if self.device != "cpu" else None
+        if self.device != "cpu":
+            import torch
+
+            torch.cuda.reset_peak_memory_stats()
+        self._start = time.perf_counter()
+        return self.ledger
+
+    def lap(self) -> None:
+        """Bring the ledger up to now, before it is written into a checkpoint."""
+        if self.device != "cpu":
+            import torch
+
+            torch.cuda.synchronize()
+            peak = torch.cuda.max_memory_allocated()
+        else:
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        clock = time.perf_counter()
+        self.ledger.seconds += clock - self._start
+        self._start = clock
+        self.ledger.peak_bytes = max(self.ledger.peak_bytes, peak)
+        if self._joules is not None and (now := _device_joules()) is not None:
+            self.ledger.joules = (self.ledger.joules or 0.0) + now - self._joules
+            self._joules = now
+
+    def __exit__(self, *exc: object) -> None:
+        self.lap()

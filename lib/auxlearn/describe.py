@@ -1,0 +1,69 @@
+"""Tables of what a suite holds, before anything is trained."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from . import batching
+from .tasks import Suite, Task
+
+QUANTILES = (5, 25, 50, 75, 95)
+
+
+def sizes(suite: Suite) -> pd.DataFrame:
+    """Kind, inputs, outputs, metric and rows a split; index task."""
+    rows = {
+        name: {
+            "kind": task.kind, "texts": len(task.inputs), "outputs": task.n_outputs, "metric": task.metric,
+            "train": len(task.train), "dev": len(task.dev), "test": len(task.test) if task.test is not None else 0,
+            "dev from": "train" if task.dev_carved else "file",
+        }
+        for name, task in suite.items()
+    }  # fmt: skip
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("task")
+
+
+def lengths(suite: Suite, tokenizer: Any, max_length: int) -> pd.DataFrame:
+    """Quantiles (p5 … p95) and mean of token lengths a task, and how many rows were truncated; index task."""
+    rows = {}
+    for name, task in suite.items():
+        encoded = batching.encode(task.train, task, tokenizer, max_length)
+        quantiles = np.percentile(encoded.lengths, QUANTILES)
+        rows[name] = dict(zip([f"p{q}" for q in QUANTILES], quantiles, strict=True)) | {
+            "mean": encoded.lengths.mean(), "truncated": encoded.truncated,
+        }  # fmt: skip
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("task")
+
+
+def constant_scores(suite: Suite) -> pd.DataFrame:
+    """What always answering the commonest training label scores on dev, by each task's metric; index task."""
+    from . import metrics
+
+    rows = {}
+    for name, task in suite.items():
+        labels = task.train[task.label][:]
+        flat = [tag for tags in labels for tag in tags] if task.kind == "tagging" else labels
+        answer = float(np.mean(flat)) if task.kind == "regression" else int(np.bincount(flat).argmax())
+        gold = task.dev[task.label][:]
+        made = [[answer] * len(tags) for tags in gold] if task.kind == "tagging" else [answer] * len(gold)
+        rows[name] = {
+            "constant answer": f"{answer:.2f}" if task.labels is None else task.labels[answer],
+            "metric": task.metric, "scores": metrics.score(task, made, gold)[task.metric],
+        }  # fmt: skip
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("task")
+
+
+def example(task: Task, row: int = 0, width: int = 60) -> str:
+    """One training row in one line a field, cut to `width` characters."""
+    values = task.train[row]
+    shown = []
+    for column in (*task.inputs, task.label):
+        value = values[column]
+        if column == task.label and task.labels:
+            value = [task.labels[v] for v in value] if task.kind == "tagging" else task.labels[value]
+        text = " ".join(value) if isinstance(value, list) else str(value)
+        shown.append(f"  {column}: {text if len(text) <= width else text[: width - 1] + '…'}")
+    return "\n".join([task.name, *shown])

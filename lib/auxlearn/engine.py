@@ -1,0 +1,154 @@
+"""Runs a study: writes its cells' parameters, calls Snakemake, says how it goes, renders the report."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from . import runs, studies
+from .errors import InputError
+from .paths import NOTEBOOKS, PROJECT, runs_root
+
+POLL_SECONDS = 0.5
+HEARTBEAT_SECONDS = 30.0
+
+
+def study_folder(name: str) -> Path:
+    return runs_root() / "studies" / name
+
+
+def prepare(study: studies.Study) -> tuple[Path, list[dict[str, Any]]]:
+    """Write the plan and every cell's parameters; returns the plan's path and the cells that are not finished.
+
+    A stale or damaged manifest is set aside (renamed), so that what this library calls stale is what Snakemake runs.
+    """
+    plan = studies.as_plan(study)
+    folder = study_folder(study.name)
+    folder.mkdir(parents=True, exist_ok=True)
+    runs.write_json(folder / "plan.json", plan)
+    statuses = {(c["stage"], c["key"]): runs.read(c["stage"], c["key"])[0] for c in plan["cells"]}
+    for cell in plan["cells"]:
+        status = statuses[cell["stage"], cell["key"]]
+        home = runs_root() / cell["stage"] / cell["key"]
+        home.mkdir(parents=True, exist_ok=True)
+        if status in ("stale", "damaged"):
+            (home / "manifest.json").replace(home / f"manifest.{status}.json")
+        (home / "params.yaml").write_text(yaml.safe_dump(cell["params"], sort_keys=False), encoding="utf-8")
+        line = f"papermill notebooks/{cell['stage']}.ipynb {cell['stage']}.out.ipynb -f params.yaml\n"
+        (home / "command.txt").write_text(line, encoding="utf-8")
+    return folder / "plan.json", [c for c in plan["cells"] if statuses[c["stage"], c["key"]] != "finished"]
+
+
+def run(path: Path, cores: int | None = None) -> int:
+    """Run a study file to its report. Returns 0 when every cell is finished."""
+    study = studies.load(path)
+    plan, todo = prepare(study)
+    total = len(study.cells)
+    print(f"study {study.name}: {total} notebook runs, {total - len(todo)} of them already finished", flush=True)
+    code = 0
+    if todo:
+        code = _snakemake(plan, todo, cores or os.cpu_count() or 1)
+    else:
+        print("nothing to be done", flush=True)
+    from . import report
+
+    index = report.render(study.name)
+    print(f"report: {index}", flush=True)
+    return code
+
+
+def _snakemake(plan: Path, todo: list[dict[str, Any]], cores: int) -> int:
+    log_path, progress = plan.with_name("snakemake.log"), plan.with_name("progress.log")
+    command = [
+        sys.executable, "-m", "snakemake", "--snakefile", str(PROJECT / "Snakefile"), "--directory", str(runs_root()),
+        "--cores", str(cores), "--rerun-triggers", "params", "input", "--rerun-incomplete", "--keep-going",
+        "--config", f"plan={plan}", f"notebooks={NOTEBOOKS}",
+    ]  # fmt: skip
+    environment = os.environ | {"AUXLEARN_RUNS": str(runs_root()), "AUXLEARN_PROGRESS": str(progress)}
+    progress.write_text("")
+    with open(log_path, "w") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment, cwd=runs_root())
+        watcher = _Watcher(todo, progress)
+        try:
+            while process.poll() is None:
+                watcher.look()
+                time.sleep(POLL_SECONDS)
+        except KeyboardInterrupt:
+            print("\ninterrupted: waiting for the running notebooks to stop; the same command goes on from here")
+            process.wait()
+            raise
+        watcher.look()
+    if process.returncode:
+        _explain_failure(todo, log_path)
+    return process.returncode
+
+
+@dataclass
+class _Watcher:
+    """Prints a line when a cell starts or finishes, and a sign of life in between."""
+
+    todo: list[dict[str, Any]]
+    progress: Path
+    begun: float = field(default_factory=time.monotonic)
+    launched: float = field(default_factory=time.time)
+    started: dict[str, float] = field(default_factory=dict)
+    done: set[str] = field(default_factory=set)
+    last: float = field(default_factory=time.monotonic)
+
+    def look(self) -> None:
+        for cell in self.todo:
+            key, home = cell["key"], runs_root() / cell["stage"] / cell["key"]
+            log = home / "papermill.log"
+            if key not in self.started and log.is_file() and log.stat().st_mtime >= self.launched - 1:
+                self.started[key] = time.monotonic()
+                self._say(f"start  {cell['label']}")
+            if key in self.started and key not in self.done and (home / "manifest.json").is_file():
+                self.done.add(key)
+                left = len(self.todo) - len(self.done)
+                took = time.monotonic() - self.started[key]
+                self._say(f"done   {cell['label']} ({took:.0f} s); {left} of {len(self.todo)} left")
+        if time.monotonic() - self.last > HEARTBEAT_SECONDS and (lines := self.progress.read_text().splitlines()):
+            self._say(f"  …    {lines[-1].split(' ', 2)[2]} [{lines[-1].split(' ', 2)[1]}]")
+
+    def _say(self, text: str) -> None:
+        self.last = time.monotonic()
+        minutes, seconds = divmod(int(self.last - self.begun), 60)
+        print(f"[{minutes:3d}:{seconds:02d}] {text}", flush=True)
+
+
+def _explain_failure(todo: list[dict[str, Any]], log: Path) -> None:
+    print(f"\nnot every run finished; Snakemake's log: {log}")
+    for cell in todo:
+        home = runs_root() / cell["stage"] / cell["key"]
+        output = home / "papermill.log"
+        if output.is_file() and not (home / "manifest.json").is_file():
+            print(f"\n{cell['label']} failed; its notebook as far as it came: {home / 'notebook.ipynb'}")
+            print("  " + "\n  ".join(output.read_text(errors="replace").strip().splitlines()[-12:]))
+
+
+def publish(name: str) -> Path:
+    """Copy a finished study's report to reports/; smoke, stale, unfinished or dirty runs are refused."""
+    folder = study_folder(name)
+    if not (folder / "plan.json").is_file():
+        raise InputError(f"study {name!r} has not been run here; `make study PARAMS=…` first")
+    plan = json.loads((folder / "plan.json").read_text())
+    for cell in plan["cells"]:
+        manifest = runs.load(cell["stage"], cell["key"], "run `make study` again before publishing")
+        if cell["params"]["size"] == "smoke":
+            raise InputError(f"{cell['label']}: smoke results are not published")
+        if manifest.git.get("dirty", True):
+            raise InputError(
+                f"{cell['label']}: was made from a tree with uncommitted changes (or outside git); commit, remove "
+                f"{manifest.folder} and run the study again"
+            )
+    from . import report
+
+    return report.publish(name)

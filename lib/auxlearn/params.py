@@ -1,0 +1,226 @@
+"""One strict model of parameters a notebook.
+
+A notebook's `parameters` cell holds the smoke defaults, equal to the model's (a test says so). Its next cell hands its
+globals to `check`, which refuses unknown names and mistyped values: papermill only warns of the first and injects
+`1e-3` as text and `no` as False (YAML 1.1).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from types import FunctionType, ModuleType
+from typing import Any, ClassVar, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from .errors import InputError
+from .tasks import explain
+
+Arm = Literal["single", "random", "td_bce", "td_ce"]
+# What IPython itself leaves in a notebook's globals.
+_IPYTHON = {"In", "Out", "exit", "quit", "open", "get_ipython"}
+
+
+class Common(BaseModel):
+    """What all notebooks share. `rows` caps each task's training rows (0 = all); 0 threads means all cores."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, validate_default=True)
+
+    stage: ClassVar[str]
+    # Fields that change nothing in this stage's result, and so stay out of its key.
+    # (The suite is there by its fingerprint, the inputs by their own keys.)
+    not_in_key: ClassVar[frozenset[str]] = frozenset({"study", "inputs", "suite"})
+
+    suite: str = "planted"
+    primary: str = "topic_side"
+    auxiliaries: list[str] = []
+    encoder: str = "tiny"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    study: str = "smoke"
+    size: Literal["smoke", "full"] = "smoke"
+    rows: int = Field(400, ge=0)
+    threads: int = Field(1, ge=0)
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    max_length: int = Field(128, ge=8)
+    inputs: list[str] = []
+
+    @model_validator(mode="after")
+    def _smoke_is_planted(self) -> Self:
+        if self.size == "smoke" and (self.suite, self.encoder) != ("planted", "tiny"):
+            raise ValueError(
+                "smoke size only checks that the notebook runs, on suite 'planted' with encoder 'tiny'; for your own "
+                "suite start from params/starter.yaml (size: full, with sensible rows, epochs and learning rate)"
+            )
+        return self
+
+    def resolved(self) -> Self:
+        """The same with every "auto" decided for this machine: what the run records and its key holds."""
+        device, smoke = self.device, self.size == "smoke"
+        if device == "auto":
+            device = "cpu" if smoke or not _cuda() else "cuda"
+        elif device == "cuda" and not _cuda():
+            raise InputError("device: 'cuda' was asked for, but no CUDA device is here; use 'auto' or 'cpu'")
+        precision = self.precision if self.precision != "auto" else "fp32" if smoke else "bf16"
+        threads = self.threads or os.cpu_count() or 1
+        return self.model_copy(update={"device": device, "precision": precision, "threads": threads})
+
+    def key_params(self) -> dict[str, Any]:
+        """The parameters that this stage's result depends on."""
+        kept = self.model_dump(exclude=set(self.not_in_key))
+        if "auxiliaries" in kept:
+            kept["auxiliaries"] = sorted(kept["auxiliaries"])
+        if os.path.isdir(self.encoder):
+            from .model import encoder_fingerprint
+
+            kept["encoder"] = encoder_fingerprint(self.encoder)
+        return kept
+
+    def needs(self) -> list[tuple[str, dict[str, Any]]]:
+        """The runs that this one reads: stage, and the parameters that they must agree in."""
+        return []
+
+    def _shared(self, *more: str) -> dict[str, Any]:
+        names = ("suite", "encoder", "device", "size", "rows", "threads", "precision", "max_length", *more)
+        return {name: getattr(self, name) for name in names}
+
+
+def _cuda() -> bool:
+    if not any(os.path.exists(f"/dev/{name}") for name in ("nvidiactl", "dxg")):  # spares the planner importing torch
+        return False
+    import torch
+
+    return torch.cuda.is_available()
+
+
+class DataPrep(Common):
+    stage = "01_data_prep"
+    not_in_key = Common.not_in_key | {"primary", "auxiliaries"}
+
+
+class TDProxy(Common):
+    """The proxy sees every task of the suite, so one serves any primary and any choice of auxiliaries."""
+
+    stage = "02_td_proxy"
+    not_in_key = Common.not_in_key | {"primary", "auxiliaries"}
+
+    seed: int = Field(0, ge=0)
+    discriminator: Literal["bce", "ce"] = "bce"
+    proxy_rows: int = Field(60, ge=2)
+    watch_rows: int = Field(40, ge=2)
+    epochs: int = Field(3, ge=1)
+    batch_size: int = Field(32, ge=1)
+    lr: float = Field(1e-3, gt=0)
+    disc_weight: float = Field(1.0, gt=0)
+    regression: Literal["unit", "raw"] = "unit"
+
+
+class Ranking(Common):
+    stage = "03_ranking"
+
+    seed: int = Field(0, ge=0)
+    discriminator: Literal["bce", "ce"] = "bce"
+    score: Literal["auto", "sigmoid", "softmax", "margin"] = "auto"
+    n: int = Field(200, ge=1)
+
+    def needs(self) -> list[tuple[str, dict[str, Any]]]:
+        return [("02_td_proxy", self._shared("seed", "discriminator"))]
+
+    def score_kind(self) -> Literal["sigmoid", "softmax", "margin"]:
+        """ "auto" is the right one for the loss: sigmoid for BCE, softmax for CE (the authors use sigmoid for both)."""
+        if self.score != "auto":
+            return self.score
+        return "sigmoid" if self.discriminator == "bce" else "softmax"
+
+
+class MTL(Common):
+    """One (primary, arm, n), over `seeds`."""
+
+    stage = "06_mtl"
+
+    seeds: list[int] = Field([0, 1], min_length=1)
+    arm: Arm = "td_bce"
+    n: int = Field(200, ge=1)
+    stage2_epochs: int = Field(2, ge=1)
+    tune_epochs: int = Field(3, ge=1)
+    single_epochs: int = Field(5, ge=1)
+    holdout: float = Field(0.1, gt=0, lt=0.5)
+    batch_size: int = Field(32, ge=1)
+    lr: float = Field(1e-3, gt=0)
+    regression: Literal["unit", "raw"] = "unit"
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Self:
+        if len(set(self.seeds)) != len(self.seeds):
+            raise ValueError(f"seeds: {self.seeds} names one twice; seeds are the units of every test")
+        return self
+
+    @property
+    def discriminator(self) -> str | None:
+        return self.arm.removeprefix("td_") if self.arm.startswith("td_") else None
+
+    def key_params(self) -> dict[str, Any]:
+        unused = {"n", "stage2_epochs", "tune_epochs"} if self.arm == "single" else {"single_epochs"}
+        if self.arm == "single":
+            unused.add("auxiliaries")
+        return {k: v for k, v in super().key_params().items() if k not in unused}
+
+    def needs(self) -> list[tuple[str, dict[str, Any]]]:
+        if not self.discriminator:
+            return []
+        wanted = self._shared("primary", "auxiliaries", "n") | {"discriminator": self.discriminator}
+        return [("03_ranking", wanted | {"seed": seed}) for seed in self.seeds]
+
+
+class Efficiency(Common):
+    """Compares `arms` at `n` for one primary."""
+
+    stage = "07_efficiency"
+
+    seeds: list[int] = Field([0, 1], min_length=1)
+    arms: list[Arm] = Field(["single", "random", "td_bce"], min_length=2)
+    n: int = Field(200, ge=1)
+    level: float = Field(0.95, gt=0.5, lt=1)
+
+    @model_validator(mode="after")
+    def _baseline(self) -> Self:
+        if self.arms[0] != "single" or len(set(self.arms)) != len(self.arms):
+            raise ValueError(f"arms: {self.arms} must be distinct and begin with 'single', the baseline of all others")
+        return self
+
+    def needs(self) -> list[tuple[str, dict[str, Any]]]:
+        wanted = self._shared("primary", "auxiliaries", "n", "seeds")
+        return [("06_mtl", wanted | {"arm": arm}) for arm in self.arms]
+
+
+MODELS: dict[str, type[Common]] = {m.stage: m for m in (DataPrep, TDProxy, Ranking, MTL, Efficiency)}
+
+
+def validate(stage: str, given: Mapping[str, Any]) -> Any:
+    """The stage's parameters from plain values; unknown, mistyped or impossible ones are one InputError naming each."""
+    model = MODELS[stage]
+    unknown = [name for name in given if name not in model.model_fields]
+    if unknown:
+        raise InputError(
+            f"{stage}: unknown parameter {', '.join(map(repr, unknown))}; it has {', '.join(model.model_fields)}"
+        )
+    try:
+        return model.model_validate(dict(given))
+    except ValidationError as error:
+        text = explain(error)
+        if any(isinstance(v, str) and re.fullmatch(r"[-+]?\d+(\.\d*)?[eE]-?\d+", v) for v in given.values()):
+            text += "; in YAML write 1.0e-3 with a dot, since 1e-3 is read as text"
+        if any(v is False or v is True for v in given.values()):
+            text += "; in YAML write words like no, yes, on, off in quotes"
+        raise InputError(f"{stage}: {text}") from None
+
+
+def check(stage: str, namespace: Mapping[str, Any]) -> Any:
+    """A notebook's parameters from its globals: every name a person or papermill put there must be known."""
+    given = {
+        name: value for name, value in namespace.items()
+        if not name.startswith("_") and name not in _IPYTHON
+        and not isinstance(value, (ModuleType, FunctionType, type))
+    }  # fmt: skip
+    return validate(stage, given)

@@ -1,0 +1,223 @@
+"""One function a figure, one house style. Figures draw tables that the caller has computed and printed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+# Okabe-Ito: told apart with any colour vision, and in print.
+COLOURS = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C7A00", "#444444", "#9467BD", "#7F7F7F"]
+PRIMARY = "#D55E00"
+QUIET = "#9AA5B1"
+
+
+def _style() -> None:
+    sns.set_theme(
+        context="notebook", style="whitegrid", palette=COLOURS,
+        rc={"figure.dpi": 96, "savefig.dpi": 96, "axes.spines.right": False, "axes.spines.top": False,
+            "axes.titleweight": "bold", "axes.titlesize": 11, "axes.titlelocation": "left", "axes.labelsize": 10,
+            "grid.color": "#E8ECEF", "legend.frameon": False, "figure.constrained_layout.use": True},
+    )  # fmt: skip
+
+
+def _figure(columns: int = 1, width: float = 8.0, height: float = 3.4) -> tuple[Figure, np.ndarray]:
+    _style()
+    figure, axes = plt.subplots(1, columns, figsize=(width, height), squeeze=False)
+    return figure, axes[0]
+
+
+def _bar_height(rows: int) -> float:
+    return 1.3 + 0.34 * rows
+
+
+def task_sizes(table: pd.DataFrame, primary: str) -> Figure:
+    """Training rows a task, log scale. `table`: index task, columns train, dev, test."""
+    figure, (axis,) = _figure(height=_bar_height(len(table)))
+    colours = [PRIMARY if t == primary else COLOURS[0] for t in table.index]
+    axis.barh(table.index, table["train"], color=colours)
+    axis.set(xscale="log", xlabel="training rows (log scale)", title="How much data each task has")
+    axis.set_xlim(right=table["train"].max() * 3)
+    for place, value in enumerate(table["train"]):
+        axis.text(value, place, f" {value:,}", va="center", fontsize=9)
+    axis.invert_yaxis()
+    axis.grid(axis="y", visible=False)
+    return figure
+
+
+def token_lengths(table: pd.DataFrame, limit: int, primary: str) -> Figure:
+    """Token lengths a task as 5-25-50-75-95 % boxes. `table`: index task, columns p5, p25, p50, p75, p95."""
+    figure, (axis,) = _figure(height=_bar_height(len(table)))
+    stats = [
+        {"whislo": r.p5, "q1": r.p25, "med": r.p50, "q3": r.p75, "whishi": r.p95, "fliers": []}
+        for r in table.itertuples()
+    ]
+    made = axis.bxp(stats, orientation="horizontal", patch_artist=True, showfliers=False, widths=0.55)
+    for box, median, task in zip(made["boxes"], made["medians"], table.index, strict=True):
+        box.set(facecolor=PRIMARY if task == primary else COLOURS[4], edgecolor="#333333", linewidth=0.8)
+        median.set(color="#111111", linewidth=1.6)
+    axis.set_yticklabels(table.index)
+    if table["p95"].max() > 0.8 * limit:
+        axis.axvline(limit, color=QUIET, linestyle="--", linewidth=1)
+    axis.set(xlabel="tokens a row (5, 25, 50, 75, 95 %)", title="How long the rows are", xlim=(0, None))
+    axis.invert_yaxis()
+    return figure
+
+
+def proxy_curves(epochs: pd.DataFrame, auc: pd.DataFrame) -> Figure:
+    """Losses an epoch, and held-out AUC a column. `epochs`: epoch, loss, disc_loss; `auc`: index epoch, column a task."""
+    figure, (left, right) = _figure(2, 9.5, 3.8)
+    left.plot(epochs["epoch"], epochs["disc_loss"], marker="o", color=COLOURS[0], label="discriminator")
+    left.plot(epochs["epoch"], epochs["loss"], marker="s", color=COLOURS[1], label="task heads")
+    left.set(xlabel="epoch", ylabel="mean training loss", title="Training losses", ylim=(0, None))
+    left.legend()
+    styles = ["-", "--", ":", "-."]
+    for i, task in enumerate(auc.columns):
+        right.plot(
+            auc.index, auc[task], marker="o", ms=4, label=task, color=COLOURS[i % 10], linestyle=styles[i // 5 % 4]
+        )
+    right.axhline(0.5, color=QUIET, linestyle="--", linewidth=1)
+    right.set(xlabel="epoch", ylabel="AUC on held-out rows", title="Told apart from other tasks", ylim=(0.4, 1.02))
+    right.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    for axis in (left, right):
+        axis.set_xticks(epochs["epoch"])
+    return figure
+
+
+def column_auc(table: pd.DataFrame, primary: str) -> Figure:
+    """AUC a discriminator column over all rows outside the proxy sample. `table`: index task, column auc."""
+    figure, (axis,) = _figure(height=_bar_height(len(table)))
+    axis.barh(table.index, table["auc"], color=[PRIMARY if t == primary else COLOURS[0] for t in table.index])
+    axis.axvline(0.5, color="#333333", linestyle="--", linewidth=1)
+    for place, value in enumerate(table["auc"]):
+        axis.text(value, place, f" {value:.3f}", va="center", fontsize=9)
+    axis.set(xlim=(0.4, 1.08), xlabel="AUC (0.5 = cannot tell)", title="How well each task is told from all others")
+    axis.invert_yaxis()
+    axis.grid(axis="y", visible=False)
+    return figure
+
+
+def score_distributions(pool: pd.DataFrame, cut: float, order: Sequence[str]) -> Figure:
+    """Score quantiles a task with the cut. `pool`: columns task, score (on an additive scale such as a logit)."""
+    figure, (axis,) = _figure(height=1.6 + 0.42 * len(order))
+    sns.violinplot(
+        data=pool, x="score", y="task", order=list(order), ax=axis, color=COLOURS[4], inner="quart", cut=0,
+        linewidth=0.8, density_norm="width",
+    )  # fmt: skip
+    axis.axvline(cut, color=PRIMARY, linewidth=1.6)
+    axis.text(cut, -0.62, " chosen →", color=PRIMARY, fontsize=9, va="bottom")
+    axis.set(xlabel="logit of the primary's column", ylabel="", title="Similarity to the primary, by task\n")
+    return figure
+
+
+def selection_shares(table: pd.DataFrame) -> Figure:
+    """A task's share of the pool and of the selection. `table`: index task, columns pool, share."""
+    figure, (axis,) = _figure(height=1.3 + 0.42 * len(table))
+    place, pool = np.arange(len(table)), table["pool"] / table["pool"].sum()
+    axis.barh(place - 0.2, pool, 0.38, color=QUIET, label="of the pool (what random gives)")
+    axis.barh(place + 0.2, table["share"], 0.38, color=COLOURS[0], label="of the selection")
+    axis.set_yticks(place, table.index)
+    axis.xaxis.set_major_formatter("{x:.0%}")
+    axis.set(xlabel="share of rows", title="Where the chosen rows come from")
+    axis.invert_yaxis()
+    axis.grid(axis="y", visible=False)
+    axis.legend(loc="best", fontsize=9)
+    return figure
+
+
+def learning_curves(history: pd.DataFrame, metric: str) -> Figure:
+    """Held-out score an epoch of fine-tuning, a line a seed. `history`: seed, epoch, holdout, kept (bool)."""
+    figure, (axis,) = _figure(height=3.4)
+    for i, (seed, part) in enumerate(history.groupby("seed")):
+        axis.plot(part["epoch"], part["holdout"], marker="o", ms=4, color=COLOURS[i % 10], label=f"seed {seed}")
+        kept = part[part["kept"]]
+        axis.plot(kept["epoch"], kept["holdout"], "*", ms=15, color=COLOURS[i % 10])
+    axis.set(xlabel="epoch of fine-tuning", ylabel=f"{metric}, held-out rows", title="Which epoch is kept (★)")
+    axis.set_xticks(sorted(history["epoch"].unique()))
+    axis.legend(fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure
+
+
+def seed_scores(table: pd.DataFrame, metric: str, order: Sequence[str]) -> Figure:
+    """Dev score an arm and seed; a line joins a seed's scores, a bar marks the mean. `table`: arm, seed, score."""
+    figure, (axis,) = _figure(width=7, height=3.6)
+    place = {arm: i for i, arm in enumerate(order)}
+    for _, part in table.groupby("seed"):
+        part = part.set_index("arm").loc[[a for a in order if a in set(part["arm"])]]
+        axis.plot([place[a] for a in part.index], part["score"], "-o", color=QUIET, ms=5, lw=1, mec="white")
+    for arm, part in table.groupby("arm"):
+        axis.hlines(part["score"].mean(), place[arm] - 0.22, place[arm] + 0.22, color=PRIMARY, lw=2.5)
+    axis.set_xticks(range(len(order)), order)
+    axis.set(ylabel=f"{metric}, dev", title="Every seed, paired across arms (bar = mean)", xlim=(-0.5, len(order) - 0.5))
+    axis.grid(axis="x", visible=False)
+    return figure
+
+
+def _forest(axis: Axes, table: pd.DataFrame, colour: str, shift: float, label: str, columns: tuple[str, str]) -> None:
+    place = np.arange(len(table)) + shift
+    axis.hlines(place, table[columns[0]], table[columns[1]], color=colour, lw=2.2, label=label)
+    axis.plot(table["difference"], place, "o", color=colour, ms=7)
+
+
+def differences(table: pd.DataFrame, metric: str) -> Figure:
+    """Paired differences to single-task with both intervals.
+
+    `table`: index arm, columns difference, low, high (over seeds), row_low, row_high (over seeds and test rows).
+    """
+    figure, (axis,) = _figure(width=8, height=1.7 + 0.6 * len(table))
+    _forest(axis, table, COLOURS[0], -0.14, "t interval over seeds", ("low", "high"))
+    if table["row_low"].notna().all():
+        _forest(axis, table, COLOURS[1], 0.14, "bootstrap over seeds × dev rows", ("row_low", "row_high"))
+    axis.axvline(0, color="#333333", linewidth=1)
+    axis.set_yticks(range(len(table)), table.index)
+    axis.set_ylim(len(table) - 0.5, -0.5)
+    axis.set(xlabel=f"{metric}: difference to single-task", title="Does the auxiliary data help?")
+    axis.legend(fontsize=9, loc="upper center", bbox_to_anchor=(0.5, -0.28), ncols=2)
+    axis.grid(axis="y", visible=False)
+    return figure
+
+
+def stage_costs(table: pd.DataFrame, unit: str) -> Figure:
+    """What each arm ran, stage upon stage. `table`: index arm, a column a stage, values in `unit`."""
+    figure, (axis,) = _figure(height=1.8 + 0.5 * len(table))
+    left = np.zeros(len(table))
+    for i, stage in enumerate(table.columns):
+        axis.barh(table.index, table[stage], left=left, color=COLOURS[i % 10], label=stage, edgecolor="white")
+        left += table[stage].to_numpy()
+    for place, total in enumerate(left):
+        axis.text(total, place, f" {total:,.3g}", va="center", fontsize=9)
+    axis.set(xlabel=f"{unit}, mean a seed", title="Cost of one target, selection included", xlim=(0, left.max() * 1.12))
+    axis.invert_yaxis()
+    axis.grid(axis="y", visible=False)
+    axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.22), ncols=4, fontsize=9)
+    return figure
+
+
+def amortised(table: pd.DataFrame, unit: str) -> Figure:
+    """Cost a target as more targets share the selection. `table`: index targets, a column an arm."""
+    figure, (axis,) = _figure(width=7, height=3.4)
+    for i, arm in enumerate(table.columns):
+        axis.plot(table.index, table[arm], marker="o", ms=4, color=COLOURS[i % 10], label=arm)
+    axis.set(xlabel="targets sharing one selection pass", ylabel=f"{unit} a target", ylim=(0, None))
+    axis.set_title("What sharing saves")
+    axis.set_xticks(table.index)
+    axis.legend(fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure
+
+
+def quality_and_cost(table: pd.DataFrame, metric: str, unit: str) -> Figure:
+    """Mean dev score against total cost. `table`: index arm, columns score, low, high, cost."""
+    figure, (axis,) = _figure(width=7, height=3.8)
+    for i, (arm, row) in enumerate(table.iterrows()):
+        axis.errorbar(
+            row["cost"], row["score"], yerr=[[row["score"] - row["low"]], [row["high"] - row["score"]]], fmt="o", ms=8,
+            color=COLOURS[i % 10], capsize=3, lw=1.5, label=arm,
+        )  # fmt: skip
+    axis.set(xlabel=f"{unit}, selection included", ylabel=f"{metric}, dev", title="Quality against cost", xlim=(0, None))
+    axis.legend(fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure

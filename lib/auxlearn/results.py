@@ -1,0 +1,136 @@
+"""Finished arms side by side: scores a seed, paired comparisons, and what each cost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from . import metrics, runs, stats
+from .cost import Ledger
+from .tasks import Task
+
+SELECTION = ("proxy", "scoring", "ranking")  # stages that targets can share, in the order they run
+TRAINING = ("stage2", "tune")
+
+
+def scores(arms: Sequence[runs.Manifest], metric: str) -> pd.DataFrame:
+    """One row an arm and seed: arm, seed, score on dev, the epoch kept, rows added."""
+    return pd.DataFrame([
+        {"arm": m.params["arm"], "seed": int(seed), "score": part["dev"][metric], "epoch": part["epoch"],
+         "added": part["added"]}
+        for m in arms for seed, part in m.metrics["seeds"].items()
+    ])  # fmt: skip
+
+
+def predictions(arm: runs.Manifest) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """An arm's dev predictions [seeds, values], the references [values], and sentence lengths for tagging."""
+    with np.load(arm.path("predictions.npz"), allow_pickle=False) as saved:
+        return saved["predictions"], saved["references"], saved["lengths"] if "lengths" in saved else None
+
+
+def row_interval(
+    arm: runs.Manifest, baseline: runs.Manifest, task: Task, level: float, seed: int = 0
+) -> tuple[float, float]:
+    """Bootstrap over seeds x dev rows of the difference in the task's own metric."""
+    a, gold, lengths = predictions(arm)
+    b, _, _ = predictions(baseline)
+    if task.metric == "accuracy" and lengths is None:
+        return stats.rows_and_seeds_interval((a == gold).astype(float) - (b == gold), level, seed)
+    cuts = np.cumsum(lengths)[:-1] if lengths is not None else None
+    split = (lambda x: np.split(x, cuts)) if cuts is not None else (lambda x: x)
+    a_rows, b_rows, gold_rows = [split(x) for x in a], [split(x) for x in b], split(gold)
+    function, rng = metrics.FUNCTIONS[task.metric], np.random.default_rng(seed)
+    take = (lambda x, i: [x[j] for j in i]) if cuts is not None else (lambda x, i: x[i])
+    draws = []
+    for _ in range(1000):
+        rows, which = rng.integers(0, len(gold_rows), len(gold_rows)), rng.integers(0, len(a), len(a))
+        truth = take(gold_rows, rows)
+        draws.append(np.mean([
+            function(take(a_rows[s], rows), truth, task.labels) - function(take(b_rows[s], rows), truth, task.labels)
+            for s in which
+        ]))  # fmt: skip
+    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def comparisons(arms: Sequence[runs.Manifest], task: Task, level: float = 0.95) -> pd.DataFrame:
+    """Every arm against the first (single-task), paired by seed. Index arm; the p column is Holm-adjusted.
+
+    Columns: difference, low, high (t interval over seeds), row_low, row_high (bootstrap over seeds x dev rows), seeds,
+    p (NaN where seeds are too few to test), verdict.
+    """
+    table = scores(arms, task.metric).pivot(index="seed", columns="arm", values="score")
+    baseline = arms[0]
+    base_scores = table[baseline.params["arm"]]
+    rows: dict[str, dict[str, Any]] = {}
+    for arm in arms[1:]:
+        name = arm.params["arm"]
+        made = stats.compare(table[name], base_scores, level)
+        low, high = row_interval(arm, baseline, task, level)
+        rows[name] = {
+            "difference": made.difference, "low": made.low, "high": made.high, "row_low": low, "row_high": high,
+            "seeds": made.seeds, "p": np.nan if made.p is None else made.p, "made": made,
+        }  # fmt: skip
+    out = pd.DataFrame.from_dict(rows, orient="index").rename_axis("arm")
+    if out["p"].notna().all():
+        out["p"] = stats.holm(out["p"].to_numpy())
+    tested = [None if np.isnan(p) else p for p in out["p"]]
+    out["verdict"] = [stats.verdict(made, p, level) for made, p in zip(out.pop("made"), tested, strict=True)]
+    return out
+
+
+def costs(arms: Sequence[runs.Manifest]) -> pd.DataFrame:
+    """One row an arm, seed and stage: everything the arm ran for that seed, selection included."""
+    rows = []
+    for arm in arms:
+        for seed, part in arm.metrics["seeds"].items():
+            ledgers = [Ledger.from_dict(row) for row in part["ledger"]]
+            for source in (s for s in arm.inputs if s["stage"] == "03_ranking"):
+                ranking = runs.load(source["stage"], source["key"])
+                if ranking.params["seed"] == int(seed):
+                    proxies = [runs.load(s["stage"], s["key"]) for s in ranking.inputs if s["stage"] == "02_td_proxy"]
+                    ledgers += [Ledger.from_dict(r) for m in (*proxies, ranking) for r in m.ledger]
+            rows += [{"arm": arm.params["arm"], "seed": int(seed)} | ledger.as_dict() for ledger in ledgers]
+    return pd.DataFrame(rows)
+
+
+def by_stage(table: pd.DataFrame, column: str, scale: float = 1.0) -> pd.DataFrame:
+    """Mean a seed of one cost column: index arm, a column a stage in the order they run."""
+    order = [s for s in (*SELECTION, *TRAINING) if s in set(table["stage"])]
+    wide = table.pivot_table(index="arm", columns="stage", values=column, aggfunc="sum")[order].fillna(0.0)
+    seeds = table.groupby("arm")["seed"].nunique()
+    return wide.div(seeds, axis=0).loc[list(dict.fromkeys(table["arm"]))] / scale
+
+
+def amortised(stages: pd.DataFrame, targets: Sequence[int]) -> pd.DataFrame:
+    """Cost a target when `targets` targets share the selection stages: index targets, a column an arm.
+
+    Proxy training and the pass over the pool serve every target at once; ranking, stage 2 and tuning do not.
+    """
+    shared = stages[[s for s in ("proxy", "scoring") if s in stages]].sum(axis=1)
+    own = stages.sum(axis=1) - shared
+    return pd.DataFrame({t: own + shared / t for t in targets}).T.rename_axis("targets")
+
+
+def summary(table: pd.DataFrame, stages: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
+    """Mean dev score an arm with its t interval over seeds, and total cost a seed; index arm."""
+    rows = {}
+    for arm, part in table.groupby("arm", sort=False):
+        values = part["score"].to_numpy()
+        low, high = stats.t_interval(values, level) if len(values) > 1 else (np.nan, np.nan)
+        rows[arm] = {"score": values.mean(), "low": low, "high": high, "cost": stages.loc[arm].sum()}
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("arm")
+
+
+def tidy(table: pd.DataFrame, compared: pd.DataFrame, totals: pd.DataFrame) -> pd.DataFrame:
+    """One row an arm with everything a report's index shows; the baseline has no difference."""
+    out = totals.rename(columns={"low": "score_low", "high": "score_high", "cost": "tflop"})
+    out["seeds"] = table.groupby("arm")["seed"].nunique()
+    out["added"] = table.groupby("arm")["added"].first()
+    extra = compared.drop(columns="seeds")
+    out = out.join(extra)
+    out["verdict"] = out["verdict"].fillna("baseline")
+    return out.astype(object).where(out.notna(), None)

@@ -1,0 +1,272 @@
+"""Runs: a key says what a run is, a manifest written last says that it is finished.
+
+`<run folder>/<stage>/<key>/` holds a run's files. Status comes from its manifest alone: none is *missing* (nothing
+there) or *interrupted* (files, but no manifest); *damaged* when a file it lists is gone or altered; *stale* when the
+code that made it, or a run it read, has changed since; else *finished*.
+"""
+
+from __future__ import annotations
+
+import datetime
+import functools
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from .code import code_hash
+from .cost import Ledger
+from .errors import InputError
+from .paths import NOTEBOOKS, PROJECT, runs_root, short
+
+SCHEMA = 1  # raise when a stage's files or meaning change in a way that the code hash cannot tell
+VERSIONS = ("torch", "transformers", "datasets", "tokenizers", "numpy", "scipy", "scikit-learn", "auxlearn")
+
+
+def digest(content: Any) -> str:
+    """16 hex digits of JSON-able content, independent of key order."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def key(stage: str, params: Mapping[str, Any], suite: str, inputs: Iterable[str]) -> str:
+    """A run's key: stage, schema, result-changing parameters, suite fingerprint, keys of what it reads."""
+    return digest([stage, SCHEMA, dict(params), suite, sorted(inputs)])
+
+
+def file_hash(path: Path) -> str:
+    """sha256 of a file; within a process, read anew only when its size or time has changed."""
+    stat = path.stat()
+    return _file_hash(path, stat.st_mtime_ns, stat.st_size)
+
+
+@functools.lru_cache(maxsize=4096)
+def _file_hash(path: Path, time_ns: int, size: int) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@dataclass
+class Manifest:
+    """The record of a finished run, as read from its folder."""
+
+    data: dict[str, Any]
+    folder: Path
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("data", "folder"):
+            raise AttributeError(name)
+        try:
+            return self.data[name]
+        except KeyError:
+            raise AttributeError(f"manifest has no {name!r}") from None
+
+    def path(self, name: str) -> Path:
+        return self.folder / name
+
+    @property
+    def label(self) -> str:
+        return f"{self.stage}/{self.key}"
+
+    def reference(self) -> dict[str, str]:
+        """How another run's manifest records that it read this one."""
+        return {"stage": self.stage, "key": self.key, "outputs": digest(self.outputs), "code": self.code["hash"]}
+
+
+@dataclass
+class Run:
+    """A run being made: a folder to write into, then `finish`."""
+
+    stage: str
+    key: str
+    params: dict[str, Any]  # all, as resolved
+    suite: str
+    inputs: list[Manifest] = field(default_factory=list)
+    key_params: dict[str, Any] = field(default_factory=dict)  # those that the key is made of
+    code_roots: tuple[str, ...] = ()
+    notebook: str | None = None
+    started: str = field(default_factory=lambda: now())
+
+    @property
+    def folder(self) -> Path:
+        return runs_root() / self.stage / self.key
+
+    def path(self, name: str) -> Path:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        return self.folder / name
+
+    def lock(self) -> FileLock:
+        """Held while a unit is made, so that two processes asking for it make it once."""
+        return FileLock(self.path(".lock"))
+
+    def code(self) -> dict[str, Any]:
+        notebook = NOTEBOOKS / self.notebook if self.notebook else None
+        return {"roots": list(self.code_roots), "notebook": self.notebook, "hash": code_hash(self.code_roots, notebook)}
+
+    def finish(
+        self, outputs: Sequence[str], metrics: Mapping[str, Any], ledgers: Iterable[Ledger] = (),
+        seeds: Mapping[str, int] | None = None, rows: Mapping[str, int] | None = None, **more: Any,
+    ) -> Manifest:  # fmt: skip
+        """Write the manifest, last and atomically: from here on the run is finished."""
+        record = {
+            "stage": self.stage, "key": self.key, "schema": SCHEMA, "params": self.params, "key_params": self.key_params or self.params,
+            "suite": self.suite,
+            "inputs": [m.reference() for m in self.inputs],
+            "outputs": {name: file_hash(self.folder / name) for name in outputs},
+            "metrics": dict(metrics), "ledger": [ledger.as_dict() for ledger in ledgers],
+            "seeds": dict(seeds or {}), "rows": dict(rows or {}), "code": self.code(), "git": git_state(),
+            "versions": versions(), "device": device_name(str(self.params.get("device", "cpu"))),
+            "threads": self.params.get("threads"), "started": self.started, "finished": now(), **more,
+        }  # fmt: skip
+        write_json(self.path("manifest.json"), record)
+        return Manifest(record, self.folder)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON in one step: a reader sees the old file or the new one, never half of it."""
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    part.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    os.replace(part, path)
+
+
+def now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+# --- provenance ----------------------------------------------------------------------------------------------------
+
+
+@functools.lru_cache(maxsize=1)
+def versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for name in VERSIONS:
+        try:
+            found[name] = importlib.metadata.version(name).split("+")[0]
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def git_state() -> dict[str, Any]:
+    """Commit and whether tracked files other than reports/ differ from it; empty outside a git checkout."""
+    ask = lambda *a: subprocess.run(["git", *a], cwd=PROJECT, capture_output=True, text=True)  # noqa: E731
+    try:
+        head = ask("rev-parse", "HEAD")
+        if head.returncode:
+            return {}
+        changed = ask("status", "--porcelain", "--untracked-files=no", "--", ".", ":(exclude)reports").stdout
+    except OSError:
+        return {}
+    return {"commit": head.stdout.strip(), "dirty": bool(changed.strip())}
+
+
+def device_name(device: str) -> str:
+    if device.startswith("cuda"):
+        import torch
+
+        return torch.cuda.get_device_name()
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or "cpu"
+
+
+# --- reading -------------------------------------------------------------------------------------------------------
+
+
+def read(stage: str, key: str) -> tuple[str, Manifest | None]:
+    """A run's status and, where it can be read, its manifest."""
+    folder = runs_root() / stage / key
+    file = folder / "manifest.json"
+    if not file.is_file():
+        return ("interrupted" if folder.is_dir() and any(folder.iterdir()) else "missing"), None
+    try:
+        manifest = Manifest(json.loads(file.read_text(encoding="utf-8")), folder)
+        outputs = manifest.outputs.items()
+        intact = all((folder / n).is_file() and file_hash(folder / n) == h for n, h in outputs)
+        if not intact or (manifest.stage, manifest.key) != (stage, key):
+            return "damaged", manifest
+    except (ValueError, AttributeError, TypeError):
+        return "damaged", None
+    return ("stale" if is_stale(manifest) else "finished"), manifest
+
+
+def is_stale(manifest: Manifest) -> bool:
+    """Whether its code, or anything it read, has changed since. Keys carry parameters and data; this carries code."""
+    code = manifest.code
+    notebook = NOTEBOOKS / code["notebook"] if code["notebook"] else None
+    if (notebook and not notebook.is_file()) or code_hash(code["roots"], notebook) != code["hash"]:
+        return True
+    for wanted in manifest.inputs:
+        status, found = read(wanted["stage"], wanted["key"])
+        if status != "finished" or found is None or found.reference() != wanted:
+            return True
+    return False
+
+
+def load(stage: str, key: str, remedy: str = "run it again") -> Manifest:
+    """A finished run by key; anything else is an InputError that says what is wrong and what to do."""
+    status, manifest = read(stage, key)
+    if status == "finished" and manifest is not None:
+        return manifest
+    reasons = {
+        "missing": "is not there", "interrupted": "was interrupted before it finished",
+        "damaged": "has a file that was altered or removed since it finished",
+        "stale": "was made by other code, or from runs made by other code",
+    }  # fmt: skip
+    raise InputError(f"run {stage}/{key} {reasons[status]} ({short(runs_root() / stage / key)}); {remedy}")
+
+
+def all_runs(stage: str) -> list[Manifest]:
+    """Every manifest of a stage that can be parsed, whatever its status."""
+    found = []
+    for file in sorted((runs_root() / stage).glob("*/manifest.json")):
+        try:
+            found.append(Manifest(json.loads(file.read_text(encoding="utf-8")), file.parent))
+        except ValueError:
+            continue
+    return found
+
+
+def agrees(manifest: Manifest, wanted: Mapping[str, Any]) -> bool:
+    """Whether a run is what is wanted, in every wanted parameter that its key depends on."""
+    keyed, given = manifest.key_params, manifest.params
+    return all(value in (keyed[name], given[name]) for name, value in wanted.items() if name in keyed)
+
+
+def find(stage: str, wanted: Mapping[str, Any], suite: str) -> Manifest:
+    """The one finished run of a stage over this suite with these parameters.
+
+    No match, more than one, or a match that is stale or damaged is an InputError with the line that would make it.
+    """
+    hits = [m for m in all_runs(stage) if m.suite == suite and agrees(m, wanted)]
+    line = papermill_line(stage, wanted)
+    if not hits:
+        raise InputError(f"no run of {stage} matches {_shown(wanted)} in {short(runs_root())}; make it with\n  {line}")
+    statuses = {m.key: read(stage, m.key)[0] for m in hits}
+    good = [m for m in hits if statuses[m.key] == "finished"]
+    if len(good) > 1:
+        first = good[0].key_params
+        differing = sorted({k for m in good for k in first if m.key_params.get(k) != first[k]})
+        rows = "".join(f"\n  {m.key}  {_shown({k: m.key_params.get(k) for k in differing})}" for m in good)
+        raise InputError(f"{len(good)} runs of {stage} match {_shown(wanted)}; name one in `inputs`:{rows}")
+    if not good:
+        return load(stage, hits[0].key, f"make it anew with\n  {line}")
+    return good[0]
+
+
+def papermill_line(stage: str, params: Mapping[str, Any]) -> str:
+    """The command that makes a run of a stage with these parameters."""
+    return f"papermill notebooks/{stage}.ipynb {stage}.out.ipynb -y '{json.dumps(dict(params))}'"
+
+
+def _shown(params: Mapping[str, Any]) -> str:
+    return ", ".join(f"{k}={v}" for k, v in params.items()) or "the same parameters"

@@ -1,0 +1,98 @@
+"""From scores to exactly n rows, and the controls that tell a score from luck.
+
+All functions are pure: the same scores, n and seed give the same rows on any machine.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from . import seeds
+
+
+def _eligible(size: int, eligible: np.ndarray | None) -> np.ndarray:
+    """Positions that may be chosen, from a boolean mask or from positions."""
+    if eligible is None:
+        return np.arange(size)
+    mask = np.asarray(eligible)
+    if mask.dtype == bool:
+        if mask.shape != (size,):
+            raise ValueError(f"eligible: a mask of shape {mask.shape} does not fit {size} rows")
+        return np.flatnonzero(mask)
+    return np.unique(mask.astype(np.int64))
+
+
+def _check(n: int, available: int) -> None:
+    if n < 0 or n > available:
+        raise ValueError(f"n: {n} rows asked for, but {available} are eligible; lower n or widen the pool")
+
+
+def _tie_hash(index: np.ndarray, seed: int) -> np.ndarray:
+    """A seeded pseudo-random uint64 a row (splitmix64), independent of how many rows there are."""
+    with np.errstate(over="ignore"):
+        z = index.astype(np.uint64) + np.uint64(seeds.derive(seed, "ties")) * np.uint64(0x9E3779B97F4A7C15)
+        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
+
+
+def top_n(scores: np.ndarray, n: int, seed: int = 0, eligible: np.ndarray | None = None) -> np.ndarray:
+    """The n eligible rows with the highest scores, best first; int64 [n], all distinct.
+
+    Ties are broken by a seeded hash of the row's position, so that equal scores favour neither early rows nor early
+    tasks. (The FastMTL code ranks fp16 sigmoids with average ties and keeps ranks up to n, which keeps or drops whole
+    blocks of ties and so rarely yields n.) n above the number eligible, or a NaN among them, is a ValueError.
+    """
+    scores = np.asarray(scores)
+    rows = _eligible(len(scores), eligible)
+    _check(n, len(rows))
+    values = scores[rows]
+    if np.isnan(values).any():
+        raise ValueError(f"scores: row {rows[np.isnan(values)][0]} is NaN; a ranking needs a number for every row")
+    order = np.lexsort((_tie_hash(rows, seed), -values.astype(np.float64)))
+    return rows[order[:n]].astype(np.int64)
+
+
+def random_n(size: int, n: int, seed: int, eligible: np.ndarray | None = None) -> np.ndarray:
+    """n distinct eligible rows, uniformly drawn, in drawn order; int64 [n]."""
+    rows = _eligible(size, eligible)
+    _check(n, len(rows))
+    return seeds.rng(seed, "sample", "random").permutation(rows)[:n].astype(np.int64)
+
+
+def matched_random(
+    chosen: np.ndarray, groups: np.ndarray, seed: int, eligible: np.ndarray | None = None
+) -> np.ndarray:
+    """As many random rows of each group as `chosen` has; int64, grouped.
+
+    Drawn from all eligible rows of the group, chosen ones included, so that it differs from `chosen` only by what the
+    score adds within a group (FastMTL's "check in-task efficacy" with groups = tasks).
+    """
+    groups = np.asarray(groups)
+    rows = _eligible(len(groups), eligible)
+    rng, out = seeds.rng(seed, "sample", "matched"), []
+    for group, count in zip(*np.unique(groups[chosen], return_counts=True), strict=True):
+        members = rows[groups[rows] == group]
+        if count > len(members):
+            raise ValueError(f"group {group!r}: {count} rows asked for, but {len(members)} are eligible")
+        out.append(rng.permutation(members)[:count])
+    return np.concatenate(out).astype(np.int64) if out else np.zeros(0, np.int64)
+
+
+def table(pool: pd.DataFrame, chosen: np.ndarray, scores: np.ndarray | None = None) -> pd.DataFrame:
+    """The chosen rows of a pool as a table: its columns, and score and rank (1 = best) where there is a score."""
+    out = pool.iloc[chosen].reset_index(drop=True)
+    if scores is not None:
+        out["score"] = np.asarray(scores, np.float32)[chosen]
+        out["rank"] = np.arange(1, len(out) + 1)
+    return out
+
+
+def shares(chosen: pd.DataFrame, pool: pd.DataFrame) -> pd.DataFrame:
+    """Rows a task in the pool and in the selection, with both shares and their ratio (lift)."""
+    counts = pd.DataFrame({"pool": pool["task"].value_counts(), "chosen": chosen["task"].value_counts()})
+    counts = counts.fillna(0).astype(int).loc[list(dict.fromkeys(pool["task"]))]
+    counts["share"] = counts["chosen"] / max(1, counts["chosen"].sum())
+    counts["lift"] = counts["share"] / (counts["pool"] / counts["pool"].sum())
+    return counts

@@ -1,0 +1,183 @@
+"""A study file becomes a graph of cells: every notebook run it needs, validated and keyed before the first one starts.
+
+    study: NAME            # a label; enters no key
+    title: …               # one line for the report
+    base: {…}              # parameters for all notebooks that have them
+    grid: {arm: […], n: […]}   # every combination
+    exclude: [{arm: …, n: …}]  # but these
+    stages: [06_mtl, …]    # what is wanted; what it reads is added (default: 01, 06, 07)
+    notebooks: {06_mtl: {lr: …}}   # a notebook's own parameters
+
+Cells are found from the wanted ones backwards, so that three targets share one proxy without being told to.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from . import params, runs, tasks
+from .code import code_hash
+from .errors import InputError
+from .paths import NOTEBOOKS
+
+DEFAULT_STAGES = ["01_data_prep", "06_mtl", "07_efficiency"]
+
+
+class StudyFile(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    study: str
+    title: str = ""
+    base: dict[str, Any] = {}
+    grid: dict[str, list[Any]] = {}
+    exclude: list[dict[str, Any]] = []
+    stages: list[str] = DEFAULT_STAGES
+    notebooks: dict[str, dict[str, Any]] = {}
+
+
+@dataclass(eq=False)
+class Cell:
+    """One notebook run of a study."""
+
+    params: params.Common  # resolved, `inputs` filled in
+    key: str
+    code: str  # hash of its code and of all that it reads, transitively
+    reads: list[Cell]
+    suite: str  # fingerprint
+
+    @property
+    def stage(self) -> str:
+        return self.params.stage
+
+    @property
+    def label(self) -> str:
+        """What a person calls it: the stage and what tells it from its siblings."""
+        p = self.params
+        parts = [str(getattr(p, f)) for f in ("primary", "arm", "discriminator") if getattr(p, f, None)]
+        parts += [f"{f}={getattr(p, f)}" for f in ("n", "seed", "seeds") if hasattr(p, f)]
+        if self.stage in ("01_data_prep", "02_td_proxy"):
+            parts = parts[1:]
+        return " ".join([self.stage, *parts])
+
+
+@dataclass
+class Study:
+    name: str
+    title: str
+    cells: list[Cell]  # upstream first
+
+
+def load(path: Path) -> Study:
+    """Read, validate and expand a study file; the first problem is an InputError naming the file."""
+    raw = tasks.read_yaml(path)
+    try:
+        file = StudyFile.model_validate(raw)
+    except ValidationError as error:
+        raise InputError(f"{path}: {tasks.explain(error)}") from None
+    try:
+        return Study(file.study, file.title or file.study, _Expansion(file).cells())
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+
+
+class _Expansion:
+    def __init__(self, file: StudyFile):
+        self.file = file
+        self.made: dict[tuple[str, str], Cell] = {}
+        self.suites: dict[tuple[str, int], tasks.Suite] = {}
+        self._check_names()
+
+    def _check_names(self) -> None:
+        known = {name for model in params.MODELS.values() for name in model.model_fields}
+        for part in ("base", "grid"):
+            for name in getattr(self.file, part):
+                if name not in known:
+                    raise InputError(f"{part}: no notebook has a parameter {name!r}")
+        for name, values in self.file.grid.items():
+            if not values:
+                raise InputError(f"grid: {name} has no values")
+        for row in self.file.exclude:
+            if unknown := set(row) - set(self.file.grid):
+                raise InputError(f"exclude: {', '.join(sorted(unknown))} is not in grid")
+        for stage in (*self.file.stages, *self.file.notebooks):
+            if stage not in params.MODELS:
+                raise InputError(f"no notebook is called {stage!r}; there are {', '.join(params.MODELS)}")
+        for stage, block in self.file.notebooks.items():
+            if unknown := set(block) - set(params.MODELS[stage].model_fields):
+                raise InputError(f"notebooks.{stage}: unknown parameter {', '.join(sorted(unknown))}")
+
+    def cells(self) -> list[Cell]:
+        for stage in params.MODELS:  # in order, so that 07 finds the 06 cells of the grid
+            if stage in self.file.stages:
+                for given in self._combinations(stage):
+                    self._cell(stage, given)
+        return list(self.made.values())
+
+    def _defaults(self, stage: str) -> dict[str, Any]:
+        fields = params.MODELS[stage].model_fields
+        given = {k: v for k, v in self.file.base.items() if k in fields}
+        return given | {"study": self.file.study} | self.file.notebooks.get(stage, {})
+
+    def _combinations(self, stage: str) -> Iterator[dict[str, Any]]:
+        fields, file = params.MODELS[stage].model_fields, self.file
+        axes = {k: v for k, v in file.grid.items() if k in fields}
+        if "seed" in fields and "seed" not in axes and "seeds" in file.base:
+            axes["seed"] = file.base["seeds"]
+        defaults = self._defaults(stage)
+        if "arms" in fields and "arm" in file.grid:
+            defaults.setdefault("arms", file.grid["arm"])
+        for values in itertools.product(*axes.values()):
+            given = defaults | dict(zip(axes, values, strict=True))
+            if not any(row and set(row) <= set(given) and row.items() <= given.items() for row in file.exclude):
+                yield given
+
+    def _suite(self, p: params.Common) -> tasks.Suite:
+        at = (p.suite, p.rows)
+        if at not in self.suites:
+            self.suites[at] = tasks.load(*at)
+        return self.suites[at]
+
+    def _cell(self, stage: str, given: dict[str, Any]) -> Cell:
+        p = params.validate(stage, given).resolved()
+        suite = self._suite(p)
+        suite.auxiliaries(p.primary, p.auxiliaries)
+        reads = [self._upstream(upstream, wanted) for upstream, wanted in p.needs()]
+        p = p.model_copy(update={"inputs": [cell.key for cell in reads]})
+        key = runs.key(stage, p.key_params(), suite.fingerprint, p.inputs)
+        if (stage, key) not in self.made:
+            code = code_hash(("notebook",), NOTEBOOKS / f"{stage}.ipynb")
+            code = runs.digest([code, [cell.code for cell in reads]])
+            self.made[stage, key] = Cell(p, key, code, reads, suite.fingerprint)
+        return self.made[stage, key]
+
+    def _upstream(self, stage: str, wanted: dict[str, Any]) -> Cell:
+        """The cell of the study that fits, or a new one from the study's defaults."""
+        fitting = [
+            cell for (s, _), cell in self.made.items()
+            if s == stage and all(v == getattr(cell.params, k) for k, v in wanted.items() if k in cell.params.key_params())
+        ]  # fmt: skip
+        if len(fitting) > 1:
+            raise InputError(f"{len(fitting)} cells of {stage} fit {wanted}; leave 07_efficiency out of `stages`")
+        return fitting[0] if fitting else self._cell(stage, self._defaults(stage) | wanted)
+
+
+def as_plan(study: Study) -> dict[str, Any]:
+    """The study as JSON, for Snakemake and the report."""
+    return {
+        "study": study.name,
+        "title": study.title,
+        "cells": [
+            {
+                "stage": cell.stage, "key": cell.key, "code": cell.code, "label": cell.label, "suite": cell.suite,
+                "threads": cell.params.threads, "params": cell.params.model_dump(),
+                "reads": [[up.stage, up.key] for up in cell.reads],
+            }
+            for cell in study.cells
+        ],
+    }  # fmt: skip

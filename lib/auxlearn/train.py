@@ -1,0 +1,333 @@
+"""`run(plan)`: the one training function. A plan is a list of phases over one model.
+
+Pre-train then tune, stage 2 then tune, single-task and a discriminator proxy are all plans. What makes it fast: rows
+are tokenised once, batches hold rows of similar length, bf16 autocast, a fused optimiser, no device sync inside an
+epoch. What makes it repeatable: order and dropout are reseeded from (seed, phase, epoch), so that a run resumed at an
+epoch boundary gives the same bits as one that was never interrupted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from . import batching, discriminator, inference, metrics, model, seeds
+from .cost import Ledger, Meter
+from .errors import InputError
+from .tasks import Suite
+
+CHECKPOINT_SECONDS = 60.0  # an epoch boundary writes a checkpoint when the last one is older than this
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The optimiser: AdamW, linear decay to 0 after a linear warm-up, global clip (FastMTL's defaults)."""
+
+    lr: float
+    batch_size: int = 32
+    weight_decay: float = 0.0
+    warmup: float = 0.0  # fraction of the phase's steps
+    clip: float = 1.0
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Some epochs over some rows. Heads and encoder carry over from the phase before; the optimiser starts anew."""
+
+    name: str
+    rows: Mapping[str, np.ndarray]  # positions in each task's train split
+    epochs: int
+    recipe: Recipe
+    discriminator: Literal["bce", "ce"] | None = None
+    disc_weight: float = 1.0
+    choose: bool = False  # keep the epoch that is best on the plan's held-out rows
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that decides a training run's result; `key_content` is what its key is made of."""
+
+    encoder: str
+    phases: tuple[Phase, ...]
+    seeds: Mapping[str, int]  # init, order, dropout
+    primary: str | None = None
+    holdout: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))  # of the primary's train; never trained
+    watch: Mapping[str, np.ndarray] = field(default_factory=dict)  # rows whose discriminator AUC is followed
+    regression: model.Regression = "unit"
+    pool: model.Pool = "auto"
+    max_length: int = 128
+    precision: Literal["fp32", "bf16"] = "fp32"
+    device: str = "cpu"
+    threads: int = 1
+    keep_model: bool = False
+
+    def key_content(self, suite: Suite) -> dict[str, Any]:
+        """JSON-able content of the plan over a suite: rows by hash, the suite and the encoder by fingerprint."""
+        content = asdict(self) | {"suite": suite.fingerprint, "encoder": model.encoder_fingerprint(self.encoder)}
+        return json.loads(json.dumps(content, default=_hash_array))
+
+
+def _hash_array(value: Any) -> str:
+    if not isinstance(value, np.ndarray):
+        raise TypeError(f"a plan holds plain values and arrays, not {type(value)}")
+    return hashlib.sha256(np.ascontiguousarray(value, dtype=np.int64).tobytes()).hexdigest()[:16]
+
+
+@dataclass
+class Result:
+    """What a plan yields. Predictions are of the primary's dev split, in row order."""
+
+    model: model.MultiTaskModel
+    history: list[dict[str, Any]]  # one row an epoch
+    steps: list[dict[str, Any]]  # one row a step: task, task_loss, disc_loss
+    ledgers: list[Ledger]  # one a phase
+    scores: dict[str, float]  # the primary's metrics on dev
+    predictions: Any = None
+    references: Any = None
+    chosen: dict[str, int] = field(default_factory=dict)  # phase -> epoch kept, counted from 1
+    truncated: int = 0
+
+
+def run(plan: Plan, suite: Suite, folder: Path | None = None, progress: Progress | None = None) -> Result:
+    """Train a plan. With a `folder`, an interrupted run goes on from its last checkpoint there.
+
+    Raises InputError when a loss is not finite, naming phase, task and step.
+    """
+    return _Trainer(plan, suite, folder, progress or (lambda message: None)).run()
+
+
+class _Trainer:
+    def __init__(self, plan: Plan, suite: Suite, folder: Path | None, progress: Progress):
+        self.plan, self.suite, self.progress = plan, suite, progress
+        self.file = folder / "checkpoint.safetensors" if folder else None
+        _check(plan, suite)
+        if plan.device == "cpu":
+            torch.set_num_threads(plan.threads)
+        else:
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+            torch.use_deterministic_algorithms(True)
+        self.model = model.build(
+            plan.encoder, suite, plan.seeds["init"], pool=plan.pool, regression=plan.regression,
+            max_length=plan.max_length,
+        ).to(plan.device)  # fmt: skip
+        self.encoded: dict[tuple[str, str], batching.Encoded] = {}
+        self.history: list[dict[str, Any]] = []
+        self.steps: list[dict[str, Any]] = []
+        self.ledgers = [Ledger(phase.name) for phase in plan.phases]
+        self.chosen: dict[str, int] = {}
+        self.best: dict[str, torch.Tensor] | None = None
+        self.saved = time.monotonic()
+
+    def run(self) -> Result:
+        start = self._restore()
+        for number, phase in enumerate(self.plan.phases):
+            if number < start["phase"]:
+                continue
+            with self.meter(number):
+                self._phase(number, phase, start if number == start["phase"] else None)
+        scores, predictions, references = {}, None, None
+        if self.plan.primary:
+            scores, predictions, references = self._score("dev", None)
+        if self.file:
+            self.file.unlink(missing_ok=True)
+        cut = sum(e.truncated for e in self.encoded.values())
+        return Result(
+            self.model, self.history, self.steps, self.ledgers, scores, predictions, references, self.chosen, cut
+        )
+
+    def meter(self, number: int) -> Meter:
+        self._meter = Meter(self.ledgers[number], self.plan.device)
+        return self._meter
+
+    def _phase(self, number: int, phase: Phase, resumed: dict[str, Any] | None) -> None:
+        plan, net = self.plan, self.model
+        data = {name: self._train_rows(name, rows, phase.name) for name, rows in phase.rows.items() if len(rows)}
+        lengths = {name: e.lengths for name, e in data.items()}
+        per_epoch = sum(-(-len(e) // phase.recipe.batch_size) for e in data.values())
+        weight = None
+        if phase.discriminator == "bce":
+            sizes = [len(data[name]) if name in data else 0 for name in self.suite.names]
+            weight = discriminator.pos_weight(sizes).to(plan.device)
+        optimiser = torch.optim.AdamW(
+            net.parameters(), lr=phase.recipe.lr, weight_decay=phase.recipe.weight_decay, fused=True
+        )
+        first = 0
+        if resumed:
+            first = resumed["epoch"]
+            optimiser.load_state_dict(resumed["optimiser"])
+        else:
+            self.best = None
+        net.train()
+        for epoch in range(first, phase.epochs):
+            rng = seeds.rng(plan.seeds["order"], phase.name, epoch)
+            torch.manual_seed(seeds.derive(plan.seeds["dropout"], phase.name, epoch))
+            losses, batches = [], batching.homogeneous(lengths, phase.recipe.batch_size, rng)
+            for step, (name, index) in enumerate(batches):
+                rate = _rate(epoch * per_epoch + step, phase.epochs * per_epoch, phase.recipe)
+                for group in optimiser.param_groups:
+                    group["lr"] = rate
+                losses.append(self._step(phase, data[name], name, index, optimiser, weight, self.ledgers[number]))
+            self._close_epoch(number, phase, epoch, batches, losses, optimiser)
+        if self.best is not None:
+            net.load_state_dict(self.best)
+
+    def _step(
+        self, phase: Phase, rows: batching.Encoded, name: str, index: np.ndarray, optimiser: torch.optim.Optimizer,
+        weight: torch.Tensor | None, ledger: Ledger,
+    ) -> torch.Tensor:  # fmt: skip
+        """One optimiser step; returns (task loss, discriminator loss) without waiting for the device."""
+        net = self.model
+        batch = batching.to_batch(rows, index, self.suite[name], net.columns[name], net.pad_id)
+        ledger.add_batch(net.encoder.config, rows.lengths[index], batch["input_ids"].shape[1], True)
+        out = net(batch, self.plan.precision)
+        task_loss = net.task_loss(batch, out.logits)
+        disc_loss = torch.zeros((), device=task_loss.device)
+        if phase.discriminator == "bce":
+            disc_loss = discriminator.bce_loss(out.discriminator, batch["task_id"], weight)
+        elif phase.discriminator == "ce":
+            disc_loss = discriminator.ce_loss(out.discriminator, batch["task_id"])
+        (task_loss + phase.disc_weight * disc_loss).backward()
+        torch.nn.utils.clip_grad_norm_(net.parameters(), phase.recipe.clip)
+        optimiser.step()
+        optimiser.zero_grad()
+        return torch.stack([task_loss.detach(), disc_loss.detach()])
+
+    def _close_epoch(
+        self, number: int, phase: Phase, epoch: int, batches: list[tuple[str, np.ndarray]], losses: list[torch.Tensor],
+        optimiser: torch.optim.Optimizer,
+    ) -> None:  # fmt: skip
+        values = torch.stack(losses).cpu().numpy()
+        bad = np.flatnonzero(~np.isfinite(values).all(1))
+        if len(bad):
+            raise InputError(
+                f"phase {phase.name!r}: the loss of task {batches[bad[0]][0]!r} is not finite at epoch {epoch + 1}, step "
+                f"{bad[0] + 1}; lower lr (now {phase.recipe.lr}) or use precision fp32"
+            )
+        self.steps += [
+            {"phase": phase.name, "task": name, "task_loss": float(v[0]), "disc_loss": float(v[1])}
+            for (name, _), v in zip(batches, values, strict=True)
+        ]
+        row: dict[str, Any] = {"phase": phase.name, "epoch": epoch + 1, "loss": float(values[:, 0].mean())}
+        if phase.discriminator:
+            row["disc_loss"] = float(values[:, 1].mean())
+        if self.plan.watch:
+            row["auc"] = self._watch(self.ledgers[number])
+        if phase.choose:
+            row["holdout"] = self._score("train", self.plan.holdout, self.ledgers[number])[0][
+                self.suite[self.plan.primary].metric
+            ]
+            earlier = [h["holdout"] for h in self.history if h["phase"] == phase.name]
+            if not earlier or row["holdout"] > max(earlier):  # the first of equals wins
+                self.chosen[phase.name] = epoch + 1
+                self.best = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
+        self.history.append(row)
+        shown = ", ".join(f"{k} {row[k]:.3f}" for k in ("loss", "disc_loss", "holdout") if k in row)
+        self.progress(f"{phase.name}: epoch {epoch + 1}/{phase.epochs}, {shown}")
+        if self.file and time.monotonic() - self.saved > CHECKPOINT_SECONDS:
+            self._checkpoint(number, epoch + 1, optimiser)
+
+    # --- data ----------------------------------------------------------------------------------------------------
+
+    def _train_rows(self, name: str, rows: np.ndarray, phase: str) -> batching.Encoded:
+        return self._encode(name, f"train/{phase}", self.suite[name].train.select(rows.tolist()))
+
+    def _encode(self, name: str, part: str, rows: Any) -> batching.Encoded:
+        if (name, part) not in self.encoded:
+            made = batching.encode(rows, self.suite[name], self.model.tokenizer, self.model.max_length)
+            self.encoded[name, part] = made
+        return self.encoded[name, part]
+
+    def _score(
+        self, split: str, rows: np.ndarray | None, ledger: Ledger | None = None
+    ) -> tuple[dict[str, float], Any, Any]:
+        task = self.suite[self.plan.primary]
+        source = task.dev if split == "dev" else task.train.select(rows.tolist())
+        encoded = self._encode(task.name, f"{split}/score", source)
+        predictions, references = inference.predict(self.model, encoded, task, self.plan.precision, ledger)
+        return metrics.score(task, predictions, references), predictions, references
+
+    def _watch(self, ledger: Ledger) -> list[float]:
+        """AUC of each discriminator column on rows that the discriminator is not trained on."""
+        logits, ids = [], []
+        for name, rows in self.plan.watch.items():
+            task = self.suite[name]
+            encoded = self._encode(name, "train/watch", task.train.select(rows.tolist()))
+            for _, out in inference.outputs(self.model, encoded, task, self.plan.precision, ledger):
+                logits.append(out.discriminator.cpu().numpy())
+                ids.append(np.full(len(logits[-1]), self.model.columns[name]))
+        return discriminator.column_auc(np.concatenate(logits), np.concatenate(ids)).tolist()
+
+    # --- checkpoints: safetensors and JSON, nothing that executes --------------------------------------------------
+
+    def _checkpoint(self, phase: int, epoch: int, optimiser: torch.optim.Optimizer) -> None:
+        from safetensors.torch import save_file
+
+        self._meter.lap()
+        tensors = {f"model/{k}": v for k, v in self.model.state_dict().items()}
+        tensors |= {f"best/{k}": v for k, v in (self.best or {}).items()}
+        for i, state in optimiser.state_dict()["state"].items():
+            tensors |= {f"optimiser/{i}/{k}": v for k, v in state.items()}
+        progress = {
+            "phase": phase, "epoch": epoch, "history": self.history, "steps": self.steps, "chosen": self.chosen,
+            "ledgers": [ledger.as_dict() for ledger in self.ledgers],
+        }  # fmt: skip
+        part = self.file.with_suffix(".part")
+        save_file({k: v.contiguous() for k, v in tensors.items()}, part, {"progress": json.dumps(progress)})
+        os.replace(part, self.file)
+        self.saved = time.monotonic()
+
+    def _restore(self) -> dict[str, Any]:
+        if not (self.file and self.file.is_file()):
+            return {"phase": -1}
+        from safetensors import safe_open
+
+        with safe_open(self.file, "pt", device=self.plan.device) as saved:
+            progress = json.loads(saved.metadata()["progress"])
+            tensors = {name: saved.get_tensor(name) for name in saved.keys()}  # noqa: SIM118
+        part = lambda p: {k.removeprefix(p): v for k, v in tensors.items() if k.startswith(p)}  # noqa: E731
+        self.model.load_state_dict(part("model/"))
+        self.best = part("best/") or None
+        self.history, self.steps, self.chosen = progress["history"], progress["steps"], progress["chosen"]
+        self.ledgers = [Ledger.from_dict(row) for row in progress["ledgers"]]
+        phase = self.plan.phases[progress["phase"]]
+        optimiser = torch.optim.AdamW(self.model.parameters(), lr=phase.recipe.lr, fused=True)
+        state: dict[str, Any] = optimiser.state_dict()
+        for name, value in part("optimiser/").items():
+            index, entry = name.split("/")
+            state["state"].setdefault(int(index), {})[entry] = value
+        state["param_groups"][0]["weight_decay"] = phase.recipe.weight_decay
+        self.progress(f"resumed {phase.name} after epoch {progress['epoch']}")
+        return progress | {"optimiser": state}
+
+
+def _rate(step: int, total: int, recipe: Recipe) -> float:
+    """Learning rate of a step: linear warm-up, then linear decay to 0 at `total`."""
+    warm = recipe.warmup * total
+    if step < warm:
+        return recipe.lr * (step + 1) / (warm + 1)
+    return recipe.lr * (total - step) / max(1.0, total - warm)
+
+
+def _check(plan: Plan, suite: Suite) -> None:
+    """Refuse what cannot work before anything is loaded."""
+    for phase in plan.phases:
+        if phase.epochs < 1 or not any(len(rows) for rows in phase.rows.values()):
+            raise InputError(f"phase {phase.name!r}: needs at least one epoch and one row")
+        for name, rows in phase.rows.items():
+            size = len(suite[name].train)
+            if len(rows) and (rows.min() < 0 or rows.max() >= size):
+                raise InputError(f"phase {phase.name!r}: task {name!r} has {size} rows; a row asked for is not there")
+            if name == plan.primary and np.isin(rows, plan.holdout).any():
+                raise InputError(f"phase {phase.name!r}: trains on rows held out to choose the epoch")
+        if phase.choose and not (plan.primary and len(plan.holdout)):
+            raise InputError(f"phase {phase.name!r}: choosing the epoch needs held-out rows of the primary")

@@ -1,0 +1,193 @@
+"""The expensive units, made once whoever asks: trainings, and passes over the pool.
+
+A unit is a run of its own under the run folder, keyed by content and guarded by a lock. Notebooks are rendered from
+units, so that an edit to a figure re-executes a notebook in seconds and trains nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from . import batching, inference, model, runs, train
+from .cost import Ledger, Meter
+from .tasks import Suite
+
+SHARD = 4096  # rows of a pass that are lost, at most, to an interruption
+
+
+@dataclass
+class Training:
+    """A finished training: what `train.run` yields, read back from its folder."""
+
+    manifest: runs.Manifest
+    history: pd.DataFrame  # one row an epoch
+    steps: pd.DataFrame  # one row a step
+    predictions: Any
+    references: Any
+
+    @property
+    def scores(self) -> dict[str, float]:
+        return self.manifest.metrics["dev"]
+
+    @property
+    def ledgers(self) -> list[Ledger]:
+        return [Ledger.from_dict(row) for row in self.manifest.ledger]
+
+
+def trained(plan: train.Plan, suite: Suite, progress: train.Progress | None = None) -> Training:
+    """The plan's training, from the run folder if it is there and unchanged, else run now."""
+    content = plan.key_content(suite)
+    run = runs.Run("train", runs.digest([runs.SCHEMA, content]), content, suite.fingerprint, code_roots=("train",))
+    with run.lock():
+        status, manifest = runs.read("train", run.key)
+        if status != "finished" or manifest is None:
+            if status == "stale":  # a checkpoint made by other code must not be resumed
+                run.path("checkpoint.safetensors").unlink(missing_ok=True)
+            manifest = _train(run, plan, suite, progress)
+    detail = json.loads(manifest.path("history.json").read_text())
+    predictions, references = _read_predictions(manifest, suite, plan)
+    return Training(manifest, pd.DataFrame(detail["history"]), pd.DataFrame(detail["steps"]), predictions, references)
+
+
+def _train(run: runs.Run, plan: train.Plan, suite: Suite, progress: train.Progress | None) -> runs.Manifest:
+    stamp = run.path("checkpoint.code")
+    code = run.code()["hash"]
+    if not stamp.is_file() or stamp.read_text() != code:
+        run.path("checkpoint.safetensors").unlink(missing_ok=True)
+        stamp.write_text(code)
+    result = train.run(plan, suite, run.folder, progress)
+    runs.write_json(run.path("history.json"), {"history": result.history, "steps": result.steps})
+    outputs = ["history.json"]
+    if plan.primary:
+        flat = {"predictions": result.predictions, "references": result.references}
+        if suite[plan.primary].kind == "tagging":
+            flat = {k: np.concatenate([np.asarray(x, np.int64) for x in v]) for k, v in flat.items()}
+            flat["lengths"] = np.array([len(x) for x in result.references])
+        np.savez(run.path("predictions.npz"), **flat)
+        outputs.append("predictions.npz")
+    if plan.keep_model:
+        from safetensors.torch import save_file
+
+        save_file({k: v.contiguous() for k, v in result.model.state_dict().items()}, run.path("model.safetensors"))
+        outputs.append("model.safetensors")
+    stamp.unlink()
+    return run.finish(
+        outputs, {"dev": result.scores, "chosen": result.chosen, "truncated": result.truncated}, result.ledgers,
+        plan.seeds, {name: sum(len(p.rows.get(name, ())) for p in plan.phases) for name in suite.names},
+    )  # fmt: skip
+
+
+def _read_predictions(manifest: runs.Manifest, suite: Suite, plan: train.Plan) -> tuple[Any, Any]:
+    if not plan.primary:
+        return None, None
+    with np.load(manifest.path("predictions.npz"), allow_pickle=False) as saved:
+        made, gold = saved["predictions"], saved["references"]
+        if suite[plan.primary].kind == "tagging":
+            cuts = np.cumsum(saved["lengths"])[:-1]
+            return np.split(made, cuts), np.split(gold, cuts)
+    return made, gold
+
+
+def load_model(training: runs.Manifest, plan: train.Plan, suite: Suite) -> model.MultiTaskModel:
+    """The model of a training that kept it."""
+    from safetensors.torch import load_file
+
+    net = model.build(
+        plan.encoder, suite, plan.seeds["init"], pool=plan.pool, regression=plan.regression, max_length=plan.max_length
+    )
+    net.load_state_dict(load_file(training.path("model.safetensors")))
+    return net.to(plan.device).eval()
+
+
+@dataclass
+class Store:
+    """What one pass over the training rows of every task read from one model."""
+
+    manifest: runs.Manifest
+    rows: pd.DataFrame  # task, row (position in the task's train), row_id, length
+    logits: np.ndarray  # float32 [N, K], the discriminator's
+    features: np.ndarray  # float16 [N, d], pooled
+
+
+def scored(training: runs.Manifest, plan: train.Plan, suite: Suite, progress: train.Progress | None = None) -> Store:
+    """The pass of a trained model over all training rows of the suite: features and discriminator logits.
+
+    Forward only, in length order, written shard by shard so that an interrupted pass goes on where it stopped.
+    """
+    content = {"training": training.key, "suite": suite.fingerprint, "precision": plan.precision, "device": plan.device}
+    run = runs.Run(
+        "score", runs.digest([runs.SCHEMA, content]), content, suite.fingerprint, [training],
+        code_roots=("inference", "batching"),
+    )
+    with run.lock():
+        status, manifest = runs.read("score", run.key)
+        if status != "finished" or manifest is None:
+            manifest = _score(run, training, plan, suite, progress)
+    with np.load(manifest.path("scores.npz"), allow_pickle=False) as saved:
+        return Store(manifest, pd.read_parquet(manifest.path("rows.parquet")), saved["logits"], saved["features"])
+
+
+def _score(
+    run: runs.Run, training: runs.Manifest, plan: train.Plan, suite: Suite, progress: train.Progress | None
+) -> runs.Manifest:
+    import torch
+
+    if plan.device == "cpu":
+        torch.set_num_threads(plan.threads)
+    net = load_model(training, plan, suite)
+    shards = run.path("shards") / f"{run.code()['hash']}-{training.code['hash']}"
+    shards.mkdir(parents=True, exist_ok=True)
+    tables, parts, ledgers = [], [], []
+    for name, task in suite.items():
+        for first in range(0, len(task.train), SHARD):
+            rows = range(first, min(first + SHARD, len(task.train)))
+            file = shards / f"{name}-{first}.npz"
+            if not file.is_file():
+                _score_shard(file, net, task, rows, plan)
+            with np.load(file, allow_pickle=False) as saved:
+                parts.append((saved["logits"], saved["features"]))
+                ledgers.append(Ledger.from_dict(json.loads(str(saved["ledger"]))))
+                tables.append(pd.DataFrame({
+                    "task": name, "row": list(rows), "row_id": task.train.select(rows)["row_id"][:],
+                    "length": saved["lengths"],
+                }))  # fmt: skip
+        if progress:
+            progress(f"scored {name}: {len(task.train)} rows")
+    pd.concat(tables, ignore_index=True).to_parquet(run.path("rows.parquet"))
+    logits, features = (np.concatenate(x) for x in zip(*parts, strict=True))
+    np.savez(run.path("scores.npz"), logits=logits, features=features)
+    manifest = run.finish(["rows.parquet", "scores.npz"], {"rows": len(logits)}, [_sum("scoring", ledgers)])
+    for file in shards.iterdir():
+        file.unlink()
+    shards.rmdir()
+    return manifest
+
+
+def _score_shard(file: Any, net: model.MultiTaskModel, task: Any, rows: range, plan: train.Plan) -> None:
+    ledger = Ledger("scoring")
+    with Meter(ledger, plan.device):
+        encoded = batching.encode(task.train.select(rows), task, net.tokenizer, net.max_length)
+        logits = np.zeros((len(rows), len(net.columns)), np.float32)
+        features = np.zeros((len(rows), net.encoder.config.hidden_size), np.float16)
+        for index, out in inference.outputs(net, encoded, task, plan.precision, ledger):
+            logits[index] = out.discriminator.float().cpu().numpy()
+            features[index] = out.features.cpu().numpy()
+    part = file.with_suffix(".part.npz")
+    np.savez(part, logits=logits, features=features, lengths=encoded.lengths, ledger=json.dumps(ledger.as_dict()))
+    part.replace(file)
+
+
+def _sum(stage: str, ledgers: list[Ledger]) -> Ledger:
+    total = Ledger(stage)
+    for name in ("seconds", "flops", "tokens", "padded_tokens", "steps", "examples"):
+        setattr(total, name, sum(getattr(ledger, name) for ledger in ledgers))
+    total.peak_bytes = max((ledger.peak_bytes for ledger in ledgers), default=0)
+    joules = [ledger.joules for ledger in ledgers if ledger.joules is not None]
+    total.joules = sum(joules) if joules else None
+    return total
+
