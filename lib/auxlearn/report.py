@@ -18,6 +18,7 @@ from . import runs
 from .paths import PROJECT, runs_root
 
 TEMPLATES = Path(__file__).parent / "templates"
+SHOWN = ("text/plain", "image/png")  # the only outputs that reach a page: neither can carry markup
 STAGES = {
     "01_data_prep": "data", "02_td_proxy": "proxy", "03_ranking": "ranking", "06_mtl": "training",
     "07_efficiency": "comparison",
@@ -34,11 +35,15 @@ def page(notebook: Path, title: str, manifest: runs.Manifest | None) -> str:
     from nbconvert import HTMLExporter
 
     exporter = HTMLExporter(template_name="basic", exclude_input_prompt=True, exclude_output_prompt=True)
-    exporter.sanitize_html = True
     node = nbformat.read(notebook, as_version=4)
-    for cell in node.cells:  # a figure's alternative text is the printed table beside it; say which section it is of
+    tags = lambda cell: cell.metadata.get("tags", [])  # noqa: E731
+    if any("injected-parameters" in tags(cell) for cell in node.cells):
+        node.cells = [cell for cell in node.cells if "parameters" not in tags(cell)]
+    for cell in node.cells:
         for output in cell.get("outputs", []):
-            if "image/png" in output.get("data", {}):
+            if "data" in output:
+                output["data"] = {k: v for k, v in output["data"].items() if k in SHOWN}
+                # A figure's values are always in a table printed beside it.
                 output.setdefault("metadata", {})["image/png"] = {"alt": _alt(cell.source)}
     body, _ = exporter.from_notebook_node(node)
     return _environment().get_template("page.html").render(title=title, body=body, run=manifest, short=_short)
