@@ -13,6 +13,7 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
+_PARAMETERS = {"parameters", "injected-parameters"}
 PACKAGE = Path(__file__).resolve().parent
 
 
@@ -36,7 +37,11 @@ def _stripped(tree: ast.AST) -> str:
         body = getattr(node, "body", None)
         if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)) and body:
             first = body[0]
-            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str):
+            if (
+                isinstance(first, ast.Expr)
+                and isinstance(first.value, ast.Constant)
+                and isinstance(first.value.value, str)
+            ):
                 node.body = body[1:] or [ast.Pass()]
     return ast.dump(tree)
 
@@ -53,7 +58,7 @@ def notebook_source(notebook: Path) -> str:
     cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
     kept = [
         "".join(cell["source"]) for cell in cells
-        if cell["cell_type"] == "code" and not {"parameters", "injected-parameters"} & set(cell["metadata"].get("tags", []))
+        if cell["cell_type"] == "code" and not _PARAMETERS & set(cell["metadata"].get("tags", []))
     ]  # fmt: skip
     return "\n".join(line for source in kept for line in source.splitlines() if not line.startswith(("%", "!")))
 

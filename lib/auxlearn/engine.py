@@ -102,6 +102,7 @@ class _Watcher:
     started: dict[str, float] = field(default_factory=dict)
     done: set[str] = field(default_factory=set)
     last: float = field(default_factory=time.monotonic)
+    shown: str = ""
 
     def look(self) -> None:
         for cell in self.todo:
@@ -115,8 +116,12 @@ class _Watcher:
                 left = len(self.todo) - len(self.done)
                 took = time.monotonic() - self.started[key]
                 self._say(f"done   {cell['label']} ({took:.0f} s); {left} of {len(self.todo)} left")
-        if time.monotonic() - self.last > HEARTBEAT_SECONDS and (lines := self.progress.read_text().splitlines()):
-            self._say(f"  …    {lines[-1].split(' ', 2)[2]} [{lines[-1].split(' ', 2)[1]}]")
+        if time.monotonic() - self.last > HEARTBEAT_SECONDS:
+            latest = (self.progress.read_text().splitlines() or [""])[-1]
+            if latest != self.shown:
+                self.shown = latest
+                _, run, message = latest.split(" ", 2)
+                self._say(f"  …    {message} [{run}]")
 
     def _say(self, text: str) -> None:
         self.last = time.monotonic()

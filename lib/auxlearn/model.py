@@ -47,7 +47,13 @@ class MultiTaskModel(nn.Module):
     """
 
     def __init__(
-        self, encoder: Any, tokenizer: Any, tasks: dict[str, Task], pool: str, regression: Regression, max_length: int
+        self,
+        encoder: Any,
+        tokenizer: Any,
+        tasks: dict[str, Task],
+        pool: str,
+        regression: Regression,
+        max_length: int,
     ):
         super().__init__()
         self.encoder, self.tokenizer, self.pool, self.regression = encoder, tokenizer, pool, regression

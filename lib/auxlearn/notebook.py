@@ -68,7 +68,14 @@ def start(stage: str, namespace: Mapping[str, Any]) -> Session:
     key_params = p.key_params()
     key = runs.key(stage, key_params, suite.fingerprint, [m.key for m in inputs])
     run = runs.Run(
-        stage, key, p.model_dump(), suite.fingerprint, inputs, key_params, ("notebook",), notebook=f"{stage}.ipynb"
+        stage,
+        key,
+        p.model_dump(),
+        suite.fingerprint,
+        inputs,
+        key_params,
+        ("notebook",),
+        notebook=f"{stage}.ipynb",
     )
     run.path("")
     if p.size == "smoke":

@@ -8,7 +8,6 @@ globals to `check`, which refuses unknown names and mistyped values: papermill o
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 from types import FunctionType, ModuleType
 from typing import Any, ClassVar, Literal, Self
@@ -208,12 +207,7 @@ def validate(stage: str, given: Mapping[str, Any]) -> Any:
     try:
         return model.model_validate(dict(given))
     except ValidationError as error:
-        text = explain(error)
-        if any(isinstance(v, str) and re.fullmatch(r"[-+]?\d+(\.\d*)?[eE]-?\d+", v) for v in given.values()):
-            text += "; in YAML write 1.0e-3 with a dot, since 1e-3 is read as text"
-        if any(v is False or v is True for v in given.values()):
-            text += "; in YAML write words like no, yes, on, off in quotes"
-        raise InputError(f"{stage}: {text}") from None
+        raise InputError(f"{stage}: {explain(error)}") from None
 
 
 def check(stage: str, namespace: Mapping[str, Any]) -> Any:

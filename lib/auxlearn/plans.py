@@ -37,7 +37,12 @@ def proxy(p: TDProxy, suite: Suite) -> Plan:
     rows, watch = proxy_sample(suite, p.proxy_rows, p.watch_rows, p.seed)
     phase = Phase("proxy", rows, p.epochs, Recipe(p.lr, p.batch_size), p.discriminator, p.disc_weight)
     return Plan(
-        phases=(phase,), seeds=seeds.record(p.seed), watch=watch, regression=p.regression, keep_model=True, **_common(p)
+        phases=(phase,),
+        seeds=seeds.record(p.seed),
+        watch=watch,
+        regression=p.regression,
+        keep_model=True,
+        **_common(p),
     )
 
 
@@ -46,7 +51,9 @@ def holdout(suite: Suite, primary: str, fraction: float, seed: int) -> tuple[np.
     size = len(suite[primary].train)
     cut = round(fraction * size)
     if not 0 < cut < size:
-        raise InputError(f"holdout: {fraction} of the {size} rows of {primary!r} leaves nothing to hold out or to train on")
+        raise InputError(
+            f"holdout: {fraction} of the {size} rows of {primary!r} leaves nothing to hold out or to train on"
+        )
     order = seeds.rng(seed, "holdout", primary).permutation(size)
     return np.sort(order[cut:]), np.sort(order[:cut])
 
@@ -69,5 +76,10 @@ def arm(p: MTL, suite: Suite, seed: int, chosen: pd.DataFrame | None = None) -> 
             Phase("tune", {p.primary: kept}, p.tune_epochs, recipe, choose=True),
         )
     return Plan(
-        phases=phases, seeds=seeds.record(seed), primary=p.primary, holdout=held, regression=p.regression, **_common(p)
+        phases=phases,
+        seeds=seeds.record(seed),
+        primary=p.primary,
+        holdout=held,
+        regression=p.regression,
+        **_common(p),
     )

@@ -12,7 +12,18 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 # Okabe-Ito: told apart with any colour vision, and in print.
-COLOURS = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C7A00", "#444444", "#9467BD", "#7F7F7F"]
+COLOURS = [
+    "#0072B2",
+    "#E69F00",
+    "#009E73",
+    "#CC79A7",
+    "#56B4E9",
+    "#D55E00",
+    "#8C7A00",
+    "#444444",
+    "#9467BD",
+    "#7F7F7F",
+]
 PRIMARY = "#D55E00"
 QUIET = "#9AA5B1"
 
@@ -70,7 +81,7 @@ def token_lengths(table: pd.DataFrame, limit: int, primary: str) -> Figure:
 
 
 def proxy_curves(epochs: pd.DataFrame, auc: pd.DataFrame) -> Figure:
-    """Losses an epoch, and held-out AUC a column. `epochs`: epoch, loss, disc_loss; `auc`: index epoch, column a task."""
+    """Losses and held-out AUC an epoch. `epochs`: epoch, loss, disc_loss; `auc`: index epoch, a column a task."""
     figure, (left, right) = _figure(2, 9.5, 3.8)
     left.plot(epochs["epoch"], epochs["disc_loss"], marker="o", color=COLOURS[0], label="discriminator")
     left.plot(epochs["epoch"], epochs["loss"], marker="s", color=COLOURS[1], label="task heads")
@@ -79,7 +90,13 @@ def proxy_curves(epochs: pd.DataFrame, auc: pd.DataFrame) -> Figure:
     styles = ["-", "--", ":", "-."]
     for i, task in enumerate(auc.columns):
         right.plot(
-            auc.index, auc[task], marker="o", ms=4, label=task, color=COLOURS[i % 10], linestyle=styles[i // 5 % 4]
+            auc.index,
+            auc[task],
+            marker="o",
+            ms=4,
+            label=task,
+            color=COLOURS[i % 10],
+            linestyle=styles[i // 5 % 4],
         )
     right.axhline(0.5, color=QUIET, linestyle="--", linewidth=1)
     right.set(xlabel="epoch", ylabel="AUC on held-out rows", title="Told apart from other tasks", ylim=(0.4, 1.02))
@@ -153,7 +170,11 @@ def seed_scores(table: pd.DataFrame, metric: str, order: Sequence[str]) -> Figur
     for arm, part in table.groupby("arm"):
         axis.hlines(part["score"].mean(), place[arm] - 0.22, place[arm] + 0.22, color=PRIMARY, lw=2.5)
     axis.set_xticks(range(len(order)), order)
-    axis.set(ylabel=f"{metric}, dev", title="Every seed, paired across arms (bar = mean)", xlim=(-0.5, len(order) - 0.5))
+    axis.set(
+        ylabel=f"{metric}, dev",
+        title="Every seed, paired across arms (bar = mean)",
+        xlim=(-0.5, len(order) - 0.5),
+    )
     axis.grid(axis="x", visible=False)
     return figure
 
@@ -191,7 +212,11 @@ def stage_costs(table: pd.DataFrame, unit: str) -> Figure:
         left += table[stage].to_numpy()
     for place, total in enumerate(left):
         axis.text(total, place, f" {total:,.3g}", va="center", fontsize=9)
-    axis.set(xlabel=f"{unit}, mean a seed", title="Cost of one target, selection included", xlim=(0, left.max() * 1.12))
+    axis.set(
+        xlabel=f"{unit}, mean a seed",
+        title="Cost of one target, selection included",
+        xlim=(0, left.max() * 1.12),
+    )
     axis.invert_yaxis()
     axis.grid(axis="y", visible=False)
     axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.22), ncols=4, fontsize=9)
@@ -218,6 +243,11 @@ def quality_and_cost(table: pd.DataFrame, metric: str, unit: str) -> Figure:
             row["cost"], row["score"], yerr=[[row["score"] - row["low"]], [row["high"] - row["score"]]], fmt="o", ms=8,
             color=COLOURS[i % 10], capsize=3, lw=1.5, label=arm,
         )  # fmt: skip
-    axis.set(xlabel=f"{unit}, selection included", ylabel=f"{metric}, dev", title="Quality against cost", xlim=(0, None))
+    axis.set(
+        xlabel=f"{unit}, selection included",
+        ylabel=f"{metric}, dev",
+        title="Quality against cost",
+        xlim=(0, None),
+    )
     axis.legend(fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure

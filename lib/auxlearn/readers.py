@@ -17,7 +17,7 @@ _HUB_TEST = ("test", "test_matched")
 
 
 def read_file(path: Path) -> list[dict[str, Any]]:
-    """The rows of one jsonl, jsonl.gz, CSV, TSV or Parquet file, as dicts. Raises InputError naming the file and row."""
+    """The rows of one jsonl, jsonl.gz, CSV, TSV or Parquet file, as dicts; InputError names file and row."""
     if not path.is_file():
         raise InputError(f"{path}: no such file; check the suite's `root` and `source`")
     try:

@@ -51,7 +51,11 @@ def page(notebook: Path, title: str, manifest: runs.Manifest | None) -> str:
 
 def _alt(source: str) -> str:
     found = re.search(r"plots\.(\w+)", source)
-    return f"figure: {found.group(1).replace('_', ' ')}; its values are in the table printed below it" if found else "figure"
+    return (
+        f"figure: {found.group(1).replace('_', ' ')}; its values are in the table printed below it"
+        if found
+        else "figure"
+    )
 
 
 def _short(commit: dict[str, Any]) -> str:

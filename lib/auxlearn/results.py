@@ -28,7 +28,7 @@ def scores(arms: Sequence[runs.Manifest], metric: str) -> pd.DataFrame:
 def predictions(arm: runs.Manifest) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     """An arm's dev predictions [seeds, values], the references [values], and sentence lengths for tagging."""
     with np.load(arm.path("predictions.npz"), allow_pickle=False) as saved:
-        return saved["predictions"], saved["references"], saved["lengths"] if "lengths" in saved else None
+        return saved["predictions"], saved["references"], saved.get("lengths")
 
 
 def row_interval(

@@ -77,7 +77,12 @@ class Manifest:
 
     def reference(self) -> dict[str, str]:
         """How another run's manifest records that it read this one."""
-        return {"stage": self.stage, "key": self.key, "outputs": digest(self.outputs), "code": self.code["hash"]}
+        return {
+            "stage": self.stage,
+            "key": self.key,
+            "outputs": digest(self.outputs),
+            "code": self.code["hash"],
+        }
 
 
 @dataclass
@@ -108,7 +113,11 @@ class Run:
 
     def code(self) -> dict[str, Any]:
         notebook = NOTEBOOKS / self.notebook if self.notebook else None
-        return {"roots": list(self.code_roots), "notebook": self.notebook, "hash": code_hash(self.code_roots, notebook)}
+        return {
+            "roots": list(self.code_roots),
+            "notebook": self.notebook,
+            "hash": code_hash(self.code_roots, notebook),
+        }
 
     def finish(
         self, outputs: Sequence[str], metrics: Mapping[str, Any], ledgers: Iterable[Ledger] = (),
@@ -116,7 +125,8 @@ class Run:
     ) -> Manifest:  # fmt: skip
         """Write the manifest, last and atomically: from here on the run is finished."""
         record = {
-            "stage": self.stage, "key": self.key, "schema": SCHEMA, "params": self.params, "key_params": self.key_params or self.params,
+            "stage": self.stage, "key": self.key, "schema": SCHEMA, "params": self.params,
+            "key_params": self.key_params or self.params,
             "suite": self.suite,
             "inputs": [m.reference() for m in self.inputs],
             "outputs": {name: file_hash(self.folder / name) for name in outputs},

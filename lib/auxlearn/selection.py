@@ -61,9 +61,7 @@ def random_n(size: int, n: int, seed: int, eligible: np.ndarray | None = None) -
     return seeds.rng(seed, "sample", "random").permutation(rows)[:n].astype(np.int64)
 
 
-def matched_random(
-    chosen: np.ndarray, groups: np.ndarray, seed: int, eligible: np.ndarray | None = None
-) -> np.ndarray:
+def matched_random(chosen: np.ndarray, groups: np.ndarray, seed: int, eligible: np.ndarray | None = None) -> np.ndarray:
     """As many random rows of each group as `chosen` has; int64, grouped.
 
     Drawn from all eligible rows of the group, chosen ones included, so that it differs from `chosen` only by what the
@@ -75,7 +73,7 @@ def matched_random(
     for group, count in zip(*np.unique(groups[chosen], return_counts=True), strict=True):
         members = rows[groups[rows] == group]
         if count > len(members):
-            raise ValueError(f"group {group!r}: {count} rows asked for, but {len(members)} are eligible")
+            raise ValueError(f"group {str(group)!r}: {count} rows asked for, but {len(members)} are eligible")
         out.append(rng.permutation(members)[:count])
     return np.concatenate(out).astype(np.int64) if out else np.zeros(0, np.int64)
 

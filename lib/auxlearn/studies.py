@@ -160,11 +160,16 @@ class _Expansion:
         """The cell of the study that fits, or a new one from the study's defaults."""
         fitting = [
             cell for (s, _), cell in self.made.items()
-            if s == stage and all(v == getattr(cell.params, k) for k, v in wanted.items() if k in cell.params.key_params())
+            if s == stage and _agrees(cell.params, wanted)
         ]  # fmt: skip
         if len(fitting) > 1:
             raise InputError(f"{len(fitting)} cells of {stage} fit {wanted}; leave 07_efficiency out of `stages`")
         return fitting[0] if fitting else self._cell(stage, self._defaults(stage) | wanted)
+
+
+def _agrees(p: params.Common, wanted: dict[str, Any]) -> bool:
+    """`runs.agrees` for a run that is not made yet."""
+    return all(value == getattr(p, name) for name, value in wanted.items() if name in p.key_params())
 
 
 def as_plan(study: Study) -> dict[str, Any]:

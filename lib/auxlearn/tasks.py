@@ -35,7 +35,7 @@ class _Strict(BaseModel):
 
 
 class Source(_Strict):
-    """Where rows come from: exactly one of `folder`, `files`, `hub` (with `config`, `revision`), or the word planted."""
+    """Where rows come from: one of `folder`, `files`, `hub` (with `config`, `revision`), or the word planted."""
 
     folder: str | None = None
     files: dict[Literal["train", "dev", "test"], str] | None = None
@@ -231,10 +231,16 @@ def read_yaml(path: Path) -> Any:
 
 def explain(error: ValidationError) -> str:
     """A pydantic error as one line a field: where, what was given, what is wrong."""
-    return "; ".join(
-        f"{'.'.join(map(str, e['loc'])) or 'value'}: {e['msg']} (given: {str(e.get('input'))[:80]!r})"
-        for e in error.errors()
+    problems = error.errors()
+    text = "; ".join(
+        f"{'.'.join(map(str, e['loc'])) or 'value'}: {e['msg']} (given: {str(e.get('input'))[:80]!r})" for e in problems
     )
+    given = [e.get("input") for e in problems]
+    if any(isinstance(v, str) and re.fullmatch(r"[-+]?\d+(\.\d*)?[eE]-?\d+", v) for v in given):
+        text += "; in YAML write 1.0e-3 with a dot, since 1e-3 is read as text"
+    if any(isinstance(v, bool) for v in given):
+        text += "; in YAML write words like no, yes, on, off in quotes"
+    return text
 
 
 def _read_spec(path: Path) -> tuple[SuiteSpec, Path]:

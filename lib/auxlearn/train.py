@@ -73,7 +73,10 @@ class Plan:
 
     def key_content(self, suite: Suite) -> dict[str, Any]:
         """JSON-able content of the plan over a suite: rows by hash, the suite and the encoder by fingerprint."""
-        content = asdict(self) | {"suite": suite.fingerprint, "encoder": model.encoder_fingerprint(self.encoder)}
+        content = asdict(self) | {
+            "suite": suite.fingerprint,
+            "encoder": model.encoder_fingerprint(self.encoder),
+        }
         return json.loads(json.dumps(content, default=_hash_array))
 
 
@@ -142,7 +145,15 @@ class _Trainer:
             self.file.unlink(missing_ok=True)
         cut = sum(e.truncated for e in self.encoded.values())
         return Result(
-            self.model, self.history, self.steps, self.ledgers, scores, predictions, references, self.chosen, cut
+            self.model,
+            self.history,
+            self.steps,
+            self.ledgers,
+            scores,
+            predictions,
+            references,
+            self.chosen,
+            cut,
         )
 
     def meter(self, number: int) -> Meter:
@@ -210,8 +221,8 @@ class _Trainer:
         bad = np.flatnonzero(~np.isfinite(values).all(1))
         if len(bad):
             raise InputError(
-                f"phase {phase.name!r}: the loss of task {batches[bad[0]][0]!r} is not finite at epoch {epoch + 1}, step "
-                f"{bad[0] + 1}; lower lr (now {phase.recipe.lr}) or use precision fp32"
+                f"phase {phase.name!r}: the loss of task {batches[bad[0]][0]!r} is not finite at epoch {epoch + 1}, "
+                f"step {bad[0] + 1}; lower lr (now {phase.recipe.lr}) or use precision fp32"
             )
         self.steps += [
             {"phase": phase.name, "task": name, "task_loss": float(v[0]), "disc_loss": float(v[1])}

@@ -98,7 +98,12 @@ def load_model(training: runs.Manifest, plan: train.Plan, suite: Suite) -> model
     from safetensors.torch import load_file
 
     net = model.build(
-        plan.encoder, suite, plan.seeds["init"], pool=plan.pool, regression=plan.regression, max_length=plan.max_length
+        plan.encoder,
+        suite,
+        plan.seeds["init"],
+        pool=plan.pool,
+        regression=plan.regression,
+        max_length=plan.max_length,
     )
     net.load_state_dict(load_file(training.path("model.safetensors")))
     return net.to(plan.device).eval()
@@ -119,9 +124,18 @@ def scored(training: runs.Manifest, plan: train.Plan, suite: Suite, progress: tr
 
     Forward only, in length order, written shard by shard so that an interrupted pass goes on where it stopped.
     """
-    content = {"training": training.key, "suite": suite.fingerprint, "precision": plan.precision, "device": plan.device}
+    content = {
+        "training": training.key,
+        "suite": suite.fingerprint,
+        "precision": plan.precision,
+        "device": plan.device,
+    }
     run = runs.Run(
-        "score", runs.digest([runs.SCHEMA, content]), content, suite.fingerprint, [training],
+        "score",
+        runs.digest([runs.SCHEMA, content]),
+        content,
+        suite.fingerprint,
+        [training],
         code_roots=("inference", "batching"),
     )
     with run.lock():
@@ -190,4 +204,3 @@ def _sum(stage: str, ledgers: list[Ledger]) -> Ledger:
     joules = [ledger.joules for ledger in ledgers if ledger.joules is not None]
     total.joules = sum(joules) if joules else None
     return total
-

@@ -1,0 +1,66 @@
+"""Fixtures: a run folder of its own for every test, small suites on disk, the real data where it is."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from auxlearn import tasks
+
+# Real data lies outside the project: where AUXLEARN_DATA says, or nowhere.
+DATA = os.environ.get("AUXLEARN_DATA", "")
+
+
+@pytest.fixture(autouse=True)
+def runs_folder(tmp_path, monkeypatch):
+    """Every test has an empty run folder."""
+    folder = tmp_path / "runs"
+    monkeypatch.setenv("AUXLEARN_RUNS", str(folder))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def planted():
+    return tasks.Suite.from_yaml("planted")
+
+
+@pytest.fixture(scope="session")
+def small(planted):
+    """The planted suite with 80 training rows a task: enough for shapes, too few for science."""
+    return planted.capped(80)
+
+
+@pytest.fixture
+def data():
+    if not Path(DATA, "rte").is_dir():
+        pytest.skip("the real task folders are not here; set AUXLEARN_DATA")
+    return Path(DATA)
+
+
+def write_jsonl(path: Path, rows: list[dict]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def folder_suite(tmp_path):
+    """A suite on disk: a pair task in jsonl and a single-sentence task in CSV without dev. Returns its YAML's path."""
+    pairs = [{"a": f"first text {i}", "b": f"second text {i}", "label": i % 2} for i in range(30)]
+    for split in ("train", "dev"):
+        write_jsonl(tmp_path / "data" / "pair" / f"{split}.jsonl", pairs)
+    write_jsonl(tmp_path / "data" / "pair" / "test.jsonl", [{"a": "x", "b": "y", "label": None}])
+    lines = ["text,label", *(f'"number {i}, quoted",{"good" if i % 3 else "bad"}' for i in range(40))]
+    (tmp_path / "data" / "one").mkdir()
+    (tmp_path / "data" / "one" / "train.csv").write_text("\n".join(lines) + "\n")
+    path = tmp_path / "suite.yaml"
+    path.write_text(
+        """name: demo
+root: data
+tasks:
+  pair: {kind: classification, inputs: [a, b], label: label, labels: ["no", "yes"], metric: accuracy,
+    source: {folder: pair}}
+  one: {kind: classification, inputs: [text], label: label, labels: [bad, good], metric: f1, source: {folder: one}}
+"""
+    )
+    return path

