@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from . import seeds
+from . import dropout, seeds
 from .batching import IGNORE
 from .errors import InputError
 from .tasks import Suite, Task
@@ -64,7 +64,9 @@ class MultiTaskModel(nn.Module):
         self.ranges = {name: task.range for name, task in tasks.items()}
         width = encoder.config.hidden_size
         rate = getattr(encoder.config, "hidden_dropout_prob", 0.1)
-        self.dropout = nn.Dropout(rate)
+        self.source = dropout.Source()
+        self.dropout = dropout.Dropout(rate, self.source)
+        dropout.install(encoder, self.source)
         self.heads = nn.ModuleDict({name: nn.Linear(width, task.n_outputs) for name, task in tasks.items()})
         self.discriminator = nn.Linear(width, len(tasks))
         for layer in (*self.heads.values(), self.discriminator):

@@ -191,7 +191,7 @@ class Suite(Mapping[str, Task]):
 
 def load(suite: str, rows: int = 0) -> Suite:
     """The suite that a notebook's `suite` and `rows` parameters name; paths are relative to the project's root."""
-    from .runs import PROJECT
+    from .paths import PROJECT
 
     path = Path(suite)
     found = Suite.from_yaml(suite if suite == "planted" or path.is_absolute() else PROJECT / path)

@@ -181,7 +181,9 @@ class _Trainer:
         net.train()
         for epoch in range(first, phase.epochs):
             rng = seeds.rng(plan.seeds["order"], phase.name, epoch)
-            torch.manual_seed(seeds.derive(plan.seeds["dropout"], phase.name, epoch))
+            masks = seeds.derive(plan.seeds["dropout"], phase.name, epoch)
+            torch.manual_seed(masks)
+            net.source.reseed(masks)
             losses, batches = [], batching.homogeneous(lengths, phase.recipe.batch_size, rng)
             for step, (name, index) in enumerate(batches):
                 rate = _rate(epoch * per_epoch + step, phase.epochs * per_epoch, phase.recipe)

@@ -1,0 +1,95 @@
+"""Dropout whose masks cost little on a CPU.
+
+PyTorch draws CPU dropout masks one Mersenne-Twister number an element, a fifth of a MiniLM training step; and under
+dropout its attention runs in fp32 whatever autocast says. Here a 64-bit generator gives four mask elements a draw, and
+attention stays in the type that autocast chose. The distribution is the same up to p rounded to 1/65536. On other
+devices everything is PyTorch's own.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+NAME = "auxlearn"  # of the attention function, in the encoder's config
+
+
+class Source:
+    """The generator of one model's masks; reseeded at every epoch, so that a run can resume between epochs."""
+
+    def __init__(self) -> None:
+        self.reseed(0)
+
+    def reseed(self, seed: int) -> None:
+        self.bits = np.random.SFC64(seed)
+
+    def mask(self, shape: torch.Size, p: float, dtype: torch.dtype) -> torch.Tensor:
+        """0 with probability p, else 1 / (1 - p)."""
+        size = shape.numel()
+        draws = self.bits.random_raw(-(-size // 4)).view(np.uint16)[:size]
+        kept = torch.from_numpy(draws >= round(p * 65536))
+        return kept.to(dtype).mul_(1 / (1 - p)).view(shape)
+
+
+class Dropout(nn.Module):
+    """`nn.Dropout` that draws from a source on CPU."""
+
+    def __init__(self, p: float, source: Source):
+        super().__init__()
+        self.p, self.source = p, source
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not self.training or self.p == 0:
+            return x
+        if x.device.type != "cpu":
+            return nn.functional.dropout(x, self.p)
+        return x * self.source.mask(x.shape, self.p, x.dtype)
+
+    def extra_repr(self) -> str:
+        return f"p={self.p}"
+
+
+def attention(
+    module: nn.Module, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor,
+    attention_mask: torch.Tensor | None, scaling: float | None = None, dropout: float = 0.0, **kwargs: Any,
+) -> tuple[torch.Tensor, None]:  # fmt: skip
+    """Attention as transformers calls it: [B, H, T, D] in, [B, T, H, D] out. PyTorch's own but under CPU dropout."""
+    from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+    special = kwargs.get("is_causal") or getattr(module, "is_causal", False) or key.shape[1] != query.shape[1]
+    special = special or kwargs.get("position_bias") is not None or kwargs.get("softcap") is not None
+    if dropout == 0 or query.device.type != "cpu" or special:
+        return sdpa_attention_forward(
+            module, query, key, value, attention_mask, scaling=scaling, dropout=dropout, **kwargs
+        )
+    with torch.autocast("cpu", enabled=False):
+        scores = torch.matmul(query * (query.shape[-1] ** -0.5 if scaling is None else scaling), key.transpose(2, 3))
+        if attention_mask is not None:
+            if attention_mask.dtype == torch.bool:
+                hidden = torch.zeros_like(attention_mask, dtype=scores.dtype)
+                attention_mask = hidden.masked_fill_(~attention_mask, torch.finfo(scores.dtype).min)
+            scores = scores + attention_mask
+        weights = torch.softmax(scores, dim=-1)
+        out = torch.matmul(weights * module.dropout_source.mask(weights.shape, dropout, weights.dtype), value)
+    return out.transpose(1, 2).contiguous(), None
+
+
+def install(encoder: nn.Module, source: Source) -> None:
+    """Give an encoder's dropouts, those of its attention included, a source. Encoders without SDPA keep their own."""
+    for module in encoder.modules():
+        for name, child in module.named_children():
+            if type(child) is nn.Dropout:
+                setattr(module, name, Dropout(child.p, source))
+    if getattr(encoder.config, "_attn_implementation", None) != "sdpa":
+        return
+    from transformers import AttentionInterface
+    from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, AttentionMaskInterface
+
+    AttentionInterface.register(NAME, attention)
+    AttentionMaskInterface.register(NAME, ALL_MASK_ATTENTION_FUNCTIONS["sdpa"])
+    encoder.config._attn_implementation = NAME
+    for module in encoder.modules():
+        module.dropout_source = source

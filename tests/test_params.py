@@ -1,0 +1,78 @@
+import pytest
+from auxlearn import params
+from auxlearn.errors import InputError
+
+
+def test_unknown_and_mistyped_parameters_are_refused():
+    with pytest.raises(InputError, match="unknown parameter 'learning_rate'"):
+        params.validate("06_mtl", {"learning_rate": 1e-3})
+    with pytest.raises(InputError, match=r"lr: .*write 1\.0e-3 with a dot"):
+        params.validate("06_mtl", {"lr": "1e-3"})
+    with pytest.raises(InputError, match="words like no, yes, on, off in quotes"):
+        params.validate("06_mtl", {"encoder": False})
+    with pytest.raises(InputError, match="arm"):
+        params.validate("06_mtl", {"arm": "td"})
+    with pytest.raises(InputError, match="n: "):
+        params.validate("03_ranking", {"n": 0})
+    with pytest.raises(InputError, match="names one twice"):
+        params.validate("06_mtl", {"seeds": [1, 1]})
+    with pytest.raises(InputError, match="begin with 'single'"):
+        params.validate("07_efficiency", {"arms": ["random", "single"]})
+    assert params.validate("06_mtl", {"lr": 1}).lr == 1.0
+
+
+def test_a_notebook_s_globals_are_read_without_ipython_s_own():
+    names = {
+        "In": [],
+        "Out": {},
+        "get_ipython": print,
+        "exit": object(),
+        "_": 1,
+        "_i1": "x",
+        "params": params,
+        "arm": "single",
+    }
+    assert params.check("06_mtl", names).arm == "single"
+    with pytest.raises(InputError, match="unknown parameter 'epoch'"):
+        params.check("06_mtl", names | {"epoch": 3})
+
+
+def test_smoke_size_is_for_the_planted_suite_only():
+    with pytest.raises(InputError, match="starter"):
+        params.validate("06_mtl", {"suite": "params/suites/sentence.yaml"})
+    with pytest.raises(InputError, match="starter"):
+        params.validate("06_mtl", {"encoder": "minilm"})
+    assert params.validate("06_mtl", {"encoder": "minilm", "size": "full"}).encoder == "minilm"
+
+
+def test_auto_is_resolved_and_a_missing_device_is_named(monkeypatch):
+    monkeypatch.setattr(params, "_cuda", lambda: False)
+    smoke = params.validate("06_mtl", {}).resolved()
+    assert (smoke.device, smoke.precision, smoke.threads) == ("cpu", "fp32", 1)
+    full = params.validate("06_mtl", {"size": "full", "threads": 0}).resolved()
+    assert (full.device, full.precision) == ("cpu", "bf16")
+    assert full.threads >= 1
+    with pytest.raises(InputError, match="no CUDA device"):
+        params.validate("06_mtl", {"device": "cuda"}).resolved()
+
+
+def test_keys_hold_what_matters_and_nothing_else():
+    make = lambda **given: params.validate("06_mtl", given).key_params()  # noqa: E731
+    assert make(study="a") == make(study="b")
+    assert make(suite="planted") == make()
+    assert make(arm="single", n=5) == make(arm="single", n=9)
+    assert make(arm="random", n=5) != make(arm="random", n=9)
+    assert make(arm="single", single_epochs=3) != make(arm="single")
+    assert make(arm="random", single_epochs=3) == make(arm="random")
+    assert make(arm="single", auxiliaries=["look_alike"]) == make(arm="single")
+    assert make(auxiliaries=["a", "b"]) == make(auxiliaries=["b", "a"])
+    proxy = lambda **given: params.validate("02_td_proxy", given).key_params()  # noqa: E731
+    assert proxy(primary="look_alike") == proxy(primary="topic_side")
+    assert proxy(seed=1) != proxy()
+
+
+def test_score_follows_the_loss_unless_told():
+    make = lambda **given: params.validate("03_ranking", given).score_kind()  # noqa: E731
+    assert make(discriminator="bce") == "sigmoid"
+    assert make(discriminator="ce") == "softmax"
+    assert make(discriminator="ce", score="sigmoid") == "sigmoid"  # the authors' code

@@ -1,0 +1,202 @@
+"""Keys, status, staleness, lookup: what makes a finished run trustworthy."""
+
+import json
+import subprocess
+import sys
+import textwrap
+
+import pytest
+from auxlearn import code, notebook, params, runs, tasks
+from auxlearn.errors import InputError
+
+
+def finished(stage="02_td_proxy", given=None, suite="s", inputs=(), **kwargs):
+    """A small finished run with one file."""
+    p = params.validate(stage, given or {}).resolved()
+    key = runs.key(stage, p.key_params(), suite, [m.key for m in inputs])
+    run = runs.Run(stage, key, p.model_dump(), suite, list(inputs), p.key_params(), **kwargs)
+    run.path("data.txt").write_text("42")
+    return run.finish(["data.txt"], {"x": 1})
+
+
+def test_three_primaries_share_one_proxy():
+    keys = {
+        runs.key("02_td_proxy", params.validate("02_td_proxy", {"primary": t}).key_params(), "s", [])
+        for t in ("topic_side", "topic_name", "look_alike")
+    }
+    assert len(keys) == 1
+
+
+def test_a_key_follows_suite_inputs_and_parameters_only():
+    base = runs.key("s", {"a": 1, "b": 2}, "suite", ["x", "y"])
+    assert base == runs.key("s", {"b": 2, "a": 1}, "suite", ["y", "x"])
+    assert base != runs.key("t", {"a": 1, "b": 2}, "suite", ["x", "y"])
+    assert base != runs.key("s", {"a": 1, "b": 3}, "suite", ["x", "y"])
+    assert base != runs.key("s", {"a": 1, "b": 2}, "other", ["x", "y"])
+    assert base != runs.key("s", {"a": 1, "b": 2}, "suite", ["x"])
+
+
+def test_the_same_cell_has_one_key_from_any_folder(folder_suite, tmp_path, monkeypatch):
+    given = {"suite": str(folder_suite), "primary": "pair", "size": "full", "rows": 20}
+    first = notebook.start("01_data_prep", given).run.key
+    other = tmp_path / "elsewhere"
+    other.mkdir()
+    (tmp_path / "data").rename(other / "data")
+    folder_suite.rename(other / "s.yaml")
+    monkeypatch.chdir(other)
+    assert notebook.start("01_data_prep", given | {"suite": str(other / "s.yaml")}).run.key == first
+    file = other / "data" / "pair" / "dev.jsonl"
+    file.write_text(file.read_text().replace("first text 1", "other text 1"))
+    assert notebook.start("01_data_prep", given | {"suite": str(other / "s.yaml")}).run.key != first
+
+
+def test_status_comes_from_the_manifest_alone(runs_folder):
+    assert runs.read("02_td_proxy", "0" * 16) == ("missing", None)
+    manifest = finished()
+    assert runs.read(manifest.stage, manifest.key)[0] == "finished"
+    file = manifest.path("manifest.json")
+    text = file.read_text()
+    file.unlink()
+    assert runs.read(manifest.stage, manifest.key) == ("interrupted", None)
+    with pytest.raises(InputError, match="was interrupted before it finished"):
+        runs.load(manifest.stage, manifest.key)
+    file.write_text(text[: len(text) // 2])
+    assert runs.read(manifest.stage, manifest.key)[0] == "damaged"
+    file.write_text(text)
+    manifest.path("data.txt").write_text("43")
+    assert runs.read(manifest.stage, manifest.key)[0] == "damaged"
+    with pytest.raises(InputError, match="altered or removed"):
+        runs.load(manifest.stage, manifest.key)
+    manifest.path("data.txt").unlink()
+    assert runs.read(manifest.stage, manifest.key)[0] == "damaged"
+
+
+def test_a_killed_process_leaves_no_finished_run(runs_folder):
+    """A real process, killed by SIGKILL between its last file and its manifest."""
+    script = """
+        import os, signal
+        from auxlearn import runs
+        run = runs.Run("02_td_proxy", "a" * 16, {}, "s")
+        run.path("data.txt").write_text("42")
+        os.kill(os.getpid(), signal.SIGKILL)
+        run.finish(["data.txt"], {})
+    """
+    made = subprocess.run([sys.executable, "-c", textwrap.dedent(script)])
+    assert made.returncode == -9
+    assert runs.read("02_td_proxy", "a" * 16)[0] == "interrupted"
+
+
+def test_a_manifest_records_where_a_result_comes_from():
+    data = finished().data
+    assert data["outputs"]["data.txt"] == runs.file_hash(runs.runs_root() / "02_td_proxy" / data["key"] / "data.txt")
+    assert {"torch", "transformers", "python"} <= set(data["versions"])
+    assert data["params"]["seed"] == 0
+    assert "primary" not in data["key_params"]
+    assert set(data) >= {"git", "device", "threads", "started", "finished", "code", "ledger", "seeds", "rows", "schema"}
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """A stand-in for the package's folder: a imports b, b is independent."""
+    (tmp_path / "a.py").write_text(
+        '"""Doc."""\nfrom . import b\n\n\ndef f(x):\n    """Adds."""\n    return x + b.ONE\n'
+    )
+    (tmp_path / "b.py").write_text("ONE = 1\n")
+    (tmp_path / "c.py").write_text("TWO = 2\n")
+    monkeypatch.setattr(code, "PACKAGE", tmp_path)
+    return tmp_path
+
+
+def test_an_edited_comment_makes_nothing_stale(package):
+    before = code.code_hash(["a"])
+    (package / "a.py").write_text(
+        "from . import b  # what it adds\n\n\ndef f(x):\n    '''Other words.'''\n    return (x + b.ONE)\n"
+    )
+    assert code.code_hash(["a"]) == before
+    (package / "c.py").write_text("TWO = 3\n")
+    assert code.code_hash(["a"]) == before
+    (package / "b.py").write_text("ONE = 11\n")
+    assert code.code_hash(["a"]) != before
+
+
+def test_a_notebook_is_stale_by_its_code_cells_only(tmp_path):
+    import nbformat
+    from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+    def written(*cells):
+        nbformat.write(new_notebook(cells=list(cells)), tmp_path / "n.ipynb")
+        return code.code_hash((), tmp_path / "n.ipynb")
+
+    settings = new_code_cell("n = 1", metadata={"tags": ["parameters"]})
+    base = written(settings, new_code_cell("x = 1"))
+    output = nbformat.v4.new_output("stream", text="hello")
+    assert base == written(new_markdown_cell("# Title"), settings, new_code_cell("x = 1  # one", outputs=[output]))
+    assert base == written(new_code_cell("n = 2", metadata={"tags": ["parameters"]}), new_code_cell("x = 1"))
+    assert base != written(settings, new_code_cell("x = 2"))
+
+
+def test_code_of_a_run_covers_what_it_imports_at_any_depth():
+    used = code.modules(["train"])
+    assert {"model", "batching", "tasks", "readers", "metrics", "discriminator", "seeds"} <= used
+    assert not {"planted", "plots", "report", "runs", "stats", "notebook"} & used
+
+
+def test_changed_code_makes_a_run_and_all_that_read_it_stale(monkeypatch):
+    proxy = finished(code_roots=("seeds",))
+    ranking = finished("03_ranking", inputs=[proxy], code_roots=("errors",))
+    assert runs.read(ranking.stage, ranking.key)[0] == "finished"
+    real = runs.code_hash
+    monkeypatch.setattr(runs, "code_hash", lambda roots, n=None: "changed" if "seeds" in roots else real(roots, n))
+    assert runs.read(proxy.stage, proxy.key)[0] == "stale"
+    assert runs.read(ranking.stage, ranking.key)[0] == "stale"
+    with pytest.raises(InputError, match="made by other code"):
+        runs.load(ranking.stage, ranking.key)
+
+
+def test_a_run_whose_input_was_made_anew_otherwise_is_stale():
+    proxy = finished()
+    ranking = finished("03_ranking", inputs=[proxy])
+    record = json.loads(proxy.path("manifest.json").read_text())
+    proxy.path("data.txt").write_text("43")
+    record["outputs"]["data.txt"] = runs.file_hash(proxy.path("data.txt"))
+    proxy.path("manifest.json").write_text(json.dumps(record))
+    assert runs.read(proxy.stage, proxy.key)[0] == "finished"
+    assert runs.read(ranking.stage, ranking.key)[0] == "stale"
+
+
+def test_lookup_finds_the_one_run_that_fits():
+    finished(given={"seed": 1})
+    wanted = finished(given={"seed": 2})
+    assert runs.find("02_td_proxy", {"seed": 2, "discriminator": "bce", "n": 7}, "s").key == wanted.key
+
+
+def test_upstream_missing_altered_or_ambiguous_is_refused_with_the_line_to_run():
+    with pytest.raises(
+        InputError, match=r"no run of 02_td_proxy matches seed=5.*\n  papermill notebooks/02_td_proxy\.ipynb"
+    ):
+        runs.find("02_td_proxy", {"seed": 5}, "s")
+    manifest = finished(given={"seed": 5})
+    with pytest.raises(InputError, match="no run of 02_td_proxy"):
+        runs.find("02_td_proxy", {"seed": 5}, "another suite")
+    manifest.path("data.txt").write_text("altered")
+    with pytest.raises(InputError, match=r"altered or removed.*\n  papermill"):
+        runs.find("02_td_proxy", {"seed": 5}, "s")
+    first, second = finished(given={"seed": 6, "lr": 0.01}), finished(given={"seed": 6, "lr": 0.02})
+    with pytest.raises(InputError, match=r"2 runs of 02_td_proxy match seed=6; name one in `inputs`") as error:
+        runs.find("02_td_proxy", {"seed": 6}, "s")
+    assert f"{first.key}  lr=0.01" in str(error.value)
+    assert f"{second.key}  lr=0.02" in str(error.value)
+
+
+def test_a_notebook_refuses_an_input_that_does_not_fit(monkeypatch):
+    suite = tasks.load("planted", 400)
+    other = finished(given={"seed": 9}, suite=suite.fingerprint)
+    with pytest.raises(InputError, match="exactly one must"):
+        notebook.start("03_ranking", {"inputs": [other.key], "seed": 3})
+    with pytest.raises(InputError, match="is not there"):
+        notebook.start("03_ranking", {"inputs": ["f" * 16]})
+
+
+def test_at_full_size_nothing_upstream_is_made_silently():
+    with pytest.raises(InputError, match="no run of 02_td_proxy"):
+        notebook.start("03_ranking", {"size": "full"})

@@ -1,0 +1,129 @@
+import json
+
+import pytest
+import yaml
+from auxlearn import engine, runs, studies
+from auxlearn.errors import InputError
+from auxlearn.paths import PROJECT
+
+BASE = {"suite": "planted", "primary": "topic_side", "size": "full", "precision": "fp32", "rows": 100, "seeds": [0, 1]}
+
+
+def written(tmp_path, **changes):
+    path = tmp_path / "study.yaml"
+    content = {"study": "s", "base": BASE, "grid": {"arm": ["single", "random", "td_bce"], "n": [20]}}
+    path.write_text(yaml.safe_dump(content | changes))
+    return path
+
+
+def stages(study):
+    return [cell.stage for cell in study.cells]
+
+
+def test_a_study_makes_what_its_cells_need_and_no_more(tmp_path):
+    study = studies.load(written(tmp_path))
+    assert stages(study).count("06_mtl") == 3
+    assert stages(study).count("02_td_proxy") == 2  # one a seed
+    assert stages(study).count("03_ranking") == 2
+    assert stages(study).count("07_efficiency") == stages(study).count("01_data_prep") == 1
+    seen = set()
+    for cell in study.cells:
+        assert all(up.key in seen for up in cell.reads)
+        seen.add(cell.key)
+    assert [c.reads for c in study.cells if c.stage == "06_mtl"][0] == []
+    without = studies.load(written(tmp_path, grid={"arm": ["single", "random"], "n": [20]}))
+    assert "02_td_proxy" not in stages(without)
+
+
+def test_three_primaries_and_two_sizes_share_one_proxy_a_seed(tmp_path):
+    grid = {"primary": ["topic_side", "topic_name", "look_alike"], "arm": ["single", "td_bce"], "n": [20, 30]}
+    study = studies.load(written(tmp_path, grid=grid))
+    assert stages(study).count("02_td_proxy") == 2
+    assert stages(study).count("03_ranking") == 3 * 2 * 2
+    assert stages(study).count("06_mtl") == 3 * (2 + 1)  # single does not depend on n
+    assert stages(study).count("07_efficiency") == 3 * 2
+    compared = [c for c in study.cells if c.stage == "07_efficiency"]
+    assert all([up.params.arm for up in cell.reads] == ["single", "td_bce"] for cell in compared)
+
+
+def test_exclude_leaves_combinations_out(tmp_path):
+    grid = {"arm": ["single", "random"], "n": [20, 30]}
+    study = studies.load(written(tmp_path, grid=grid, exclude=[{"arm": "random", "n": 30}], stages=["06_mtl"]))
+    assert [(c.params.arm, c.params.n) for c in study.cells] == [("single", 20), ("random", 20)]
+
+
+def test_one_parameter_changed_changes_only_what_depends_on_it(tmp_path):
+    keys = lambda **changes: {(c.stage, c.key) for c in studies.load(written(tmp_path, **changes)).cells}  # noqa: E731
+    base = keys()
+    renamed = keys(study="another")
+    assert renamed == base
+    tuned = keys(notebooks={"06_mtl": {"tune_epochs": 2}})
+    assert sorted(stage for stage, _ in tuned - base) == ["06_mtl", "06_mtl", "07_efficiency"]  # single does not use it
+    proxied = keys(notebooks={"02_td_proxy": {"epochs": 2}})
+    assert {stage for stage, _ in proxied - base} == {"02_td_proxy", "03_ranking", "06_mtl", "07_efficiency"}
+    assert sum(stage == "06_mtl" for stage, _ in proxied - base) == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"base": BASE | {"learning_rate": 1}}, "no notebook has a parameter 'learning_rate'"),
+        ({"grid": {"arms": [], "n": [2]}}, "grid: arms has no values"),
+        ({"grid": {"arm": ["best"]}}, "arm: "),
+        ({"exclude": [{"seed": 1}]}, "exclude: seed is not in grid"),
+        ({"stages": ["08_magic"]}, "no notebook is called '08_magic'"),
+        ({"notebooks": {"06_mtl": {"score": "auto"}}}, "unknown parameter score"),
+        ({"base": BASE | {"primary": "nothing"}}, "task 'nothing' is not in suite"),
+        ({"base": BASE | {"size": "smoke", "encoder": "minilm"}}, "starter"),
+        ({"gird": {}}, "gird"),
+        ({"grid": {"lr": [0.1, 0.2]}, "base": BASE | {"arm": "single"}}, "leave 07_efficiency out"),
+    ],
+)
+def test_a_bad_study_is_refused_before_its_first_job(tmp_path, changes, message):
+    with pytest.raises(InputError, match=message):
+        studies.load(written(tmp_path, **changes))
+
+
+@pytest.mark.parametrize("name", sorted(p.name for p in (PROJECT / "params" / "studies").glob("*.yaml")))
+def test_committed_studies_are_valid(name, request):
+    path = PROJECT / "params" / "studies" / name
+    if "AUXLEARN" in path.read_text() or "suites/" in path.read_text():
+        request.getfixturevalue("data")
+    assert studies.load(path).cells
+
+
+def test_every_cell_has_its_flat_parameters_and_papermill_line(tmp_path, runs_folder):
+    study = studies.load(written(tmp_path))
+    plan, todo = engine.prepare(study)
+    assert len(todo) == len(study.cells)
+    for cell in json.loads(plan.read_text())["cells"]:
+        home = runs_folder / cell["stage"] / cell["key"]
+        flat = yaml.safe_load((home / "params.yaml").read_text())
+        assert flat == cell["params"]
+        assert not any(isinstance(v, dict) for v in flat.values())
+        assert (home / "command.txt").read_text().startswith(f"papermill notebooks/{cell['stage']}.ipynb")
+        from auxlearn import params
+
+        again = params.validate(cell["stage"], flat)
+        assert again.model_dump() == flat  # papermill's way through YAML changes nothing
+
+
+def test_a_stale_manifest_is_set_aside_before_snakemake_looks(tmp_path, runs_folder, monkeypatch):
+    study = studies.load(written(tmp_path, stages=["01_data_prep"]))
+    (cell,) = study.cells
+    run = runs.Run(cell.stage, cell.key, cell.params.model_dump(), cell.suite, [], cell.params.key_params(), ("seeds",))
+    run.path("x.txt").write_text("1")
+    run.finish(["x.txt"], {})
+    assert engine.prepare(study)[1] == []
+    monkeypatch.setattr(runs, "code_hash", lambda *a: "changed")
+    assert len(engine.prepare(study)[1]) == 1
+    assert (run.folder / "manifest.stale.json").is_file()
+    assert not (run.folder / "manifest.json").exists()
+
+
+def test_publishing_refuses_what_is_unfinished_or_unknown(tmp_path):
+    with pytest.raises(InputError, match="has not been run here"):
+        engine.publish("nothing")
+    engine.prepare(studies.load(written(tmp_path)))
+    with pytest.raises(InputError, match="was interrupted|is not there"):
+        engine.publish("s")
