@@ -25,7 +25,7 @@ def suite():
 
 @functools.cache
 def score(task=None, helpful=None):
-    """Mean dev accuracy of the primary: alone, or after stage 2 with N rows of one task (of its helpful half or not)."""
+    """Mean dev accuracy of the primary: alone, or after stage 2 with N rows of one task (or of one half of it)."""
     made, own = [], {planted.PRIMARY: np.arange(200)}
     for seed in SEEDS:
         phases = [Phase("tune", own, 14, RECIPE)]
@@ -87,7 +87,7 @@ def test_sizes_change_no_other_split_and_seeds_change_all():
 
 @pytest.mark.parametrize("kind", ["bce", "ce"])
 def test_the_discriminator_ranking_finds_what_was_planted(kind):
-    """Better than format can: `helpful` rows are pairs, and pairs alone would give an AUC of 0.77 and a share of 0.375."""
+    """Better than format can: all `helpful` rows are pairs, which alone gives an AUC of 0.77 and a share of 0.375."""
     p = TDProxy(discriminator=kind, proxy_rows=200, watch_rows=100, epochs=6, size="full", precision="fp32").resolved()
     plan = plans.proxy(p, suite())
     training = units.trained(plan, suite())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
@@ -23,7 +22,6 @@ def main(argv: list[str] | None = None) -> int:
     notebooks = commands.add_parser("notebooks", help="re-execute and normalise the committed notebooks")
     notebooks.add_argument("names", nargs="*", help="stages; default all")
     given = parser.parse_args(argv)
-    os.environ.setdefault("HF_HUB_OFFLINE", "1") if os.environ.get("AUXLEARN_OFFLINE") else None
     try:
         return _run(given)
     except InputError as error:

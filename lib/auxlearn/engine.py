@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from filelock import FileLock, Timeout
 
 from . import runs, studies
 from .errors import InputError
@@ -50,6 +51,19 @@ def prepare(study: studies.Study) -> tuple[Path, list[dict[str, Any]]]:
 def run(path: Path, cores: int | None = None) -> int:
     """Run a study file to its report. Returns 0 when every cell is finished."""
     study = studies.load(path)
+    runs_root().mkdir(parents=True, exist_ok=True)
+    # Of ours rather than Snakemake's: it dies with its process, so that a kill leaves nothing for a person to unlock.
+    lock = FileLock(runs_root() / ".engine.lock")
+    try:
+        with lock.acquire(timeout=0):
+            return _run(study, cores)
+    except Timeout:
+        raise InputError(
+            f"another study is running in {runs_root()}; wait for it, or set AUXLEARN_RUNS elsewhere"
+        ) from None
+
+
+def _run(study: studies.Study, cores: int | None) -> int:
     plan, todo = prepare(study)
     total = len(study.cells)
     print(f"study {study.name}: {total} notebook runs, {total - len(todo)} of them already finished", flush=True)
@@ -69,7 +83,7 @@ def _snakemake(plan: Path, todo: list[dict[str, Any]], cores: int) -> int:
     log_path, progress = plan.with_name("snakemake.log"), plan.with_name("progress.log")
     command = [
         sys.executable, "-m", "snakemake", "--snakefile", str(PROJECT / "Snakefile"), "--directory", str(runs_root()),
-        "--cores", str(cores), "--rerun-triggers", "params", "input", "--rerun-incomplete", "--keep-going",
+        "--cores", str(cores), "--rerun-triggers", "params", "input", "--rerun-incomplete", "--keep-going", "--nolock",
         "--config", f"plan={plan}", f"notebooks={NOTEBOOKS}",
     ]  # fmt: skip
     environment = os.environ | {"AUXLEARN_RUNS": str(runs_root()), "AUXLEARN_PROGRESS": str(progress)}

@@ -31,13 +31,13 @@ import numpy as np
 
 PRIMARY = "topic_side"
 TOPICS = 4  # per domain
-WORDS = 500  # per topic
+WORDS = 800  # per topic
 GROUPS = 4  # kinds of word, as cross_group sees them: word number i of any topic is of kind i % GROUPS
 FUNCTION = 15  # function words in each register
 SHORTEST, LONGEST = 6, 11  # words in a sentence
 P_FUNCTION = 0.35  # a word is a function word
 P_REGISTER = 0.4  # a function word is of the domain's own register, not of everyone's
-P_ON_TOPIC = 0.5  # a content word is of the topic (or group), not of any
+P_ON_TOPIC = 0.6  # a content word is of the topic (or group), not of any
 P_FOREIGN = np.array([0.1, 0.1, 0.15])  # a content word is of another domain
 HOME, AWAY, MASK = range(3)
 FOREIGN = np.array([AWAY, HOME, HOME])  # the other domain

@@ -10,6 +10,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 # Okabe-Ito: told apart with any colour vision, and in print.
 COLOURS = [
@@ -53,7 +54,10 @@ def task_sizes(table: pd.DataFrame, primary: str) -> Figure:
     colours = [PRIMARY if t == primary else COLOURS[0] for t in table.index]
     axis.barh(table.index, table["train"], color=colours)
     axis.set(xscale="log", xlabel="training rows (log scale)", title="How much data each task has")
-    axis.set_xlim(right=table["train"].max() * 3)
+    axis.set_xlim(table["train"].min() / 2, table["train"].max() * 2)
+    axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.xaxis.set_major_formatter("{x:,.0f}")
+    axis.xaxis.set_minor_formatter(NullFormatter())
     for place, value in enumerate(table["train"]):
         axis.text(value, place, f" {value:,}", va="center", fontsize=9)
     axis.invert_yaxis()

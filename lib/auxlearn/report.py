@@ -5,6 +5,7 @@ Pages stand alone: no script, no style sheet and no font from elsewhere. Whateve
 
 from __future__ import annotations
 
+import html
 import json
 import re
 import shutil
@@ -117,12 +118,12 @@ def render(name: str, target: Path | None = None, everything: bool = True) -> Pa
         shutil.copyfile(row["manifest"].path("differences.png"), target / row["figure"])
     first = next((row["manifest"] for row in rows if row["manifest"] is not None), None)
     index = target / "index.html"
-    html = _environment().get_template("index.html").render(
+    text = _environment().get_template("index.html").render(
         title=plan["title"], rows=rows, comparisons=comparisons, first=first, stages=STAGES, short=_short,
         commits=sorted({_short(r["manifest"].git) for r in rows if r["manifest"] is not None}),
         seconds=sum(r["seconds"] or 0 for r in rows),
     )  # fmt: skip
-    index.write_text(html, encoding="utf-8")
+    index.write_text(text, encoding="utf-8")
     return index
 
 
@@ -139,14 +140,26 @@ def publish(name: str) -> Path:
         shutil.rmtree(target)
     index = render(name, target, everything=False)
     plan = json.loads((runs_root() / "studies" / name / "plan.json").read_text(encoding="utf-8"))
+    import pandas as pd
+
     tables = []
     for row in _cells(plan):
         if row["stage"] == "07_efficiency":
-            import pandas as pd
-
             tables.append(pd.read_parquet(row["manifest"].path("results.parquet")).assign(
                 primary=row["params"]["primary"], n=row["params"]["n"], run=row["key"]
             ))  # fmt: skip
     if tables:
         pd.concat(tables).to_csv(target / "results.csv")
+    _front_page()
     return index
+
+
+def _front_page() -> None:
+    """reports/index.html: every published study, by the title of its index."""
+    home = PROJECT / "reports"
+    found = []
+    for index in sorted(home.glob("*/index.html")):
+        title = re.search(r"<title>(.*?)</title>", index.read_text(encoding="utf-8"), re.S)
+        found.append((index.parent.name, html.unescape(title.group(1)) if title else index.parent.name))
+    text = _environment().get_template("front.html").render(title="auxlearn: reports", studies=found)
+    (home / "index.html").write_text(text, encoding="utf-8")

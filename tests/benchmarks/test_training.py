@@ -1,4 +1,4 @@
-"""Training throughput against the recipe that FastMTL's code uses: Hugging Face's Trainer, fp32, every row padded to 128.
+"""Training throughput against FastMTL's recipe: Hugging Face's Trainer, fp32, every row padded to 128.
 
 Same encoder, same rows, same number of examples, same batch size and learning rate; the two alternate within one run,
 so that the ratio holds when the machine's speed drifts. Run by `make bench`; a speed is printed, never asserted.

@@ -1,0 +1,145 @@
+"""A whole study for real: Snakemake, papermill, kernels, report."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import yaml
+from auxlearn import engine, report, runs
+
+STUDY = {
+    "study": "small",
+    "title": "A <b>small</b> study",
+    "base": {
+        "suite": "planted", "primary": "topic_side", "size": "full", "precision": "fp32", "rows": 60, "seeds": [0, 1],
+        "threads": 1,
+    },
+    "grid": {"arm": ["single", "td_bce"], "n": [30]},
+    "notebooks": {
+        "02_td_proxy": {"proxy_rows": 15, "watch_rows": 10, "epochs": 1},
+        "06_mtl": {"stage2_epochs": 1, "tune_epochs": 1, "single_epochs": 1},
+    },
+}  # fmt: skip
+
+
+def command(path, folder):
+    environment = os.environ | {"AUXLEARN_RUNS": str(folder)}
+    return subprocess.run(
+        [sys.executable, "-m", "auxlearn.cli", "study", str(path)], capture_output=True, text=True, env=environment
+    )
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("study")
+    (folder / "small.yaml").write_text(yaml.safe_dump(STUDY))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def first(home):
+    return command(home / "small.yaml", home / "runs")
+
+
+@pytest.fixture(autouse=True)
+def here(home, monkeypatch):
+    monkeypatch.setenv("AUXLEARN_RUNS", str(home / "runs"))
+
+
+def plan(home):
+    return json.loads((home / "runs" / "studies" / "small" / "plan.json").read_text())["cells"]
+
+
+def test_runs_to_its_report(home, first):
+    assert first.returncode == 0, first.stdout + first.stderr
+    assert "study small: 8 notebook runs, 0 of them already finished" in first.stdout
+    assert "start  07_efficiency" in first.stdout
+    assert "0 of 8 left" in first.stdout
+    index = home / "runs" / "studies" / "small" / "report" / "index.html"
+    assert f"report: {index}" in first.stdout
+    text = index.read_text()
+    assert "A &lt;b&gt;small&lt;/b&gt; study" in text  # escaped
+    assert text.count(">finished<") == 8
+    assert "undecided (2 seeds)" in text
+    assert not any(mark in text for mark in ("http://", "https://", "<script"))
+    for cell in plan(home):
+        folder = home / "runs" / cell["stage"] / cell["key"]
+        assert (folder / "params.yaml").is_file()
+        assert (folder / "notebook.ipynb").is_file()
+        page = (index.parent / f"{cell['stage']}-{cell['key']}.html").read_text()
+        assert "<h1" in page
+        assert "<script" not in page
+
+
+def test_run_again_has_nothing_to_do(home, first):
+    again = command(home / "small.yaml", home / "runs")
+    assert "8 of them already finished" in again.stdout
+    assert "nothing to be done" in again.stdout
+    assert again.returncode == 0
+
+
+def test_one_parameter_changed_runs_only_what_depends_on_it(home, first):
+    changed = STUDY | {"notebooks": STUDY["notebooks"] | {"06_mtl": STUDY["notebooks"]["06_mtl"] | {"tune_epochs": 2}}}
+    (home / "changed.yaml").write_text(yaml.safe_dump(changed))
+    made = command(home / "changed.yaml", home / "runs")
+    assert "6 of them already finished" in made.stdout
+    assert "start  06_mtl topic_side td_bce" in made.stdout
+    assert "start  06_mtl topic_side single" not in made.stdout
+    assert "02_td_proxy" not in made.stdout
+    assert made.returncode == 0, made.stdout + made.stderr
+
+
+def test_a_failing_cell_leaves_its_notebook_and_the_rest_goes_on(home, first):
+    """n above what 03 can choose from: only its cell and what reads it fail, and the report says so."""
+    (home / "failing.yaml").write_text(
+        yaml.safe_dump(STUDY | {"study": "failing", "grid": {"arm": ["single", "td_bce"], "n": [5000]}})
+    )
+    made = command(home / "failing.yaml", home / "runs")
+    assert made.returncode != 0
+    assert "03_ranking topic_side bce n=5000 seed=0 failed" in made.stdout
+    assert "5000 rows asked for" in made.stdout
+    assert "notebook.ipynb" in made.stdout
+    assert runs.all_runs("06_mtl")
+    text = (home / "runs" / "studies" / "failing" / "report" / "index.html").read_text()
+    assert 'class="status bad"' in text
+
+
+def test_the_ledger_charges_an_arm_for_its_selection(home, first):
+    import pandas as pd
+
+    (cell,) = (c for c in plan(home) if c["stage"] == "07_efficiency")
+    costs = pd.read_parquet(home / "runs" / cell["stage"] / cell["key"] / "costs.parquet")
+    assert set(costs[costs["arm"] == "single"]["stage"]) == {"tune"}
+    assert set(costs[costs["arm"] == "td_bce"]["stage"]) == {"proxy", "scoring", "stage2", "tune"}
+    assert costs.groupby(["arm", "seed"]).ngroups == 4
+    scoring = costs[costs["stage"] == "scoring"]
+    assert (scoring["examples"] == 8 * 60).all()
+    assert (costs["flops"] > 0).all()
+
+
+def test_only_clean_runs_are_published(home, first, monkeypatch, tmp_path):
+    monkeypatch.setattr(report, "PROJECT", tmp_path)
+    real = runs.load
+
+    def with_tree(dirty):
+        def load(*args):
+            manifest = real(*args)
+            manifest.data["git"] = {"commit": "a" * 40, "dirty": dirty}
+            return manifest
+
+        return load
+
+    monkeypatch.setattr(runs, "load", with_tree(True))
+    with pytest.raises(engine.InputError, match="uncommitted changes"):
+        engine.publish("small")
+    monkeypatch.setattr(runs, "load", with_tree(False))
+    index = engine.publish("small")
+    assert index == tmp_path / "reports" / "small" / "index.html"
+    names = sorted(p.name for p in index.parent.iterdir())
+    assert names == [
+        "01_data_prep.html", "02_td_proxy.html", "03_ranking.html", "06_mtl.html", "07_efficiency.html", "index.html",
+        "result.png", "results.csv",
+    ]  # fmt: skip
+    assert str(home) not in "".join(p.read_text() for p in index.parent.glob("*.html"))
