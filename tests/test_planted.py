@@ -1,7 +1,7 @@
 """What is planted is really there: each property of the suite is shown by training on it.
 
-Every comparison is of means over two seeds, on 1,000 dev rows (standard error of one score about 0.015). Thresholds are
-about half of the differences measured when the suite was designed, over five seeds.
+Every comparison is of means over three seeds, on 1,000 dev rows (standard error of one score about 0.015). Thresholds
+are about half of the differences measured when the suite was designed.
 """
 
 import functools
@@ -9,11 +9,11 @@ import functools
 import numpy as np
 import pytest
 from auxlearn import discriminator as td
-from auxlearn import plans, planted, seeds, stats, tasks, train, units
+from auxlearn import model, plans, planted, seeds, stats, tasks, train, units
 from auxlearn.params import TDProxy
 from auxlearn.train import Phase, Plan, Recipe
 
-SEEDS = (0, 1)
+SEEDS = (0, 1, 2)
 RECIPE = Recipe(lr=1e-3)
 N = 1000
 
@@ -45,16 +45,17 @@ def test_the_helpful_task_helps():
 
 
 def test_single_task_leaves_room():
-    assert 0.58 < score() < 0.76
+    assert 0.65 < score() < 0.80
+    assert score("topic_name") > 0.78
 
 
 def test_the_half_helpful_task_helps_in_its_helpful_half_only():
-    assert score("topic_mixed", True) > score() + 0.05
+    assert score("topic_mixed", True) > score() + 0.03
     assert score("topic_mixed", True) > score("topic_mixed", False) + 0.04
 
 
 def test_the_harmful_task_harms():
-    assert score("cross_group") < score() - 0.01
+    assert score("cross_group") < score() - 0.03
     assert score("cross_group") < score("topic_name") - 0.08
 
 
@@ -70,6 +71,18 @@ def test_the_surface_trap_has_the_format_of_the_primary():
     assert abs(primary.mean() - trap.mean()) < 0.7
     assert abs(primary.std() - trap.std()) < 0.5
     assert made["look_alike"].inputs == made[planted.PRIMARY].inputs
+
+
+def test_every_word_is_whole_in_the_tiny_vocabulary():
+    """Else rare words would fall into letters, and the trap's rows be longer than the primary's."""
+    words = {
+        word
+        for task in suite().values()
+        for column in task.inputs
+        for text in task.train[column]
+        for word in (text if isinstance(text, list) else text.split())
+    }
+    assert 7000 < len(words) <= model.TINY_WORDS
 
 
 def test_truth_is_marked_in_every_row():

@@ -31,7 +31,8 @@ import numpy as np
 
 PRIMARY = "topic_side"
 TOPICS = 4  # per domain
-WORDS = 800  # per topic
+WORDS = 780  # per topic of home and away; all words together fit the tiny encoder's vocabulary
+MASK_WORDS = 400  # per topic of mask
 GROUPS = 4  # kinds of word, as cross_group sees them: word number i of any topic is of kind i % GROUPS
 FUNCTION = 15  # function words in each register
 SHORTEST, LONGEST = 6, 11  # words in a sentence
@@ -120,6 +121,7 @@ def _sentences(
     else:
         index = np.where(on_topic & ~foreign, index // GROUPS * GROUPS + group[:, None], index)
     place = np.where(foreign, FOREIGN[domain][:, None], domain[:, None])
+    index = np.where(place == MASK, index % MASK_WORDS, index)
     content = 3 * FUNCTION + (place * TOPICS + about) * WORDS + index
     register = np.where(rng.random(shape) < P_REGISTER, REGISTER[domain][:, None], 0)
     function = register * FUNCTION + rng.integers(0, FUNCTION, shape)
