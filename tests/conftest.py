@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from auxlearn import tasks
 
 # Real data lies outside the project: where AUXLEARN_DATA says, or nowhere.

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+
 from auxlearn import discriminator as td
 
 LOGITS = torch.tensor([[0.0, 1.0, -1.0], [2.0, 0.0, 0.5]])

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 import yaml
+
 from auxlearn import engine, report, runs
 
 STUDY = {

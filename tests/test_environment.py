@@ -4,10 +4,11 @@ import re
 import tomllib
 
 import yaml
-from auxlearn.paths import PROJECT
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
+
+from auxlearn.paths import PROJECT
 
 
 def lock():

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+
 from auxlearn import metrics
 from auxlearn.tasks import Task
 

@@ -6,6 +6,7 @@ import re
 
 import nbformat
 import pytest
+
 from auxlearn import params
 from auxlearn.paths import NOTEBOOKS
 

@@ -1,4 +1,5 @@
 import pytest
+
 from auxlearn import params
 from auxlearn.errors import InputError
 

@@ -8,6 +8,7 @@ import functools
 
 import numpy as np
 import pytest
+
 from auxlearn import discriminator as td
 from auxlearn import model, plans, planted, seeds, stats, tasks, train, units
 from auxlearn.params import TDProxy

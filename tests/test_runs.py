@@ -6,6 +6,7 @@ import sys
 import textwrap
 
 import pytest
+
 from auxlearn import code, notebook, params, runs, tasks
 from auxlearn.errors import InputError
 

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
-from auxlearn import stats
 from scipy import stats as reference
+
+from auxlearn import stats
 
 
 @pytest.mark.parametrize(("pairs", "smallest"), [(3, 0.25), (5, 0.0625), (8, 2 / 256)])

@@ -2,6 +2,7 @@ import json
 
 import pytest
 import yaml
+
 from auxlearn import engine, runs, studies
 from auxlearn.errors import InputError
 from auxlearn.paths import PROJECT

@@ -1,6 +1,7 @@
 import json
 
 import pytest
+
 from auxlearn import readers, tasks
 from auxlearn.errors import InputError
 from conftest import write_jsonl

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+
 from auxlearn import plans, seeds, train
 from auxlearn.errors import InputError
 from auxlearn.params import TDProxy

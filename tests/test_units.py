@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from auxlearn import arms, plans, runs, selection, train, units
 from auxlearn.params import MTL, TDProxy
 

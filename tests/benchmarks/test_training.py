@@ -10,6 +10,7 @@ import statistics
 import numpy as np
 import pytest
 import torch
+
 from auxlearn import model, seeds, tasks, train
 
 ROWS, ROUNDS, BATCH, LR = 512, 3, 32, 1e-4
