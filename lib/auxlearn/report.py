@@ -15,7 +15,7 @@ from typing import Any
 import jinja2
 import nbformat
 
-from . import runs
+from . import runs, stats
 from .paths import PROJECT, runs_root
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -116,6 +116,7 @@ def render(name: str, target: Path | None = None, everything: bool = True) -> Pa
     for row in comparisons:
         row["figure"] = f"result{_suffix(rows, row)}.png"
         shutil.copyfile(row["manifest"].path("differences.png"), target / row["figure"])
+        row["truth"] = _truth(rows, row["params"])
     first = next((row["manifest"] for row in rows if row["manifest"] is not None), None)
     index = target / "index.html"
     text = _environment().get_template("index.html").render(
@@ -125,6 +126,25 @@ def render(name: str, target: Path | None = None, everything: bool = True) -> Pa
     )  # fmt: skip
     index.write_text(text, encoding="utf-8")
     return index
+
+
+def _truth(rows: list[dict[str, Any]], p: dict[str, Any]) -> dict[str, Any] | None:
+    """On the planted suite: how well the rankings behind a comparison find the helpful rows, over their seeds."""
+    made = [
+        row["manifest"].metrics
+        for row in rows
+        if row["stage"] == "03_ranking"
+        and row["manifest"] is not None
+        and "truth_auc" in row["manifest"].metrics
+        and all(row["params"][name] == p[name] for name in ("primary", "n"))
+    ]
+    if len(made) < 2:
+        return None
+    auc = [m["truth_auc"] for m in made]
+    low, high = stats.t_interval(auc, p["level"])
+    chosen, pool = (sum(m[name] for m in made) / len(made) for name in ("helpful_chosen", "helpful_pool"))
+    mean = sum(auc) / len(auc)
+    return {"auc": mean, "low": low, "high": high, "seeds": len(auc), "chosen": chosen, "pool": pool}
 
 
 def _suffix(rows: list[dict[str, Any]], row: dict[str, Any]) -> str:
