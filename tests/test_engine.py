@@ -94,14 +94,15 @@ def test_one_parameter_changed_runs_only_what_depends_on_it(home, first):
 
 
 def test_a_failing_cell_leaves_its_notebook_and_the_rest_goes_on(home, first):
-    """n above what 03 can choose from: only its cell and what reads it fail, and the report says so."""
-    (home / "failing.yaml").write_text(
-        yaml.safe_dump(STUDY | {"study": "failing", "grid": {"arm": ["single", "td_bce"], "n": [5000]}})
-    )
+    """A learning rate at which the proxy's loss is not finite: it and what reads it fail, and the report says so."""
+    bad = {
+        "notebooks": STUDY["notebooks"] | {"02_td_proxy": {"proxy_rows": 15, "watch_rows": 10, "epochs": 1, "lr": 1e30}}
+    }
+    (home / "failing.yaml").write_text(yaml.safe_dump(STUDY | {"study": "failing"} | bad))
     made = command(home / "failing.yaml", home / "runs")
     assert made.returncode != 0
-    assert "03_ranking topic_side bce n=5000 seed=0 failed" in made.stdout
-    assert "5000 rows asked for" in made.stdout
+    assert "02_td_proxy bce seed=0 failed" in made.stdout
+    assert "is not finite at epoch 1" in made.stdout
     assert "notebook.ipynb" in made.stdout
     assert runs.all_runs("06_mtl")
     text = (home / "runs" / "studies" / "failing" / "report" / "index.html").read_text()

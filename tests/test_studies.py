@@ -77,6 +77,8 @@ def test_one_parameter_changed_changes_only_what_depends_on_it(tmp_path):
         ({"base": BASE | {"primary": "nothing"}}, "task 'nothing' is not in suite"),
         ({"base": BASE | {"size": "smoke", "encoder": "minilm"}}, "starter"),
         ({"gird": {}}, "gird"),
+        ({"grid": {"arm": ["random"], "n": [701]}, "stages": ["06_mtl"]}, "06_mtl can choose from 700"),
+        ({"grid": {"arm": ["td_bce"], "n": [281]}, "stages": ["06_mtl"]}, "03_ranking can choose from 280"),
         ({"grid": {"lr": [0.1, 0.2]}, "base": BASE | {"arm": "single"}}, "leave 07_efficiency out"),
     ],
 )

@@ -21,7 +21,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from . import params, runs, tasks
+from . import params, plans, runs, tasks
 from .code import code_hash
 from .errors import InputError
 from .paths import NOTEBOOKS
@@ -148,6 +148,7 @@ class _Expansion:
         suite = self._suite(p)
         suite.auxiliaries(p.primary, p.auxiliaries)
         reads = [self._upstream(upstream, wanted) for upstream, wanted in p.needs()]
+        self._enough(p, suite, reads)
         p = p.model_copy(update={"inputs": [cell.key for cell in reads]})
         key = runs.key(stage, p.key_params(), suite.fingerprint, p.inputs)
         if (stage, key) not in self.made:
@@ -155,6 +156,19 @@ class _Expansion:
             code = runs.digest([code, [cell.code for cell in reads]])
             self.made[stage, key] = Cell(p, key, code, reads, suite.fingerprint)
         return self.made[stage, key]
+
+    def _enough(self, p: params.Common, suite: tasks.Suite, reads: list[Cell]) -> None:
+        """Refuse an n that the pool does not hold before a proxy is trained for it."""
+        if p.stage not in ("03_ranking", "06_mtl") or getattr(p, "arm", "") == "single":
+            return
+        names = suite.auxiliaries(p.primary, p.auxiliaries)
+        pool = sum(len(suite[name].train) for name in names)
+        if p.stage == "03_ranking":
+            proxy = reads[0].params
+            used, _ = plans.proxy_sample(suite, proxy.proxy_rows, proxy.watch_rows, proxy.seed)
+            pool -= sum(len(used[name]) for name in names)
+        if p.n > pool:
+            raise InputError(f"n: {p.n} rows asked for, but {p.stage} can choose from {pool}; lower n or raise `rows`")
 
     def _upstream(self, stage: str, wanted: dict[str, Any]) -> Cell:
         """The cell of the study that fits, or a new one from the study's defaults."""
