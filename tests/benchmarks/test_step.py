@@ -83,3 +83,24 @@ def test_where_a_step_goes(suite):
             f"{name:6s} {statistics.median(values):6.1f} examples/s, {statistics.median(ratio):.2f} times stock "
             f"({min(ratio):.2f} to {max(ratio):.2f})"
         )
+
+
+@pytest.mark.benchmark
+def test_matrix_peak():
+    """The machine's matrix products at MiniLM's feed-forward shape: what bf16 can give over fp32 at most."""
+    torch.set_num_threads(THREADS)
+    rows, width, inner = 2240, 384, 1536
+    rates = {}
+    for kind in (torch.float32, torch.bfloat16):
+        x, weight = torch.randn(rows, width, dtype=kind), torch.randn(inner, width, dtype=kind)
+        for _ in range(5):
+            nn.functional.linear(x, weight)
+        spans = []
+        for _ in range(5):
+            start = time.perf_counter()
+            for _ in range(40):
+                nn.functional.linear(x, weight)
+            spans.append(time.perf_counter() - start)
+        rates[kind] = 40 * 2 * rows * width * inner / statistics.median(spans) / 1e9
+    fp32, bf16 = rates.values()
+    print(f"\nmatrix products: fp32 {fp32:.0f}, bf16 {bf16:.0f} GFLOP/s, ratio {bf16 / fp32:.2f}")
