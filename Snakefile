@@ -8,6 +8,8 @@ import sys
 
 with open(config["plan"]) as file:
     CELLS = {(cell["stage"], cell["key"]): cell for cell in json.load(file)["cells"]}
+# In the order of the study file, so that its first primary is finished first; a comparison as soon as it can be made.
+PRIORITY = {at: len(CELLS) * (1 + (at[0] == "07_efficiency")) - i for i, at in enumerate(CELLS)}
 
 
 def cell(wildcards):
@@ -37,6 +39,7 @@ rule notebook:
         python=sys.executable,
         notebook=lambda w: f"{config['notebooks']}/{w.stage}.ipynb",
         given="{stage}/{key}/params.yaml",
+    priority: lambda w: PRIORITY[w.stage, w.key]
     threads: lambda w: cell(w)["threads"]
     shell:
         "OMP_NUM_THREADS={threads} {params.python} -m papermill {params.notebook:q} {log} -f {params.given}"

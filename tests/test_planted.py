@@ -102,8 +102,10 @@ def test_sizes_change_no_other_split_and_seeds_change_all():
 @pytest.mark.parametrize("kind", ["bce", "ce"])
 def test_the_discriminator_ranking_finds_what_was_planted(kind):
     """Better than format can: all `helpful` rows are pairs, which alone gives an AUC of 0.77 and a share of 0.375."""
-    p = TDProxy(discriminator=kind, proxy_rows=200, watch_rows=100, epochs=6, size="full", precision="fp32").resolved()
-    plan = plans.proxy(p, suite())
+    p = TDProxy(
+        discriminator=kind, proxies="one", proxy_rows=200, watch_rows=100, epochs=6, size="full", precision="fp32"
+    ).resolved()  # fmt: skip
+    (plan,), _ = plans.proxies(p, suite())
     training = units.trained(plan, suite())
     store = units.scored(training.manifest, plan, suite())
     rows = store.rows

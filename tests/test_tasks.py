@@ -80,7 +80,7 @@ def test_bad_suite_yaml_is_one_clear_error(folder_suite, text, message):
         ({"a": "x", "b": "y", "label": 2}, r"train row 1: unknown label 2; labels are no, yes"),
         ({"a": "x", "b": "y", "label": "maybe"}, "unknown label 'maybe'"),
         ({"a": "x", "b": "y", "label": None}, "the label is missing"),
-        ({"a": "x", "b": "  ", "label": 0}, "'b' must be text"),
+        ({"a": "", "b": "  ", "label": 0}, "'a' and 'b' must be text"),
         ({"a": 7, "b": "y", "label": 0}, "'a' must be text"),
     ],
 )

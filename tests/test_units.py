@@ -9,7 +9,7 @@ from auxlearn.params import MTL, TDProxy
 
 @pytest.fixture
 def proxy(small):
-    plan = plans.proxy(TDProxy(proxy_rows=20, watch_rows=10, epochs=1).resolved(), small)
+    (plan,), _ = plans.proxies(TDProxy(proxies="one", proxy_rows=20, watch_rows=10, epochs=1).resolved(), small)
     return plan, units.trained(plan, small)
 
 

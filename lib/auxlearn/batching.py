@@ -112,6 +112,33 @@ def to_batch(encoded: Encoded, index: np.ndarray, task: Task, task_id: int, pad_
     }
 
 
+def join(batches: Sequence[dict[str, Any]], pad_id: int) -> dict[str, Any]:
+    """Several task-pure batches as one, padded to the longest; one batch is returned as it is.
+
+    A joined batch has no `task` or `labels` of its own: `parts` lists (task, slice of its rows, its labels), and
+    `task_id` is int64 [B].
+    """
+    if len(batches) == 1:
+        return batches[0]
+    width = max(b["input_ids"].shape[1] for b in batches)
+
+    def stacked(name: str, fill: int) -> torch.Tensor:
+        grown = [torch.nn.functional.pad(b[name], (0, width - b[name].shape[1]), value=fill) for b in batches]
+        return torch.cat(grown)
+
+    stops = np.cumsum([len(b["input_ids"]) for b in batches]).tolist()
+    return {
+        "input_ids": stacked("input_ids", pad_id),
+        "attention_mask": stacked("attention_mask", 0),
+        "token_type_ids": stacked("token_type_ids", 0),
+        "parts": [
+            (b["task"], slice(stop - len(b["input_ids"]), stop), b["labels"])
+            for b, stop in zip(batches, stops, strict=True)
+        ],
+        "task_id": torch.cat([torch.full((len(b["input_ids"]),), b["task_id"]) for b in batches]),
+    }
+
+
 def collate(rows: Sequence[Mapping[str, Any]], task: Task, model: MultiTaskModel) -> dict[str, Any]:
     """The batch of some rows (dicts as in `task.train`) of one task, labels included; see `to_batch`."""
     encoded = encode(rows, task, model.tokenizer, model.max_length)
@@ -135,6 +162,27 @@ def homogeneous(
             # Longest first: the one short batch then holds the shortest rows, which is the cheapest place for it.
             chunk = chunk[np.argsort(-size[chunk], kind="stable")]
             batches += [(task, chunk[i : i + batch_size]) for i in range(0, len(chunk), batch_size)]
+    return [batches[i] for i in rng.permutation(len(batches))]
+
+
+def mixed(
+    lengths: Mapping[str, np.ndarray], batch_size: int, rng: np.random.Generator, window: int = 16
+) -> list[list[tuple[str, np.ndarray]]]:
+    """One epoch of batches drawn over all tasks' rows together: every row once, ceil(N / batch_size) batches.
+
+    A batch lists (task, rows) for each task in it. Length-sorted within a shuffled window, as in `homogeneous`.
+    """
+    names = list(lengths)
+    task = np.repeat(np.arange(len(names)), [len(lengths[n]) for n in names])
+    row = np.concatenate([np.arange(len(lengths[n])) for n in names])
+    size = np.concatenate([lengths[n] for n in names])
+    order, batches = rng.permutation(len(row)), []
+    for start in range(0, len(order), window * batch_size):
+        chunk = order[start : start + window * batch_size]
+        chunk = chunk[np.argsort(-size[chunk], kind="stable")]
+        for i in range(0, len(chunk), batch_size):
+            cut = chunk[i : i + batch_size]
+            batches.append([(names[t], row[cut[task[cut] == t]]) for t in np.unique(task[cut])])
     return [batches[i] for i in rng.permutation(len(batches))]
 
 

@@ -38,6 +38,29 @@ def lengths(suite: Suite, tokenizer: Any, max_length: int) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("task")
 
 
+def detectable(suite: Suite, seeds: int, disagreement: float = 0.2, seed_sd: float = 0.015) -> pd.DataFrame:
+    """The smallest difference to a baseline that a design can be expected to show (80 % power, 5 % two-sided), a task.
+
+    For `seeds` paired seeds and two sources of noise: dev rows, of which the two models answer `disagreement`
+    differently (a paired difference of accuracies then has variance disagreement / rows), and seeds, between which a
+    paired difference has standard deviation `seed_sd` (t quantiles). Both are assumptions made before anything is run.
+    In accuracy, whatever the task's metric. Index task, columns dev rows, rows alone (no noise of seeds), seeds and
+    rows.
+    """
+    from scipy import stats
+
+    normal = stats.norm.ppf(0.975) + stats.norm.ppf(0.8)
+    student = stats.t.ppf(0.975, seeds - 1) + stats.t.ppf(0.8, seeds - 1) if seeds > 1 else np.nan
+    rows = {}
+    for name, task in suite.items():
+        row_variance = disagreement / len(task.dev)
+        rows[name] = {
+            "dev rows": len(task.dev), "rows alone": normal * np.sqrt(row_variance),
+            "seeds and rows": np.hypot(normal * np.sqrt(row_variance), student * seed_sd / np.sqrt(seeds)),
+        }  # fmt: skip
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("task")
+
+
 def constant_scores(suite: Suite) -> pd.DataFrame:
     """What always answering the commonest training label scores on dev, by each task's metric; index task."""
     from . import metrics

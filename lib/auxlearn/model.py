@@ -10,6 +10,7 @@ import hashlib
 import importlib.util
 import inspect
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -34,13 +35,13 @@ _SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 class Output:
     """What one batch yields, all fp32."""
 
-    logits: torch.Tensor  # [B, C]; tagging [B, T, C]
+    logits: Any  # [B, C]; tagging [B, T, C]; of a joined batch a list of these, one a part
     features: torch.Tensor  # [B, d], pooled, before dropout
     discriminator: torch.Tensor  # [B, K]
 
 
 class MultiTaskModel(nn.Module):
-    """A shared encoder with heads; batches are task-pure and name their task.
+    """A shared encoder with heads; batches are task-pure and name their task, or are several such joined.
 
     `regression="unit"` (default) learns targets scaled to 0..1 by the task's range, so that no task's loss dwarfs the
     others; "raw" learns them as they are, as the FastMTL code does.
@@ -79,7 +80,7 @@ class MultiTaskModel(nn.Module):
         return self.discriminator.weight.device
 
     def forward(self, batch: dict[str, Any], precision: str = "fp32") -> Output:
-        """Run one task-pure batch (see `batching.to_batch`) through the encoder and the heads."""
+        """Run one batch (see `batching.to_batch`, `batching.join`) through the encoder and the heads."""
         inputs = {k: batch[k].to(self.device) for k in ("input_ids", "attention_mask")}
         if self._takes_types:
             inputs["token_type_ids"] = batch["token_type_ids"].to(self.device)
@@ -94,15 +95,37 @@ class MultiTaskModel(nn.Module):
             else:
                 mask = inputs["attention_mask"].unsqueeze(-1).to(states.dtype)
                 features = (states * mask).sum(1) / mask.sum(1)
-            dropped, name = self.dropout(features), batch["task"]
-            read = self.dropout(states) if self.kinds[name] == "tagging" else dropped
-            return Output(self.heads[name](read), features, self.discriminator(dropped))
+            dropped = self.dropout(features)
+            if "parts" in batch:
+                logits: Any = [self._read(name, states[at], dropped[at]) for name, at, _ in batch["parts"]]
+            else:
+                logits = self._read(batch["task"], states, dropped)
+            return Output(logits, features, self.discriminator(dropped))
 
-    def task_loss(self, batch: dict[str, Any], logits: torch.Tensor) -> torch.Tensor:
-        """Mean loss of the batch's own task: cross-entropy (tagging: over its labelled tokens) or squared error."""
-        labels, name = batch["labels"].to(self.device), batch["task"]
+    def _read(self, name: str, states: torch.Tensor, dropped: torch.Tensor) -> torch.Tensor:
+        return self.heads[name](self.dropout(states) if self.kinds[name] == "tagging" else dropped)
+
+    def task_loss(self, batch: dict[str, Any], logits: Any, scales: Mapping[str, float] | None = None) -> torch.Tensor:
+        """Mean loss of the batch's rows by their own tasks, each task's divided by its entry in `scales`.
+
+        Cross-entropy (tagging: mean over the labelled tokens) or squared error; the parts of a joined batch count by
+        their rows.
+        """
+        size = len(batch["input_ids"])
+        parts = batch.get("parts") or [(batch["task"], slice(0, size), batch["labels"])]
+        made = logits if "parts" in batch else [logits]
+        total = torch.zeros((), device=self.device)
+        for (name, at, labels), out in zip(parts, made, strict=True):
+            loss = self._loss(name, out, labels.to(self.device))
+            total = total + loss * ((at.stop - at.start) / size / (scales[name] if scales else 1.0))
+        return total
+
+    def _loss(self, name: str, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         if self.kinds[name] == "regression":
             return F.mse_loss(logits.squeeze(-1), self.scaled(labels, name))
+        if self.kinds[name] == "tagging":
+            labels = labels[:, : logits.shape[1]]
+            labels = F.pad(labels, (0, logits.shape[1] - labels.shape[1]), value=IGNORE)
         return F.cross_entropy(logits.flatten(0, -2), labels.flatten(), ignore_index=IGNORE)
 
     def scaled(self, values: torch.Tensor, name: str) -> torch.Tensor:

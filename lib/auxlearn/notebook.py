@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from . import params, runs, seeds, tasks
@@ -34,6 +36,11 @@ class Session:
     @property
     def auxiliaries(self) -> list[str]:
         return self.suite.auxiliaries(self.params.primary, self.params.auxiliaries)
+
+    def fresh(self, name: str) -> Path:
+        """A path in the run's folder at which nothing stands: what an earlier run left there is removed."""
+        shutil.rmtree(self.run.path(name), ignore_errors=True)
+        return self.run.path(name)
 
     def progress(self, message: str) -> None:
         """One line for a person at a terminal (never a notebook output, which must not change between runs)."""

@@ -15,9 +15,17 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from .errors import InputError
-from .tasks import explain
+from .specs import explain
 
-Arm = Literal["single", "random", "td_bce", "td_ce"]
+# Arms that read a ranking are RULE_DISCRIMINATOR: td (the n best), quota (the best of each task, in proportion to its
+# size), calibrated (scores standardised a task), and the controls cie and matched, which replace the td rows by random
+# ones of the same task, or of the same task, label and length.
+Arm = Literal[
+    "single", "step_matched", "random", "all_data",
+    "td_bce", "td_ce", "quota_bce", "quota_ce", "calibrated_bce", "calibrated_ce",
+    "cie_bce", "cie_ce", "matched_bce", "matched_ce",
+]  # fmt: skip
+RULES = {"td": "global", "cie": "global", "matched": "global", "quota": "quota", "calibrated": "calibrated"}
 # What IPython itself leaves in a notebook's globals.
 _IPYTHON = {"In", "Out", "exit", "quit", "open", "get_ipython"}
 
@@ -98,21 +106,39 @@ class DataPrep(Common):
     not_in_key = Common.not_in_key | {"primary", "auxiliaries"}
 
 
-class TDProxy(Common):
-    """The proxy sees every task of the suite, so one serves any primary and any choice of auxiliaries."""
+class Trained(Common):
+    """What notebooks that train share. `keep_leaks` leaves rows in that also stand in dev or test (see `leakage`)."""
+
+    batch_size: int = Field(32, ge=1)
+    lr: float = Field(1e-3, gt=0)
+    regression: Literal["unit", "raw"] = "unit"
+    pool: Literal["auto", "mean", "cls", "pooler"] = "auto"
+    mixing: Literal["homogeneous", "mixed"] = "homogeneous"
+    loss_scale: Literal["none", "log_classes"] = "none"
+    keep_leaks: bool = False
+
+
+class TDProxy(Trained):
+    """The proxy sees every task of the suite, so one serves any primary and any choice of auxiliaries.
+
+    `proxies` "crossfit": two proxies on disjoint halves of the pool, each scoring the half that it was not drawn from,
+    so that every row is scored and none by a proxy that has seen it; "one": the authors' single proxy, whose rows then
+    leave the pool. `map_rows` rows a task are drawn into a map of the features, beside those of a proxy without
+    discriminator, for the seeds in `map_seeds`.
+    """
 
     stage = "02_td_proxy"
     not_in_key = Common.not_in_key | {"primary", "auxiliaries"}
 
     seed: int = Field(0, ge=0)
     discriminator: Literal["bce", "ce"] = "bce"
+    proxies: Literal["crossfit", "one"] = "crossfit"
     proxy_rows: int = Field(60, ge=2)
     watch_rows: int = Field(40, ge=2)
     epochs: int = Field(3, ge=1)
-    batch_size: int = Field(32, ge=1)
-    lr: float = Field(1e-3, gt=0)
     disc_weight: float = Field(1.0, gt=0)
-    regression: Literal["unit", "raw"] = "unit"
+    map_rows: int = Field(40, ge=2)
+    map_seeds: list[int] = [0]
 
 
 class Ranking(Common):
@@ -121,10 +147,12 @@ class Ranking(Common):
     seed: int = Field(0, ge=0)
     discriminator: Literal["bce", "ce"] = "bce"
     score: Literal["auto", "sigmoid", "softmax", "margin"] = "auto"
+    rule: Literal["global", "quota", "calibrated"] = "global"
     n: int = Field(200, ge=1)
+    keep_leaks: bool = False
 
     def needs(self) -> list[tuple[str, dict[str, Any]]]:
-        return [("02_td_proxy", self._shared("seed", "discriminator"))]
+        return [("02_td_proxy", self._shared("seed", "discriminator", "keep_leaks"))]
 
     def score_kind(self) -> Literal["sigmoid", "softmax", "margin"]:
         """ "auto" is the right one for the loss: sigmoid for BCE, softmax for CE (the authors use sigmoid for both)."""
@@ -133,8 +161,13 @@ class Ranking(Common):
         return "sigmoid" if self.discriminator == "bce" else "softmax"
 
 
-class MTL(Common):
-    """One (primary, arm, n), over `seeds`."""
+class MTL(Trained):
+    """One (primary, arm, n), over `seeds`.
+
+    The switches' first values are the corrected ones. As the FastMTL code has it: `choose` dev, `seed_policy` fixed (84
+    for stage 2 and 42 for tuning whatever the seed, so that seeds vary the selection alone), `regression` raw.
+    `all_data_recipe` mtdnn trains the all-data arm as MT-DNN does: Adamax at `mtdnn_lr` with warm-up.
+    """
 
     stage = "06_mtl"
 
@@ -144,10 +177,12 @@ class MTL(Common):
     stage2_epochs: int = Field(2, ge=1)
     tune_epochs: int = Field(3, ge=1)
     single_epochs: int = Field(5, ge=1)
+    choose: Literal["holdout", "dev", "last"] = "holdout"
     holdout: float = Field(0.1, gt=0, lt=0.5)
-    batch_size: int = Field(32, ge=1)
-    lr: float = Field(1e-3, gt=0)
-    regression: Literal["unit", "raw"] = "unit"
+    seed_policy: Literal["separate", "fixed"] = "separate"
+    all_data_recipe: Literal["same", "mtdnn"] = "same"
+    mtdnn_lr: float = Field(5e-5, gt=0)
+    keep_model: bool = False
 
     @model_validator(mode="after")
     def _distinct(self) -> Self:
@@ -157,29 +192,44 @@ class MTL(Common):
 
     @property
     def discriminator(self) -> str | None:
-        return self.arm.removeprefix("td_") if self.arm.startswith("td_") else None
+        """Of the ranking that the arm reads; None where it reads none."""
+        rule, _, kind = self.arm.partition("_")
+        return kind if rule in RULES else None
 
     def key_params(self) -> dict[str, Any]:
-        unused = {"n", "stage2_epochs", "tune_epochs"} if self.arm == "single" else {"single_epochs"}
+        unused = {"single_epochs"} if self.arm != "single" else set()
         if self.arm == "single":
-            unused.add("auxiliaries")
+            unused |= {"n", "stage2_epochs", "tune_epochs"}
+        if self.arm in ("single", "step_matched"):
+            unused |= {"auxiliaries", "mixing"}
+        if self.arm == "all_data":
+            unused.add("n")
+        if self.arm != "all_data" or self.all_data_recipe == "same":
+            unused.add("mtdnn_lr")
+        if self.arm != "all_data":
+            unused.add("all_data_recipe")
+        if self.choose != "holdout":
+            unused.add("holdout")
         return {k: v for k, v in super().key_params().items() if k not in unused}
 
     def needs(self) -> list[tuple[str, dict[str, Any]]]:
         if not self.discriminator:
             return []
-        wanted = self._shared("primary", "auxiliaries", "n") | {"discriminator": self.discriminator}
+        rule = RULES[self.arm.partition("_")[0]]
+        wanted = self._shared("primary", "auxiliaries", "n", "keep_leaks")
+        wanted |= {"discriminator": self.discriminator, "rule": rule}
         return [("03_ranking", wanted | {"seed": seed}) for seed in self.seeds]
 
 
 class Efficiency(Common):
-    """Compares `arms` at `n` for one primary."""
+    """Compares `arms` at `n` for one primary; `curve` adds other n, at which those arms are read that depend on n."""
 
     stage = "07_efficiency"
 
     seeds: list[int] = Field([0, 1], min_length=1)
     arms: list[Arm] = Field(["single", "random", "td_bce"], min_length=2)
     n: int = Field(200, ge=1)
+    curve: list[int] = []
     level: float = Field(0.95, gt=0.5, lt=1)
 
     @model_validator(mode="after")
@@ -189,8 +239,10 @@ class Efficiency(Common):
         return self
 
     def needs(self) -> list[tuple[str, dict[str, Any]]]:
-        wanted = self._shared("primary", "auxiliaries", "n", "seeds")
-        return [("06_mtl", wanted | {"arm": arm}) for arm in self.arms]
+        wanted = self._shared("primary", "auxiliaries", "seeds")
+        cells = [(arm, self.n) for arm in self.arms]
+        cells += [(arm, n) for n in self.curve if n != self.n for arm in self.arms if arm not in ("single", "all_data")]
+        return [("06_mtl", wanted | {"arm": arm, "n": n}) for arm, n in cells]
 
 
 MODELS: dict[str, type[Common]] = {m.stage: m for m in (DataPrep, TDProxy, Ranking, MTL, Efficiency)}

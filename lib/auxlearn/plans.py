@@ -2,84 +2,126 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
 from . import seeds
 from .errors import InputError
-from .params import MTL, Common, TDProxy
+from .params import MTL, TDProxy, Trained
+from .phases import Phase, Plan, Recipe
 from .tasks import Suite
-from .train import Phase, Plan, Recipe
+
+# The FastMTL scripts train stage 2 with seed 84 and tune with 42, whatever the seed of the proxy.
+FIXED_STAGE2, FIXED_TUNE = 84, 42
 
 
-def _common(p: Common) -> dict[str, object]:
-    return {name: getattr(p, name) for name in ("encoder", "max_length", "precision", "device", "threads")}
+def _common(p: Trained) -> dict[str, Any]:
+    names = ("encoder", "max_length", "precision", "device", "threads", "pool", "regression")
+    return {name: getattr(p, name) for name in names}
 
 
-def proxy_sample(suite: Suite, rows: int, watch: int, seed: int) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Training rows and disjoint watched rows for the proxy: up to `rows` and `watch` of every task, uniform.
+def proxy_sample(
+    suite: Suite, rows: int, watch: int, seed: int, usable: Mapping[str, np.ndarray] | None = None, folds: int = 1
+) -> tuple[list[dict[str, np.ndarray]], dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Rows that the proxies train on, rows that are only watched, and every row's fold.
 
-    All tasks, the primary included, are sampled alike, so that one proxy serves every target (FastMTL, stage 1). A
-    task too small for both gives a quarter of its rows to be watched.
+    All tasks, the primary included, are sampled alike, so that one proxy serves every target (FastMTL, stage 1): up to
+    `rows` training rows of each task and fold and `watch` watched rows of each task, uniform over `usable` ones
+    (masks). The fold of a row, int8 [size of the task's train], is the one whose proxy may be drawn from it; the
+    *other* proxy scores it. A task too small gives a quarter of its rows to be watched and shares the rest.
     """
-    train, held = {}, {}
+    train: list[dict[str, np.ndarray]] = [{} for _ in range(folds)]
+    held, fold_of = {}, {}
     for name, task in suite.items():
         order = seeds.rng(seed, "sample", "proxy", name).permutation(len(task.train))
-        if len(order) < 4:
-            raise InputError(f"task {name!r}: {len(order)} training rows are too few for a proxy")
-        cut = min(watch, max(1, len(order) // 4))
-        held[name], train[name] = np.sort(order[:cut]), np.sort(order[cut : cut + rows])
-    return train, held
+        fold_of[name] = np.zeros(len(order), np.int8)
+        fold_of[name][order] = np.arange(len(order)) % folds
+        drawn = order[usable[name][order]] if usable else order
+        if len(drawn) < 4 * folds:
+            raise InputError(f"task {name!r}: {len(drawn)} usable training rows are too few for {folds} proxies")
+        cut = min(watch, max(1, len(drawn) // 4))
+        held[name] = np.sort(drawn[:cut])
+        for fold in range(folds):
+            mine = drawn[cut:][fold_of[name][drawn[cut:]] == fold]
+            train[fold][name] = np.sort(mine[:rows])
+    return train, held, fold_of
 
 
-def proxy(p: TDProxy, suite: Suite) -> Plan:
-    """The multi-task model with a task discriminator that FastMTL ranks by."""
-    rows, watch = proxy_sample(suite, p.proxy_rows, p.watch_rows, p.seed)
-    phase = Phase("proxy", rows, p.epochs, Recipe(p.lr, p.batch_size), p.discriminator, p.disc_weight)
-    return Plan(
-        phases=(phase,),
-        seeds=seeds.record(p.seed),
-        watch=watch,
-        regression=p.regression,
-        keep_model=True,
-        **_common(p),
-    )
+def folds(p: TDProxy) -> int:
+    return 2 if p.proxies == "crossfit" else 1
 
 
-def holdout(suite: Suite, primary: str, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """The primary's training rows, split into those trained on and those that choose the epoch. Same for every arm."""
+def proxies(
+    p: TDProxy, suite: Suite, usable: Mapping[str, np.ndarray] | None = None
+) -> tuple[list[Plan], dict[str, np.ndarray]]:
+    """The multi-task models with a task discriminator that FastMTL ranks by, one a fold, and every row's fold."""
+    samples, watch, fold_of = proxy_sample(suite, p.proxy_rows, p.watch_rows, p.seed, usable, folds(p))
+    recipe = Recipe(p.lr, p.batch_size)
+    phases = [
+        Phase("proxy", rows, p.epochs, recipe, p.discriminator, p.disc_weight, "last", p.mixing, p.loss_scale)
+        for rows in samples
+    ]
+    made = [
+        Plan(phases=(phase,), seeds=seeds.record(p.seed), watch=watch, keep_model=True, **_common(p))
+        for phase in phases
+    ]  # fmt: skip
+    return made, fold_of
+
+
+def without_discriminator(plan: Plan) -> Plan:
+    """The same proxy, but for the discriminator's loss: what its features look like without it."""
+    return replace(plan, phases=tuple(replace(phase, discriminator=None) for phase in plan.phases), watch={})
+
+
+def holdout(
+    suite: Suite, primary: str, fraction: float, seed: int, usable: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """The primary's (usable) training rows: those trained on, those that choose the epoch. Same for every arm."""
     size = len(suite[primary].train)
-    cut = round(fraction * size)
-    if not 0 < cut < size:
-        raise InputError(
-            f"holdout: {fraction} of the {size} rows of {primary!r} leaves nothing to hold out or to train on"
-        )
     order = seeds.rng(seed, "holdout", primary).permutation(size)
+    order = order if usable is None else order[usable[order]]
+    cut = round(fraction * len(order))
+    if fraction and not 0 < cut < len(order):
+        raise InputError(
+            f"holdout: {fraction} of the {len(order)} rows of {primary!r} leaves nothing to hold out or to train on"
+        )
     return np.sort(order[cut:]), np.sort(order[:cut])
 
 
-def arm(p: MTL, suite: Suite, seed: int, chosen: pd.DataFrame | None = None) -> Plan:
+def arm(p: MTL, suite: Suite, seed: int, chosen: pd.DataFrame | None = None, usable: np.ndarray | None = None) -> Plan:
     """One arm and seed: fine-tuning alone, or stage 2 over primary and chosen rows, then fine-tuning (FastMTL, 3).
 
-    `chosen` has columns task and row. Every arm of a seed shares held-out rows, initial heads, and order and dropout
-    streams. The epoch of fine-tuning is chosen on the held-out rows (the authors choose it on dev, which they report).
+    `chosen` has columns task and row; `usable` is a mask over the primary's training rows. Every arm of a seed shares
+    held-out rows, initial heads, and order and dropout streams. "step_matched" is fine-tuning alone with stage 2's
+    number of steps spent on the primary: n rows more are worth nothing if the same steps do as well without them.
+    (Task-pure batches make stage 2 itself a step or so a task longer.)
     """
-    kept, held = holdout(suite, p.primary, p.holdout, seed)
-    recipe = Recipe(p.lr, p.batch_size)
-    if chosen is None:
-        phases = (Phase("tune", {p.primary: kept}, p.single_epochs, recipe, choose=True),)
+    kept, held = holdout(suite, p.primary, p.holdout if p.choose == "holdout" else 0.0, seed, usable)
+    recipe, alone = Recipe(p.lr, p.batch_size), {p.primary: kept}
+    fixed = p.seed_policy == "fixed"
+    options: dict[str, Any] = {"loss_scale": p.loss_scale}
+    first = options | {"mixing": p.mixing, "seed": FIXED_STAGE2 if fixed else None}
+    tune = options | {"choose": p.choose, "seed": FIXED_TUNE if fixed else None}
+    if p.arm == "single":
+        phases = (Phase("tune", alone, p.single_epochs, recipe, **tune),)
     else:
-        rows = {p.primary: kept} | {str(name): np.sort(part["row"].to_numpy()) for name, part in chosen.groupby("task")}
-        rows = {name: rows[name] for name in suite.names if name in rows}
+        if p.arm == "step_matched":
+            rows = alone
+            first |= {"steps": p.stage2_epochs * -(-(len(kept) + p.n) // p.batch_size), "mixing": "homogeneous"}
+        else:
+            parts = {str(name): np.sort(part["row"].to_numpy()) for name, part in chosen.groupby("task")}
+            rows = {name: (alone | parts)[name] for name in suite.names if name in alone | parts}
+        mtdnn = p.arm == "all_data" and p.all_data_recipe == "mtdnn"
+        stage2 = Recipe(p.mtdnn_lr, p.batch_size, warmup=0.1, optimiser="adamax") if mtdnn else recipe
         phases = (
-            Phase("stage2", rows, p.stage2_epochs, recipe),
-            Phase("tune", {p.primary: kept}, p.tune_epochs, recipe, choose=True),
+            Phase("stage2", rows, p.stage2_epochs, stage2, **first),
+            Phase("tune", alone, p.tune_epochs, recipe, **tune),
         )
+    drawn = seeds.record(FIXED_STAGE2 if fixed else seed)
     return Plan(
-        phases=phases,
-        seeds=seeds.record(seed),
-        primary=p.primary,
-        holdout=held,
-        regression=p.regression,
-        **_common(p),
-    )
+        phases=phases, seeds=drawn, primary=p.primary, holdout=held, keep_model=p.keep_model, **_common(p)
+    )  # fmt: skip

@@ -123,15 +123,16 @@ def column_auc(table: pd.DataFrame, primary: str) -> Figure:
     return figure
 
 
-def score_distributions(pool: pd.DataFrame, cut: float, order: Sequence[str]) -> Figure:
-    """Score quantiles a task with the cut. `pool`: columns task, score (on an additive scale such as a logit)."""
+def score_distributions(pool: pd.DataFrame, cuts: Sequence[float], order: Sequence[str]) -> Figure:
+    """Score quantiles a task with each proxy's cut. `pool`: columns task, score (a logit or log-odds)."""
     figure, (axis,) = _figure(height=1.6 + 0.42 * len(order))
     sns.violinplot(
         data=pool, x="score", y="task", order=list(order), ax=axis, color=COLOURS[4], inner="quart", cut=0,
         linewidth=0.8, density_norm="width",
     )  # fmt: skip
-    axis.axvline(cut, color=PRIMARY, linewidth=1.6)
-    axis.text(cut, -0.62, " chosen →", color=PRIMARY, fontsize=9, va="bottom")
+    for cut in cuts:
+        axis.axvline(cut, color=PRIMARY, linewidth=1.6)
+    axis.text(max(cuts), -0.62, " chosen →", color=PRIMARY, fontsize=9, va="bottom")
     axis.set(xlabel="logit of the primary's column", ylabel="", title="Similarity to the primary, by task\n")
     return figure
 
@@ -151,14 +152,14 @@ def selection_shares(table: pd.DataFrame) -> Figure:
     return figure
 
 
-def learning_curves(history: pd.DataFrame, metric: str) -> Figure:
-    """Held-out score an epoch of fine-tuning, a line a seed. `history`: seed, epoch, holdout, kept (bool)."""
+def learning_curves(history: pd.DataFrame, column: str, label: str) -> Figure:
+    """One value an epoch of fine-tuning, a line a seed. `history`: seed, epoch, `column`, kept (bool)."""
     figure, (axis,) = _figure(height=3.4)
     for i, (seed, part) in enumerate(history.groupby("seed")):
-        axis.plot(part["epoch"], part["holdout"], marker="o", ms=4, color=COLOURS[i % 10], label=f"seed {seed}")
+        axis.plot(part["epoch"], part[column], marker="o", ms=4, color=COLOURS[i % 10], label=f"seed {seed}")
         kept = part[part["kept"]]
-        axis.plot(kept["epoch"], kept["holdout"], "*", ms=15, color=COLOURS[i % 10])
-    axis.set(xlabel="epoch of fine-tuning", ylabel=f"{metric}, held-out rows", title="Which epoch is kept (★)")
+        axis.plot(kept["epoch"], kept[column], "*", ms=15, color=COLOURS[i % 10])
+    axis.set(xlabel="epoch of fine-tuning", ylabel=label, title="Which epoch is kept (★)")
     axis.set_xticks(sorted(history["epoch"].unique()))
     axis.legend(fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure

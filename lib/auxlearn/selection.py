@@ -54,6 +54,79 @@ def top_n(scores: np.ndarray, n: int, seed: int = 0, eligible: np.ndarray | None
     return rows[order[:n]].astype(np.int64)
 
 
+def standardised(scores: np.ndarray, groups: np.ndarray, eligible: np.ndarray | None = None) -> np.ndarray:
+    """Scores less their group's mean, divided by its standard deviation, both over eligible rows; float64 [N].
+
+    A ranking over several tasks is otherwise decided by which task's scores have the hottest tail. A group without
+    spread becomes 0.
+    """
+    scores, groups = np.asarray(scores, np.float64), np.asarray(groups)
+    rows = _eligible(len(scores), eligible)
+    out = np.zeros(len(scores))
+    for group in np.unique(groups):
+        at, inside = groups == group, rows[groups[rows] == group]
+        if len(inside):
+            spread = scores[inside].std()
+            out[at] = (scores[at] - scores[inside].mean()) / spread if spread > 0 else 0.0
+    return out
+
+
+def fold_ranks(scores: np.ndarray, folds: np.ndarray, eligible: np.ndarray | None = None) -> np.ndarray:
+    """Scores of several models made comparable: the share of eligible rows of its fold that a row beats; float64 [N].
+
+    Two cross-fitted proxies need not put their logits on one scale; their halves are random, so that their ranks are.
+    Ties share their mean rank. With one fold the order is that of the scores.
+    """
+    from scipy.stats import rankdata
+
+    scores, folds = np.asarray(scores, np.float64), np.asarray(folds)
+    rows, out = _eligible(len(scores), eligible), np.full(len(scores), -1.0)
+    for fold in np.unique(folds[rows]):
+        inside = rows[folds[rows] == fold]
+        out[inside] = (rankdata(scores[inside]) - 0.5) / len(inside)
+    return out
+
+
+def top_quota(
+    scores: np.ndarray, n: int, groups: np.ndarray, seed: int = 0, eligible: np.ndarray | None = None
+) -> np.ndarray:
+    """The n best rows under quotas: each group gives its best rows in proportion to its eligible rows; int64 [n].
+
+    Largest remainders make the quotas add up to n. Best first over all groups. What it takes of each task is what
+    random takes on average, so that it differs from random only by the score within tasks.
+    """
+    groups = np.asarray(groups)
+    rows = _eligible(len(groups), eligible)
+    _check(n, len(rows))
+    names, counts = np.unique(groups[rows], return_counts=True)
+    exact = n * counts / max(1, counts.sum())
+    quota = np.floor(exact).astype(int)
+    order = np.lexsort((_tie_hash(np.arange(len(names)), seed), -(exact - quota)))
+    quota[order[: n - quota.sum()]] += 1
+    taken = [
+        top_n(scores, k, seed, rows[groups[rows] == name]) for name, k in zip(names, quota, strict=True)
+    ]  # fmt: skip
+    chosen = np.concatenate(taken) if taken else np.zeros(0, np.int64)
+    return top_n(scores, n, seed, chosen)
+
+
+def choose(
+    rule: str, scores: np.ndarray, n: int, tasks: np.ndarray, folds: np.ndarray, seed: int, eligible: np.ndarray
+) -> np.ndarray:
+    """The n rows that a ranking rule takes, best first; int64 [n].
+
+    `scores` on an additive scale (logits or log-odds), `folds` the model that gave each. "global" is one ranking over
+    all tasks (FastMTL); "quota" gives each task its share of the pool; "calibrated" standardises scores within a task.
+    """
+    if rule == "calibrated":
+        where = np.char.add(np.asarray(tasks, str), np.asarray(folds).astype(str))
+        return top_n(standardised(scores, where, eligible), n, seed, eligible)
+    ranks = fold_ranks(scores, folds, eligible) if len(np.unique(folds)) > 1 else scores
+    if rule == "quota":
+        return top_quota(ranks, n, tasks, seed, eligible)
+    return top_n(ranks, n, seed, eligible)
+
+
 def random_n(size: int, n: int, seed: int, eligible: np.ndarray | None = None) -> np.ndarray:
     """n distinct eligible rows, uniformly drawn, in drawn order; int64 [n]."""
     rows = _eligible(size, eligible)

@@ -1,23 +1,64 @@
-"""Reading 02's store: the candidate rows of a target with their discriminator logits."""
+"""02's store: every pool row's discriminator logits, from one proxy or from two that were cross-fitted."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from . import arms, runs
+from . import arms, runs, units
+from .cost import Ledger
+from .phases import Plan
 from .tasks import Suite
 
 
-def candidates(proxy: runs.Manifest, suite: Suite, auxiliaries: list[str]) -> tuple[pd.DataFrame, np.ndarray]:
-    """The pool (as `arms.pool`, with `in_proxy`) and its logits [N, K], in the same order."""
+@dataclass
+class Scored:
+    """Every training row of the suite with the logits of the proxy that scores it."""
+
+    rows: pd.DataFrame  # task, row, row_id, length, proxy (which one scores the row), in_proxy (was trained on by it)
+    logits: np.ndarray  # float32 [N, K]
+    features: np.ndarray  # float16 [N, d]; of two proxies: two unrelated spaces
+    manifests: list[runs.Manifest]  # the passes, one a proxy
+
+    def ledgers(self) -> list[Ledger]:
+        return [Ledger.from_dict(row) for manifest in self.manifests for row in manifest.ledger]
+
+    def ids(self, suite: Suite) -> np.ndarray:
+        """Each row's own discriminator column."""
+        return self.rows["task"].map({name: i for i, name in enumerate(suite.names)}).to_numpy()
+
+
+def score(
+    plans: Sequence[Plan], trainings: Sequence[units.Training], folds: Mapping[str, np.ndarray], suite: Suite,
+    progress: object = None,
+) -> Scored:  # fmt: skip
+    """One pass over the pool: a single proxy scores all rows, of two each scores the half it was not drawn from."""
+    stores = []
+    for fold, (plan, training) in enumerate(zip(plans, trainings, strict=True)):
+        only = {name: np.flatnonzero(of != fold) for name, of in folds.items()} if len(plans) > 1 else None
+        store = units.scored(training.manifest, plan, suite, progress, only)
+        sample = plan.phases[0].rows
+        trained = [np.isin(part["row"], sample[name]) for name, part in store.rows.groupby("task", sort=False)]
+        stores.append((store, store.rows.assign(proxy=fold, in_proxy=np.concatenate(trained))))
+    rows = pd.concat([table for _, table in stores], ignore_index=True)
+    order = np.lexsort((rows["row"], rows["task"].map(suite.names.index)))
+    logits, features = (np.concatenate([getattr(s, x) for s, _ in stores])[order] for x in ("logits", "features"))
+    return Scored(rows.iloc[order].reset_index(drop=True), logits, features, [s.manifest for s, _ in stores])
+
+
+def candidates(
+    proxy: runs.Manifest, suite: Suite, auxiliaries: list[str], usable: Mapping[str, np.ndarray] | None = None
+) -> tuple[pd.DataFrame, np.ndarray]:
+    """The pool (as `arms.pool`, with `proxy` and `in_proxy`) and its logits [N, K], in the same order."""
     rows = pd.read_parquet(proxy.path("rows.parquet"))
-    store = runs.load("score", proxy.metrics["score_run"])
-    with np.load(store.path("scores.npz"), allow_pickle=False) as saved:
+    with np.load(proxy.path("logits.npz"), allow_pickle=False) as saved:
         logits = saved["logits"]
     rows["at"] = np.arange(len(rows))
-    pool = arms.pool(suite, auxiliaries).merge(
-        rows[["task", "row", "in_proxy", "at"]], on=["task", "row"], how="left", validate="one_to_one"
+    pool = arms.pool(suite, auxiliaries, usable).merge(
+        rows[["task", "row", "proxy", "in_proxy", "at"]], on=["task", "row"], how="left", validate="one_to_one"
     )
     at = pool.pop("at").to_numpy(np.int64)
     return pool, logits[at]

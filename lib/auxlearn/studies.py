@@ -21,7 +21,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from . import params, plans, runs, tasks
+from . import filters, params, plans, runs, specs, tasks
 from .code import code_hash
 from .errors import InputError
 from .paths import NOTEBOOKS
@@ -75,11 +75,11 @@ class Study:
 
 def load(path: Path) -> Study:
     """Read, validate and expand a study file; the first problem is an InputError naming the file."""
-    raw = tasks.read_yaml(path)
+    raw = specs.read_yaml(path)
     try:
         file = StudyFile.model_validate(raw)
     except ValidationError as error:
-        raise InputError(f"{path}: {tasks.explain(error)}") from None
+        raise InputError(f"{path}: {specs.explain(error)}") from None
     try:
         return Study(file.study, file.title or file.study, _Expansion(file).cells())
     except InputError as error:
@@ -122,6 +122,8 @@ class _Expansion:
     def _defaults(self, stage: str) -> dict[str, Any]:
         fields = params.MODELS[stage].model_fields
         given = {k: v for k, v in self.file.base.items() if k in fields}
+        if "primary" in self.file.grid:  # of a stage that serves every primary, any will do
+            given.setdefault("primary", self.file.grid["primary"][0])
         return given | {"study": self.file.study} | self.file.notebooks.get(stage, {})
 
     def _combinations(self, stage: str) -> Iterator[dict[str, Any]]:
@@ -132,6 +134,8 @@ class _Expansion:
         defaults = self._defaults(stage)
         if "arms" in fields and "arm" in file.grid:
             defaults.setdefault("arms", file.grid["arm"])
+        if "curve" in fields and len(file.grid.get("n", ())) > 1:
+            defaults.setdefault("curve", file.grid["n"])
         for values in itertools.product(*axes.values()):
             given = defaults | dict(zip(axes, values, strict=True))
             if not any(row and set(row) <= set(given) and row.items() <= given.items() for row in file.exclude):
@@ -159,14 +163,17 @@ class _Expansion:
 
     def _enough(self, p: params.Common, suite: tasks.Suite, reads: list[Cell]) -> None:
         """Refuse an n that the pool does not hold before a proxy is trained for it."""
-        if p.stage not in ("03_ranking", "06_mtl") or getattr(p, "arm", "") == "single":
+        if p.stage not in ("03_ranking", "06_mtl") or getattr(p, "arm", "") in ("single", "step_matched", "all_data"):
             return
         names = suite.auxiliaries(p.primary, p.auxiliaries)
-        pool = sum(len(suite[name].train) for name in names)
+        usable = filters.usable(suite, p.primary, p.keep_leaks)
         if p.stage == "03_ranking":
             proxy = reads[0].params
-            used, _ = plans.proxy_sample(suite, proxy.proxy_rows, proxy.watch_rows, proxy.seed)
-            pool -= sum(len(used[name]) for name in names)
+            made, _ = plans.proxies(proxy, suite, filters.usable(suite, None, proxy.keep_leaks))
+            if proxy.proxies == "one":
+                for name in names:
+                    usable[name][made[0].phases[0].rows[name]] = False
+        pool = sum(int(usable[name].sum()) for name in names)
         if p.n > pool:
             raise InputError(f"n: {p.n} rows asked for, but {p.stage} can choose from {pool}; lower n or raise `rows`")
 

@@ -8,82 +8,28 @@ epoch boundary gives the same bits as one that was never interrupted.
 
 from __future__ import annotations
 
-import hashlib
 import json
+import math
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 
-from . import batching, discriminator, inference, metrics, model, seeds
+from . import batching, discriminator, inference, metrics, model, phases, seeds
 from .cost import Ledger, Meter
 from .errors import InputError
+from .phases import Phase, Plan, Recipe
 from .tasks import Suite
 
+__all__ = ["Phase", "Plan", "Recipe", "Result", "run"]
 CHECKPOINT_SECONDS = 60.0  # an epoch boundary writes a checkpoint when the last one is older than this
 Progress = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """The optimiser: AdamW, linear decay to 0 after a linear warm-up, global clip (FastMTL's defaults)."""
-
-    lr: float
-    batch_size: int = 32
-    weight_decay: float = 0.0
-    warmup: float = 0.0  # fraction of the phase's steps
-    clip: float = 1.0
-
-
-@dataclass(frozen=True)
-class Phase:
-    """Some epochs over some rows. Heads and encoder carry over from the phase before; the optimiser starts anew."""
-
-    name: str
-    rows: Mapping[str, np.ndarray]  # positions in each task's train split
-    epochs: int
-    recipe: Recipe
-    discriminator: Literal["bce", "ce"] | None = None
-    disc_weight: float = 1.0
-    choose: bool = False  # keep the epoch that is best on the plan's held-out rows
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Everything that decides a training run's result; `key_content` is what its key is made of."""
-
-    encoder: str
-    phases: tuple[Phase, ...]
-    seeds: Mapping[str, int]  # init, order, dropout
-    primary: str | None = None
-    holdout: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))  # of the primary's train; never trained
-    watch: Mapping[str, np.ndarray] = field(default_factory=dict)  # rows whose discriminator AUC is followed
-    regression: model.Regression = "unit"
-    pool: model.Pool = "auto"
-    max_length: int = 128
-    precision: Literal["fp32", "bf16"] = "fp32"
-    device: str = "cpu"
-    threads: int = 1
-    keep_model: bool = False
-
-    def key_content(self, suite: Suite) -> dict[str, Any]:
-        """JSON-able content of the plan over a suite: rows by hash, the suite and the encoder by fingerprint."""
-        content = asdict(self) | {
-            "suite": suite.fingerprint,
-            "encoder": model.encoder_fingerprint(self.encoder),
-        }
-        return json.loads(json.dumps(content, default=_hash_array))
-
-
-def _hash_array(value: Any) -> str:
-    if not isinstance(value, np.ndarray):
-        raise TypeError(f"a plan holds plain values and arrays, not {type(value)}")
-    return hashlib.sha256(np.ascontiguousarray(value, dtype=np.int64).tobytes()).hexdigest()[:16]
+Parts = list[tuple[str, np.ndarray]]  # a batch: rows of each task in it
 
 
 @dataclass
@@ -113,7 +59,7 @@ class _Trainer:
     def __init__(self, plan: Plan, suite: Suite, folder: Path | None, progress: Progress):
         self.plan, self.suite, self.progress = plan, suite, progress
         self.file = folder / "checkpoint.safetensors" if folder else None
-        _check(plan, suite)
+        phases.check(plan, suite)
         if plan.device == "cpu":
             torch.set_num_threads(plan.threads)
         else:
@@ -123,6 +69,7 @@ class _Trainer:
             plan.encoder, suite, plan.seeds["init"], pool=plan.pool, regression=plan.regression,
             max_length=plan.max_length,
         ).to(plan.device)  # fmt: skip
+        self.scales = {name: _chance_loss(suite, name) for name in suite.names}
         self.encoded: dict[tuple[str, str], batching.Encoded] = {}
         self.history: list[dict[str, Any]] = []
         self.steps: list[dict[str, Any]] = []
@@ -164,14 +111,12 @@ class _Trainer:
         plan, net = self.plan, self.model
         data = {name: self._train_rows(name, rows, phase.name) for name, rows in phase.rows.items() if len(rows)}
         lengths = {name: e.lengths for name, e in data.items()}
-        per_epoch = sum(-(-len(e) // phase.recipe.batch_size) for e in data.values())
+        epochs = phases.schedule(phase, {name: len(e) for name, e in data.items()})
         weight = None
         if phase.discriminator == "bce":
             sizes = [len(data[name]) if name in data else 0 for name in self.suite.names]
             weight = discriminator.pos_weight(sizes).to(plan.device)
-        optimiser = torch.optim.AdamW(
-            net.parameters(), lr=phase.recipe.lr, weight_decay=phase.recipe.weight_decay, fused=True
-        )
+        optimiser = _optimiser(net, phase.recipe)
         first = 0
         if resumed:
             first = resumed["epoch"]
@@ -179,31 +124,37 @@ class _Trainer:
         else:
             self.best = None
         net.train()
-        for epoch in range(first, phase.epochs):
-            rng = seeds.rng(plan.seeds["order"], phase.name, epoch)
-            masks = seeds.derive(plan.seeds["dropout"], phase.name, epoch)
+        for epoch in range(first, len(epochs)):
+            order, masks = (plan.seeds[s] if phase.seed is None else phase.seed for s in ("order", "dropout"))
+            rng = seeds.rng(order, phase.name, epoch)
+            masks = seeds.derive(masks, phase.name, epoch)
             torch.manual_seed(masks)
             net.source.reseed(masks)
-            losses, batches = [], batching.homogeneous(lengths, phase.recipe.batch_size, rng)
-            for step, (name, index) in enumerate(batches):
-                rate = _rate(epoch * per_epoch + step, phase.epochs * per_epoch, phase.recipe)
+            batches = _batches(phase, lengths, rng)[: epochs[epoch]]
+            losses = []
+            for step, parts in enumerate(batches):
+                rate = phases.rate(sum(epochs[:epoch]) + step, sum(epochs), phase.recipe)
                 for group in optimiser.param_groups:
                     group["lr"] = rate
-                losses.append(self._step(phase, data[name], name, index, optimiser, weight, self.ledgers[number]))
-            self._close_epoch(number, phase, epoch, batches, losses, optimiser)
+                losses.append(self._step(phase, data, parts, optimiser, weight, self.ledgers[number]))
+            self._close_epoch(number, phase, epoch, len(epochs), batches, losses, optimiser)
         if self.best is not None:
             net.load_state_dict(self.best)
 
     def _step(
-        self, phase: Phase, rows: batching.Encoded, name: str, index: np.ndarray, optimiser: torch.optim.Optimizer,
+        self, phase: Phase, data: Mapping[str, batching.Encoded], parts: Parts, optimiser: torch.optim.Optimizer,
         weight: torch.Tensor | None, ledger: Ledger,
     ) -> torch.Tensor:  # fmt: skip
         """One optimiser step; returns (task loss, discriminator loss) without waiting for the device."""
         net = self.model
-        batch = batching.to_batch(rows, index, self.suite[name], net.columns[name], net.pad_id)
-        ledger.add_batch(net.encoder.config, rows.lengths[index], batch["input_ids"].shape[1], True)
+        batch = batching.join([
+            batching.to_batch(data[name], index, self.suite[name], net.columns[name], net.pad_id)
+            for name, index in parts
+        ], net.pad_id)  # fmt: skip
+        lengths = np.concatenate([data[name].lengths[index] for name, index in parts])
+        ledger.add_batch(net.encoder.config, lengths, batch["input_ids"].shape[1], True)
         out = net(batch, self.plan.precision)
-        task_loss = net.task_loss(batch, out.logits)
+        task_loss = net.task_loss(batch, out.logits, self.scales if phase.loss_scale == "log_classes" else None)
         disc_loss = torch.zeros((), device=task_loss.device)
         if phase.discriminator == "bce":
             disc_loss = discriminator.bce_loss(out.discriminator, batch["task_id"], weight)
@@ -216,36 +167,37 @@ class _Trainer:
         return torch.stack([task_loss.detach(), disc_loss.detach()])
 
     def _close_epoch(
-        self, number: int, phase: Phase, epoch: int, batches: list[tuple[str, np.ndarray]], losses: list[torch.Tensor],
+        self, number: int, phase: Phase, epoch: int, epochs: int, batches: list[Parts], losses: list[torch.Tensor],
         optimiser: torch.optim.Optimizer,
     ) -> None:  # fmt: skip
         values = torch.stack(losses).cpu().numpy()
+        names = [parts[0][0] if len(parts) == 1 else "mixed" for parts in batches]
         bad = np.flatnonzero(~np.isfinite(values).all(1))
         if len(bad):
             raise InputError(
-                f"phase {phase.name!r}: the loss of task {batches[bad[0]][0]!r} is not finite at epoch {epoch + 1}, "
+                f"phase {phase.name!r}: the loss of task {names[bad[0]]!r} is not finite at epoch {epoch + 1}, "
                 f"step {bad[0] + 1}; lower lr (now {phase.recipe.lr}) or use precision fp32"
             )
         self.steps += [
             {"phase": phase.name, "task": name, "task_loss": float(v[0]), "disc_loss": float(v[1])}
-            for (name, _), v in zip(batches, values, strict=True)
+            for name, v in zip(names, values, strict=True)
         ]
         row: dict[str, Any] = {"phase": phase.name, "epoch": epoch + 1, "loss": float(values[:, 0].mean())}
         if phase.discriminator:
             row["disc_loss"] = float(values[:, 1].mean())
         if self.plan.watch:
             row["auc"] = self._watch(self.ledgers[number])
-        if phase.choose:
-            row["holdout"] = self._score("train", self.plan.holdout, self.ledgers[number])[0][
-                self.suite[self.plan.primary].metric
-            ]
+        if phase.choose != "last":
+            row["holdout"] = self._judge(phase, self.ledgers[number])
             earlier = [h["holdout"] for h in self.history if h["phase"] == phase.name]
             if not earlier or row["holdout"] > max(earlier):  # the first of equals wins
                 self.chosen[phase.name] = epoch + 1
                 self.best = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
+        else:
+            self.chosen[phase.name] = epoch + 1
         self.history.append(row)
         shown = ", ".join(f"{k} {row[k]:.3f}" for k in ("loss", "disc_loss", "holdout") if k in row)
-        self.progress(f"{phase.name}: epoch {epoch + 1}/{phase.epochs}, {shown}")
+        self.progress(f"{phase.name}: epoch {epoch + 1}/{epochs}, {shown}")
         if self.file and time.monotonic() - self.saved > CHECKPOINT_SECONDS:
             self._checkpoint(number, epoch + 1, optimiser)
 
@@ -259,6 +211,12 @@ class _Trainer:
             made = batching.encode(rows, self.suite[name], self.model.tokenizer, self.model.max_length)
             self.encoded[name, part] = made
         return self.encoded[name, part]
+
+    def _judge(self, phase: Phase, ledger: Ledger) -> float:
+        """What the epoch is chosen by: see `Phase.choose`."""
+        if phase.choose == "dev":
+            return float(np.prod(list(self._score("dev", None, ledger)[0].values())))
+        return self._score("train", self.plan.holdout, ledger)[0][self.suite[self.plan.primary].metric]
 
     def _score(
         self, split: str, rows: np.ndarray | None, ledger: Ledger | None = None
@@ -313,34 +271,28 @@ class _Trainer:
         self.history, self.steps, self.chosen = progress["history"], progress["steps"], progress["chosen"]
         self.ledgers = [Ledger.from_dict(row) for row in progress["ledgers"]]
         phase = self.plan.phases[progress["phase"]]
-        optimiser = torch.optim.AdamW(self.model.parameters(), lr=phase.recipe.lr, fused=True)
+        optimiser = _optimiser(self.model, phase.recipe)
         state: dict[str, Any] = optimiser.state_dict()
         for name, value in part("optimiser/").items():
             index, entry = name.split("/")
             state["state"].setdefault(int(index), {})[entry] = value
-        state["param_groups"][0]["weight_decay"] = phase.recipe.weight_decay
         self.progress(f"resumed {phase.name} after epoch {progress['epoch']}")
         return progress | {"optimiser": state}
 
 
-def _rate(step: int, total: int, recipe: Recipe) -> float:
-    """Learning rate of a step: linear warm-up, then linear decay to 0 at `total`."""
-    warm = recipe.warmup * total
-    if step < warm:
-        return recipe.lr * (step + 1) / (warm + 1)
-    return recipe.lr * (total - step) / max(1.0, total - warm)
+def _optimiser(net: torch.nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    options = {"lr": recipe.lr, "weight_decay": recipe.weight_decay}
+    if recipe.optimiser == "adamax":
+        return torch.optim.Adamax(net.parameters(), foreach=True, **options)
+    return torch.optim.AdamW(net.parameters(), fused=True, **options)
 
 
-def _check(plan: Plan, suite: Suite) -> None:
-    """Refuse what cannot work before anything is loaded."""
-    for phase in plan.phases:
-        if phase.epochs < 1 or not any(len(rows) for rows in phase.rows.values()):
-            raise InputError(f"phase {phase.name!r}: needs at least one epoch and one row")
-        for name, rows in phase.rows.items():
-            size = len(suite[name].train)
-            if len(rows) and (rows.min() < 0 or rows.max() >= size):
-                raise InputError(f"phase {phase.name!r}: task {name!r} has {size} rows; a row asked for is not there")
-            if name == plan.primary and np.isin(rows, plan.holdout).any():
-                raise InputError(f"phase {phase.name!r}: trains on rows held out to choose the epoch")
-        if phase.choose and not (plan.primary and len(plan.holdout)):
-            raise InputError(f"phase {phase.name!r}: choosing the epoch needs held-out rows of the primary")
+def _batches(phase: Phase, lengths: Mapping[str, np.ndarray], rng: np.random.Generator) -> list[Parts]:
+    if phase.mixing == "mixed":
+        return batching.mixed(lengths, phase.recipe.batch_size, rng)
+    return [[batch] for batch in batching.homogeneous(lengths, phase.recipe.batch_size, rng)]
+
+
+def _chance_loss(suite: Suite, name: str) -> float:
+    """ln(classes), the cross-entropy of a uniform guess; 1 for a regression."""
+    return math.log(suite[name].n_outputs) if suite[name].labels else 1.0

@@ -7,13 +7,14 @@ units, so that an edit to a figure re-executes a notebook in seconds and trains 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from . import batching, inference, model, runs, train
+from . import batching, inference, model, phases, runs, train
 from .cost import Ledger, Meter
 from .tasks import Suite
 
@@ -39,7 +40,7 @@ class Training:
         return [Ledger.from_dict(row) for row in self.manifest.ledger]
 
 
-def trained(plan: train.Plan, suite: Suite, progress: train.Progress | None = None) -> Training:
+def trained(plan: phases.Plan, suite: Suite, progress: train.Progress | None = None) -> Training:
     """The plan's training, from the run folder if it is there and unchanged, else run now."""
     content = plan.key_content(suite)
     run = runs.Run("train", runs.digest([runs.SCHEMA, content]), content, suite.fingerprint, code_roots=("train",))
@@ -54,7 +55,7 @@ def trained(plan: train.Plan, suite: Suite, progress: train.Progress | None = No
     return Training(manifest, pd.DataFrame(detail["history"]), pd.DataFrame(detail["steps"]), predictions, references)
 
 
-def _train(run: runs.Run, plan: train.Plan, suite: Suite, progress: train.Progress | None) -> runs.Manifest:
+def _train(run: runs.Run, plan: phases.Plan, suite: Suite, progress: train.Progress | None) -> runs.Manifest:
     stamp = run.path("checkpoint.code")
     code = run.code()["hash"]
     if not stamp.is_file() or stamp.read_text() != code:
@@ -82,7 +83,7 @@ def _train(run: runs.Run, plan: train.Plan, suite: Suite, progress: train.Progre
     )  # fmt: skip
 
 
-def _read_predictions(manifest: runs.Manifest, suite: Suite, plan: train.Plan) -> tuple[Any, Any]:
+def _read_predictions(manifest: runs.Manifest, suite: Suite, plan: phases.Plan) -> tuple[Any, Any]:
     if not plan.primary:
         return None, None
     with np.load(manifest.path("predictions.npz"), allow_pickle=False) as saved:
@@ -93,7 +94,7 @@ def _read_predictions(manifest: runs.Manifest, suite: Suite, plan: train.Plan) -
     return made, gold
 
 
-def load_model(training: runs.Manifest, plan: train.Plan, suite: Suite) -> model.MultiTaskModel:
+def load_model(training: runs.Manifest, plan: phases.Plan, suite: Suite) -> model.MultiTaskModel:
     """The model of a training that kept it."""
     from safetensors.torch import load_file
 
@@ -119,17 +120,20 @@ class Store:
     features: np.ndarray  # float16 [N, d], pooled
 
 
-def scored(training: runs.Manifest, plan: train.Plan, suite: Suite, progress: train.Progress | None = None) -> Store:
-    """The pass of a trained model over all training rows of the suite: features and discriminator logits.
+def scored(
+    training: runs.Manifest, plan: phases.Plan, suite: Suite, progress: train.Progress | None = None,
+    only: Mapping[str, np.ndarray] | None = None,
+) -> Store:  # fmt: skip
+    """The pass of a trained model over the training rows of the suite: features and discriminator logits.
 
-    Forward only, in length order, written shard by shard so that an interrupted pass goes on where it stopped.
+    All rows, or those of `only` (positions by task). Forward only, in length order, written shard by shard so that an
+    interrupted pass goes on where it stopped.
     """
+    rows = {name: np.arange(len(task.train)) if only is None else only[name] for name, task in suite.items()}
     content = {
-        "training": training.key,
-        "suite": suite.fingerprint,
-        "precision": plan.precision,
-        "device": plan.device,
-    }
+        "training": training.key, "suite": suite.fingerprint, "precision": plan.precision, "device": plan.device,
+        "rows": {name: phases.hash_rows(at) for name, at in rows.items()},
+    }  # fmt: skip
     run = runs.Run(
         "score",
         runs.digest([runs.SCHEMA, content]),
@@ -141,14 +145,15 @@ def scored(training: runs.Manifest, plan: train.Plan, suite: Suite, progress: tr
     with run.lock():
         status, manifest = runs.read("score", run.key)
         if status != "finished" or manifest is None:
-            manifest = _score(run, training, plan, suite, progress)
+            manifest = _score(run, training, plan, suite, rows, progress)
     with np.load(manifest.path("scores.npz"), allow_pickle=False) as saved:
         return Store(manifest, pd.read_parquet(manifest.path("rows.parquet")), saved["logits"], saved["features"])
 
 
 def _score(
-    run: runs.Run, training: runs.Manifest, plan: train.Plan, suite: Suite, progress: train.Progress | None
-) -> runs.Manifest:
+    run: runs.Run, training: runs.Manifest, plan: phases.Plan, suite: Suite, rows: Mapping[str, np.ndarray],
+    progress: train.Progress | None,
+) -> runs.Manifest:  # fmt: skip
     import torch
 
     if plan.device == "cpu":
@@ -158,34 +163,34 @@ def _score(
     shards.mkdir(parents=True, exist_ok=True)
     tables, parts, ledgers = [], [], []
     for name, task in suite.items():
-        for first in range(0, len(task.train), SHARD):
-            rows = range(first, min(first + SHARD, len(task.train)))
+        for first in range(0, len(rows[name]), SHARD):
+            at = rows[name][first : first + SHARD]
             file = shards / f"{name}-{first}.npz"
             if not file.is_file():
-                _score_shard(file, net, task, rows, plan)
+                _score_shard(file, net, task, at, plan)
             with np.load(file, allow_pickle=False) as saved:
                 parts.append((saved["logits"], saved["features"]))
                 ledgers.append(Ledger.from_dict(json.loads(str(saved["ledger"]))))
                 tables.append(pd.DataFrame({
-                    "task": name, "row": list(rows), "row_id": task.train.select(rows)["row_id"][:],
+                    "task": name, "row": at, "row_id": task.train.select(at.tolist())["row_id"][:],
                     "length": saved["lengths"],
                 }))  # fmt: skip
         if progress:
-            progress(f"scored {name}: {len(task.train)} rows")
+            progress(f"scored {name}: {len(rows[name])} rows")
     pd.concat(tables, ignore_index=True).to_parquet(run.path("rows.parquet"))
     logits, features = (np.concatenate(x) for x in zip(*parts, strict=True))
     np.savez(run.path("scores.npz"), logits=logits, features=features)
-    manifest = run.finish(["rows.parquet", "scores.npz"], {"rows": len(logits)}, [_sum("scoring", ledgers)])
+    manifest = run.finish(["rows.parquet", "scores.npz"], {"rows": len(logits)}, [total("scoring", ledgers)])
     for file in shards.iterdir():
         file.unlink()
     shards.rmdir()
     return manifest
 
 
-def _score_shard(file: Any, net: model.MultiTaskModel, task: Any, rows: range, plan: train.Plan) -> None:
+def _score_shard(file: Any, net: model.MultiTaskModel, task: Any, rows: np.ndarray, plan: phases.Plan) -> None:
     ledger = Ledger("scoring")
     with Meter(ledger, plan.device):
-        encoded = batching.encode(task.train.select(rows), task, net.tokenizer, net.max_length)
+        encoded = batching.encode(task.train.select(rows.tolist()), task, net.tokenizer, net.max_length)
         logits = np.zeros((len(rows), len(net.columns)), np.float32)
         features = np.zeros((len(rows), net.encoder.config.hidden_size), np.float16)
         for index, out in inference.outputs(net, encoded, task, plan.precision, ledger):
@@ -196,11 +201,12 @@ def _score_shard(file: Any, net: model.MultiTaskModel, task: Any, rows: range, p
     part.replace(file)
 
 
-def _sum(stage: str, ledgers: list[Ledger]) -> Ledger:
-    total = Ledger(stage)
+def total(stage: str, ledgers: list[Ledger]) -> Ledger:
+    """One ledger for several of the same stage: counts added, memory the highest."""
+    made = Ledger(stage)
     for name in ("seconds", "flops", "tokens", "padded_tokens", "steps", "examples"):
-        setattr(total, name, sum(getattr(ledger, name) for ledger in ledgers))
-    total.peak_bytes = max((ledger.peak_bytes for ledger in ledgers), default=0)
+        setattr(made, name, sum(getattr(ledger, name) for ledger in ledgers))
+    made.peak_bytes = max((ledger.peak_bytes for ledger in ledgers), default=0)
     joules = [ledger.joules for ledger in ledgers if ledger.joules is not None]
-    total.joules = sum(joules) if joules else None
-    return total
+    made.joules = sum(joules) if joules else None
+    return made

@@ -1,0 +1,507 @@
+"""What leaves the project: selections, predictions and tuned models, in formats that others read without it.
+
+Everything is checked before anything is written, and written beside its target first, so that a folder or file is
+there whole or not at all. Nothing here looks into the run folder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import csv
+import hashlib
+import inspect
+import json
+import math
+import os
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from .errors import InputError
+from .tasks import Suite, Task
+
+if TYPE_CHECKING:
+    import torch
+
+    from .model import MultiTaskModel
+
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes for a formula (OWASP, "CSV Injection")
+TOKENS, SEQUENCES, ENCODER = "AutoModelForTokenClassification", "AutoModelForSequenceClassification", "AutoModel"
+PROBE_ROWS = 8
+PROBE_TOLERANCE = 1e-4  # of the largest logit; fp32 kernels of different devices and paddings differ by 1e-6
+
+
+# --- selections --------------------------------------------------------------------------------------------------
+
+
+def selection(chosen: pd.DataFrame, suite: Suite, primary: str, folder: Path, with_text: bool = False) -> list[Path]:
+    """Write a selection for `primary` into a new folder; the paths written.
+
+    `chosen` holds a row a chosen auxiliary row: task, row (position in the task's train), row_id, and optionally score,
+    rank and flags such as helpful, all of which are kept.
+
+    - selection.parquet, selection.csv: no text unless `with_text` (columns text1, text2; tokens joined by spaces), but
+      `text_hash`, by which others find the row in a copy of their own. Text cells of the CSV that a spreadsheet would
+      run as a formula begin with an apostrophe.
+    - dataset: a saved `datasets.Dataset` with texts (text1, text2 or tokens), label (name, number as text, or tags
+      joined by spaces), score and rank (None where there is none).
+    - rank_json/<task>.json for every auxiliary: the rank file of the FastMTL code (task_disc_to_rank_files.py), under
+      `for_<primary>_rank` one number a row of the task's train as this suite has it, -1 where not chosen. Without a
+      rank column the rows rank in the order given.
+    """
+    folder, rows = Path(folder), chosen.reset_index(drop=True)
+    found = _found(rows, suite, primary)
+    ranks = _ranks(rows)
+    table = rows.drop(columns=[c for c in rows if c in _text_columns(suite)])
+    for column in ("origin", "text_hash", *(("text1", "text2") if with_text else ())):
+        if column in found:
+            table[column] = found[column]
+    with _new_folder(folder) as part:
+        table.to_parquet(part / "selection.parquet", index=False)
+        _write_csv(_safe(table), part / "selection.csv")
+        _save_dataset(rows, found, part / "dataset")
+        (part / "rank_json").mkdir()
+        for name in suite.names:
+            if name != primary:
+                values = [-1] * len(suite[name].train)
+                for row, rank in zip(rows["row"][rows["task"] == name], ranks[rows["task"] == name], strict=True):
+                    values[row] = int(rank) if rank == int(rank) else float(rank)
+                (part / "rank_json" / f"{name}.json").write_text(json.dumps({f"for_{primary}_rank": values}))
+    return [folder / name for name in ("selection.parquet", "selection.csv", "dataset", "rank_json")]
+
+
+def load_rank_json(folder: Path, primary: str) -> pd.DataFrame:
+    """The rows that rank files choose for `primary`, best first: task, row, rank.
+
+    `folder` holds <task>.json files, of `selection` (or the folder above) or of the FastMTL code, whose ties may have
+    fractional ranks; rank is int64 where all are whole.
+    """
+    folder = Path(folder)
+    folder = folder / "rank_json" if (folder / "rank_json").is_dir() else folder
+    files = sorted(file for file in folder.glob("*.json") if file.stem != primary)
+    if not files:
+        raise InputError(f"{folder}: no rank files (<task>.json) here")
+    key, rows = f"for_{primary}_rank", []
+    for file in files:
+        try:
+            content = json.loads(file.read_text(encoding="utf-8"))
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise InputError(f"{file}: not JSON ({error})") from None
+        values = content.get(key) if isinstance(content, dict) else None
+        if not isinstance(values, list):
+            has = ", ".join(content) if isinstance(content, dict) else type(content).__name__
+            raise InputError(f"{file}: no list {key!r}; it has {has}")
+        for row, rank in enumerate(values):
+            if isinstance(rank, bool) or not isinstance(rank, (int, float)) or not math.isfinite(rank):
+                raise InputError(f"{file}, {key} entry {row}: {rank!r} is not a rank")
+            if rank > 0:
+                rows.append((file.stem, row, rank))
+    table = pd.DataFrame(rows, columns=["task", "row", "rank"])
+    whole = all(rank == int(rank) for rank in table["rank"])
+    table = table.astype({"row": np.int64, "rank": np.int64 if whole else np.float64})
+    return table.sort_values("rank", kind="stable", ignore_index=True)
+
+
+def text_hash(texts: Sequence[str]) -> str:
+    """16 hex digits of the SHA-256 of a row's texts (or tokens), joined by the unit separator, as UTF-8."""
+    return hashlib.sha256("\x1f".join(texts).encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def _found(rows: pd.DataFrame, suite: Suite, primary: str) -> dict[str, list[Any]]:
+    """Texts, hashes and labels of the chosen rows, in their order, after checking that the suite has these rows."""
+    suite[primary]
+    missing = [c for c in ("task", "row", "row_id") if c not in rows]
+    if missing:
+        raise InputError(f"selection: no column {missing[0]!r}; it has {', '.join(map(str, rows))}")
+    names = rows["task"].unique().tolist()
+    for name in names:
+        if suite[name].name == primary:
+            at = rows.index[rows["task"] == name][0]
+            raise InputError(f"selection row {at}: {primary!r} is the primary, not an auxiliary")
+    twice = rows.index[rows.duplicated(["task", "row"])]
+    if len(twice):
+        raise InputError(f"selection row {twice[0]}: {rows['task'][twice[0]]!r} row {rows['row'][twice[0]]} again")
+    out: dict[str, list[Any]] = {name: [None] * len(rows) for name in ("text_hash", "text1", "text2", "label")}
+    if any(suite[name].kind == "tagging" for name in names):
+        out["tokens"] = [None] * len(rows)
+    if any("origin" in suite[name].train.column_names for name in names):
+        out["origin"] = [None] * len(rows)
+    for name, part in rows.groupby("task", sort=False):
+        task = suite[str(name)]
+        for at, row in part["row"].items():
+            if not (isinstance(row, (int, np.integer)) and 0 <= row < len(task.train)):
+                raise InputError(
+                    f"selection row {at}: {name!r} has no training row {row} (rows 0..{len(task.train) - 1})"
+                )
+        lines = task.train.select(part["row"].tolist())
+        for at, line, row_id in zip(part.index, lines, part["row_id"], strict=True):
+            if line["row_id"] != row_id:
+                raise InputError(
+                    f"selection row {at}: {name!r} row {rows['row'][at]} has row_id {line['row_id']}, not {row_id}; "
+                    "the selection was made from another suite, cap or version of the data"
+                )
+            texts = line[task.inputs[0]] if task.kind == "tagging" else [line[c] for c in task.inputs]
+            out["text_hash"][at], out["label"][at] = text_hash(texts), _label(line[task.label], task)
+            if task.kind == "tagging":
+                out["tokens"][at], out["text1"][at] = texts, " ".join(texts)
+            else:
+                out["text1"][at] = texts[0]
+                out["text2"][at] = texts[1] if task.is_pair else None
+            if "origin" in line:
+                out["origin"][at] = line["origin"]
+    return out
+
+
+def _label(value: Any, task: Task) -> str | None:
+    if value is None:
+        return None
+    if task.kind == "tagging":
+        return " ".join((task.labels or ())[tag] for tag in value)
+    return (task.labels or ())[value] if task.kind == "classification" else str(value)
+
+
+def _ranks(rows: pd.DataFrame) -> np.ndarray:
+    if "rank" not in rows:
+        return np.arange(1, len(rows) + 1)
+    try:
+        ranks = rows["rank"].to_numpy(np.float64, na_value=np.nan)
+    except (TypeError, ValueError):
+        raise InputError("selection: column 'rank' must hold numbers, 1 = best") from None
+    bad = np.flatnonzero(~(np.isfinite(ranks) & (ranks > 0)))
+    if len(bad):
+        raise InputError(f"selection row {bad[0]}: rank {rows['rank'][bad[0]]} is not a positive number")
+    return ranks
+
+
+def _text_columns(suite: Suite) -> set[str]:
+    return {"text1", "text2", "tokens", *(column for task in suite.values() for column in task.inputs)}
+
+
+def _safe(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with its text cells and names made harmless to spreadsheets; numbers stay as they are."""
+
+    def cell(value: Any) -> Any:
+        return "'" + value if isinstance(value, str) and value.startswith(FORMULA) else value
+
+    out = table.rename(columns=cell)
+    for position, dtype in enumerate(out.dtypes):
+        if not (pd.api.types.is_numeric_dtype(dtype) or pd.api.types.is_bool_dtype(dtype)):
+            out.isetitem(position, out.iloc[:, position].astype(object).map(cell, na_action="ignore"))
+    return out
+
+
+def _write_csv(table: pd.DataFrame, path: Path) -> None:
+    # Minimal quoting leaves a lone carriage return bare, and some readers then see a new row.
+    bare = any("\r" in value for column in table for value in table[column] if isinstance(value, str))
+    quoting = csv.QUOTE_NONNUMERIC if bare else csv.QUOTE_MINIMAL
+    table.to_csv(path, index=False, encoding="utf-8", lineterminator="\n", quoting=quoting)
+
+
+def _save_dataset(rows: pd.DataFrame, found: Mapping[str, list[Any]], folder: Path) -> None:
+    import datasets
+    from datasets import Dataset, Features, List, Value
+
+    def numbers(column: str) -> list[float | None]:
+        return [None if pd.isna(x) else float(x) for x in rows[column]] if column in rows else [None] * len(rows)
+
+    ranks = numbers("rank")
+    whole = all(rank is None or rank.is_integer() for rank in ranks)
+
+    columns: dict[str, tuple[Any, Any]] = {
+        "task": (rows["task"].tolist(), Value("string")),
+        "row_id": (rows["row_id"].tolist(), Value("int64")),
+    }
+    if "origin" in found:
+        columns["origin"] = (found["origin"], Value("string"))
+    only_tokens = "tokens" in found and all(tokens is not None for tokens in found["tokens"])
+    if not only_tokens:
+        texts = found["text1"]
+        if "tokens" in found:
+            texts = [x if t is None else None for x, t in zip(texts, found["tokens"], strict=True)]
+        columns |= {"text1": (texts, Value("string")), "text2": (found["text2"], Value("string"))}
+    if "tokens" in found:
+        columns["tokens"] = (found["tokens"], List(Value("string")))
+    columns |= {
+        "label": (found["label"], Value("string")),
+        "score": (numbers("score"), Value("float64")),
+        "rank": ([int(x) if whole and x is not None else x for x in ranks], Value("int64" if whole else "float64")),
+    }
+    made = Dataset.from_dict(
+        {k: values for k, (values, _) in columns.items()}, Features({k: kind for k, (_, kind) in columns.items()})
+    )
+    silent = datasets.are_progress_bars_disabled()
+    datasets.disable_progress_bars()
+    try:
+        made.save_to_disk(str(folder))
+    finally:
+        if not silent:
+            datasets.enable_progress_bars()
+
+
+# --- predictions -------------------------------------------------------------------------------------------------
+
+
+def predictions(values: Sequence[Any], task: Task, path: Path, row_ids: Sequence[Any] | None = None) -> Path:
+    """Predictions of a task as CSV (row_id, prediction): label name, number clipped to the range, or tags.
+
+    `values` are as `inference.predict` gives them, label ids, numbers or lists of tag ids; names will do too. Tags are
+    joined by spaces; a sentence cut at max_length has one for each word kept. Without `row_ids`, rows count from 0.
+    Label names stay as the suite spells them, so that they can be compared.
+    """
+    path, number = Path(path), len(values)
+    ids = list(range(number)) if row_ids is None else list(row_ids)
+    if len(ids) != number:
+        raise InputError(f"{path}: {number} predictions, but {len(ids)} row ids")
+    texts = [_prediction(value, task, f"{path}, prediction {i}") for i, value in enumerate(values)]
+    table = _safe(pd.DataFrame({"row_id": ids})).assign(prediction=texts)
+    with _new_file(path) as part:
+        _write_csv(table, part)
+    return path
+
+
+def _prediction(value: Any, task: Task, where: str) -> str:
+    if task.kind == "regression":
+        try:
+            number = value if isinstance(value, np.floating) else np.float64(value)
+        except (TypeError, ValueError):
+            number = np.float64("nan")
+        if not np.isfinite(number):
+            raise InputError(f"{where}: {value!r} is not a finite number")
+        low, high = task.range or (-np.inf, np.inf)
+        number = type(number)(min(max(number, low), high))
+        return np.format_float_positional(number, trim="-")
+    if task.kind == "classification":
+        return _name(value, task, where)
+    if isinstance(value, str) or not np.ndim(value) or not len(value):
+        raise InputError(f"{where}: {value!r} is not a list of one or more tags")
+    tags = [_name(tag, task, where) for tag in value]
+    if any(len(tag.split()) != 1 for tag in tags):
+        raise InputError(f"{where}: a tag with white space cannot be written in a row of tags")
+    return " ".join(tags)
+
+
+def _name(value: Any, task: Task, where: str) -> str:
+    labels = task.labels or ()
+    if isinstance(value, str) and value in labels:
+        return str(value)
+    if isinstance(value, (int, np.integer)) and not isinstance(value, bool) and 0 <= value < len(labels):
+        return labels[value]
+    raise InputError(f"{where}: unknown label {value!r}; labels are {', '.join(labels)} or ids 0 to {len(labels) - 1}")
+
+
+# --- models ------------------------------------------------------------------------------------------------------
+
+
+def model_folder(net: MultiTaskModel, task: Task, folder: Path) -> str:
+    """Write the tuned model of one task as a new Hugging Face folder; the name of the class that loads it.
+
+    Where a standard class computes what our head computes, that class loads the folder and gives the same logits:
+    "AutoModelForTokenClassification" for tagging, "AutoModelForSequenceClassification" for a head on the pooler's
+    output (BERT and its like; in RoBERTa's class the pooler's layer is part of the head). That it does is measured on
+    rows of the task before anything is written. No standard class pools by mean or plain first token: then
+    "AutoModel" loads the encoder, and the folder's README.md has the lines that apply head.safetensors to it.
+
+    Regression heads that learn 0..1 (`net.regression == "unit"`) are rescaled, so that what is exported gives numbers
+    on the task's own scale; unlike `inference.predict`, it does not clip them to the range.
+    """
+    import torch
+    from safetensors.torch import save_file
+    from transformers.utils import logging
+
+    folder = Path(folder)
+    if task.name not in net.heads:
+        raise InputError(f"task {task.name!r}: the model has no head for it; it has {', '.join(net.heads)}")
+    logging.disable_progress_bar()
+    weight, bias = _head(net, task)
+    config = _config(net, task)
+    with _new_folder(folder) as part, torch.random.fork_rng(devices=[]):  # new modules draw weights
+        way, made = _standard(net, task, config, weight, bias)
+        if made is None:
+            way, made = ENCODER, _encoder(net, config)
+            save_file({"weight": weight, "bias": bias}, part / "head.safetensors", {"format": "pt"})
+        made.cpu().save_pretrained(part)
+        _tokenizer(net).save_pretrained(part)
+        (part / "README.md").write_text(_readme(net, task, way), encoding="utf-8")
+    return way
+
+
+def _head(net: MultiTaskModel, task: Task) -> tuple[torch.Tensor, torch.Tensor]:
+    head = net.heads[task.name]
+    weight, bias = (x.detach().float().cpu().clone() for x in (head.weight, head.bias))
+    if task.kind == "regression" and net.regression == "unit":
+        low, high = task.range or (0.0, 1.0)
+        weight, bias = weight * (high - low), bias * (high - low) + low
+    return weight, bias
+
+
+def _config(net: MultiTaskModel, task: Task) -> Any:
+    """The encoder's configuration, without our attention function or where it came from, with the task's labels."""
+    config = type(net.encoder.config).from_dict(net.encoder.config.to_dict())
+    names = dict(enumerate(task.labels or (task.label,)))
+    config.id2label, config.label2id = names, {name: i for i, name in names.items()}
+    # Only sequence classes know problem types; a token class has none.
+    kinds = {"classification": "single_label_classification", "regression": "regression", "tagging": None}
+    config.problem_type = kinds[task.kind]
+    config.dtype, config.name_or_path = "float32", ""
+    return config
+
+
+def _standard(
+    net: MultiTaskModel, task: Task, config: Any, weight: torch.Tensor, bias: torch.Tensor
+) -> tuple[str, Any]:
+    """The standard class with our weights if there is one that computes the same, else None."""
+    import transformers
+
+    if task.kind != "tagging" and net.pool != "pooler":
+        return ENCODER, None
+    way = TOKENS if task.kind == "tagging" else SEQUENCES
+    try:
+        made = getattr(transformers, way).from_config(copy.deepcopy(config))
+    except ValueError:  # this kind of encoder has no such class
+        return ENCODER, None
+    ours = {f"{made.base_model_prefix}.{name}": value for name, value in net.encoder.state_dict().items()}
+    ours |= {"classifier.weight": weight, "classifier.bias": bias}
+    dense = getattr(getattr(net.encoder, "pooler", None), "dense", None)
+    if dense is not None:  # RoBERTa and its like
+        ours |= {"classifier.dense.weight": dense.weight, "classifier.dense.bias": dense.bias}
+        ours |= {"classifier.out_proj.weight": weight, "classifier.out_proj.bias": bias}
+    theirs = made.state_dict()
+    if any(name not in ours or ours[name].shape != value.shape for name, value in theirs.items()):
+        return ENCODER, None
+    made.load_state_dict({name: ours[name] for name in theirs})
+    return (way, made) if _same(net, made, task, weight, bias) else (ENCODER, None)
+
+
+def _same(net: MultiTaskModel, made: Any, task: Task, weight: torch.Tensor, bias: torch.Tensor) -> bool:
+    """Whether a standard class gives our logits on some rows of the task."""
+    import torch
+
+    from . import batching
+
+    rows = [task.train[i] for i in range(min(PROBE_ROWS, len(task.train)))]
+    batch = batching.collate(rows, task, net)
+    names = ["input_ids", "attention_mask", *(["token_type_ids"] if net._takes_types else [])]
+    was_training = net.training
+    net.eval()
+    made.eval().to(net.device)
+    try:
+        with torch.no_grad():
+            ours = net(batch).logits
+            if task.kind == "regression" and net.regression == "unit":
+                low, high = task.range or (0.0, 1.0)
+                ours = ours * (high - low) + low
+            theirs = made(**{name: batch[name].to(net.device) for name in names}).logits
+    finally:
+        net.train(was_training)
+    if ours.shape != theirs.shape:
+        return False
+    if task.kind == "tagging":
+        mask = batch["attention_mask"].bool().to(net.device)
+        ours, theirs = ours[mask], theirs[mask]
+    return bool((ours - theirs).abs().max() <= PROBE_TOLERANCE * ours.abs().max().clamp(min=1))
+
+
+def _pooler_option(encoder: Any) -> dict[str, bool]:
+    takes = "add_pooling_layer" in inspect.signature(type(encoder).__init__).parameters
+    return {"add_pooling_layer": False} if takes and getattr(encoder, "pooler", None) is None else {}
+
+
+def _encoder(net: MultiTaskModel, config: Any) -> Any:
+    """A plain copy of the encoder; ours has dropouts and attention of our own."""
+    made = type(net.encoder)(config, **_pooler_option(net.encoder))
+    made.load_state_dict(net.encoder.state_dict())
+    return made
+
+
+def _tokenizer(net: MultiTaskModel) -> Any:
+    """The tokenizer as the model was trained with it: its length limit, and the inputs that the encoder takes."""
+    tokenizer = copy.deepcopy(net.tokenizer)
+    tokenizer.model_max_length = net.max_length
+    names = ["input_ids", *(["token_type_ids"] if net._takes_types else []), "attention_mask"]
+    tokenizer.model_input_names = tokenizer.init_kwargs["model_input_names"] = names
+    if tokenizer.is_fast:  # what the last call asked for is no property of the tokenizer
+        tokenizer.backend_tokenizer.no_truncation()
+        tokenizer.backend_tokenizer.no_padding()
+    return tokenizer
+
+
+def _readme(net: MultiTaskModel, task: Task, way: str) -> str:
+    tagging = task.kind == "tagging"
+    if task.kind == "regression":
+        low, high = task.range or (0.0, 1.0)
+        meaning = f"Outputs are numbers on the task's own scale, {low:g} to {high:g}; clip them to it."
+    else:
+        meaning = f"Outputs are logits; the largest names the {'tag of a piece' if tagging else 'label'}."
+    if tagging:
+        meaning += " A word's tag is that of its first piece."
+    load, lines = f"{way}.from_pretrained(folder).eval()", ["    return model(**inputs).logits"]
+    imports = [f"from transformers import {way}, AutoTokenizer"]
+    if way == ENCODER:
+        option = "".join(f", {k}={v}" for k, v in _pooler_option(net.encoder).items())
+        load = f'AutoModel.from_pretrained(folder{option}).eval()\nhead = load_file(f"{{folder}}/head.safetensors")'
+        imports = ["from safetensors.torch import load_file", *imports]
+        features = {
+            "tagging": ["    features = model(**inputs).last_hidden_state"],
+            "pooler": ["    features = model(**inputs).pooler_output"],
+            "cls": ["    features = model(**inputs).last_hidden_state[:, 0]"],
+            "mean": [
+                "    states, mask = model(**inputs).last_hidden_state, inputs['attention_mask'].unsqueeze(-1)",
+                "    features = (states * mask).sum(1) / mask.sum(1)",
+            ],
+        }["tagging" if tagging else net.pool]
+        lines = [*features, "    return features @ head['weight'].T + head['bias']"]
+    words = ", is_split_into_words=True" if tagging else ""
+    example = '["A", "tokenised", "sentence"]' if tagging else '"A first text"'
+    example = f"[{example}]" + (', ["Its second text"]' if task.is_pair else "")
+    code = "\n".join([
+        "import torch", *imports, "", 'folder = "."  # this one', "tokenizer = AutoTokenizer.from_pretrained(folder)",
+        f"model = {load}", "", "", "@torch.inference_mode()", "def outputs(*texts):",
+        f"    inputs = tokenizer(*texts{words}, truncation=True, padding=True, return_tensors='pt')", *lines, "", "",
+        f"print(outputs({example}))",
+    ])  # fmt: skip
+    labels = f" Labels, in order: {', '.join(task.labels)}." if task.labels else ""
+    kept = "" if way != ENCODER else (
+        " No standard class computes this head: `AutoModel` loads the encoder, head.safetensors holds the last layer."
+    )  # fmt: skip
+    inputs = " and ".join(f"`{column}`" for column in task.inputs)
+    return (
+        f"# {task.name}\n\nA {task.kind} model of {inputs}, tuned by auxlearn, cut at {net.max_length} tokens.{labels}"
+        f" {meaning}{kept}\n\n```python\n{code}\n```\n"
+    )
+
+
+# --- writing -----------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _new_folder(folder: Path) -> Iterator[Path]:
+    """A folder to fill that becomes `folder` when all went well; a target that holds anything is refused."""
+    folder = Path(folder).resolve()
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(f"{folder}: exists and is not an empty folder; give a new one")
+    part = folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:8]}")
+    part.mkdir(parents=True)
+    try:
+        yield part
+        os.replace(part, folder)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _new_file(path: Path) -> Iterator[Path]:
+    """A file to write that becomes `path` when all went well."""
+    path = Path(path).resolve()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}-{uuid.uuid4().hex[:8]}")
+    try:
+        yield part
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)

@@ -1,0 +1,123 @@
+"""What a training plan says: phases over one model, their rows, recipes and switches. Nothing here trains."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+from . import model
+from .errors import InputError
+from .tasks import Suite
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The optimiser: linear decay to 0 after a linear warm-up, global clip (FastMTL's defaults with AdamW).
+
+    "adamax" with a warm-up of 0.1 is MT-DNN's recipe (Liu et al., 2019, section 4.1).
+    """
+
+    lr: float
+    batch_size: int = 32
+    weight_decay: float = 0.0
+    warmup: float = 0.0  # fraction of the phase's steps
+    clip: float = 1.0
+    optimiser: Literal["adamw", "adamax"] = "adamw"
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Some epochs over some rows. Heads and encoder carry over from the phase before; the optimiser starts anew.
+
+    `mixing` "homogeneous": task-pure batches in proportion to size (MT-DNN, FastMTL); "mixed": each batch is drawn over
+    all rows, one encoder pass with a head a row. `loss_scale` "log_classes" divides a classification or tagging loss by
+    ln(number of classes), its value at chance (Muppet, Aghajanyan et al., 2021, section 3.2).
+    """
+
+    name: str
+    rows: Mapping[str, np.ndarray]  # positions in each task's train split
+    epochs: int
+    recipe: Recipe
+    discriminator: Literal["bce", "ce"] | None = None
+    disc_weight: float = 1.0
+    # Which epoch is kept: the last, or the best on the plan's held-out rows (by the primary metric), or the best on dev
+    # (by the product of the task's metrics, as the FastMTL code does; dev is then no longer unseen).
+    choose: Literal["last", "holdout", "dev"] = "last"
+    mixing: Literal["homogeneous", "mixed"] = "homogeneous"
+    loss_scale: Literal["none", "log_classes"] = "none"
+    steps: int | None = None  # stop after so many steps, however many epochs that takes (`epochs` is then ignored)
+    seed: int | None = None  # in place of the plan's order and dropout seeds
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that decides a training run's result; `key_content` is what its key is made of."""
+
+    encoder: str
+    phases: tuple[Phase, ...]
+    seeds: Mapping[str, int]  # init, order, dropout
+    primary: str | None = None
+    holdout: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))  # of the primary's train; never trained
+    watch: Mapping[str, np.ndarray] = field(default_factory=dict)  # rows whose discriminator AUC is followed
+    regression: model.Regression = "unit"
+    pool: model.Pool = "auto"
+    max_length: int = 128
+    precision: Literal["fp32", "bf16"] = "fp32"
+    device: str = "cpu"
+    threads: int = 1
+    keep_model: bool = False
+
+    def key_content(self, suite: Suite) -> dict[str, Any]:
+        """JSON-able content of the plan over a suite: rows by hash, the suite and the encoder by fingerprint."""
+        content = asdict(self) | {
+            "suite": suite.fingerprint,
+            "encoder": model.encoder_fingerprint(self.encoder),
+        }
+        return json.loads(json.dumps(content, default=hash_rows))
+
+
+def hash_rows(rows: Any) -> str:
+    """16 hex digits of an array of row positions."""
+    if not isinstance(rows, np.ndarray):
+        raise TypeError(f"a plan holds plain values and arrays, not {type(rows)}")
+    return hashlib.sha256(np.ascontiguousarray(rows, dtype=np.int64).tobytes()).hexdigest()[:16]
+
+
+def check(plan: Plan, suite: Suite) -> None:
+    """Refuse what cannot work before anything is loaded."""
+    for phase in plan.phases:
+        if min(phase.epochs, 1 if phase.steps is None else phase.steps) < 1 or not any(map(len, phase.rows.values())):
+            raise InputError(f"phase {phase.name!r}: needs at least one epoch, one step and one row")
+        for name, rows in phase.rows.items():
+            size = len(suite[name].train)
+            if len(rows) and (rows.min() < 0 or rows.max() >= size):
+                raise InputError(f"phase {phase.name!r}: task {name!r} has {size} rows; a row asked for is not there")
+            if name == plan.primary and np.isin(rows, plan.holdout).any():
+                raise InputError(f"phase {phase.name!r}: trains on rows held out to choose the epoch")
+        if phase.choose == "holdout" and not (plan.primary and len(plan.holdout)):
+            raise InputError(f"phase {phase.name!r}: choosing the epoch needs held-out rows of the primary")
+        if phase.choose == "dev" and not plan.primary:
+            raise InputError(f"phase {phase.name!r}: choosing the epoch on dev needs a primary task")
+
+
+def schedule(phase: Phase, sizes: Mapping[str, int]) -> list[int]:
+    """Steps of each epoch of a phase over tasks of these many rows."""
+    batch = phase.recipe.batch_size
+    whole = -(-sum(sizes.values()) // batch) if phase.mixing == "mixed" else sum(-(-n // batch) for n in sizes.values())
+    if phase.steps is None:
+        return [whole] * phase.epochs
+    full, rest = divmod(phase.steps, whole)
+    return [whole] * full + ([rest] if rest else [])
+
+
+def rate(step: int, total: int, recipe: Recipe) -> float:
+    """Learning rate of a step: linear warm-up, then linear decay to 0 at `total`."""
+    warm = recipe.warmup * total
+    if step < warm:
+        return recipe.lr * (step + 1) / (warm + 1)
+    return recipe.lr * (total - step) / max(1.0, total - warm)

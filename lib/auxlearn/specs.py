@@ -1,0 +1,174 @@
+"""What a suite YAML may say, read safely and strictly."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from .errors import InputError
+
+Kind = Literal["classification", "regression", "tagging"]
+METRICS = ("accuracy", "f1", "macro_f1", "matthews", "pearson", "spearman", "entity_f1")
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Source(_Strict):
+    """Where rows come from: one of `folder`, `files`, `glue_data`, `hub` (`config`, `revision`), or the word planted.
+
+    `columns` are the token and the tag column of CoNLL files (default first and last, counted from 0).
+    """
+
+    folder: str | None = None
+    files: dict[Literal["train", "dev", "test"], str] | None = None
+    columns: tuple[int, int] | None = None
+    glue_data: str | None = None  # a folder of the classic download, such as RTE
+    hub: str | None = None
+    config: str | None = None
+    revision: str | None = None
+    planted: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _word(cls, value: Any) -> Any:
+        return {"planted": True} if value == "planted" else value
+
+    @model_validator(mode="after")
+    def _one(self) -> Source:
+        if sum(map(bool, (self.folder, self.files, self.glue_data, self.hub, self.planted))) != 1:
+            raise ValueError("give exactly one of folder, files, glue_data, hub, planted")
+        if self.files is not None and "train" not in self.files:
+            raise ValueError("files needs at least train")
+        return self
+
+
+class Resplit(_Strict):
+    """Power for a small task: `train` rows drawn by `seed` stay to train on, all other labelled rows become dev.
+
+    That is the rest of train, dev and the labelled rows of test. A dev split of 277 rows has a standard error of 3
+    points, in which any method drowns; a cut train split is also the small task that the question is about.
+    """
+
+    train: int = Field(ge=1)
+    seed: int = Field(0, ge=0)
+
+
+class TaskSpec(_Strict):
+    """One task of a suite YAML."""
+
+    kind: Kind
+    inputs: list[str] = Field(min_length=1, max_length=2)
+    label: str
+    labels: list[str] | None = None
+    range: tuple[float, float] | None = None
+    metric: Literal[METRICS]  # type: ignore[valid-type]
+    metrics: list[Literal[METRICS]] = []  # type: ignore[valid-type]
+    source: Source
+    resplit: Resplit | None = None
+
+    @model_validator(mode="after")
+    def _fits(self) -> TaskSpec:
+        if self.kind == "regression":
+            if self.range is None or not self.range[0] < self.range[1]:
+                raise ValueError("a regression task needs range: [low, high]")
+            if self.labels:
+                raise ValueError("a regression task has a range, no labels")
+        elif not self.labels or len(self.labels) < 2 or len(set(self.labels)) != len(self.labels):
+            raise ValueError(f"a {self.kind} task needs two or more distinct labels, in id order")
+        if self.kind == "tagging" and len(self.inputs) != 1:
+            raise ValueError("a tagging task has one input column, the tokens")
+        return self
+
+
+class SuiteSpec(_Strict):
+    """A suite YAML: a name, a root for relative paths, tasks by name.
+
+    `extends: OTHER.yaml` (beside it) starts from another suite's root and tasks; what is given here replaces or adds to
+    each task's fields.
+    """
+
+    name: str
+    root: str = "."
+    tasks: dict[str, TaskSpec] = Field(min_length=1)
+
+
+def _extended(path: Path, seen: tuple[Path, ...] = ()) -> Any:
+    """The YAML with what it extends filled in."""
+    raw = read_yaml(path)
+    if not isinstance(raw, dict) or "extends" not in raw:
+        return raw
+    base = (path.parent / str(raw.pop("extends"))).resolve()
+    if base in (*seen, path.resolve()):
+        raise InputError(f"{path}: extends itself")
+    under = _extended(base, (*seen, path.resolve()))
+    if not isinstance(under, dict) or not isinstance(under.get("tasks"), dict):
+        raise InputError(f"{path}: extends {base.name}, which is not a suite")
+    tasks = dict(under["tasks"])
+    for name, given in (raw.get("tasks") or {}).items():
+        tasks[name] = tasks.get(name, {}) | given if isinstance(given, dict) else given
+    return under | raw | {"tasks": tasks}
+
+
+def read_suite(path: Path) -> tuple[SuiteSpec, Path]:
+    """A checked suite YAML and its root as a path; whatever is wrong is an InputError naming the file."""
+    raw = _extended(path)
+    try:
+        spec = SuiteSpec.model_validate(raw)
+    except ValidationError as error:
+        raise InputError(f"{path}: {explain(error)}") from None
+    for name in spec.tasks:
+        if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
+            raise InputError(f"{path}: task name {name!r} may hold letters, digits, _ and - only")
+    expanded = os.path.expandvars(spec.root)
+    if "$" in expanded:
+        raise InputError(f"{path}: root {spec.root!r} names an environment variable that is not set")
+    return spec, (path.parent / expanded).resolve()
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """Safe YAML that refuses a key given twice, which plain YAML silently overwrites."""
+
+
+def _unique_mapping(loader: _UniqueKeys, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+    keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<"]
+    for key in keys:
+        if keys.count(key) > 1:
+            raise InputError(f"line {node.start_mark.line + 1}: {key!r} is given twice; names must be unique")
+    loader.flatten_mapping(node)
+    return yaml.SafeLoader.construct_mapping(loader, node, deep)
+
+
+_UniqueKeys.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _unique_mapping)
+
+
+def read_yaml(path: Path) -> Any:
+    """Safe YAML from a file; a syntax error or a key given twice is an InputError naming the line."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    try:
+        return yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)
+    except InputError as error:
+        raise InputError(f"{path}, {error}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+
+
+def explain(error: ValidationError) -> str:
+    """A pydantic error as one line a field: where, what was given, what is wrong."""
+    problems = error.errors()
+    text = "; ".join(
+        f"{'.'.join(map(str, e['loc'])) or 'value'}: {e['msg']} (given: {str(e.get('input'))[:80]!r})" for e in problems
+    )
+    given = [e.get("input") for e in problems]
+    if any(isinstance(v, str) and re.fullmatch(r"[-+]?\d+(\.\d*)?[eE]-?\d+", v) for v in given):
+        text += "; in YAML write 1.0e-3 with a dot, since 1e-3 is read as text"
+    if any(isinstance(v, bool) for v in given):
+        text += "; in YAML write words like no, yes, on, off in quotes"
+    return text
