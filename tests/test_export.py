@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModel, AutoModelForSequenceClassification, AutoModelForTokenClassification, AutoTokenizer
 
-from auxlearn import arms, batching, export, inference, model, tasks
+from auxlearn import arms, batching, export, export_model, inference, model, tasks
 from auxlearn.errors import InputError
 
 # --- selections --------------------------------------------------------------------------------------------------
@@ -161,7 +161,7 @@ def test_a_folder_that_holds_something_is_left_alone(small, chosen, tmp_path):
     before = (tmp_path / "out" / "selection.csv").read_bytes()
     for write in (
         lambda: export.selection(chosen[:1], small, "topic_side", tmp_path / "out"),
-        lambda: export.model_folder(model.build("tiny", small), small["topic_side"], tmp_path / "out"),
+        lambda: export_model.model_folder(model.build("tiny", small), small["topic_side"], tmp_path / "out"),
     ):
         with pytest.raises(InputError, match=r"out: exists and is not an empty folder"):
             write()
@@ -320,7 +320,7 @@ def test_taggers_load_as_standard_token_classes(small, bodies, tmp_path, encoder
     task = small["word_class"]
     net = shaken(model.build(encoder if encoder == "tiny" else str(bodies / encoder), small))
     folder = tmp_path / "out"
-    assert export.model_folder(net, task, folder) == "AutoModelForTokenClassification"
+    assert export_model.model_folder(net, task, folder) == "AutoModelForTokenClassification"
     assert net.training  # left as found
     rows = [task.train[i] for i in range(12)]
     want, mask = ours(net, task, rows)
@@ -341,7 +341,7 @@ def test_a_head_on_the_pooler_loads_as_a_standard_sequence_class(
     task = small[name]
     net = shaken(model.build(str(bodies / encoder), small, pool="pooler", regression=regression))
     folder = tmp_path / "out"
-    assert export.model_folder(net, task, folder) == "AutoModelForSequenceClassification"
+    assert export_model.model_folder(net, task, folder) == "AutoModelForSequenceClassification"
     rows = [task.train[i] for i in range(12)]
     want, _ = ours(net, task, rows)
     made, got = loaded(folder, AutoModelForSequenceClassification, task, rows)
@@ -362,7 +362,7 @@ def test_other_heads_come_with_the_lines_that_apply_them(small, bodies, tmp_path
     task = small[name]
     net = shaken(model.build(encoder if encoder == "tiny" else str(bodies / encoder), small, pool=pool))
     folder = tmp_path / "out"
-    assert export.model_folder(net, task, folder) == "AutoModel"
+    assert export_model.model_folder(net, task, folder) == "AutoModel"
     rows = [task.train[i] for i in range(12)]
     want, _ = ours(net, task, rows)
     assert apart(by_readme(folder, monkeypatch)["outputs"](*texts(task, rows)), want) < 1e-5
@@ -385,12 +385,12 @@ def test_regression_heads_are_rescaled_by_hand(small, tmp_path):
         net.heads["side_share"].bias.fill_(0.5)
     for limits, weight, bias in (((0.0, 5.0), 1.25, 2.5), ((1.0, 5.0), 1.0, 3.0)):
         folder = tmp_path / str(limits[0])
-        export.model_folder(net, replace(small["side_share"], range=limits), folder)
+        export_model.model_folder(net, replace(small["side_share"], range=limits), folder)
         head = load_file(folder / "head.safetensors")
         assert head["weight"].unique().tolist() == [weight]
         assert head["bias"].tolist() == [bias]
     net.regression = "raw"
-    export.model_folder(net, small["side_share"], tmp_path / "raw")
+    export_model.model_folder(net, small["side_share"], tmp_path / "raw")
     assert load_file(tmp_path / "raw" / "head.safetensors")["bias"].tolist() == [0.5]
 
 
@@ -408,7 +408,7 @@ def test_a_class_that_computes_something_else_is_not_used(small, bodies, tmp_pat
         return out
 
     monkeypatch.setattr(BertForSequenceClassification, "forward", other)
-    assert export.model_folder(net, task, tmp_path / "out") == "AutoModel"
+    assert export_model.model_folder(net, task, tmp_path / "out") == "AutoModel"
     rows = [task.train[i] for i in range(6)]
     want, _ = ours(net, task, rows)
     assert apart(by_readme(tmp_path / "out", monkeypatch)["outputs"](*texts(task, rows)), want) < 1e-5
@@ -420,7 +420,7 @@ def test_the_folder_carries_the_length_limit_and_nothing_local(small, bodies, tm
     torch.manual_seed(3)
     before = torch.rand(1).item()
     torch.manual_seed(3)
-    export.model_folder(net, small["topic_side"], tmp_path / "out")
+    export_model.model_folder(net, small["topic_side"], tmp_path / "out")
     assert torch.rand(1).item() == before
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "out")
     assert tokenizer.model_max_length == 24
@@ -440,7 +440,7 @@ def test_the_folder_carries_the_length_limit_and_nothing_local(small, bodies, tm
 
 def test_an_exported_encoder_is_an_encoder_folder(small, tmp_path):
     net = shaken(model.build("tiny", small)).eval()
-    export.model_folder(net, small["topic_side"], tmp_path / "out")
+    export_model.model_folder(net, small["topic_side"], tmp_path / "out")
     again = model.build(str(tmp_path / "out"), small, pool="mean").eval()
     batch = batching.collate([small["topic_side"].train[i] for i in range(6)], small["topic_side"], net)
     with torch.no_grad():
@@ -449,4 +449,6 @@ def test_an_exported_encoder_is_an_encoder_folder(small, tmp_path):
 
 def test_a_model_without_the_task_is_refused(small, tmp_path):
     with pytest.raises(InputError, match="task 'other': the model has no head for it; it has topic_side"):
-        export.model_folder(model.build("tiny", small), replace(small["topic_side"], name="other"), tmp_path / "out")
+        export_model.model_folder(
+            model.build("tiny", small), replace(small["topic_side"], name="other"), tmp_path / "out"
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -38,45 +39,47 @@ def lengths(suite: Suite, tokenizer: Any, max_length: int) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("task")
 
 
-def detectable(suite: Suite, seeds: int, disagreement: float = 0.2, seed_sd: float = 0.015) -> pd.DataFrame:
+def detectable(
+    suite: Suite, seeds: Sequence[int] = (3, 8), disagreement: float = 0.2, seed_sd: float = 0.015
+) -> pd.DataFrame:
     """The smallest difference to a baseline that a design can be expected to show (80 % power, 5 % two-sided), a task.
 
-    For `seeds` paired seeds and two sources of noise: dev rows, of which the two models answer `disagreement`
-    differently (a paired difference of accuracies then has variance disagreement / rows), and seeds, between which a
-    paired difference has standard deviation `seed_sd` (t quantiles). Both are assumptions made before anything is run.
-    In accuracy, whatever the task's metric. Index task, columns dev rows, rows alone (no noise of seeds), seeds and
-    rows.
+    Two sources of noise: dev rows, of which the two models answer `disagreement` differently (a paired difference of
+    accuracies then has variance disagreement / rows), and paired seeds, between which a difference has standard
+    deviation `seed_sd` (t quantiles). Both are assumptions made before anything is run. In accuracy, whatever the
+    task's metric. Index task; columns dev rows, rows alone (no noise of seeds), and one for each number of seeds.
     """
     from scipy import stats
 
     normal = stats.norm.ppf(0.975) + stats.norm.ppf(0.8)
-    student = stats.t.ppf(0.975, seeds - 1) + stats.t.ppf(0.8, seeds - 1) if seeds > 1 else np.nan
     rows = {}
     for name, task in suite.items():
-        row_variance = disagreement / len(task.dev)
-        rows[name] = {
-            "dev rows": len(task.dev), "rows alone": normal * np.sqrt(row_variance),
-            "seeds and rows": np.hypot(normal * np.sqrt(row_variance), student * seed_sd / np.sqrt(seeds)),
-        }  # fmt: skip
+        alone = normal * np.sqrt(disagreement / len(task.dev))
+        rows[name] = {"dev rows": len(task.dev), "rows alone": alone}
+        for n in seeds:
+            student = stats.t.ppf(0.975, n - 1) + stats.t.ppf(0.8, n - 1)
+            rows[name][f"{n} seeds"] = np.hypot(alone, student * seed_sd / np.sqrt(n))
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("task")
 
 
 def constant_scores(suite: Suite) -> pd.DataFrame:
     """What always answering the commonest training label scores on dev, by each task's metric; index task."""
+    return pd.DataFrame.from_dict({n: constant_score(t) for n, t in suite.items()}, orient="index").rename_axis("task")
+
+
+def constant_score(task: Task) -> dict[str, Any]:
+    """The commonest training label (a regression's mean), the metric, and what always answering it scores on dev."""
     from . import metrics
 
-    rows = {}
-    for name, task in suite.items():
-        labels = task.train[task.label][:]
-        flat = [tag for tags in labels for tag in tags] if task.kind == "tagging" else labels
-        answer = float(np.mean(flat)) if task.kind == "regression" else int(np.bincount(flat).argmax())
-        gold = task.dev[task.label][:]
-        made = [[answer] * len(tags) for tags in gold] if task.kind == "tagging" else [answer] * len(gold)
-        rows[name] = {
-            "constant answer": f"{answer:.2f}" if task.labels is None else task.labels[answer],
-            "metric": task.metric, "scores": metrics.score(task, made, gold)[task.metric],
-        }  # fmt: skip
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("task")
+    labels = task.train[task.label][:]
+    flat = [tag for tags in labels for tag in tags] if task.kind == "tagging" else labels
+    answer = float(np.mean(flat)) if task.kind == "regression" else int(np.bincount(flat).argmax())
+    gold = task.dev[task.label][:]
+    made = [[answer] * len(tags) for tags in gold] if task.kind == "tagging" else [answer] * len(gold)
+    return {
+        "constant answer": f"{answer:.2f}" if task.labels is None else task.labels[answer],
+        "metric": task.metric, "scores": metrics.score(task, made, gold)[task.metric],
+    }  # fmt: skip
 
 
 def example(task: Task, row: int = 0, width: int = 60) -> str:

@@ -84,6 +84,20 @@ def token_lengths(table: pd.DataFrame, limit: int, primary: str) -> Figure:
     return figure
 
 
+def leaks(table: pd.DataFrame) -> Figure:
+    """Training rows that also stand in a target's dev or test. `table`: index pool task, a column a target, counts."""
+    side = 2.2 + 0.42 * len(table)
+    figure, (axis,) = _figure(width=side + 1.6, height=side)
+    sns.heatmap(
+        np.log10(1 + table), ax=axis, annot=table.to_numpy(), fmt=",d", cbar=False, cmap="Oranges", linewidths=0.5,
+        annot_kws={"fontsize": 8},
+    )  # fmt: skip
+    axis.set(xlabel="… also stand in dev or test of", ylabel="training rows of …", title="Leaks, in rows")
+    axis.tick_params(axis="x", rotation=45)
+    axis.tick_params(axis="y", rotation=0)
+    return figure
+
+
 def proxy_curves(epochs: pd.DataFrame, auc: pd.DataFrame) -> Figure:
     """Losses and held-out AUC an epoch. `epochs`: epoch, loss, disc_loss; `auc`: index epoch, a column a task."""
     figure, (left, right) = _figure(2, 9.5, 3.8)
@@ -165,9 +179,16 @@ def learning_curves(history: pd.DataFrame, column: str, label: str) -> Figure:
     return figure
 
 
-def seed_scores(table: pd.DataFrame, metric: str, order: Sequence[str]) -> Figure:
-    """Dev score an arm and seed; a line joins a seed's scores, a bar marks the mean. `table`: arm, seed, score."""
-    figure, (axis,) = _figure(width=7, height=3.6)
+def seed_scores(table: pd.DataFrame, metric: str, order: Sequence[str], floor: float) -> Figure:
+    """Dev score an arm and seed; a line joins a seed's scores, a bar marks the mean. `table`: arm, seed, score.
+
+    `floor`, a constant answer's score, is drawn unless it lies so far below that nothing else could be seen.
+    """
+    figure, (axis,) = _figure(width=max(7.0, 1.6 + 1.05 * len(order)), height=3.6)
+    low, high = table["score"].min(), table["score"].max()
+    if floor > low - 1.5 * (high - low):
+        axis.axhline(floor, color="#333333", linestyle=":", linewidth=1)
+        axis.text(len(order) - 0.5, floor, "constant answer", fontsize=8, ha="right", va="bottom")
     place = {arm: i for i, arm in enumerate(order)}
     for _, part in table.groupby("seed"):
         part = part.set_index("arm").loc[[a for a in order if a in set(part["arm"])]]
@@ -184,26 +205,55 @@ def seed_scores(table: pd.DataFrame, metric: str, order: Sequence[str]) -> Figur
     return figure
 
 
+def data_share(table: pd.DataFrame, metric: str, order: Sequence[str]) -> Figure:
+    """Score against the share of the pool added. `table`: arm, n, share, score, low, high, as from `results.curve`.
+
+    Arms without auxiliary rows are lines across; their band is the interval over seeds.
+    """
+    figure, (axis,) = _figure(width=8, height=4)
+    left = table.loc[table["n"] > 0, "share"].min() / 2 if (table["n"] > 0).any() else 0.01
+    for i, arm in enumerate(order):
+        part, colour = table[table["arm"] == arm], COLOURS[i % 10]
+        if (part["n"] == 0).all():
+            row = part.iloc[0]
+            axis.axhline(row["score"], color=colour, lw=1.6, ls="--", label=arm)
+            axis.axhspan(row["low"], row["high"], color=colour, alpha=0.08, lw=0)
+            continue
+        shift = 1.03 ** (i - len(order) / 2)  # arms at the same share would hide each other
+        error = [part["score"] - part["low"], part["high"] - part["score"]]
+        axis.errorbar(
+            part["share"] * shift, part["score"], yerr=error, fmt="o-", ms=6, lw=1.5, capsize=3, color=colour, label=arm
+        )
+    axis.set(xscale="log", xlabel="share of the auxiliary rows added (log scale)", ylabel=f"{metric}, dev")
+    axis.set(title="Score against share of data", xlim=(left, 1.6))
+    axis.xaxis.set_major_formatter(lambda x, _: f"{x:.3g}" if x < 0.01 else f"{x:.0%}")
+    axis.xaxis.set_minor_formatter(NullFormatter())
+    axis.legend(fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure
+
+
 def _forest(axis: Axes, table: pd.DataFrame, colour: str, shift: float, label: str, columns: tuple[str, str]) -> None:
     place = np.arange(len(table)) + shift
     axis.hlines(place, table[columns[0]], table[columns[1]], color=colour, lw=2.2, label=label)
     axis.plot(table["difference"], place, "o", color=colour, ms=7)
 
 
-def differences(table: pd.DataFrame, metric: str) -> Figure:
-    """Paired differences to single-task with both intervals.
+def differences(table: pd.DataFrame, metric: str, baseline: str = "single-task") -> Figure:
+    """Paired differences with both intervals; index (arm, baseline) names each pair, index arm those to `baseline`.
 
-    `table`: index arm, columns difference, low, high (over seeds), row_low, row_high (over seeds and test rows).
+    `table`: columns difference, low, high (over seeds), row_low, row_high (over seeds and test rows).
     """
     figure, (axis,) = _figure(width=8, height=1.7 + 0.6 * len(table))
     _forest(axis, table, COLOURS[0], -0.14, "t interval over seeds", ("low", "high"))
     if table["row_low"].notna().all():
         _forest(axis, table, COLOURS[1], 0.14, "bootstrap over seeds × dev rows", ("row_low", "row_high"))
     axis.axvline(0, color="#333333", linewidth=1)
-    axis.set_yticks(range(len(table)), table.index)
+    pairs = table.index.nlevels > 1
+    axis.set_yticks(range(len(table)), [f"{a} − {b}" for a, b in table.index] if pairs else table.index)
     axis.set_ylim(len(table) - 0.5, -0.5)
-    axis.set(xlabel=f"{metric}: difference to single-task", title="Does the auxiliary data help?")
-    axis.legend(fontsize=9, loc="upper center", bbox_to_anchor=(0.5, -0.28), ncols=2)
+    axis.set(xlabel=f"{metric}: difference" + ("" if pairs else f" to {baseline}"))
+    axis.set_title("What is it that helps?" if pairs else "Does the auxiliary data help?")
+    axis.legend(fontsize=9, loc="upper center", bbox_to_anchor=(0.5, -0.5 / figure.get_figheight() - 0.1), ncols=2)
     axis.grid(axis="y", visible=False)
     return figure
 

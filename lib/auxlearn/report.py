@@ -79,10 +79,14 @@ def _cells(plan: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _headline(stage: str, metrics: dict[str, Any]) -> str:
     if stage == "01_data_prep":
-        return f"{metrics['tasks']} tasks, {metrics['rows']:,} training rows"
+        return f"{metrics['tasks']} tasks, {metrics['rows']:,} training rows, {metrics['leaking']:,} of them leaks"
     if stage == "02_td_proxy":
         values = [v for v in metrics["auc"].values() if v is not None]
-        return f"column AUC {min(values):.2f} to {max(values):.2f}"
+        form = [v for v in metrics["surface_auc"].values() if v is not None]
+        return (
+            f"column AUC {min(values):.2f} to {max(values):.2f}; from surface cues alone "
+            f"{min(form):.2f} to {max(form):.2f}"
+        )
     if stage == "03_ranking":
         top = sorted(metrics["shares"].items(), key=lambda x: -x[1])[:3]
         text = ", ".join(f"{name} {share:.0%}" for name, share in top)

@@ -16,6 +16,11 @@ SELECTION = ("proxy", "scoring", "ranking")  # stages that targets can share, in
 TRAINING = ("stage2", "tune")
 
 
+def at(arms: Sequence[runs.Manifest], n: int) -> list[runs.Manifest]:
+    """The arms at one n, with those that do not depend on n."""
+    return [m for m in arms if m.key_params.get("n", n) == n]
+
+
 def scores(arms: Sequence[runs.Manifest], metric: str) -> pd.DataFrame:
     """One row an arm and seed: arm, seed, score on dev, the epoch kept, rows added."""
     return pd.DataFrame([
@@ -56,30 +61,63 @@ def row_interval(
     return float(low), float(high)
 
 
-def comparisons(arms: Sequence[runs.Manifest], task: Task, level: float = 0.95) -> pd.DataFrame:
-    """Every arm against the first (single-task), paired by seed. Index arm; the p column is Holm-adjusted.
+def paired(
+    arms: Sequence[runs.Manifest], pairs: Sequence[tuple[str, str]], task: Task, level: float = 0.95
+) -> pd.DataFrame:
+    """Arms against baselines, paired by seed. Index (arm, baseline); the p column is Holm-adjusted over the pairs.
 
     Columns: difference, low, high (t interval over seeds), row_low, row_high (bootstrap over seeds x dev rows), seeds,
     p (NaN where seeds are too few to test), verdict.
     """
     table = scores(arms, task.metric).pivot(index="seed", columns="arm", values="score")
-    baseline = arms[0]
-    base_scores = table[baseline.params["arm"]]
-    rows: dict[str, dict[str, Any]] = {}
-    for arm in arms[1:]:
-        name = arm.params["arm"]
-        made = stats.compare(table[name], base_scores, level)
-        low, high = row_interval(arm, baseline, task, level)
-        rows[name] = {
+    by_name = {m.params["arm"]: m for m in arms}
+    rows: dict[tuple[str, str], dict[str, Any]] = {}
+    for name, baseline in pairs:
+        made = stats.compare(table[name], table[baseline], level)
+        low, high = row_interval(by_name[name], by_name[baseline], task, level)
+        rows[name, baseline] = {
             "difference": made.difference, "low": made.low, "high": made.high, "row_low": low, "row_high": high,
             "seeds": made.seeds, "p": np.nan if made.p is None else made.p, "made": made,
         }  # fmt: skip
-    out = pd.DataFrame.from_dict(rows, orient="index").rename_axis("arm")
+    out = pd.DataFrame.from_dict(rows, orient="index")
+    out.index = pd.MultiIndex.from_tuples(list(rows), names=["arm", "baseline"])
     if out["p"].notna().all():
         out["p"] = stats.holm(out["p"].to_numpy())
     tested = [None if np.isnan(p) else p for p in out["p"]]
     out["verdict"] = [stats.verdict(made, p, level) for made, p in zip(out.pop("made"), tested, strict=True)]
     return out
+
+
+def comparisons(arms: Sequence[runs.Manifest], task: Task, level: float = 0.95) -> pd.DataFrame:
+    """Every arm against the first (single-task), as `paired`; index arm."""
+    names = [m.params["arm"] for m in arms]
+    return paired(arms, [(name, names[0]) for name in names[1:]], task, level).droplevel("baseline")
+
+
+def contrasts(names: Sequence[str]) -> list[tuple[str, str]]:
+    """The pairs of arms that take an effect apart: (arm, baseline), those of which both were run.
+
+    More steps (random against step_matched), the ranking (td, quota, calibrated against random), the ranking within
+    tasks (td against cie, and against rows matched by task, label and length), and selection against all data.
+    """
+    kinds = ("bce", "ce")
+    wanted = [("random", "step_matched")]
+    wanted += [(f"{rule}_{kind}", "random") for rule in ("td", "quota", "calibrated") for kind in kinds]
+    wanted += [(f"td_{kind}", f"{control}_{kind}") for control in ("cie", "matched") for kind in kinds]
+    wanted += [(f"td_{kind}", "all_data") for kind in kinds]
+    return [pair for pair in wanted if set(pair) <= set(names)]
+
+
+def curve(arms: Sequence[runs.Manifest], metric: str, pool: int, level: float = 0.95) -> pd.DataFrame:
+    """Mean score against the share of the auxiliary pool added: arm, n, share, score, low, high (t over seeds)."""
+    rows = []
+    for m in arms:
+        values = [part["dev"][metric] for part in m.metrics["seeds"].values()]
+        low, high = stats.t_interval(values, level) if len(values) > 1 else (np.nan, np.nan)
+        added = next(iter(m.metrics["seeds"].values()))["added"]
+        rows.append({"arm": m.params["arm"], "n": added, "share": added / pool, "score": np.mean(values), "low": low,
+                     "high": high, "seeds": len(values)})  # fmt: skip
+    return pd.DataFrame(rows).sort_values(["arm", "n"], kind="stable").reset_index(drop=True)
 
 
 def costs(arms: Sequence[runs.Manifest]) -> pd.DataFrame:
@@ -115,6 +153,41 @@ def amortised(stages: pd.DataFrame, targets: Sequence[int]) -> pd.DataFrame:
     return pd.DataFrame({t: own + shared / t for t in targets}).T.rename_axis("targets")
 
 
+def speedups(stages: pd.DataFrame, targets: int, against: str = "all_data") -> pd.DataFrame:
+    """How many times cheaper than training on everything each arm is; index arm. `stages` as from `by_stage`.
+
+    alone: with all its selection; amortised: proxy and scoring shared by `targets` targets; ceiling: had selection cost
+    nothing, the most that any cheaper selection could give. Ratios of whatever cost `stages` holds.
+    """
+    total = stages.sum(axis=1)
+    training = stages[[s for s in TRAINING if s in stages]].sum(axis=1)
+    shared = amortised(stages, [targets]).loc[targets]
+    whole = total[against]
+    return pd.DataFrame({"alone": whole / total, "amortised": whole / shared, "ceiling": whole / training})
+
+
+def stage_table(costs: pd.DataFrame) -> pd.DataFrame:
+    """Everything measured, a row an arm and stage, means a seed: index (arm, stage)."""
+    order = [s for s in (*SELECTION, *TRAINING) if s in set(costs["stage"])]
+    counts = {"seconds": "seconds", "flops": "TFLOP", "tokens": "tokens", "padded_tokens": "padded tokens",
+              "steps": "steps", "examples": "examples"}  # fmt: skip
+    seeds = costs.groupby("arm")["seed"].nunique()
+    made = costs.groupby(["arm", "stage"])[list(counts)].sum().div(seeds, axis=0, level="arm").rename(columns=counts)
+    made["TFLOP"] /= 1e12
+    made["peak GiB"] = costs.groupby(["arm", "stage"])["peak_bytes"].max() / 2**30
+    arms = list(dict.fromkeys(costs["arm"]))
+    return made.loc[[(a, s) for a in arms for s in order if (a, s) in made.index]]
+
+
+def padding(costs: pd.DataFrame, length: int) -> pd.DataFrame:
+    """Tokens computed a seed and arm, and how many times more it would be with every row padded to `length`."""
+    made = costs.groupby("arm", sort=False)[["tokens", "padded_tokens", "examples"]].sum()
+    made = made.div(costs.groupby("arm", sort=False)["seed"].nunique(), axis=0)
+    made[f"padded to {length}"] = made.pop("examples") * length
+    made["times"] = made[f"padded to {length}"] / made["padded_tokens"]
+    return made
+
+
 def summary(table: pd.DataFrame, stages: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
     """Mean dev score an arm with its t interval over seeds, and total cost a seed; index arm."""
     rows = {}
@@ -133,4 +206,9 @@ def tidy(table: pd.DataFrame, compared: pd.DataFrame, totals: pd.DataFrame) -> p
     extra = compared.drop(columns="seeds")
     out = out.join(extra)
     out["verdict"] = out["verdict"].fillna("baseline")
-    return out.astype(object).where(out.notna(), None)
+    return plain(out)
+
+
+def plain(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with None for NaN, as JSON has it."""
+    return table.astype(object).where(table.notna(), None)

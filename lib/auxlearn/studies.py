@@ -7,26 +7,68 @@
     exclude: [{arm: …, n: …}]  # but these
     stages: [06_mtl, …]    # what is wanted; what it reads is added (default: 01, 06, 07)
     notebooks: {06_mtl: {lr: …}}   # a notebook's own parameters
+    expects: {rows: {task: …}, tokens: …, encoder: {…}}   # what suite and encoder hold; see `Expects`
 
-Cells are found from the wanted ones backwards, so that three targets share one proxy without being told to.
+Cells are found from the wanted ones backwards, so that three targets share one proxy without being told to. `load`
+reads the suite, for keys are made of its content; `validated` and `price` need neither data nor encoder.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from . import filters, params, plans, runs, specs, tasks
+from . import filters, params, plans, pricing, runs, seeds, specs, tasks
 from .code import code_hash
 from .errors import InputError
-from .paths import NOTEBOOKS
+from .paths import NOTEBOOKS, PROJECT
 
 DEFAULT_STAGES = ["01_data_prep", "06_mtl", "07_efficiency"]
+NO_POOL = ("single", "step_matched", "all_data")  # arms that take no n rows from the pool
+SAMPLED = 2000  # rows a task whose tokens are counted for a price; the mean of so many is within 2 % or so
+
+
+class Shape(BaseModel):
+    """The sizes of an encoder that its FLOPs depend on, under their Hugging Face names."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    hidden_size: int = Field(ge=1)
+    num_hidden_layers: int = Field(ge=1)
+    intermediate_size: int = Field(ge=1)
+
+
+class Expects(BaseModel):
+    """What the suite and the encoder of a study hold, so that it can be checked and priced where neither is at hand.
+
+    `rows`: training rows of every task, before `rows` of `base` caps them. `tokens`: tokens computed a sequence, of all
+    tasks alike or the mean of each. Where the suite is read, `load` refuses other counts of rows.
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    rows: dict[str, Annotated[int, Field(ge=1)]] = Field(min_length=2)
+    tokens: (
+        Annotated[float, Field(gt=0, allow_inf_nan=False)]
+        | dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]]
+    )
+    encoder: Shape
+
+    @model_validator(mode="after")
+    def _same_tasks(self) -> Self:
+        if isinstance(self.tokens, dict) and set(self.tokens) != set(self.rows):
+            raise ValueError(f"tokens are of {', '.join(self.tokens)}, rows of {', '.join(self.rows)}")
+        return self
+
+    def capped(self, limit: int) -> dict[str, int]:
+        """Rows a task under the parameter `rows` (0 = all)."""
+        return {name: min(count, limit or count) for name, count in self.rows.items()}
 
 
 class StudyFile(BaseModel):
@@ -39,6 +81,7 @@ class StudyFile(BaseModel):
     exclude: list[dict[str, Any]] = []
     stages: list[str] = DEFAULT_STAGES
     notebooks: dict[str, dict[str, Any]] = {}
+    expects: Expects | None = None
 
 
 @dataclass(eq=False)
@@ -75,13 +118,30 @@ class Study:
 
 def load(path: Path) -> Study:
     """Read, validate and expand a study file; the first problem is an InputError naming the file."""
+    file = _read(path)
+    return Study(file.study, file.title or file.study, _expanded(path, _Expansion(file)))
+
+
+def validated(path: Path) -> list[tuple[str, Any]]:
+    """Every cell's stage and parameters (as written: "auto" undecided), upstream first, without reading any data.
+
+    Checks what `load` checks but for the content of the suite: its YAML, and so the names of its tasks, is read, its
+    rows are not. How many rows there are to choose from is checked where the file says so (`expects`).
+    """
+    return [(cell.stage, cell.params) for cell in _expanded(path, _Unread(_read(path)))]
+
+
+def _read(path: Path) -> StudyFile:
     raw = specs.read_yaml(path)
     try:
-        file = StudyFile.model_validate(raw)
+        return StudyFile.model_validate(raw)
     except ValidationError as error:
         raise InputError(f"{path}: {specs.explain(error)}") from None
+
+
+def _expanded(path: Path, expansion: _Expansion) -> list[Cell]:
     try:
-        return Study(file.study, file.title or file.study, _Expansion(file).cells())
+        return expansion.cells()
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
 
@@ -90,8 +150,7 @@ class _Expansion:
     def __init__(self, file: StudyFile):
         self.file = file
         self.made: dict[tuple[str, str], Cell] = {}
-        self.suites: dict[tuple[str, int], tasks.Suite] = {}
-        self._check_names()
+        self.suites: dict[tuple[str, int], Any] = {}
 
     def _check_names(self) -> None:
         known = {name for model in params.MODELS.values() for name in model.model_fields}
@@ -113,6 +172,7 @@ class _Expansion:
                 raise InputError(f"notebooks.{stage}: unknown parameter {', '.join(sorted(unknown))}")
 
     def cells(self) -> list[Cell]:
+        self._check_names()
         for stage in params.MODELS:  # in order, so that 07 finds the 06 cells of the grid
             if stage in self.file.stages:
                 for given in self._combinations(stage):
@@ -141,14 +201,16 @@ class _Expansion:
             if not any(row and set(row) <= set(given) and row.items() <= given.items() for row in file.exclude):
                 yield given
 
-    def _suite(self, p: params.Common) -> tasks.Suite:
+    def _suite(self, p: params.Common) -> Any:
         at = (p.suite, p.rows)
         if at not in self.suites:
-            self.suites[at] = tasks.load(*at)
+            self.suites[at] = self._load(*at)
+            if self.file.expects:
+                self._as_expected(self.suites[at], p)
         return self.suites[at]
 
     def _cell(self, stage: str, given: dict[str, Any]) -> Cell:
-        p = params.validate(stage, given).resolved()
+        p = self._resolved(params.validate(stage, given))
         suite = self._suite(p)
         suite.auxiliaries(p.primary, p.auxiliaries)
         reads = [self._upstream(upstream, wanted) for upstream, wanted in p.needs()]
@@ -161,10 +223,31 @@ class _Expansion:
             self.made[stage, key] = Cell(p, key, code, reads, suite.fingerprint)
         return self.made[stage, key]
 
-    def _enough(self, p: params.Common, suite: tasks.Suite, reads: list[Cell]) -> None:
+    def _enough(self, p: params.Common, suite: Any, reads: list[Cell]) -> None:
         """Refuse an n that the pool does not hold before a proxy is trained for it."""
-        if p.stage not in ("03_ranking", "06_mtl") or getattr(p, "arm", "") in ("single", "step_matched", "all_data"):
+        if p.stage not in ("03_ranking", "06_mtl") or getattr(p, "arm", "") in NO_POOL:
             return
+        pool = self._pool(p, suite, reads)
+        if pool is not None and p.n > pool:
+            raise InputError(f"n: {p.n} rows asked for, but {p.stage} can choose from {pool}; lower n or raise `rows`")
+
+    # What `_Unread` does otherwise.
+
+    def _load(self, suite: str, rows: int) -> Any:
+        return tasks.load(suite, rows)
+
+    def _resolved(self, p: Any) -> Any:
+        return p.resolved()
+
+    def _as_expected(self, suite: Any, p: params.Common) -> None:
+        """Refuse to run a study whose suite is not the one that its price is of."""
+        found = {name: len(task.train) for name, task in suite.items()}
+        wanted = self.file.expects.capped(p.rows)
+        if found != wanted:
+            raise InputError(f"expects.rows: the suite {p.suite!r} has {_counts(found)}, not {_counts(wanted)}")
+
+    def _pool(self, p: Any, suite: Any, reads: list[Cell]) -> int | None:
+        """Rows that this cell can choose its n from; None where that is not known."""
         names = suite.auxiliaries(p.primary, p.auxiliaries)
         usable = filters.usable(suite, p.primary, p.keep_leaks)
         if p.stage == "03_ranking":
@@ -173,9 +256,7 @@ class _Expansion:
             if proxy.proxies == "one":
                 for name in names:
                     usable[name][made[0].phases[0].rows[name]] = False
-        pool = sum(int(usable[name].sum()) for name in names)
-        if p.n > pool:
-            raise InputError(f"n: {p.n} rows asked for, but {p.stage} can choose from {pool}; lower n or raise `rows`")
+        return sum(int(usable[name].sum()) for name in names)
 
     def _upstream(self, stage: str, wanted: dict[str, Any]) -> Cell:
         """The cell of the study that fits, or a new one from the study's defaults."""
@@ -186,6 +267,57 @@ class _Expansion:
         if len(fitting) > 1:
             raise InputError(f"{len(fitting)} cells of {stage} fit {wanted}; leave 07_efficiency out of `stages`")
         return fitting[0] if fitting else self._cell(stage, self._defaults(stage) | wanted)
+
+
+class _Names(tasks.Suite):
+    """A suite of which only the YAML is read: it knows its tasks' names and no rows."""
+
+    def __init__(self, suite: str):
+        if suite == "planted":
+            from . import planted
+
+            names = list(planted.make())
+        else:
+            path = Path(suite) if Path(suite).is_absolute() else PROJECT / suite
+            # Not `read_suite`, which also wants the data's root to be known.
+            try:
+                names = list(specs.SuiteSpec.model_validate(specs._extended(path)).tasks)
+            except ValidationError as error:
+                raise InputError(f"{path}: {specs.explain(error)}") from None
+        # The name stands for the fingerprint, so that cells over one suite are told apart as they are by `load`.
+        super().__init__(suite, dict.fromkeys(names), suite)
+
+
+class _Unread(_Expansion):
+    """The expansion without data. Its keys are good for telling cells apart and for nothing else."""
+
+    def _load(self, suite: str, rows: int) -> tasks.Suite:
+        return _Names(suite)
+
+    def _suite(self, p: params.Common) -> Any:
+        names = super()._suite(p)
+        names[p.primary]
+        return _Named(names)
+
+    def _resolved(self, p: Any) -> Any:
+        return p  # a study may be checked on a machine without the device that it asks for
+
+    def _as_expected(self, suite: tasks.Suite, p: params.Common) -> None:
+        expects = self.file.expects
+        if set(expects.rows) != set(suite.names):
+            raise InputError(f"expects.rows: of {', '.join(expects.rows)}; {p.suite!r} has {', '.join(suite.names)}")
+
+    def _pool(self, p: Any, suite: tasks.Suite, reads: list[Cell]) -> int | None:
+        if self.file.expects is None:
+            return None
+        rows, taken = self.file.expects.capped(p.rows), 0
+        if p.stage == "03_ranking" and reads[0].params.proxies == "one":
+            taken = reads[0].params.proxy_rows
+        return sum(max(0, rows[name] - taken) for name in suite.auxiliaries(p.primary, p.auxiliaries))
+
+
+def _counts(rows: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {count:,}" for name, count in rows.items())
 
 
 def _agrees(p: params.Common, wanted: dict[str, Any]) -> bool:
