@@ -34,6 +34,8 @@ def test_a_notebook_s_globals_are_read_without_ipython_s_own():
         "arm": "single",
     }
     assert params.check("06_mtl", names).arm == "single"
+    with pytest.raises(InputError, match="the import of 'n' hides the parameter"):
+        params.check("06_mtl", names | {"n": params})
     with pytest.raises(InputError, match="unknown parameter 'epoch'"):
         params.check("06_mtl", names | {"epoch": 3})
 

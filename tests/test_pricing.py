@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 
 from auxlearn import cost, pricing, specs
@@ -108,16 +109,22 @@ def test_watched_rows_cost_a_forward_pass_an_epoch():
 
 
 def test_proxy_sample_is_that_of_the_plan(small):
-    """Sizes as the library draws them, tasks of 80 rows: 20 watched and 60 trained on, or 10 and 50."""
+    """Sizes as the library draws them, tasks of 80 rows: 20 watched and 60 trained on, or 10 and 50; with two folds of
+    40 each, 5 watched by both proxies and 20 trained on."""
     from auxlearn import plans
 
     rows = {name: len(task.train) for name, task in small.items()}
-    for wanted, watch in ((500, 40), (50, 10)):
-        trained, held = plans.proxy_sample(small, wanted, watch, 0)
-        table = pricing.fastmtl(rows, small.names[0], 5, SMALL, 10, proxy_rows=wanted, proxy_epochs=1, watch=watch)
-        drawn = sum(map(len, trained.values()))
-        assert table.loc["proxy", "sequences"] == drawn + sum(map(len, held.values()))
-        assert table.loc["scoring", "sequences"] == sum(rows.values()) - drawn
+    everything = {name: np.ones(count, bool) for name, count in rows.items()}
+    for wanted, watch, folds in ((500, 40, 1), (50, 10, 1), (20, 5, 2)):
+        trained, held, fold_of = plans.proxy_sample(small, wanted, watch, 0, usable=everything, folds=folds)
+        assert len(trained) == folds
+        assert all((np.bincount(fold_of[name]) == rows[name] // folds).all() for name in rows)
+        table = pricing.fastmtl(
+            rows, small.names[0], 5, SMALL, 10, proxy_rows=wanted, proxy_epochs=1, watch=watch, crossfit=folds == 2
+        )
+        drawn = sum(len(each) for sample in trained for each in sample.values())
+        assert table.loc["proxy", "sequences"] == drawn + folds * sum(map(len, held.values()))
+        assert table.loc["scoring", "sequences"] == sum(rows.values()) - (drawn if folds == 1 else 0)
 
 
 @pytest.mark.parametrize(

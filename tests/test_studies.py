@@ -44,7 +44,10 @@ def test_three_primaries_and_two_sizes_share_one_proxy_a_seed(tmp_path):
     assert stages(study).count("06_mtl") == 3 * (2 + 1)  # single does not depend on n
     assert stages(study).count("07_efficiency") == 3 * 2
     compared = [c for c in study.cells if c.stage == "07_efficiency"]
-    assert all([up.params.arm for up in cell.reads] == ["single", "td_bce"] for cell in compared)
+    # Each also reads the other n, for the curve.
+    assert all([up.params.arm for up in cell.reads] == ["single", "td_bce", "td_bce"] for cell in compared)
+    assert {cell.reads[1].params.n for cell in compared} == {20, 30}
+    assert all(cell.reads[1].params.n == cell.params.n != cell.reads[2].params.n for cell in compared)
 
 
 def test_exclude_leaves_combinations_out(tmp_path):
@@ -78,7 +81,15 @@ def test_one_parameter_changed_changes_only_what_depends_on_it(tmp_path):
         ({"base": BASE | {"size": "smoke", "encoder": "minilm"}}, "starter"),
         ({"gird": {}}, "gird"),
         ({"grid": {"arm": ["random"], "n": [701]}, "stages": ["06_mtl"]}, "06_mtl can choose from 700"),
-        ({"grid": {"arm": ["td_bce"], "n": [281]}, "stages": ["06_mtl"]}, "03_ranking can choose from 280"),
+        ({"grid": {"arm": ["td_bce"], "n": [701]}, "stages": ["06_mtl"]}, "03_ranking can choose from 700"),
+        (
+            {
+                "grid": {"arm": ["td_bce"], "n": [281]},
+                "stages": ["06_mtl"],
+                "notebooks": {"02_td_proxy": {"proxies": "one"}},
+            },
+            "03_ranking can choose from 280",  # 60 rows a task trained the proxy
+        ),
         ({"grid": {"lr": [0.1, 0.2]}, "base": BASE | {"arm": "single"}}, "leave 07_efficiency out"),
     ],
 )

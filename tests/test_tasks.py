@@ -2,8 +2,9 @@ import json
 
 import pytest
 
-from auxlearn import readers, tasks
+from auxlearn import readers, specs, tasks
 from auxlearn.errors import InputError
+from auxlearn.paths import PROJECT
 from conftest import write_jsonl
 
 PAIR = """{kind: classification, inputs: [a, b], label: label, labels: ["no", "yes"], metric: accuracy,
@@ -170,3 +171,119 @@ def test_real_tasks_are_read(data, monkeypatch):
     assert suite["twitterurl"].dev_carved
     assert suite["rte"].test[0]["label"] is None
     assert suite["mnli"].n_outputs == 3
+
+
+# --- resplit, extends, further sources ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def resplit(tmp_path):
+    """A task of 40 training, 6 dev and 5 test rows, of which test's rows 1 and 3 are unlabelled; a suite by resplit."""
+    for split, size in (("train", 40), ("dev", 6), ("test", 5)):
+        rows = [{"a": f"{split} {i}", "y": i % 2} for i in range(size)]
+        for row in rows[1:4:2] if split == "test" else []:
+            row["y"] = None
+        write_jsonl(tmp_path / "t" / f"{split}.jsonl", rows)
+
+    def make(**given):
+        spec = {"kind": "classification", "inputs": ["a"], "label": "y", "labels": ["n", "p"], "metric": "accuracy"}
+        content = {"name": "s", "tasks": {"t": spec | {"source": {"folder": "t"}} | given}}
+        (tmp_path / "suite.yaml").write_text(json.dumps(content))
+        return tasks.Suite.from_yaml(tmp_path / "suite.yaml")
+
+    return make
+
+
+def test_resplit_judges_by_every_labelled_row_that_it_does_not_train_on(resplit):
+    task = resplit(resplit={"train": 15})["t"]
+    assert (len(task.train), len(task.dev), task.test) == (15, 40 - 15 + 6 + 3, None)
+    assert set(task.train["origin"]) == {"train"}
+    both = [(row["origin"], row["row_id"]) for part in (task.train, task.dev) for row in part]
+    wanted = [("train", i) for i in range(40)] + [("dev", i) for i in range(6)] + [("test", i) for i in (0, 2, 4)]
+    assert sorted(both) == sorted(wanted)
+    for part in (task.train, task.dev):
+        assert all(row["a"] == f"{row['origin']} {row['row_id']}" and row["y"] == row["row_id"] % 2 for row in part)
+    assert task.dev["origin"][-9:] == ["dev"] * 6 + ["test"] * 3
+
+
+def test_resplit_follows_its_seed(resplit):
+    suites = [resplit(resplit=given) for given in ({"train": 15}, {"train": 15, "seed": 0}, {"train": 15, "seed": 1})]
+    first, again, other = (suite["t"].train["row_id"][:] for suite in suites)
+    assert first == again == sorted(first)
+    assert first != other
+    assert first != list(range(15))
+    assert suites[0].fingerprint == suites[1].fingerprint
+    marks = {suites[0].fingerprint, suites[2].fingerprint, resplit(resplit={"train": 16}).fingerprint}
+    assert len(marks | {resplit().fingerprint}) == 4
+    assert "origin" not in resplit()["t"].train.column_names
+
+
+def test_power_suite_keeps_a_thousand_rows_and_judges_by_the_rest(data):
+    suite = tasks.load("params/suites/power.yaml")
+    assert suite.name == "power"
+    sizes = {name: (len(suite[name].train), len(suite[name].dev)) for name in ("rte", "mrpc", "stsb")}
+    assert sizes == {"rte": (1000, 1767), "mrpc": (1000, 4801), "stsb": (1000, 7628)}
+    assert all(suite[name].test is None for name in sizes)
+    # What is not resplit is as in the suite that it extends.
+    spec, root = specs.read_suite(PROJECT / "params" / "suites" / "sentence.yaml")
+    assert suite.names == list(spec.tasks)
+    assert len(suite["cola"].train) + len(suite["cola"].dev) == sum(
+        len(readers.read_file(file)) for split, file in readers.folder_files(root / "cola").items() if split != "test"
+    )
+
+
+def test_extends_replaces_fields_and_adds_tasks(tmp_path):
+    one = "{kind: classification, inputs: [a], label: y, labels: [n, p], metric: accuracy, source: {folder: one}}"
+    base = tmp_path / "base.yaml"
+    base.write_text(f"name: base\nroot: data\ntasks:\n  one: {one}\n  two: {one}\n")
+    middle = tmp_path / "middle.yaml"
+    middle.write_text("name: middle\nextends: base.yaml\ntasks: {two: {metric: f1, resplit: {train: 5}}}\n")
+    last = tmp_path / "last.yaml"
+    last.write_text(f"name: last\nextends: middle.yaml\ntasks:\n  two: {{metric: matthews}}\n  three: {one}\n")
+    (before, _), (spec, root) = specs.read_suite(base), specs.read_suite(last)
+    assert (spec.name, root, list(spec.tasks)) == ("last", tmp_path / "data", ["one", "two", "three"])
+    assert spec.tasks["one"] == spec.tasks["three"] == before.tasks["two"]
+    assert spec.tasks["two"] == before.tasks["two"].model_copy(
+        update={"metric": "matthews", "resplit": specs.Resplit(train=5)}
+    )
+    bare = tmp_path / "bare.yaml"
+    bare.write_text("name: bare\nroot: elsewhere\nextends: base.yaml\n")
+    spec, root = specs.read_suite(bare)
+    assert (spec.tasks, root) == (before.tasks, tmp_path / "elsewhere")
+
+
+def test_glue_data_and_conll_are_sources_of_a_suite(tmp_path):
+    for split, end in (("train", "\tentailment"), ("dev", "\tnot_entailment"), ("test", "")):
+        head = "index\tsentence1\tsentence2" + ("\tlabel" if end else "")
+        lines = [f'{i}\tsome "{split}" {i}\tother {i}{end}' for i in range(4)]
+        (tmp_path / "glue" / "RTE").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "glue" / "RTE" / f"{split}.tsv").write_text("\n".join([head, *lines]) + "\n")
+    (tmp_path / "ner").mkdir()
+    for split in ("train", "dev"):
+        (tmp_path / "ner" / f"{split}.conll").write_text("1 Ada NNP B-PER\n2 runs VBZ O\n\n1 Go VB O\n")
+    path = tmp_path / "suite.yaml"
+    path.write_text("""name: files
+tasks:
+  rte: {kind: classification, inputs: [sentence1, sentence2], label: label, labels: [entailment, not_entailment],
+    metric: accuracy, source: {glue_data: glue/RTE}}
+  ner: {kind: tagging, inputs: [tokens], label: tags, labels: [O, B-PER], metric: entity_f1,
+    source: {folder: ner, columns: [1, 3]}}
+  pos: {kind: tagging, inputs: [tokens], label: tags, labels: [NNP, VBZ, VB], metric: accuracy,
+    source: {files: {train: ner/train.conll, dev: ner/dev.conll}, columns: [1, -2]}}
+""")
+    suite = tasks.Suite.from_yaml(path)
+    rte, ner, pos = suite.values()
+    assert (len(rte.train), len(rte.dev), len(rte.test)) == (4, 4, 4)
+    assert rte.train[1] == {"row_id": 1, "sentence1": 'some "train" 1', "sentence2": "other 1", "label": 0}
+    assert rte.dev["label"][:] == [1] * 4
+    assert rte.test["label"][:] == [None] * 4
+    assert ner.train[:] == {"row_id": [0, 1], "tokens": [["Ada", "runs"], ["Go"]], "tags": [[1, 0], [0]]}
+    assert pos.dev["tags"][:] == [[0, 1], [2]]
+    path.write_text(path.read_text().replace("columns: [1, -2]", "columns: [2, -2]"))
+    assert tasks.Suite.from_yaml(path)["pos"].dev["tokens"][:] == [["NNP", "VBZ"], ["VB"]]
+    assert tasks.Suite.from_yaml(path).fingerprint != suite.fingerprint
+    path.write_text(path.read_text().replace("columns: [2, -2]", "columns: [1, -2]"))
+    assert tasks.Suite.from_yaml(path).fingerprint == suite.fingerprint
+    file = tmp_path / "glue" / "RTE" / "dev.tsv"
+    file.write_text(file.read_text().replace("other 3", "another 3"))
+    assert tasks.Suite.from_yaml(path).fingerprint != suite.fingerprint

@@ -27,6 +27,11 @@ def pool(suite: Suite, auxiliaries: list[str], usable: Mapping[str, np.ndarray] 
     return pd.concat(tables, ignore_index=True)
 
 
+def pool_size(suite: Suite, auxiliaries: list[str], usable: Mapping[str, np.ndarray]) -> int:
+    """Rows that an arm may add."""
+    return int(pool(suite, auxiliaries, usable)["usable"].sum())
+
+
 def strata(suite: Suite, rows: pd.DataFrame) -> np.ndarray:
     """Each pool row's task, label and length bin as one word: groups for a control matched in all three.
 

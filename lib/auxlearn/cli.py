@@ -1,34 +1,68 @@
-"""The command line behind the Makefile: `auxlearn study | plan | publish | notebooks`."""
+"""The command line behind the Makefile: `auxlearn study | plan | check | price | export | publish | notebooks`."""
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections import Counter
 from pathlib import Path
 
 from .errors import InputError
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="auxlearn", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    study = commands.add_parser("study", help="run a study file to its report")
-    study.add_argument("file", type=Path)
-    study.add_argument("--cores", type=int, default=None, help="cores to use (default: all)")
-    plan = commands.add_parser("plan", help="show a study's cells and what is finished, and run nothing")
-    plan.add_argument("file", type=Path)
-    publish = commands.add_parser("publish", help="copy a finished study's report to reports/")
-    publish.add_argument("name")
-    notebooks = commands.add_parser("notebooks", help="re-execute and normalise the committed notebooks")
-    notebooks.add_argument("names", nargs="*", help="stages; default all")
-    given = parser.parse_args(argv)
+    """Run a command; 0 when all went well, 2 after an InputError, 130 after Ctrl-C."""
     try:
-        return _run(given)
+        return _run(_parser().parse_args(argv))
     except InputError as error:
         print(f"auxlearn: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="auxlearn", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    study = commands.add_parser("study", help="run a study file to its report")
+    study.add_argument("file", type=Path)
+    study.add_argument("--cores", type=int, default=None, help="cores to use (default: all)")
+    for name, text in (
+        ("plan", "show a study's cells and what is finished, and run nothing"),
+        ("check", "validate every cell of a study file without reading its data"),
+        ("price", "project what a study would cost in FLOPs, and run nothing"),
+    ):
+        commands.add_parser(name, help=text).add_argument("file", type=Path)
+    publish = commands.add_parser("publish", help="copy a finished study's report to reports/")
+    publish.add_argument("name")
+    notebooks = commands.add_parser("notebooks", help="re-execute and normalise the committed notebooks")
+    notebooks.add_argument("names", nargs="*", help="stages; default all")
+    _exports(commands.add_parser("export", help="write a run's selection, predictions, model or GLUE zip"))
+    return parser
+
+
+def _exports(parser: argparse.ArgumentParser) -> None:
+    kinds = parser.add_subparsers(dest="kind", required=True)
+    made = {}
+    for kind, target, runs, text in (
+        ("selection", "folder", "03_ranking or 06_mtl", "the chosen rows as Parquet, CSV, datasets and rank JSON"),
+        ("predictions", "file", "06_mtl or train", "the predictions of one seed as CSV"),
+        ("model", "folder", "06_mtl or train", "a tuned model as a Hugging Face folder"),
+    ):
+        made[kind] = kinds.add_parser(kind, help=text)
+        made[kind].add_argument("key", help=f"key of a {runs} run, or the first few digits of it")
+        made[kind].add_argument(target, type=Path)
+    made["glue"] = kinds.add_parser("glue", help="test predictions of kept models as a GLUE submission")
+    made["glue"].add_argument("file", type=Path)
+    made["glue"].add_argument(
+        "--from", dest="sources", action="append", required=True, metavar="TASK=KEY", help="may be given several times"
+    )
+    for each in made.values():
+        each.add_argument("--seed", type=int, default=None, help="needed where a run has several")
+    made["selection"].add_argument("--with-text", action="store_true", help="texts too, not only their hashes")
+    made["predictions"].add_argument("--split", choices=["dev", "test"], default="dev")
+    for kind in ("predictions", "model"):
+        made[kind].add_argument("--task", default=None, help="default: the primary; others need a kept model")
 
 
 def _run(given: argparse.Namespace) -> int:
@@ -41,6 +75,17 @@ def _run(given: argparse.Namespace) -> int:
 
         for cell in studies.load(given.file.resolve()).cells:
             print(f"{runs.read(cell.stage, cell.key)[0]:11s} {cell.key}  {cell.label}")
+    elif given.command == "check":
+        from . import studies
+
+        counts = Counter(stage for stage, _ in studies.validated(given.file.resolve()))
+        print(f"{given.file}: valid; " + ", ".join(f"{stage} {count}" for stage, count in sorted(counts.items())))
+    elif given.command == "price":
+        from . import prices
+
+        print(prices.price(given.file.resolve()).shown())
+    elif given.command == "export":
+        _export(given)
     elif given.command == "publish":
         from . import engine
 
@@ -50,6 +95,29 @@ def _run(given: argparse.Namespace) -> int:
 
         renew.renew(given.names)
     return 0
+
+
+def _export(given: argparse.Namespace) -> None:
+    from . import exports_of_runs as exports
+
+    if given.kind == "selection":
+        for path in exports.selection(given.key, given.folder, given.seed, given.with_text):
+            print(path)
+    elif given.kind == "predictions":
+        print(exports.predictions(given.key, given.file, given.split, given.task, given.seed))
+    elif given.kind == "model":
+        way = exports.model(given.key, given.folder, given.seed, given.task)
+        print(f"{given.folder}: for transformers' {way}; see its README.md")
+    else:
+        sources: dict[str, str] = {}
+        for pair in given.sources:
+            task, equals, key = pair.partition("=")
+            if not equals or task in sources:
+                raise InputError(f"--from {pair}: give TASK=KEY, each task once")
+            sources[task] = key
+        path = exports.glue(given.file, sources, given.seed)
+        print(path)
+        print(f"constant answers, not predictions: see {path.with_suffix('.fillers.txt')}")
 
 
 if __name__ == "__main__":

@@ -264,6 +264,9 @@ def validate(stage: str, given: Mapping[str, Any]) -> Any:
 
 def check(stage: str, namespace: Mapping[str, Any]) -> Any:
     """A notebook's parameters from its globals: every name a person or papermill put there must be known."""
+    hidden = [n for n, v in namespace.items() if n in MODELS[stage].model_fields and isinstance(v, ModuleType)]
+    if hidden:
+        raise InputError(f"{stage}: the import of {hidden[0]!r} hides the parameter of that name; import it otherwise")
     given = {
         name: value for name, value in namespace.items()
         if not name.startswith("_") and name not in _IPYTHON

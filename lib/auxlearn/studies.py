@@ -7,10 +7,10 @@
     exclude: [{arm: …, n: …}]  # but these
     stages: [06_mtl, …]    # what is wanted; what it reads is added (default: 01, 06, 07)
     notebooks: {06_mtl: {lr: …}}   # a notebook's own parameters
-    expects: {rows: {task: …}, tokens: …, encoder: {…}}   # what suite and encoder hold; see `Expects`
+    expects: {rows: {task: …}, tokens: …, encoder: {…}}   # what suite and encoder hold; see `study_file.Expects`
 
 Cells are found from the wanted ones backwards, so that three targets share one proxy without being told to. `load`
-reads the suite, for keys are made of its content; `validated` and `price` need neither data nor encoder.
+reads the suite, for keys are made of its content; `validated` needs neither data nor encoder.
 """
 
 from __future__ import annotations
@@ -18,70 +18,20 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Self
+from types import SimpleNamespace
+from typing import Any
 
-import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import ValidationError
 
-from . import filters, params, plans, pricing, runs, seeds, specs, tasks
+from . import filters, params, plans, runs, specs, study_file, tasks
 from .code import code_hash
 from .errors import InputError
 from .paths import NOTEBOOKS, PROJECT
+from .study_file import StudyFile
 
-DEFAULT_STAGES = ["01_data_prep", "06_mtl", "07_efficiency"]
 NO_POOL = ("single", "step_matched", "all_data")  # arms that take no n rows from the pool
-SAMPLED = 2000  # rows a task whose tokens are counted for a price; the mean of so many is within 2 % or so
-
-
-class Shape(BaseModel):
-    """The sizes of an encoder that its FLOPs depend on, under their Hugging Face names."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-    hidden_size: int = Field(ge=1)
-    num_hidden_layers: int = Field(ge=1)
-    intermediate_size: int = Field(ge=1)
-
-
-class Expects(BaseModel):
-    """What the suite and the encoder of a study hold, so that it can be checked and priced where neither is at hand.
-
-    `rows`: training rows of every task, before `rows` of `base` caps them. `tokens`: tokens computed a sequence, of all
-    tasks alike or the mean of each. Where the suite is read, `load` refuses other counts of rows.
-    """
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    rows: dict[str, Annotated[int, Field(ge=1)]] = Field(min_length=2)
-    tokens: (
-        Annotated[float, Field(gt=0, allow_inf_nan=False)]
-        | dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]]
-    )
-    encoder: Shape
-
-    @model_validator(mode="after")
-    def _same_tasks(self) -> Self:
-        if isinstance(self.tokens, dict) and set(self.tokens) != set(self.rows):
-            raise ValueError(f"tokens are of {', '.join(self.tokens)}, rows of {', '.join(self.rows)}")
-        return self
-
-    def capped(self, limit: int) -> dict[str, int]:
-        """Rows a task under the parameter `rows` (0 = all)."""
-        return {name: min(count, limit or count) for name, count in self.rows.items()}
-
-
-class StudyFile(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    study: str
-    title: str = ""
-    base: dict[str, Any] = {}
-    grid: dict[str, list[Any]] = {}
-    exclude: list[dict[str, Any]] = []
-    stages: list[str] = DEFAULT_STAGES
-    notebooks: dict[str, dict[str, Any]] = {}
-    expects: Expects | None = None
 
 
 @dataclass(eq=False)
@@ -97,6 +47,14 @@ class Cell:
     @property
     def stage(self) -> str:
         return self.params.stage
+
+    @cached_property
+    def _keyed(self) -> set[str]:
+        return set(self.params.key_params())
+
+    def agrees(self, wanted: Mapping[str, Any]) -> bool:
+        """`runs.agrees` for a run that is not made yet."""
+        return all(getattr(self.params, name) == value for name, value in wanted.items() if name in self._keyed)
 
     @property
     def label(self) -> str:
@@ -118,8 +76,8 @@ class Study:
 
 def load(path: Path) -> Study:
     """Read, validate and expand a study file; the first problem is an InputError naming the file."""
-    file = _read(path)
-    return Study(file.study, file.title or file.study, _expanded(path, _Expansion(file)))
+    file = study_file.read(path)
+    return Study(file.study, file.title or file.study, expanded(path, _Expansion(file)))
 
 
 def validated(path: Path) -> list[tuple[str, Any]]:
@@ -128,18 +86,10 @@ def validated(path: Path) -> list[tuple[str, Any]]:
     Checks what `load` checks but for the content of the suite: its YAML, and so the names of its tasks, is read, its
     rows are not. How many rows there are to choose from is checked where the file says so (`expects`).
     """
-    return [(cell.stage, cell.params) for cell in _expanded(path, _Unread(_read(path)))]
+    return [(cell.stage, cell.params) for cell in expanded(path, Unread(study_file.read(path)))]
 
 
-def _read(path: Path) -> StudyFile:
-    raw = specs.read_yaml(path)
-    try:
-        return StudyFile.model_validate(raw)
-    except ValidationError as error:
-        raise InputError(f"{path}: {specs.explain(error)}") from None
-
-
-def _expanded(path: Path, expansion: _Expansion) -> list[Cell]:
+def expanded(path: Path, expansion: _Expansion) -> list[Cell]:
     try:
         return expansion.cells()
     except InputError as error:
@@ -151,6 +101,7 @@ class _Expansion:
         self.file = file
         self.made: dict[tuple[str, str], Cell] = {}
         self.suites: dict[tuple[str, int], Any] = {}
+        self.codes: dict[str, str] = {}
 
     def _check_names(self) -> None:
         known = {name for model in params.MODELS.values() for name in model.model_fields}
@@ -177,7 +128,19 @@ class _Expansion:
             if stage in self.file.stages:
                 for given in self._combinations(stage):
                     self._cell(stage, given)
+        if self.file.expects:
+            self._expects_fit()
         return list(self.made.values())
+
+    def _expects_fit(self) -> None:
+        for name in ("suite", "encoder", "max_length"):
+            found = sorted({getattr(cell.params, name) for cell in self.made.values()})
+            if len(found) > 1:
+                raise InputError(f"expects describes one {name}, but the study has {', '.join(map(str, found))}")
+        tokens, limit = self.file.expects.tokens, found[0]
+        longest = max(tokens.values()) if isinstance(tokens, dict) else tokens
+        if longest > limit:
+            raise InputError(f"expects.tokens: {longest:g} tokens a row do not fit max_length, {limit}")
 
     def _defaults(self, stage: str) -> dict[str, Any]:
         fields = params.MODELS[stage].model_fields
@@ -218,8 +181,9 @@ class _Expansion:
         p = p.model_copy(update={"inputs": [cell.key for cell in reads]})
         key = runs.key(stage, p.key_params(), suite.fingerprint, p.inputs)
         if (stage, key) not in self.made:
-            code = code_hash(("notebook",), NOTEBOOKS / f"{stage}.ipynb")
-            code = runs.digest([code, [cell.code for cell in reads]])
+            if stage not in self.codes:
+                self.codes[stage] = code_hash(("notebook",), NOTEBOOKS / f"{stage}.ipynb")
+            code = runs.digest([self.codes[stage], [cell.code for cell in reads]])
             self.made[stage, key] = Cell(p, key, code, reads, suite.fingerprint)
         return self.made[stage, key]
 
@@ -231,7 +195,7 @@ class _Expansion:
         if pool is not None and p.n > pool:
             raise InputError(f"n: {p.n} rows asked for, but {p.stage} can choose from {pool}; lower n or raise `rows`")
 
-    # What `_Unread` does otherwise.
+    # What `Unread` does otherwise.
 
     def _load(self, suite: str, rows: int) -> Any:
         return tasks.load(suite, rows)
@@ -262,7 +226,7 @@ class _Expansion:
         """The cell of the study that fits, or a new one from the study's defaults."""
         fitting = [
             cell for (s, _), cell in self.made.items()
-            if s == stage and _agrees(cell.params, wanted)
+            if s == stage and cell.agrees(wanted)
         ]  # fmt: skip
         if len(fitting) > 1:
             raise InputError(f"{len(fitting)} cells of {stage} fit {wanted}; leave 07_efficiency out of `stages`")
@@ -285,19 +249,14 @@ class _Names(tasks.Suite):
             except ValidationError as error:
                 raise InputError(f"{path}: {specs.explain(error)}") from None
         # The name stands for the fingerprint, so that cells over one suite are told apart as they are by `load`.
-        super().__init__(suite, dict.fromkeys(names), suite)
+        super().__init__(suite, {name: SimpleNamespace(name=name) for name in names}, suite)
 
 
-class _Unread(_Expansion):
+class Unread(_Expansion):
     """The expansion without data. Its keys are good for telling cells apart and for nothing else."""
 
     def _load(self, suite: str, rows: int) -> tasks.Suite:
         return _Names(suite)
-
-    def _suite(self, p: params.Common) -> Any:
-        names = super()._suite(p)
-        names[p.primary]
-        return _Named(names)
 
     def _resolved(self, p: Any) -> Any:
         return p  # a study may be checked on a machine without the device that it asks for
@@ -318,11 +277,6 @@ class _Unread(_Expansion):
 
 def _counts(rows: Mapping[str, int]) -> str:
     return ", ".join(f"{name} {count:,}" for name, count in rows.items())
-
-
-def _agrees(p: params.Common, wanted: dict[str, Any]) -> bool:
-    """`runs.agrees` for a run that is not made yet."""
-    return all(value == getattr(p, name) for name, value in wanted.items() if name in p.key_params())
 
 
 def as_plan(study: Study) -> dict[str, Any]:

@@ -1,0 +1,251 @@
+"""The authors' setting as a study file: it holds what they ran, and its price is the arithmetic of it."""
+
+from collections import Counter
+
+import pandas as pd
+import pytest
+import yaml
+
+from auxlearn import prices, pricing, studies
+from auxlearn.errors import InputError
+from auxlearn.paths import PROJECT
+
+FASTMTL = PROJECT / "params" / "published" / "fastmtl.yaml"
+TINY = {"hidden_size": 4, "num_hidden_layers": 1, "intermediate_size": 8}
+
+
+def forward(length):
+    """One layer, width 4, feed-forward 8: FLOPs of a sequence (see test_pricing)."""
+    return 256 * length + 16 * length**2
+
+
+@pytest.fixture(scope="module")
+def cells():
+    return studies.validated(FASTMTL)
+
+
+def values(cells, stage, name):
+    """The distinct values of a parameter over a stage's cells, in order of appearance."""
+    return list(dict.fromkeys(str(getattr(p, name)) for s, p in cells if s == stage))
+
+
+def test_every_hyperparameter_is_the_authors(cells):
+    """Sections 1 to 3 of the project's notes on FastMTL. What is listed here is one value in every cell."""
+    encoder = {"encoder": "bert-base-cased", "max_length": 128, "suite": "params/suites/glue.yaml", "rows": 0}
+    recipe = {"lr": 2e-5, "batch_size": 32, "pool": "pooler", "regression": "raw", "mixing": "homogeneous"}
+    recipe |= {"loss_scale": "none", "keep_leaks": True, "precision": "bf16", "size": "full", "auxiliaries": []}
+    proxy = {"proxies": "one", "proxy_rows": 500, "epochs": 5, "disc_weight": 1.0, "map_rows": 2000}
+    stage2 = {"stage2_epochs": 3, "tune_epochs": 5, "single_epochs": 5, "choose": "dev", "seed_policy": "fixed"}
+    wanted = {
+        "02_td_proxy": encoder | recipe | proxy,
+        "03_ranking": encoder | {"score": "sigmoid", "rule": "global", "keep_leaks": True, "auxiliaries": []},
+        "06_mtl": encoder | recipe | stage2 | {"seeds": [0, 1, 2], "all_data_recipe": "same"},
+    }
+    for stage, given in wanted.items():
+        assert {name: values(cells, stage, name) for name in given} == {k: [str(v)] for k, v in given.items()}
+    assert values(cells, "06_mtl", "primary") == ["rte", "mrpc", "stsb"]
+    assert values(cells, "06_mtl", "arm") == ["single", "random", "td_bce", "td_ce", "cie_ce", "all_data"]
+    for stage in ("02_td_proxy", "03_ranking"):
+        assert values(cells, stage, "seed") == ["0", "1", "2"]
+        assert values(cells, stage, "discriminator") == ["bce", "ce"]
+    chosen = {p.n for s, p in cells if s == "06_mtl" and p.arm == "td_bce"}
+    assert chosen == set(pricing.GRID)
+
+
+def test_optimiser_and_seeds_are_those_of_the_scripts(cells, small):
+    """What no parameter says: AdamW without decay or warm-up, clipped at 1, stage 2 by seed 84 and tuning by 42."""
+    from auxlearn import plans
+
+    p = next(p for s, p in cells if s == "06_mtl" and p.arm == "all_data")
+    p = p.model_copy(update={"primary": "topic_side"})
+    everything = {name: list(range(len(task.train))) for name, task in small.items() if name != "topic_side"}
+    chosen = pd.DataFrame([(t, r) for t, rows in everything.items() for r in rows], columns=["task", "row"])
+    stage2, tune = plans.arm(p, small, 1, chosen).phases
+    assert (stage2.seed, tune.seed, stage2.epochs, tune.epochs, tune.choose) == (84, 42, 3, 5, "dev")
+    assert stage2.recipe == tune.recipe
+    recipe = tune.recipe
+    assert (recipe.lr, recipe.batch_size, recipe.weight_decay, recipe.warmup, recipe.clip) == (2e-5, 32, 0, 0, 1)
+    assert recipe.optimiser == "adamw"
+    assert {name: len(rows) for name, rows in stage2.rows.items()} == dict.fromkeys(small.names, 80)  # no row held out
+
+
+def test_three_primaries_share_six_proxies(cells):
+    counts = Counter(stage for stage, _ in cells)
+    assert counts["02_td_proxy"] == 2 * 3  # losses, seeds
+    assert counts["03_ranking"] == 3 * 2 * 3 * 9
+    assert counts["06_mtl"] == 3 * (4 * 9 + 2)
+
+
+def test_it_prices_to_the_notes(cells):
+    """Section 8 of the notes, in PFLOP and to their digits; two rows a task are watched, which theirs are not."""
+    made = prices.price(FASTMTL)
+    table = made.table.loc[:, :"all_data"] / 1e15
+    td = table.xs("td_bce", level="arm")
+    assert td["proxy"].to_numpy() == pytest.approx(1.34, abs=0.005)
+    assert td["scoring"].to_numpy() == pytest.approx(21.1, abs=0.05)
+    full = table.xs("all_data", level="arm")
+    assert full["stage2"].to_numpy() == pytest.approx(191, abs=0.5)
+    for primary, tune in (("rte", 0.83), ("mrpc", 1.23), ("stsb", 1.93)):
+        assert td.loc[(primary, 500), "tune"] == pytest.approx(tune, abs=0.006)
+    assert td.loc[("stsb", 500), "stage2"] == pytest.approx(1.26, abs=0.005)
+    assert td.loc[("stsb", 10_000), "stage2"] == pytest.approx(3.17, abs=0.005)
+    assert made.table.loc[("stsb", "td_bce", 500), "speedup"] == pytest.approx(7.5, abs=0.05)
+    # The same table as that of the published setting in `pricing`, but for the watched rows.
+    known = pricing.published()
+    ours = table.join(made.table[["speedup", "speedup_amortised"]]).xs("td_bce", level="arm")
+    for name in ("scoring", "stage2", "tune", "all_data"):
+        assert ours[name].to_dict() == pytest.approx(known[name].to_dict())
+    for name in ("proxy", "alone", "amortised", "speedup", "speedup_amortised"):
+        assert ours[name].to_dict() == pytest.approx(known[name].to_dict(), rel=0.002)
+    ceiling = made.table["ceiling"].xs("td_bce", level="arm").to_dict()
+    assert ceiling == pytest.approx(known["speedup_free"].to_dict())
+    assert (ours["speedup"] < made.table["ceiling"].xs("td_bce", level="arm")).all()
+
+
+def test_the_grid_counts_shared_work_once():
+    made = prices.price(FASTMTL)
+    one = made.table.loc[("rte", "td_bce", 500)]
+    assert made.total["proxy"] == pytest.approx(6 * one["proxy"])
+    assert made.total["scoring"] == pytest.approx(6 * one["scoring"])
+    # random, td_bce, td_ce and cie_ce have three seeds; single and all_data are one training under the fixed seeds.
+    often = {arm: 1 if arm in ("single", "all_data") else 3 for arm in made.table.index.levels[1]}
+    times = made.table.index.get_level_values("arm").map(often).to_numpy()
+    assert made.total["stage2"] == pytest.approx((made.table["stage2"] * times).sum())
+    assert made.total["tune"] == pytest.approx((made.table["tune"] * times).sum())
+    # One more proxy and a pass over 2,000 rows of each of eight tasks, for seed 0 and both losses together.
+    sequence = 22_347_251_712
+    assert made.total["map"] == pytest.approx((8 * 500 * 5 * 3 + 8 * 2000) * sequence)
+    assert made.total.sum() < made.separately
+
+
+def written(tmp_path, expects, **changes):
+    base = {"suite": "planted", "primary": "topic_side", "size": "full", "precision": "fp32", "rows": 0, "seeds": [0]}
+    content = {"study": "s", "base": base, "grid": {"arm": ["single", "random", "td_bce"], "n": [20]}}
+    content |= {"stages": ["06_mtl"], "notebooks": {"06_mtl": {"choose": "last"}}}
+    path = tmp_path / "study.yaml"
+    path.write_text(yaml.safe_dump(content | changes | ({"expects": expects} if expects else {})))
+    return path
+
+
+@pytest.fixture
+def expects(planted):
+    return {"rows": {name: len(task.train) for name, task in planted.items()}, "tokens": 10, "encoder": dict(TINY)}
+
+
+def test_expected_rows_and_tokens_are_what_is_priced(tmp_path, expects, planted):
+    """Lengths of 10, but 20 for the primary; 100 rows a task; step-matched: 2 x ceil(120 / 32) steps over 100 rows."""
+    tokens = dict.fromkeys(planted.names, 10) | {"topic_side": 20}
+    base = {"suite": "planted", "primary": "topic_side", "size": "full", "rows": 100, "seeds": [0, 1]}
+    grid = {"arm": ["single", "step_matched", "random", "all_data"], "n": [20]}
+    made = prices.price(written(tmp_path, expects | {"tokens": tokens}, base=base, grid=grid)).table.loc["topic_side"]
+    assert made.loc[("single", 0), "tune"] == pytest.approx(5 * 3 * 100 * forward(20))
+    assert made.loc[("random", 20), "stage2"] == pytest.approx(2 * 3 * (100 * forward(20) + 20 * forward(10)))
+    assert made.loc[("random", 20), "tune"] == pytest.approx(3 * 3 * 100 * forward(20))
+    full = 2 * 3 * 100 * (forward(20) + (len(planted) - 1) * forward(10))
+    assert made.loc[("all_data", 0), "stage2"] == pytest.approx(full)
+    assert made["all_data"].to_numpy() == pytest.approx(full + 3 * 3 * 100 * forward(20))
+    # 8 steps: two epochs of the primary's four batches.
+    assert made.loc[("step_matched", 20), "stage2"] == pytest.approx(3 * 200 * forward(20))
+    assert (made[["proxy", "scoring"]] == 0).all(axis=None)
+
+
+def test_held_out_rows_are_not_trained_on(tmp_path, expects):
+    held = {"06_mtl": {"choose": "holdout", "holdout": 0.25}}
+    grid = {"arm": ["single"]}
+    kept, whole = (
+        prices.price(written(tmp_path, expects, grid=grid, **more)).table["tune"].item()
+        for more in ({"notebooks": held}, {})
+    )
+    assert kept / whole == pytest.approx(0.75, abs=0.001)
+
+
+def test_a_suite_that_can_be_read_is_measured(tmp_path, planted):
+    from auxlearn import batching, model
+
+    made = prices.price(written(tmp_path, None, grid={"arm": ["single", "td_bce"], "n": [20]}))
+    net, task = model.build("tiny", planted), planted["topic_side"]
+    lengths = batching.encode(task.train, task, net.tokenizer).lengths
+    by_hand = pricing.single(
+        {"topic_side": len(task.train)}, "topic_side", net.encoder.config, float(lengths.mean()), epochs=5
+    )
+    assert made.table.loc[("topic_side", "single", 0), "tune"] == pytest.approx(by_hand["flops"].sum())
+    assert "measured: " in made.source
+    assert f"topic_side {lengths.mean():.0f}" in made.source
+    assert made.table.loc[("topic_side", "td_bce", 20), "scoring"] > 0
+    assert made.shown().startswith("PROJECTION in TFLOP")
+
+
+def test_what_cannot_be_read_needs_expects(tmp_path, monkeypatch):
+    monkeypatch.delenv("AUXLEARN_DATA", raising=False)
+    base = {"suite": "params/suites/power.yaml", "primary": "rte", "encoder": "minilm", "size": "full"}
+    path = written(tmp_path, None, base=base)
+    assert Counter(s for s, _ in studies.validated(path))["06_mtl"] == 3  # checking needs no data
+    with pytest.raises(InputError, match=r"environment variable that is not set.*say under `expects`"):
+        prices.price(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"tokens": 0}, "tokens"),
+        ({"tokens": "128"}, "tokens"),
+        ({"tokens": {"topic_side": 10}}, "tokens are of topic_side, rows of"),
+        ({"tokens": 129}, "129 tokens a row do not fit max_length, 128"),
+        ({"rows": {"nothing": 5, "topic_side": 100}}, "expects.rows: of nothing, topic_side; 'planted' has"),
+        ({"rows": {"topic_side": 0, "nothing": 5}}, "rows.topic_side"),
+        ({"encoder": TINY | {"heads": 2}}, "encoder.heads"),
+        ({"encoder": {"hidden_size": 4}}, "num_hidden_layers"),
+        ({"lengths": 3}, "lengths"),
+    ],
+)
+def test_expectations_are_strict(tmp_path, expects, change, message):
+    assert studies.validated(written(tmp_path, expects))
+    with pytest.raises(InputError) as error:
+        studies.validated(written(tmp_path, expects | change))
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"grid": {"arm": ["random"], "n": [10**6]}}, "06_mtl can choose from"),
+        ({"grid": {"primary": ["nothing"]}}, "task 'nothing' is not in suite"),
+        ({"grid": {"arm": ["best"]}}, "arm: "),
+        ({"grid": {"encoder": ["tiny", "minilm"]}}, "expects describes one encoder, but the study has minilm, tiny"),
+    ],
+)
+def test_every_cell_is_checked_without_data(tmp_path, expects, changes, message, monkeypatch):
+    from auxlearn import tasks
+
+    monkeypatch.setattr(tasks, "load", lambda *a: pytest.fail("read the suite"))
+    with pytest.raises(InputError) as error:
+        studies.validated(written(tmp_path, expects, **changes))
+    assert message in str(error.value)
+    assert "study.yaml" in str(error.value)
+
+
+def test_the_pool_of_a_single_proxy_lacks_its_rows(tmp_path, expects):
+    """Seven auxiliaries; 60 rows of each trained the proxy."""
+    pool = sum(expects["rows"].values()) - expects["rows"]["topic_side"] - 7 * 60
+    for n, proxies, fits in ((pool, "one", True), (pool + 1, "one", False), (pool + 1, "crossfit", True)):
+        grid, notebooks = {"arm": ["td_bce"], "n": [n]}, {"02_td_proxy": {"proxies": proxies, "proxy_rows": 60}}
+        path = written(tmp_path, expects, grid=grid, notebooks=notebooks)
+        if fits:
+            assert studies.validated(path)
+        else:
+            with pytest.raises(InputError, match=f"03_ranking can choose from {pool}"):
+                studies.validated(path)
+
+
+def test_a_suite_of_another_size_is_not_run_at_that_price(tmp_path, expects):
+    assert studies.load(written(tmp_path, expects)).cells
+    wrong = expects | {"rows": expects["rows"] | {"topic_side": 7}}
+    with pytest.raises(InputError, match=r"expects\.rows: the suite 'planted' has topic_side"):
+        studies.load(written(tmp_path, wrong))
+
+
+def test_validated_cells_are_those_that_load_makes(tmp_path):
+    path = written(tmp_path, None, stages=studies.DEFAULT_STAGES)
+    plain = lambda p: p.model_dump(exclude={"inputs", "device", "precision", "threads"})  # noqa: E731
+    loaded = [(cell.stage, plain(cell.params)) for cell in studies.load(path).cells]
+    assert [(stage, plain(p)) for stage, p in studies.validated(path)] == loaded
