@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from auxlearn import prices, pricing, studies
+from auxlearn import prices, pricing, studies, study_file
 from auxlearn.errors import InputError
 from auxlearn.paths import PROJECT
 
@@ -245,7 +245,7 @@ def test_a_suite_of_another_size_is_not_run_at_that_price(tmp_path, expects):
 
 
 def test_validated_cells_are_those_that_load_makes(tmp_path):
-    path = written(tmp_path, None, stages=studies.DEFAULT_STAGES)
+    path = written(tmp_path, None, stages=study_file.DEFAULT_STAGES)
     plain = lambda p: p.model_dump(exclude={"inputs", "device", "precision", "threads"})  # noqa: E731
     loaded = [(cell.stage, plain(cell.params)) for cell in studies.load(path).cells]
     assert [(stage, plain(p)) for stage, p in studies.validated(path)] == loaded

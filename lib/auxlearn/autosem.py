@@ -194,10 +194,11 @@ def select(
 ) -> np.ndarray:  # fmt: skip
     """The auxiliary arms to keep, best first, ties by seeded hash; int64, at most `most`.
 
-    "paper": the `most` auxiliaries with the highest final utility, whatever it is. (The cut is in no released code;
-    summaries of the paper say top K, and its tables keep up to three.) With the default decay that snapshot reflects
-    little but the last ten rounds, and even useless tasks are kept. "corrected": utilities averaged over rounds, and
-    only those above `threshold`, the prior's mean: more likely to help than not. That may be none.
+    "paper": the `most` auxiliaries with the highest final utility, whatever it is. (The cut is in no released code; a
+    summary of the paper says top K, and the sets that GradTS's repository lists for it have up to three.) With the
+    default decay that snapshot reflects little but the last ten rounds, and even useless tasks are kept. "corrected":
+    utilities averaged over rounds, and only those above `threshold`, the prior's mean: more likely to help than not.
+    That may be none.
     """
     if not 0 <= primary < bandit.n_arms:
         raise InputError(f"primary: {primary} is not one of the {bandit.n_arms} arms")
