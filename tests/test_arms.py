@@ -153,7 +153,6 @@ def test_arms_without_auxiliary_rows_have_none(small, ranked):
     assert chosen("step_matched", small, ranked) is None
 
 
-@pytest.mark.xfail(strict=True, reason="Suite.auxiliaries keeps a name given twice, and so its rows")
 def test_an_auxiliary_named_twice_is_refused(small):
     with pytest.raises(InputError, match="twice"):
-        arms.chosen(MTL(arm="random", n=100, auxiliaries=["look_alike", "look_alike"]), small, 0, [])
+        small.auxiliaries("topic_side", ["look_alike", "look_alike"])

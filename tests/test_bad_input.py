@@ -31,10 +31,6 @@ SCORE = {"kind": "regression", "inputs": ["text"], "label": "label", "range": [0
 TAGS = {"kind": "tagging", "inputs": ["text"], "label": "label", "labels": ["O", "V"], "metric": "accuracy"}
 
 
-def bug(reason, raises=None):
-    return pytest.mark.xfail(strict=True, raises=raises, reason=reason)
-
-
 @pytest.fixture
 def suite(tmp_path):
     """Writes files and a suite of one task over them; returns the YAML's path."""
@@ -124,15 +120,15 @@ CSV = "text,label\nfine,good\nawful,bad\n"
         ),
         pytest.param(
             ONE, {"train.jsonl": '{"text": "x", "label": Infinity}\n'}, ["train row 0: unknown label inf"],
-            id="infinite label", marks=bug("rows._label_id: int(inf)", OverflowError),
+            id="infinite label",
         ),
         pytest.param(
             ONE, {"train.jsonl": [{"text": "x", "label": "²"}]}, ["train row 0: unknown label '²'"],
-            id="superscript label", marks=bug("rows._label_id: '²'.isdigit(), but int('²') fails", ValueError),
+            id="superscript label",
         ),
         pytest.param(
             TAGS, {"train.jsonl": '{"text": ["x"], "label": [NaN]}\n'}, ["train row 0: unknown label nan"],
-            id="NaN tag", marks=bug("rows._label_id: int(nan)", ValueError),
+            id="NaN tag",
         ),
     ],
 )  # fmt: skip
@@ -140,7 +136,6 @@ def test_bad_rows_are_named(suite, spec, files, parts):
     refused(lambda: tasks.Suite.from_yaml(suite(spec, files)), *parts)
 
 
-@bug("parsing.typed makes the ints 1, 2, 0, which rows._label_id takes for ids before it looks for a name")
 @pytest.mark.parametrize("labels", [["1", "0"], ["1", "2"]])
 def test_labels_whose_names_are_numbers_mean_the_same_in_every_format(suite, labels):
     rows = [{"text": f"number {i}", "label": labels[i % 2]} for i in range(4)]
@@ -153,7 +148,6 @@ def test_labels_whose_names_are_numbers_mean_the_same_in_every_format(suite, lab
     assert read[1].train["label"][:] == [0, 1, 0, 1]
 
 
-@bug("an empty cell of CSV or TSV is None, which rows.clean refuses even where the pair's other text is there")
 def test_one_text_of_a_pair_may_be_empty_in_every_format(suite):
     rows = [{"a": "x", "b": "", "label": "good"}, {"a": "y", "b": "z", "label": "bad"}]
     (from_json,) = tasks.Suite.from_yaml(suite(PAIR, {"train.jsonl": rows, "dev.jsonl": rows})).values()
@@ -194,7 +188,6 @@ def test_a_suite_that_is_not_there_or_no_text_is_named(tmp_path):
     refused(lambda: tasks.Suite.from_yaml(tmp_path / "empty.yaml"), "empty.yaml: ", "dictionary")
 
 
-@bug("specs.read_yaml lets a PermissionError through; parsing.system would name it", PermissionError)
 def test_a_suite_that_may_not_be_read_is_named(suite, monkeypatch):
     path = suite(ONE, {"train.csv": CSV})
 
@@ -212,10 +205,10 @@ def test_a_suite_that_may_not_be_read_is_named(suite, monkeypatch):
         ("name:\n\tx: 1\n", "line 2"),
         ("name: x\nname: y\n", "line 1: 'name' is given twice"),
         ("name: !!python/object/apply:os.getcwd []\n", "not valid YAML"),
-        pytest.param("name: 2024-13-45\n", "not valid YAML", marks=bug("a date that is none: ValueError", ValueError)),
-        pytest.param("name: !!int x\n", "not valid YAML", marks=bug("a tag that does not fit", ValueError)),
+        pytest.param("name: 2024-13-45\n", "not valid YAML",),
+        pytest.param("name: !!int x\n", "not valid YAML",),
         pytest.param(
-            "name: " + "[" * 3000, "not valid YAML", marks=bug("nested beyond the stack", RecursionError)
+            "name: " + "[" * 3000, "not valid YAML",
         ),
     ],
 )  # fmt: skip
@@ -242,8 +235,14 @@ def test_a_suite_cannot_extend_itself_or_what_is_no_suite(tmp_path):
 @pytest.mark.parametrize(
     ("base", "own"),
     [
-        pytest.param("{t: {}}", "[t]", marks=bug("specs._extended: a list has no items", AttributeError)),
-        pytest.param("{t: }", "{t: {metric: f1}}", marks=bug("specs._extended: None | dict", TypeError)),
+        pytest.param(
+            "{t: {}}",
+            "[t]",
+        ),
+        pytest.param(
+            "{t: }",
+            "{t: {metric: f1}}",
+        ),
         ("{t: {}}", "{t: 3}"),
         ("{t: {}}", "{t: {metric: best}}"),
     ],
@@ -304,7 +303,7 @@ def test_an_n_that_the_pool_has_only_with_its_leaks_is_refused(study, arm, stage
         ({"auxiliaries": ["pool", "other"]}, ["task 'other' is not in suite 's'; it has main, pool"]),
         ({"auxiliaries": ["main"]}, ["auxiliaries: 'main' is the primary"]),
         ({"primary": "Main"}, ["task 'Main' is not in suite 's'; it has main, pool"]),
-        ({"seeds": [3, 3]}, ["seeds: [3, 3] names one twice"]),
+        ({"seeds": [3, 3]}, ["seeds: ", "[3, 3] names one twice"]),
         ({"suite": "gone.yaml"}, ["gone.yaml: no such file"]),
         ({"lr": "2e-5"}, ["06_mtl: lr: ", "write 1.0e-3 with a dot"]),
         ({"epoch": 1}, ["base: no notebook has a parameter 'epoch'"]),
@@ -329,9 +328,18 @@ def test_a_bad_study_is_one_line_at_the_terminal_and_starts_nothing(study, given
 @pytest.mark.parametrize(
     ("stage", "given"),
     [
-        pytest.param("07_efficiency", {"seeds": [1, 1]}, marks=bug("only MTL refuses two seeds alike")),
-        pytest.param("06_mtl", {"seeds": [-1]}, marks=bug("`seed` must not be negative, but `seeds` may")),
-        pytest.param("06_mtl", {"auxiliaries": ["a", "a"]}, marks=bug("its rows would be in the pool twice")),
+        pytest.param(
+            "07_efficiency",
+            {"seeds": [1, 1]},
+        ),
+        pytest.param(
+            "06_mtl",
+            {"seeds": [-1]},
+        ),
+        pytest.param(
+            "06_mtl",
+            {"auxiliaries": ["a", "a"]},
+        ),
         ("02_td_proxy", {"seed": -1}),
     ],
 )
@@ -394,14 +402,12 @@ def test_a_folder_without_a_known_config_is_refused(small, encoder, content):
     refused(lambda: model.build(str(encoder), small), str(encoder), "cannot be loaded")
 
 
-@bug("model._pretrained does not catch SafetensorError, which is neither OSError nor ValueError")
 def test_damaged_weights_are_refused(small, encoder):
     file = encoder / "model.safetensors"
     file.write_bytes(file.read_bytes()[:-200])
     refused(lambda: model.build(str(encoder), small), str(encoder), "cannot be loaded")
 
 
-@bug("transformers 5 makes a tokenizer of 5 special tokens, to which every word is [UNK]; nothing says so")
 def test_a_folder_without_a_tokenizer_is_refused(small, encoder):
     for file in encoder.glob("*token*"):
         file.unlink()
@@ -431,7 +437,9 @@ def lengths_of_01(path, **given):
     "limit",
     [
         128,
-        pytest.param(512, marks=bug("01 counts by max_length; the model cuts at its own limit where that is lower")),
+        pytest.param(
+            512,
+        ),
     ],
 )
 def test_rows_over_the_limit_are_counted_in_01_as_they_are_cut(folder_suite, limit):
@@ -447,7 +455,6 @@ def test_rows_over_the_limit_are_counted_in_01_as_they_are_cut(folder_suite, lim
     assert table["truncated"].to_dict() == {"pair": 2, "one": 0}
 
 
-@bug("a loss is checked before its step; what the last step does to the weights is not")
 def test_a_model_that_its_last_step_broke_is_refused(small):
     """One step at a rate at which the next forward pass is not finite: its predictions would all be label 0."""
     refused(lambda: train.run(plan(recipe=Recipe(1e38, 32)), small), "not finite", "lower lr")

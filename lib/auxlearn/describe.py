@@ -20,11 +20,17 @@ def sizes(suite: Suite) -> pd.DataFrame:
         name: {
             "kind": task.kind, "texts": len(task.inputs), "outputs": task.n_outputs, "metric": task.metric,
             "train": len(task.train), "dev": len(task.dev), "test": len(task.test) if task.test is not None else 0,
-            "dev from": "train" if task.dev_carved else "file",
+            "dev from": _dev_source(task),
         }
         for name, task in suite.items()
     }  # fmt: skip
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("task")
+
+
+def _dev_source(task: Task) -> str:
+    if "origin" in task.dev.column_names:
+        return "+".join(dict.fromkeys(task.dev["origin"][:]))
+    return "train" if task.dev_carved else "dev"
 
 
 def lengths(suite: Suite, tokenizer: Any, max_length: int) -> pd.DataFrame:

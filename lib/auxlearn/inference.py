@@ -11,6 +11,7 @@ import torch
 from . import batching
 from .batching import IGNORE, Encoded
 from .cost import Ledger
+from .errors import InputError
 from .model import MultiTaskModel, Output
 from .tasks import Task
 
@@ -31,7 +32,11 @@ def outputs(
                 batch = batching.to_batch(encoded, index, task, model.columns[task.name], model.pad_id)
                 if ledger is not None:
                     ledger.add_batch(model.encoder.config, encoded.lengths[index], batch["input_ids"].shape[1], False)
-                yield index, model(batch, precision)
+                out = model(batch, precision)
+                # Losses are taken before their step, so only a prediction shows a model that its last step broke.
+                if not torch.isfinite(out.logits).all():
+                    raise InputError(f"predictions for {task.name!r} are not finite: training diverged; lower lr")
+                yield index, out
     finally:
         model.train(was_training)
 

@@ -173,6 +173,7 @@ def encoder_fingerprint(encoder: str) -> str:
 
 
 def _pretrained(encoder: str, pool: str) -> tuple[Any, Any]:
+    from safetensors import SafetensorError
     from transformers import AutoConfig, AutoModel, AutoTokenizer
     from transformers.utils import logging
 
@@ -191,10 +192,13 @@ def _pretrained(encoder: str, pool: str) -> tuple[Any, Any]:
         # Weights are read as fp32 whatever type they were stored in; autocast decides what computes in bf16.
         body = AutoModel.from_pretrained(path, config=config, use_safetensors=True, dtype=torch.float32, **spare)
         tokenizer = AutoTokenizer.from_pretrained(path, config=config)
-    except (OSError, ValueError, KeyError) as error:
+        if len(tokenizer) <= len(tokenizer.all_special_ids):  # what transformers makes up where there is no tokenizer
+            raise ValueError("its tokenizer knows no words (are its files missing?)")
+    except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
+        why = (str(error) or repr(error)).splitlines()[0]
         raise InputError(
-            f"encoder {encoder!r} cannot be loaded: {str(error).splitlines()[0]}. Give 'tiny', 'minilm', a folder with "
-            "config, tokenizer and safetensors weights, or a hub id with the hub reachable"
+            f"encoder {encoder!r} cannot be loaded: {why}. Give 'tiny', 'minilm', a folder with config, tokenizer and "
+            "safetensors weights, or a hub id with the hub reachable"
         ) from None
     return body, tokenizer
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from types import FunctionType, ModuleType
-from typing import Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from .errors import InputError
 from .specs import explain
@@ -30,6 +30,12 @@ RULES = {"td": "global", "cie": "global", "matched": "global", "quota": "quota",
 _IPYTHON = {"In", "Out", "exit", "quit", "open", "get_ipython"}
 
 
+def _distinct(values: list[Any]) -> list[Any]:
+    if len(set(values)) != len(values):
+        raise ValueError(f"{values} names one twice; each counts once")
+    return values
+
+
 class Common(BaseModel):
     """What all notebooks share. `rows` caps each task's training rows (0 = all); 0 threads means all cores."""
 
@@ -42,7 +48,7 @@ class Common(BaseModel):
 
     suite: str = "planted"
     primary: str = "topic_side"
-    auxiliaries: list[str] = []
+    auxiliaries: Annotated[list[str], AfterValidator(_distinct)] = []
     encoder: str = "tiny"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     study: str = "smoke"
@@ -99,6 +105,9 @@ def _cuda() -> bool:
     import torch
 
     return torch.cuda.is_available()
+
+
+Seeds = Annotated[list[Annotated[int, Field(ge=0)]], AfterValidator(_distinct), Field(min_length=1)]
 
 
 class DataPrep(Common):
@@ -171,7 +180,7 @@ class MTL(Trained):
 
     stage = "06_mtl"
 
-    seeds: list[int] = Field([0, 1], min_length=1)
+    seeds: Seeds = [0, 1]
     arm: Arm = "td_bce"
     n: int = Field(200, ge=1)
     stage2_epochs: int = Field(2, ge=1)
@@ -183,12 +192,6 @@ class MTL(Trained):
     all_data_recipe: Literal["same", "mtdnn"] = "same"
     mtdnn_lr: float = Field(5e-5, gt=0)
     keep_model: bool = False
-
-    @model_validator(mode="after")
-    def _distinct(self) -> Self:
-        if len(set(self.seeds)) != len(self.seeds):
-            raise ValueError(f"seeds: {self.seeds} names one twice; seeds are the units of every test")
-        return self
 
     @property
     def discriminator(self) -> str | None:
@@ -226,7 +229,7 @@ class Efficiency(Common):
 
     stage = "07_efficiency"
 
-    seeds: list[int] = Field([0, 1], min_length=1)
+    seeds: Seeds = [0, 1]
     arms: list[Arm] = Field(["single", "random", "td_bce"], min_length=2)
     n: int = Field(200, ge=1)
     curve: list[int] = []

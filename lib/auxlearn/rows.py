@@ -25,6 +25,8 @@ def clean(name: str, split: str, spec: TaskSpec, rows: list[dict[str, Any]]) -> 
                 if not isinstance(value, (list, tuple)) or not value or not all(isinstance(t, str) for t in value):
                     raise InputError(f"{where}: {column!r} must be a list of one or more strings")
                 new[column] = list(value)
+            elif value is None and len(spec.inputs) == 2:  # an empty cell
+                new[column] = ""
             elif not isinstance(value, str):
                 raise InputError(f"{where}: {column!r} must be text, not {value!r}")
             else:
@@ -65,11 +67,13 @@ def _label(where: str, split: str, spec: TaskSpec, ids: dict[str, int], value: A
 
 
 def _label_id(where: str, spec: TaskSpec, ids: dict[str, int], value: Any) -> int:
-    if isinstance(value, str) and value in ids:
-        return ids[value]
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and value == int(value):
-        if 0 <= int(value) < len(ids):
-            return int(value)
-    elif isinstance(value, str) and value.isdigit() and int(value) < len(ids):
-        return int(value)
+    """A label by name, else by id. Names come first: labels called 1 and 0 are not ids, whatever type a file gives."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, (str, int)) and not isinstance(value, bool):
+        text = str(value)
+        if text in ids:
+            return ids[text]
+        if text.isascii() and text.isdecimal() and int(text) < len(ids):
+            return int(text)
     raise InputError(f"{where}: unknown label {value!r}; labels are {', '.join(ids)} or ids 0 to {len(ids) - 1}")

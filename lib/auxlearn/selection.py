@@ -28,6 +28,12 @@ def _check(n: int, available: int) -> None:
         raise ValueError(f"n: {n} rows asked for, but {available} are eligible; lower n or widen the pool")
 
 
+def _refuse_nan(scores: np.ndarray, rows: np.ndarray) -> None:
+    bad = rows[np.isnan(scores[rows])]
+    if len(bad):
+        raise ValueError(f"scores: row {bad[0]} is NaN; a ranking needs a number for every row")
+
+
 def _tie_hash(index: np.ndarray, seed: int) -> np.ndarray:
     """A seeded pseudo-random uint64 a row (splitmix64), independent of how many rows there are."""
     with np.errstate(over="ignore"):
@@ -47,10 +53,8 @@ def top_n(scores: np.ndarray, n: int, seed: int = 0, eligible: np.ndarray | None
     scores = np.asarray(scores)
     rows = _eligible(len(scores), eligible)
     _check(n, len(rows))
-    values = scores[rows]
-    if np.isnan(values).any():
-        raise ValueError(f"scores: row {rows[np.isnan(values)][0]} is NaN; a ranking needs a number for every row")
-    order = np.lexsort((_tie_hash(rows, seed), -values.astype(np.float64)))
+    _refuse_nan(scores, rows)
+    order = np.lexsort((_tie_hash(rows, seed), -scores[rows].astype(np.float64)))
     return rows[order[:n]].astype(np.int64)
 
 
@@ -62,6 +66,10 @@ def standardised(scores: np.ndarray, groups: np.ndarray, eligible: np.ndarray | 
     """
     scores, groups = np.asarray(scores, np.float64), np.asarray(groups)
     rows = _eligible(len(scores), eligible)
+    if np.isnan(scores[rows]).any():
+        raise ValueError(
+            f"scores: row {rows[np.isnan(scores[rows])][0]} is NaN; a ranking needs a number for every row"
+        )
     out = np.zeros(len(scores))
     for group in np.unique(groups):
         at, inside = groups == group, rows[groups[rows] == group]

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from . import parsing
 from .errors import InputError
 
 Kind = Literal["classification", "regression", "tagging"]
@@ -110,9 +111,12 @@ def _extended(path: Path, seen: tuple[Path, ...] = ()) -> Any:
     under = _extended(base, (*seen, path.resolve()))
     if not isinstance(under, dict) or not isinstance(under.get("tasks"), dict):
         raise InputError(f"{path}: extends {base.name}, which is not a suite")
-    tasks = dict(under["tasks"])
-    for name, given in (raw.get("tasks") or {}).items():
-        tasks[name] = tasks.get(name, {}) | given if isinstance(given, dict) else given
+    tasks, own = dict(under["tasks"]), raw.get("tasks") or {}
+    if not isinstance(own, dict):
+        raise InputError(f"{path}: tasks: names with their fields are expected, not {type(own).__name__}")
+    for name, given in own.items():
+        both = isinstance(given, dict) and isinstance(tasks.get(name, {}), dict)
+        tasks[name] = tasks.get(name, {}) | given if both else given
     return under | raw | {"tasks": tasks}
 
 
@@ -152,11 +156,14 @@ def read_yaml(path: Path) -> Any:
     """Safe YAML from a file; a syntax error or a key given twice is an InputError naming the line."""
     if not path.is_file():
         raise InputError(f"{path}: no such file")
+    with parsing.system(path):
+        text = path.read_bytes()
     try:
-        return yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)
+        return yaml.load(text.decode("utf-8"), Loader=_UniqueKeys)
     except InputError as error:
         raise InputError(f"{path}, {error}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    # ValueError: undecodable bytes, a date that is none, a tag that does not fit; RecursionError: nested too deep.
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
 
 

@@ -87,6 +87,8 @@ class Suite(Mapping[str, Task]):
         """The tasks that may help `primary`: all others, or those of `only`, each checked to exist."""
         self[primary]
         chosen = [self[name].name for name in only] if only else [n for n in self.names if n != primary]
+        if len(set(chosen)) < len(chosen):
+            raise InputError(f"auxiliaries: {only} names a task twice; its rows would be drawn twice")
         if primary in chosen:
             raise InputError(f"auxiliaries: {primary!r} is the primary and cannot be its own auxiliary")
         return chosen
