@@ -115,7 +115,7 @@ def all_importances(
 
 def over_rows(
     model: MultiTaskModel, encoded: Encoded, task: Task, definitions: Sequence[str] = DEFINITIONS, *,
-    precision: str = "fp32", budget: int | None = None,
+    precision: str = "fp32", dropout: bool = False, seed: int = 0, budget: int | None = None,
 ) -> Iterator[tuple[np.ndarray, dict[str, torch.Tensor]]]:  # fmt: skip
     """Batches of (row positions [B], name -> float32 [B, L, H]) over a task's rows, in length order.
 
@@ -123,7 +123,7 @@ def over_rows(
     """
     for index in batching.by_tokens(encoded.lengths, budget or TOKENS.get(model.device.type, TOKENS["cpu"])):
         batch = batching.to_batch(encoded, index, task, model.columns[task.name], model.pad_id)
-        yield index, _measure(model, batch, tuple(definitions), precision, False, 0)
+        yield index, _measure(model, batch, tuple(definitions), precision, dropout, seed)
 
 
 def _measure(

@@ -24,6 +24,7 @@ Arm = Literal[
     "single", "step_matched", "random", "all_data",
     "td_bce", "td_ce", "quota_bce", "quota_ce", "calibrated_bce", "calibrated_ce",
     "cie_bce", "cie_ce", "matched_bce", "matched_ce",
+    "gradts_thres", "gradts_trial", "gradts_fg",
 ]  # fmt: skip
 RULES = {"td": "global", "cie": "global", "matched": "global", "quota": "quota", "calibrated": "calibrated"}
 # What IPython itself leaves in a notebook's globals.
@@ -170,12 +171,37 @@ class Ranking(Common):
         return "sigmoid" if self.discriminator == "bce" else "softmax"
 
 
+Definition = Literal["gate", "kv_rows", "kv_columns"]
+
+
+class GradTS(Trained):
+    """Head importance of every task of the suite, each by a model tuned on that task alone, for each of `seeds`.
+
+    `dropout` on while measuring is the authors' way, as is the definition "kv_columns" (see `importance`).
+    """
+
+    stage = "04_gradts_correlation"
+    not_in_key = Common.not_in_key | {"primary", "auxiliaries", "mixing"}
+
+    seeds: Seeds = [0, 1]
+    tune_rows: int = Field(100, ge=0)
+    importance_rows: int = Field(60, ge=0)
+    epochs: int = Field(3, ge=1)
+    dropout: bool = False
+    definition: Definition = "gate"
+
+
 class MTL(Trained):
     """One (primary, arm, n), over `seeds`.
 
     The switches' first values are the corrected ones. As the FastMTL code has it: `choose` dev, `seed_policy` fixed (84
     for stage 2 and 42 for tuning whatever the seed, so that seeds vary the selection alone), `regression` raw.
     `all_data_recipe` mtdnn trains the all-data arm as MT-DNN does: Adamax at `mtdnn_lr` with warm-up.
+
+    The gradts arms read `definition` from 04. thres takes the tasks whose tau with the primary reaches
+    `task_threshold`; trial trains nested prefixes of at most `trial_most` tasks and judges them on rows held out from
+    train; fg keeps the `fg_fraction` of rows with the highest tau of the tasks that `fg_tasks` names. Each then
+    draws n rows of what it has chosen, so that all arms have one budget.
     """
 
     stage = "06_mtl"
@@ -192,6 +218,17 @@ class MTL(Trained):
     all_data_recipe: Literal["same", "mtdnn"] = "same"
     mtdnn_lr: float = Field(5e-5, gt=0)
     keep_model: bool = False
+    definition: Definition = "gate"
+    task_threshold: float = Field(0.5, ge=-1, le=1)
+    trial_rule: Literal["corrected", "code"] = "corrected"
+    trial_patience: int = Field(1, ge=1)
+    trial_most: int = Field(4, ge=1)
+    fg_tasks: Literal["trial", "thres", "all"] = "trial"
+    fg_fraction: float = Field(0.7, gt=0, le=1)
+
+    @property
+    def gradts(self) -> bool:
+        return self.arm.startswith("gradts_")
 
     @property
     def discriminator(self) -> str | None:
@@ -211,11 +248,22 @@ class MTL(Trained):
             unused.add("mtdnn_lr")
         if self.arm != "all_data":
             unused.add("all_data_recipe")
-        if self.choose != "holdout":
+        trial = self.arm == "gradts_trial" or (self.arm == "gradts_fg" and self.fg_tasks == "trial")
+        if self.choose != "holdout" and not trial:
             unused.add("holdout")
+        if not self.gradts:
+            unused |= {"definition"}
+        if not trial:
+            unused |= {"trial_rule", "trial_patience", "trial_most"}
+        if self.arm != "gradts_thres" and not (self.arm == "gradts_fg" and self.fg_tasks == "thres"):
+            unused.add("task_threshold")
+        if self.arm != "gradts_fg":
+            unused |= {"fg_tasks", "fg_fraction"}
         return {k: v for k, v in super().key_params().items() if k not in unused}
 
     def needs(self) -> list[tuple[str, dict[str, Any]]]:
+        if self.gradts:
+            return [("04_gradts_correlation", self._shared("seeds", "keep_leaks", "definition"))]
         if not self.discriminator:
             return []
         rule = RULES[self.arm.partition("_")[0]]
@@ -248,7 +296,7 @@ class Efficiency(Common):
         return [("06_mtl", wanted | {"arm": arm, "n": n}) for arm, n in cells]
 
 
-MODELS: dict[str, type[Common]] = {m.stage: m for m in (DataPrep, TDProxy, Ranking, MTL, Efficiency)}
+MODELS: dict[str, type[Common]] = {m.stage: m for m in (DataPrep, TDProxy, Ranking, GradTS, MTL, Efficiency)}
 
 
 def validate(stage: str, given: Mapping[str, Any]) -> Any:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from . import seeds
 from .errors import InputError
-from .params import MTL, TDProxy, Trained
+from .params import MTL, GradTS, TDProxy, Trained
 from .phases import Phase, Plan, Recipe
 from .tasks import Suite
 
@@ -72,6 +72,23 @@ def proxies(
     return made, fold_of
 
 
+def task_tuning(p: GradTS, suite: Suite, name: str, seed: int, usable: np.ndarray) -> tuple[Plan, np.ndarray]:
+    """GradTS's model of one task, tuned on that task alone, and the rows whose importance it is read for.
+
+    Both are drawn from the task's usable rows: at most `tune_rows` and `importance_rows` (0 = all). The draws do not
+    depend on which other tasks there are, so that a new candidate costs its own rows and nothing else.
+    """
+    order = seeds.rng(seed, "sample", "gradts", name).permutation(len(usable))
+    order = order[usable[order]]
+    if not len(order):
+        raise InputError(f"task {name!r}: no usable training rows to tune on")
+    rows = np.sort(order[: p.tune_rows or len(order)])
+    recipe = Recipe(p.lr, p.batch_size)
+    phase = Phase("tune", {name: rows}, p.epochs, recipe, loss_scale=p.loss_scale)
+    plan = Plan(phases=(phase,), seeds=seeds.record(seed), keep_model=True, **_common(p))
+    return plan, np.sort(order[: p.importance_rows or len(order)])
+
+
 def without_discriminator(plan: Plan) -> Plan:
     """The same proxy, but for the discriminator's loss: what its features look like without it."""
     return replace(plan, phases=tuple(replace(phase, discriminator=None) for phase in plan.phases), watch={})
@@ -109,7 +126,7 @@ def arm(p: MTL, suite: Suite, seed: int, chosen: pd.DataFrame | None = None, usa
     if p.arm == "single":
         phases = (Phase("tune", alone, p.single_epochs, recipe, **tune),)
     else:
-        if p.arm == "step_matched":
+        if p.arm == "step_matched" or chosen is None:  # a selection that chose nothing spends its steps all the same
             rows = alone
             first |= {"steps": p.stage2_epochs * -(-(len(kept) + p.n) // p.batch_size), "mixing": "homogeneous"}
         else:

@@ -12,7 +12,15 @@ from . import metrics, runs, stats
 from .cost import Ledger
 from .tasks import Task
 
-SELECTION = ("proxy", "scoring", "ranking")  # stages that targets can share, in the order they run
+SELECTION = (
+    "proxy",
+    "scoring",
+    "ranking",
+    "task_tuning",
+    "importance",
+    "trial",
+)  # stages that targets can share, in the order they run
+SHARED = ("proxy", "scoring", "task_tuning", "importance")
 TRAINING = ("stage2", "tune")
 
 
@@ -131,6 +139,11 @@ def costs(arms: Sequence[runs.Manifest]) -> pd.DataFrame:
                 if ranking.params["seed"] == int(seed):
                     proxies = [runs.load(s["stage"], s["key"]) for s in ranking.inputs if s["stage"] == "02_td_proxy"]
                     ledgers += [Ledger.from_dict(r) for m in (*proxies, ranking) for r in m.ledger]
+            for source in (s for s in arm.inputs if s["stage"] == "04_gradts_correlation"):
+                # GradTS tunes and measures the primary and each candidate; other tasks of the suite are not its cost.
+                kept = runs.load(source["stage"], source["key"]).metrics["ledger"][seed]
+                needed = [arm.params["primary"], *(arm.params["auxiliaries"] or kept)]
+                ledgers += [Ledger.from_dict(row) for name in dict.fromkeys(needed) for row in kept[name]]
             rows += [{"arm": arm.params["arm"], "seed": int(seed)} | ledger.as_dict() for ledger in ledgers]
     return pd.DataFrame(rows)
 
@@ -146,9 +159,10 @@ def by_stage(table: pd.DataFrame, column: str, scale: float = 1.0) -> pd.DataFra
 def amortised(stages: pd.DataFrame, targets: Sequence[int]) -> pd.DataFrame:
     """Cost a target when `targets` targets share the selection stages: index targets, a column an arm.
 
-    Proxy training and the pass over the pool serve every target at once; ranking, stage 2 and tuning do not.
+    Proxy training and the pass over the pool serve every target at once, and so do GradTS's tuning and importance of
+    each task; ranking, trials, stage 2 and tuning do not.
     """
-    shared = stages[[s for s in ("proxy", "scoring") if s in stages]].sum(axis=1)
+    shared = stages[[s for s in SHARED if s in stages]].sum(axis=1)
     own = stages.sum(axis=1) - shared
     return pd.DataFrame({t: own + shared / t for t in targets}).T.rename_axis("targets")
 

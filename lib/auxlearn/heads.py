@@ -1,0 +1,138 @@
+"""GradTS's store: every task's head importance, one tuning and one pass a task, and the tables of correlations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+
+from . import gradts, head_units, plans, runs, train, units
+from .cost import Ledger
+from .params import GradTS
+from .tasks import Suite
+
+
+@dataclass
+class Heads:
+    """Importances by (seed, task), each by definition float32 [N, L, H], with the rows that they are of."""
+
+    tasks: list[str]
+    seeds: list[int]
+    importances: dict[tuple[int, str], dict[str, np.ndarray]] = field(default_factory=dict)
+    rows: dict[tuple[int, str], np.ndarray] = field(default_factory=dict)
+    ledgers: dict[tuple[int, str], list[Ledger]] = field(default_factory=dict)
+    manifests: list[runs.Manifest] = field(default_factory=list)
+
+    def matrices(self, seed: int, definition: str) -> np.ndarray:
+        """Task matrices in 0..1, float [K, L, H], in the order of `tasks`."""
+        return np.stack([gradts.task_matrix(self.importances[seed, name][definition]) for name in self.tasks])
+
+
+def measure(p: GradTS, suite: Suite, usable: Mapping[str, np.ndarray], progress: train.Progress | None = None) -> Heads:
+    """Tune every task alone and read its rows' head importance; what is there already is read back."""
+    made = Heads(suite.names, list(p.seeds))
+    for seed in p.seeds:
+        for name in suite.names:
+            plan, rows = plans.task_tuning(p, suite, name, seed, usable[name])
+            training = units.trained(plan, suite, progress)
+            manifest, values = head_units.measured(training.manifest, plan, suite, name, rows, p.dropout, progress)
+            at = seed, name
+            made.importances[at], made.rows[at] = values, rows
+            made.ledgers[at] = [units.total("task_tuning", training.ledgers), Ledger.from_dict(manifest.ledger[0])]
+            made.manifests += [training.manifest, manifest]
+    return made
+
+
+def task_table(heads: Heads, definition: str) -> pd.DataFrame:
+    """tau between task matrices: seed, task, other, tau, and centred (the tasks' mean profile removed first)."""
+    rows = []
+    for seed in heads.seeds:
+        matrices = heads.matrices(seed, definition)
+        raw, own = gradts.task_taus(matrices), gradts.task_taus(gradts.centre(matrices))
+        for i, name in enumerate(heads.tasks):
+            rows += [
+                {"seed": seed, "task": name, "other": other, "tau": raw[i, j], "centred": own[i, j]}
+                for j, other in enumerate(heads.tasks) if i != j
+            ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def row_table(heads: Heads, definition: str) -> pd.DataFrame:
+    """tau between every measured row's matrix and every task's: seed, task, row, a float32 column a task."""
+    tables = []
+    for seed in heads.seeds:
+        references = heads.matrices(seed, definition).reshape(len(heads.tasks), -1)
+        for name in heads.tasks:
+            values = gradts.normalise(heads.importances[seed, name][definition])
+            taus = gradts.kendall_tau(values.reshape(len(values), -1), references).astype(np.float32)
+            table = pd.DataFrame(taus, columns=heads.tasks)
+            table.insert(0, "row", heads.rows[seed, name])
+            table.insert(0, "task", name)
+            table.insert(0, "seed", seed)
+            tables.append(table)
+    return pd.concat(tables, ignore_index=True)
+
+
+def ceilings(heads: Heads, definition: str) -> pd.DataFrame:
+    """How far a task's matrix agrees with itself, index task: the most that tau with another task can mean.
+
+    halves: between task matrices of two random halves of the measured rows, mean over splits and seeds; seeds: between
+    the matrices of two seeds (another sample, another tuning), mean over pairs, NaN for one seed.
+    """
+    rows = {}
+    flat = {seed: heads.matrices(seed, definition).reshape(len(heads.tasks), -1) for seed in heads.seeds}
+    pairs = [(a, b) for i, a in enumerate(heads.seeds) for b in heads.seeds[i + 1 :]]
+    for k, name in enumerate(heads.tasks):
+        halves = [gradts.split_half(heads.importances[s, name][definition], seed=s).mean() for s in heads.seeds]
+        between = [float(gradts.kendall_tau(flat[a][k : k + 1], flat[b][k : k + 1])[0, 0]) for a, b in pairs]
+        rows[name] = {"halves": np.mean(halves), "seeds": np.mean(between) if between else np.nan}
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("task")
+
+
+def nulls(heads: Heads, definition: str, primary: str, permutations: int = 499) -> pd.DataFrame:
+    """tau of every other task with the primary against heads permuted within layers; index task, means over seeds.
+
+    tau; null_95: the level that 5 % of the permutations pass; p: the largest over seeds.
+    """
+    k, out = heads.tasks.index(primary), {}
+    for j, name in enumerate(heads.tasks):
+        if j == k:
+            continue
+        made = []
+        for seed in heads.seeds:
+            matrices = heads.matrices(seed, definition)
+            tau, null, p = gradts.permutation_null(matrices[j], matrices[k], permutations, seed)
+            made.append((tau, np.quantile(null, 0.95), p))
+        taus, levels, ps = zip(*made, strict=True)
+        out[name] = {"tau": np.mean(taus), "null_95": np.mean(levels), "p": max(ps)}
+    return pd.DataFrame.from_dict(out, orient="index").rename_axis("task")
+
+
+def agreement(heads: Heads) -> pd.DataFrame:
+    """Whether definitions order the tasks alike: tau between their task-by-task correlations, mean over seeds.
+
+    Index and columns are the definitions; 1 means the same order of all pairs of tasks.
+    """
+    names = list(next(iter(heads.importances.values())))
+    upper = np.triu_indices(len(heads.tasks), 1)
+    out = np.zeros((len(names), len(names)))
+    for seed in heads.seeds:
+        flat = np.stack([gradts.task_taus(heads.matrices(seed, name))[upper] for name in names])
+        out += gradts.kendall_tau(flat, flat) / len(heads.seeds)
+    return pd.DataFrame(out, index=names, columns=names)
+
+
+def planted(rows: pd.DataFrame, suite: Suite, auxiliaries: list[str], primary: str) -> pd.DataFrame:
+    """On the planted suite: mean tau with the primary of rows made to help and of others; index task, over seeds."""
+    out = {}
+    for name in auxiliaries:
+        part = rows[rows["task"] == name]
+        helpful = np.array(suite[name].train["helpful"][:])[part["row"].to_numpy()]
+        taus = part[primary].to_numpy()
+        out[name] = {
+            "helpful rows": taus[helpful].mean() if helpful.any() else np.nan,
+            "other rows": taus[~helpful].mean() if not helpful.all() else np.nan,
+        }
+    return pd.DataFrame.from_dict(out, orient="index").rename_axis("task")
