@@ -21,7 +21,8 @@ from .paths import PROJECT, runs_root
 TEMPLATES = Path(__file__).parent / "templates"
 SHOWN = ("text/plain", "image/png")  # the only outputs that reach a page: neither can carry markup
 STAGES = {
-    "01_data_prep": "data", "02_td_proxy": "proxy", "03_ranking": "ranking", "06_mtl": "training",
+    "01_data_prep": "data", "02_td_proxy": "proxy", "03_ranking": "ranking",
+    "04_gradts_correlation": "head importance", "06_mtl": "training",
     "07_efficiency": "comparison",
 }  # fmt: skip
 
@@ -96,6 +97,9 @@ def _headline(stage: str, metrics: dict[str, Any]) -> str:
                 f"({metrics['truth_auc_low']:.2f} to {metrics['truth_auc_high']:.2f})"
             )
         return text
+    if stage == "04_gradts_correlation":
+        order = sorted(metrics["tau"].items(), key=lambda x: -x[1])[:3]
+        return "tau " + ", ".join(f"{name} {tau:.2f}" for name, tau in order)
     if stage == "06_mtl":
         name = metrics["metric"]
         return f"{name} by seed: " + ", ".join(f"{s['dev'][name]:.3f}" for s in metrics["seeds"].values())

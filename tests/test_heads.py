@@ -1,0 +1,218 @@
+"""GradTS's store: made once, correct tables, and arms that choose what the correlations say."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import kendalltau
+
+from auxlearn import filters, gradts, gradts_arms, head_units, heads, importance, plans, results, runs, train, units
+from auxlearn.cost import Ledger
+from auxlearn.errors import InputError
+from auxlearn.params import MTL, GradTS
+
+P = GradTS(tune_rows=24, importance_rows=10, epochs=1, seeds=[0, 1]).resolved()
+
+
+@pytest.fixture(scope="module")
+def made(small, tmp_path_factory):
+    patch = pytest.MonkeyPatch()
+    patch.setenv("AUXLEARN_RUNS", str(tmp_path_factory.mktemp("heads")))
+    yield heads.measure(P, small, filters.usable(small, None))
+    patch.undo()
+
+
+def test_every_task_is_tuned_alone_on_its_own_usable_rows(small):
+    usable = np.arange(80) % 4 > 0
+    plan, rows = plans.task_tuning(P, small, "look_alike", 0, usable)
+    (phase,) = plan.phases
+    assert list(phase.rows) == ["look_alike"]
+    assert (len(phase.rows["look_alike"]), len(rows)) == (24, 10)
+    assert usable[phase.rows["look_alike"]].all()
+    assert set(rows) <= set(phase.rows["look_alike"])
+    everything = GradTS(tune_rows=0, importance_rows=0).resolved()
+    plan, rows = plans.task_tuning(everything, small, "look_alike", 0, usable)
+    assert len(plan.phases[0].rows["look_alike"]) == len(rows) == 60
+    with pytest.raises(InputError, match="no usable training rows"):
+        plans.task_tuning(P, small, "look_alike", 0, np.zeros(80, bool))
+
+
+def test_one_pass_gives_all_definitions_and_is_made_once(small, monkeypatch):
+    plan, rows = plans.task_tuning(P, small, "word_class", 0, np.ones(80, bool))
+    training = units.trained(plan, small)
+    passes = []
+    real = importance.over_rows
+    monkeypatch.setattr(importance, "over_rows", lambda *a, **k: passes.append(1) or real(*a, **k))
+    manifest, values = head_units.measured(training.manifest, plan, small, "word_class", rows)
+    again, same = head_units.measured(training.manifest, plan, small, "word_class", rows)
+    assert passes == [1]
+    assert again.key == manifest.key
+    assert set(values) == {"gate", "kv_rows", "kv_columns"}
+    assert all(v.shape == (10, 2, 4) and np.array_equal(v, same[k]) for k, v in values.items())
+    # The rows come back in the order asked for, whatever order the pass took them in.
+    net = units.load_model(training.manifest, plan, small)
+    from auxlearn import batching
+
+    batch = batching.collate([small["word_class"].train[int(rows[3])]], small["word_class"], net)
+    alone = gradts.head_importance(net, batch, "gate")[0].numpy()
+    assert values["gate"][3] == pytest.approx(alone, rel=1e-3, abs=1e-7)
+    (ledger,) = manifest.ledger
+    assert (ledger["stage"], ledger["examples"], ledger["steps"]) == ("importance", 10, 0)
+    assert ledger["flops"] > 0
+    dropped, noisy = head_units.measured(training.manifest, plan, small, "word_class", rows, dropout=True)
+    assert dropped.key != manifest.key
+    assert not np.allclose(noisy["gate"], values["gate"])
+
+
+def test_another_choice_of_candidates_costs_no_pass(small, made, monkeypatch):
+    """04 does not depend on primary and auxiliaries: what was measured once serves every target and candidate set."""
+    a = GradTS(primary="topic_name", auxiliaries=["look_alike"]).key_params()
+    assert a == GradTS().key_params()
+    monkeypatch.setenv("AUXLEARN_RUNS", str(made.manifests[0].folder.parents[1]))
+    monkeypatch.setattr(train, "run", lambda *a: pytest.fail("trained again"))
+    monkeypatch.setattr(importance, "over_rows", lambda *a, **k: pytest.fail("measured again"))
+    again = heads.measure(P, small, filters.usable(small, None))
+    assert np.array_equal(again.matrices(0, "gate"), made.matrices(0, "gate"))
+
+
+def test_the_tables_hold_tau_b(made):
+    flat = made.matrices(1, "kv_rows").reshape(len(made.tasks), -1)
+    table = heads.task_table(made, "kv_rows").set_index(["seed", "task", "other"])
+    i, j = made.tasks.index("topic_side"), made.tasks.index("word_class")
+    assert table.loc[(1, "topic_side", "word_class"), "tau"] == pytest.approx(kendalltau(flat[i], flat[j]).statistic)
+    centred = flat - flat.mean(0)
+    expected = kendalltau(centred[i], centred[j]).statistic
+    assert table.loc[(1, "word_class", "topic_side"), "centred"] == pytest.approx(expected)
+    rows = heads.row_table(made, "kv_rows")
+    assert len(rows) == 2 * 8 * 10
+    mine = rows[(rows["seed"] == 1) & (rows["task"] == "word_class")].reset_index(drop=True)
+    assert mine["row"].tolist() == made.rows[1, "word_class"].tolist()
+    one = gradts.normalise(made.importances[1, "word_class"]["kv_rows"])[4].reshape(-1)
+    assert mine.loc[4, "topic_side"] == pytest.approx(kendalltau(one, flat[i]).statistic, abs=1e-6)
+
+
+def test_ceilings_nulls_and_agreement_are_correlations(made):
+    ceiling = heads.ceilings(made, "gate")
+    assert list(ceiling.index) == made.tasks
+    between = [made.matrices(seed, "gate")[0].reshape(-1) for seed in (0, 1)]
+    assert ceiling.loc["topic_side", "seeds"] == pytest.approx(kendalltau(*between).statistic)
+    null = heads.nulls(made, "gate", "topic_side", 99)
+    assert "topic_side" not in null.index
+    assert ((null["p"] >= 0.01) & (null["p"] <= 1)).all()
+    agreement = heads.agreement(made)
+    assert np.allclose(np.diag(agreement), 1)
+    assert np.allclose(agreement, agreement.T)
+
+
+# --- arms ------------------------------------------------------------------------------------------------------------
+
+NAMES = ["topic_name", "look_alike", "away_topic", "word_class"]
+TAUS = dict(zip(NAMES, (0.7, 0.6, 0.5, -0.2), strict=True))
+
+
+@pytest.fixture
+def source(tmp_path, small):
+    """A stand-in for 04's run: task taus as above; row r of a task has tau r / 100."""
+    tasks = pd.DataFrame({"seed": 3, "task": "topic_side", "other": NAMES, "tau": list(TAUS.values())})
+    other = tasks.assign(seed=4, tau=0.0)
+    pd.concat([tasks, other]).to_parquet(tmp_path / "task_taus.parquet")
+    rows = pd.DataFrame([{"task": n, "row": r, "topic_side": r / 100} for n in NAMES for r in range(0, 80, 2)])
+    rows.assign(seed=3).to_parquet(tmp_path / "row_taus.parquet")
+    return SimpleNamespace(path=lambda name: tmp_path / name)
+
+
+def arm(rule, **given):
+    return MTL(arm=f"gradts_{rule}", n=30, auxiliaries=NAMES, **given).resolved()
+
+
+def everything(small):
+    return {name: np.ones(len(task.train), bool) for name, task in small.items()}
+
+
+def test_thres_draws_n_rows_of_the_tasks_above_the_threshold(small, source):
+    usable = everything(small)
+    usable["look_alike"] = np.arange(80) < 5
+    made = gradts_arms.chosen(arm("thres", task_threshold=0.6), small, 3, source, usable)
+    assert made.tasks == ("topic_name", "look_alike")
+    assert len(made.rows) == 30
+    assert set(made.rows["task"]) <= {"topic_name", "look_alike"}
+    assert (made.rows.loc[made.rows["task"] == "look_alike", "row"] < 5).all()
+    assert not made.rows.duplicated(["task", "row"]).any()
+    again = gradts_arms.chosen(arm("thres", task_threshold=0.6), small, 3, source, usable)
+    assert again.rows.equals(made.rows)
+    none = gradts_arms.chosen(arm("thres", task_threshold=0.9), small, 3, source, usable)
+    assert none.tasks == ()
+    assert none.rows is None
+    many = arm("thres", task_threshold=0.6).model_copy(update={"n": 500})
+    few = gradts_arms.chosen(many, small, 3, source, usable)
+    assert len(few.rows) == 85  # all there are
+
+
+def test_fg_keeps_the_best_rows_of_its_tasks(small, source):
+    made = gradts_arms.chosen(arm("fg", fg_tasks="all", fg_fraction=0.1), small, 3, source, everything(small))
+    assert made.tasks == tuple(NAMES)
+    # 40 measured rows a task, the best 4 of each: 16 rows, fewer than n.
+    assert len(made.rows) == 16
+    assert set(made.rows["row"]) == {72, 74, 76, 78}
+
+
+@pytest.fixture
+def judged(monkeypatch):
+    """Trainings are not run: a set's held-out scores are looked up."""
+    scores = {(): 0.60, ("topic_name",): 0.65, ("look_alike", "topic_name"): 0.63}
+    asked = []
+
+    def trained(plan, suite, progress=None):
+        (first, _) = plan.phases
+        tasks = tuple(sorted(set(first.rows) - {"topic_side"}))
+        asked.append((tasks, first, plan))
+        history = pd.DataFrame({"phase": ["tune"] * 2, "holdout": [scores[tasks], 0.1]})
+        return SimpleNamespace(history=history, manifest="m", ledgers=[Ledger("stage2", flops=5.0)])
+
+    monkeypatch.setattr(units, "trained", trained)
+    return asked
+
+
+def test_trial_trains_nested_prefixes_on_the_arm_s_budget_and_judges_on_held_out_rows(small, source, judged):
+    made = gradts_arms.chosen(arm("trial", choose="last"), small, 3, source, everything(small))
+    assert made.tasks == ("topic_name",)
+    assert [tasks for tasks, _ in made.visited] == [(), ("topic_name",), ("topic_name", "look_alike")]
+    assert [tasks for tasks, *_ in judged] == [(), ("topic_name",), ("look_alike", "topic_name")]
+    assert all(len(plan.holdout) == 8 and plan.phases[1].choose == "holdout" for *_, plan in judged)
+    alone = judged[0][1]
+    assert alone.steps == 2 * -(-(72 + 30) // 32)  # the primary alone gets as many steps
+    assert sum(len(rows) for name, rows in judged[1][1].rows.items() if name != "topic_side") == 30
+    assert [ledger.stage for ledger in made.ledgers] == ["trial"] * 3
+    record = made.as_dict()
+    assert record["visited"][1] == [["topic_name"], 0.65]
+    assert len(record["ledger"]) == 3
+
+
+def test_the_authors_rule_never_tries_the_primary_alone(small, source, judged):
+    """It goes on while the best epoch reaches the last one of the prefix before (0.1 here), so two are trained."""
+    made = gradts_arms.chosen(arm("trial", trial_rule="code", trial_most=2), small, 3, source, everything(small))
+    assert [tasks for tasks, _ in made.visited] == [("topic_name",), ("topic_name", "look_alike")]
+    assert made.tasks == ("topic_name",)
+
+
+def test_an_arm_that_chose_nothing_spends_its_steps_on_the_primary(small):
+    plan = plans.arm(arm("thres"), small, 3, None)
+    assert [list(phase.rows) for phase in plan.phases] == [["topic_side"], ["topic_side"]]
+    assert plan.phases[0].steps == 2 * -(-(72 + 30) // 32)
+
+
+def test_costs_charge_the_primary_and_the_candidates_only(monkeypatch):
+    row = lambda flops: [Ledger("task_tuning", flops=flops).as_dict(), Ledger("importance", flops=1.0).as_dict()]  # noqa: E731
+    kept = {"0": {"topic_side": row(10.0), "look_alike": row(20.0), "away_topic": row(40.0)}}
+    source = SimpleNamespace(metrics={"ledger": kept})
+    monkeypatch.setattr(runs, "load", lambda stage, key: source)
+    own = [Ledger("tune", flops=3.0).as_dict()]
+    given = SimpleNamespace(
+        params={"arm": "gradts_thres", "primary": "topic_side", "auxiliaries": ["look_alike"]},
+        metrics={"seeds": {"0": {"ledger": own}}}, inputs=[{"stage": "04_gradts_correlation", "key": "k"}],
+    )  # fmt: skip
+    costs = results.costs([given]).groupby("stage")["flops"].sum()
+    assert costs.to_dict() == {"importance": 2.0, "task_tuning": 30.0, "tune": 3.0}
+    stages = results.by_stage(results.costs([given]), "flops")
+    assert results.amortised(stages, [1, 2]).loc[2, "gradts_thres"] == pytest.approx(3.0 + 32.0 / 2)
