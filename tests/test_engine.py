@@ -146,3 +146,20 @@ def test_only_clean_runs_are_published(home, first, monkeypatch, tmp_path):
         "result.png", "results.csv",
     ]  # fmt: skip
     assert str(home) not in "".join(p.read_text() for p in index.parent.glob("*.html"))
+
+
+def test_a_report_can_be_marked_stale_and_says_so_on_the_front_page(monkeypatch, tmp_path):
+    monkeypatch.setattr(report, "PROJECT", tmp_path)
+    folder = tmp_path / "reports" / "old"
+    folder.mkdir(parents=True)
+    (folder / "index.html").write_text("<title>Old &amp; done</title>\n<body>\n<h1>x</h1>\n</body>\n")
+    report.mark_stale("old", "first <reason>")
+    index = report.mark_stale("old", "made before x < y")
+    text = index.read_text()
+    assert text.count("Stale.") == 1
+    assert "made before x &lt; y" in text
+    assert "reason" not in text
+    front = (tmp_path / "reports" / "index.html").read_text()
+    assert "Old &amp; done</a> <b>stale:</b> made before x &lt; y" in front
+    with pytest.raises(engine.InputError, match="no report 'gone'"):
+        report.mark_stale("gone", "x")

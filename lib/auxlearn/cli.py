@@ -35,6 +35,9 @@ def _parser() -> argparse.ArgumentParser:
         commands.add_parser(name, help=text).add_argument("file", type=Path)
     publish = commands.add_parser("publish", help="copy a finished study's report to reports/")
     publish.add_argument("name")
+    stale = commands.add_parser("stale", help="mark a published report as out of date")
+    stale.add_argument("name")
+    stale.add_argument("why")
     notebooks = commands.add_parser("notebooks", help="re-execute and normalise the committed notebooks")
     notebooks.add_argument("names", nargs="*", help="stages; default all")
     _exports(commands.add_parser("export", help="write a run's selection, predictions, model or GLUE zip"))
@@ -90,6 +93,10 @@ def _run(given: argparse.Namespace) -> int:
         from . import engine
 
         print(engine.publish(given.name))
+    elif given.command == "stale":
+        from . import report
+
+        print(report.mark_stale(given.name, given.why))
     elif given.command == "notebooks":
         from . import renew
 

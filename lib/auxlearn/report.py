@@ -16,6 +16,7 @@ import jinja2
 import nbformat
 
 from . import runs, stats
+from .errors import InputError
 from .paths import PROJECT, runs_root
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -182,12 +183,28 @@ def publish(name: str) -> Path:
     return index
 
 
+def mark_stale(name: str, why: str) -> Path:
+    """Say on a published report, and on the front page, that what it shows is out of date; returns its index."""
+    index = PROJECT / "reports" / name / "index.html"
+    if not index.is_file():
+        raise InputError(f"no report {name!r} in {PROJECT / 'reports'}")
+    text = index.read_text(encoding="utf-8")
+    note = f'<p class="stale"><b>Stale.</b> {html.escape(why)}</p>'
+    text = re.sub(r'<p class="stale">.*?</p>\n', "", text, flags=re.S)
+    index.write_text(text.replace("<body>\n", f"<body>\n{note}\n", 1), encoding="utf-8")
+    index.with_name("stale.txt").write_text(why + "\n", encoding="utf-8")
+    _front_page()
+    return index
+
+
 def _front_page() -> None:
     """reports/index.html: every published study, by the title of its index."""
     home = PROJECT / "reports"
     found = []
     for index in sorted(home.glob("*/index.html")):
         title = re.search(r"<title>(.*?)</title>", index.read_text(encoding="utf-8"), re.S)
-        found.append((index.parent.name, html.unescape(title.group(1)) if title else index.parent.name))
+        stale = index.with_name("stale.txt")
+        note = stale.read_text(encoding="utf-8").strip() if stale.is_file() else ""
+        found.append((index.parent.name, html.unescape(title.group(1)) if title else index.parent.name, note))
     text = _environment().get_template("front.html").render(title="auxlearn: reports", studies=found)
     (home / "index.html").write_text(text, encoding="utf-8")
