@@ -30,7 +30,9 @@ class Chosen:
     trainings: list[runs.Manifest] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, object]:
-        """For a run's record: tasks, taus, the sets tried with their scores, and the ledger of the search."""
+        """For a run's record: tasks, taus, the sets tried with scores, the ledger of the search; {} for none."""
+        if not self.taus:
+            return {}
         visited = [[list(tasks), score] for tasks, score in self.visited]
         ledger = [row.as_dict() for row in self.ledgers]
         return {"tasks": list(self.tasks), "taus": self.taus, "visited": visited, "ledger": ledger}
@@ -47,6 +49,16 @@ def row_taus(source: runs.Manifest, seed: int, primary: str) -> pd.DataFrame:
     """tau between the primary's task matrix and each measured row's: task, row, tau."""
     table = pd.read_parquet(source.path("row_taus.parquet"))
     return table.loc[table["seed"] == seed, ["task", "row", primary]].rename(columns={primary: "tau"})
+
+
+def for_arm(
+    p: MTL, suite: Suite, seed: int, inputs: list[runs.Manifest], usable: Mapping[str, np.ndarray],
+    progress: train.Progress | None = None,
+) -> Chosen:  # fmt: skip
+    """The auxiliary rows of any arm for one seed: of a gradts arm as `chosen`, of others as `arms.chosen`."""
+    if p.gradts:
+        return chosen(p, suite, seed, inputs[0], usable, progress)
+    return Chosen(arms.chosen(p, suite, seed, inputs, usable), (), {})
 
 
 def chosen(
