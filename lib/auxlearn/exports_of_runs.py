@@ -196,7 +196,7 @@ def _predicted(of: Trained, task: Task, split: str) -> tuple[Any, Any]:
             + ("; its test rows went to dev (resplit)" if "origin" in task.dev.column_names else "")
         )
     if split == "dev" and task.name == of.params.primary:
-        return units._read_predictions(of.training, of.suite, of.plan)[0], _columns(rows)
+        return units.read_predictions(of.training, of.suite, of.plan)[0], _columns(rows)
     net = of.model()
     encoded = batching.encode(rows, task, net.tokenizer, net.max_length)
     return inference.predict(net, encoded, task, of.plan.precision)[0], _columns(rows)

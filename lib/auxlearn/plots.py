@@ -29,7 +29,7 @@ PRIMARY = "#D55E00"
 QUIET = "#9AA5B1"
 
 
-def _style() -> None:
+def style() -> None:
     sns.set_theme(
         context="notebook", style="whitegrid", palette=COLOURS,
         rc={"figure.dpi": 96, "savefig.dpi": 96, "axes.spines.right": False, "axes.spines.top": False,
@@ -39,7 +39,7 @@ def _style() -> None:
 
 
 def _figure(columns: int = 1, width: float = 8.0, height: float = 3.4) -> tuple[Figure, np.ndarray]:
-    _style()
+    style()
     figure, axes = plt.subplots(1, columns, figsize=(width, height), squeeze=False)
     return figure, axes[0]
 

@@ -10,12 +10,12 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from .plots import COLOURS, PRIMARY, QUIET, _style
+from .plots import COLOURS, PRIMARY, QUIET, style
 
 
 def matrices(values: np.ndarray, tasks: Sequence[str], primary: str) -> Figure:
     """One small heat map a task. `values`: [K, L, H] in 0..1; layers run downwards."""
-    _style()
+    style()
     columns = min(5, len(tasks))
     lines = -(-len(tasks) // columns)
     figure, axes = plt.subplots(lines, columns, figsize=(1.9 * columns, 1.65 * lines + 0.3), squeeze=False)
@@ -34,7 +34,7 @@ def matrices(values: np.ndarray, tasks: Sequence[str], primary: str) -> Figure:
 
 def correlations(table: pd.DataFrame, tasks: Sequence[str]) -> Figure:
     """tau between tasks, raw and centred, means over seeds. `table`: task, other, tau, centred."""
-    _style()
+    style()
     side = 1.6 + 0.42 * len(tasks)
     figure, axes = plt.subplots(1, 2, figsize=(2 * side + 1.2, side + 0.4))
     for axis, column, title in zip(axes, ("tau", "centred"), ("As measured", "Mean profile removed"), strict=True):
@@ -55,7 +55,7 @@ def against_chance(null: pd.DataFrame, ceiling: pd.DataFrame, primary: str) -> F
 
     `null`: index task, tau, null_95; `ceiling`: index task, halves, seeds.
     """
-    _style()
+    style()
     order = null.sort_values("tau", ascending=False)
     figure, axis = plt.subplots(figsize=(8, 1.5 + 0.36 * len(order)))
     place = np.arange(len(order))
@@ -74,7 +74,7 @@ def against_chance(null: pd.DataFrame, ceiling: pd.DataFrame, primary: str) -> F
 
 def row_taus(table: pd.DataFrame, order: Sequence[str], primary: str) -> Figure:
     """Distribution of rows' tau with the primary, by task. `table`: task, and a column named as the primary."""
-    _style()
+    style()
     figure, axis = plt.subplots(figsize=(8, 1.5 + 0.42 * len(order)))
     sns.violinplot(
         data=table[table["task"].isin(order)], x=primary, y="task", order=list(order), ax=axis, color=COLOURS[4],

@@ -100,7 +100,7 @@ class SuiteSpec(_Strict):
     tasks: dict[str, TaskSpec] = Field(min_length=1)
 
 
-def _extended(path: Path, seen: tuple[Path, ...] = ()) -> Any:
+def extended(path: Path, seen: tuple[Path, ...] = ()) -> Any:
     """The YAML with what it extends filled in."""
     raw = read_yaml(path)
     if not isinstance(raw, dict) or "extends" not in raw:
@@ -108,7 +108,7 @@ def _extended(path: Path, seen: tuple[Path, ...] = ()) -> Any:
     base = (path.parent / str(raw.pop("extends"))).resolve()
     if base in (*seen, path.resolve()):
         raise InputError(f"{path}: extends itself")
-    under = _extended(base, (*seen, path.resolve()))
+    under = extended(base, (*seen, path.resolve()))
     if not isinstance(under, dict) or not isinstance(under.get("tasks"), dict):
         raise InputError(f"{path}: extends {base.name}, which is not a suite")
     tasks, own = dict(under["tasks"]), raw.get("tasks") or {}
@@ -122,7 +122,7 @@ def _extended(path: Path, seen: tuple[Path, ...] = ()) -> Any:
 
 def read_suite(path: Path) -> tuple[SuiteSpec, Path]:
     """A checked suite YAML and its root as a path; whatever is wrong is an InputError naming the file."""
-    raw = _extended(path)
+    raw = extended(path)
     try:
         spec = SuiteSpec.model_validate(raw)
     except ValidationError as error:

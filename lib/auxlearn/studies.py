@@ -245,7 +245,7 @@ class _Names(tasks.Suite):
             path = Path(suite) if Path(suite).is_absolute() else PROJECT / suite
             # Not `read_suite`, which also wants the data's root to be known.
             try:
-                names = list(specs.SuiteSpec.model_validate(specs._extended(path)).tasks)
+                names = list(specs.SuiteSpec.model_validate(specs.extended(path)).tasks)
             except ValidationError as error:
                 raise InputError(f"{path}: {specs.explain(error)}") from None
         # The name stands for the fingerprint, so that cells over one suite are told apart as they are by `load`.

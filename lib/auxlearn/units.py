@@ -51,7 +51,7 @@ def trained(plan: phases.Plan, suite: Suite, progress: train.Progress | None = N
                 run.path("checkpoint.safetensors").unlink(missing_ok=True)
             manifest = _train(run, plan, suite, progress)
     detail = json.loads(manifest.path("history.json").read_text())
-    predictions, references = _read_predictions(manifest, suite, plan)
+    predictions, references = read_predictions(manifest, suite, plan)
     return Training(manifest, pd.DataFrame(detail["history"]), pd.DataFrame(detail["steps"]), predictions, references)
 
 
@@ -83,7 +83,7 @@ def _train(run: runs.Run, plan: phases.Plan, suite: Suite, progress: train.Progr
     )  # fmt: skip
 
 
-def _read_predictions(manifest: runs.Manifest, suite: Suite, plan: phases.Plan) -> tuple[Any, Any]:
+def read_predictions(manifest: runs.Manifest, suite: Suite, plan: phases.Plan) -> tuple[Any, Any]:
     if not plan.primary:
         return None, None
     with np.load(manifest.path("predictions.npz"), allow_pickle=False) as saved:
