@@ -57,6 +57,8 @@ def made(tmp_path_factory):
             "ranking": executed("03_ranking", **SIZE, n=30),
             "td": executed("06_mtl", **SHORT, seeds=[0], keep_model=True),
             "random": executed("06_mtl", **SHORT, arm="random", seeds=[0, 1]),
+            "heads": executed("04_gradts_correlation", **SIZE, seeds=[0], tune_rows=20, importance_rows=10, epochs=1),
+            "gradts": executed("06_mtl", **SHORT, arm="gradts_thres", task_threshold=-1.0, seeds=[0]),
             "tagging": executed("06_mtl", **SHORT, arm="single", primary="word_class", seeds=[3], keep_model=True),
             "wnli": executed("06_mtl", **SHORT | own, arm="single", seeds=[0], keep_model=True),
         }
@@ -110,6 +112,13 @@ def test_an_arm_s_rows_are_those_that_it_trained_on(ready, tmp_path, capsys):
         capsys, "export", "selection", ready["ranking"].key, tmp_path / "x", "--seed", 4
     )
     assert not (tmp_path / "x").exists()
+
+
+def test_a_gradts_arm_s_rows_are_rebuilt_from_its_correlations(ready, tmp_path):
+    assert cli.main(["export", "selection", ready["gradts"].key, str(tmp_path / "x")]) == 0
+    rows = pd.read_parquet(tmp_path / "x" / "selection.parquet")
+    assert len(rows) == 30  # every task reaches a threshold of -1: n rows of all
+    assert "topic_side" not in set(rows["task"])
 
 
 # --- predictions ---------------------------------------------------------------------------------------------------

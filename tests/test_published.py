@@ -175,6 +175,11 @@ def test_a_suite_that_can_be_read_is_measured(tmp_path, planted):
     assert made.shown().startswith("PROJECTION in TFLOP")
 
 
+def test_an_arm_whose_search_is_not_known_is_not_priced_wrongly(tmp_path):
+    with pytest.raises(InputError, match="arm 'gradts_trial' cannot be priced yet"):
+        prices.price(written(tmp_path, None, grid={"arm": ["single", "gradts_trial"], "n": [20]}))
+
+
 def test_what_cannot_be_read_needs_expects(tmp_path, monkeypatch):
     monkeypatch.delenv("AUXLEARN_DATA", raising=False)
     base = {"suite": "params/suites/power.yaml", "primary": "rte", "encoder": "minilm", "size": "full"}

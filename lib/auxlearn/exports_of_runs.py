@@ -16,12 +16,12 @@ import numpy as np
 import pandas as pd
 
 from . import (
-    arms,
     batching,
     export,
     export_model,
     filters,
     glue_submission,
+    gradts_arms,
     inference,
     params,
     plans,
@@ -147,10 +147,11 @@ def _rebuilt(run: runs.Manifest, seed: int) -> Trained:
     p = params.validate("06_mtl", run.params)
     suite = _suite(run, p)
     usable = filters.usable(suite, p.primary, p.keep_leaks)
-    rankings = [runs.load(m["stage"], m["key"], AGAIN) for m in run.inputs if m["stage"] == "03_ranking"]
-    chosen = arms.chosen(p, suite, seed, rankings, usable)
+    read = {stage for stage, _ in p.needs()}
+    inputs = [runs.load(m["stage"], m["key"], AGAIN) for m in run.inputs if m["stage"] in read]
+    chosen = gradts_arms.for_arm(p, suite, seed, inputs, usable).rows
     plan = plans.arm(p, suite, seed, chosen, usable[p.primary])
-    key = runs.digest([runs.SCHEMA, plan.key_content(suite)])  # as `units.trained` makes it
+    key = units.training_key(plan, suite)
     if key not in {m["key"] for m in run.inputs if m["stage"] == "train"}:
         raise InputError(f"{run.label}: its parameters now give another training (train/{key}) than it read; {AGAIN}")
     return Trained(run, p, suite, seed, chosen, plan, runs.load("train", key, AGAIN))

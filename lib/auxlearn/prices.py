@@ -129,6 +129,8 @@ def _proxy(p: params.TDProxy, size: _Sizes) -> dict[str, float]:
 def _arm(cell: studies.Cell, size: _Sizes) -> tuple[dict[str, float], float]:
     """FLOP of one seed of a 06 cell by stage, as if it ran alone; and of training with all data in its place."""
     p, stages = cell.params, dict.fromkeys(("proxy", "scoring", "stage2", "tune"), 0.0)
+    if p.gradts:  # its rows, and how far a trial goes, are known only once it has run
+        raise InputError(f"arm {p.arm!r} cannot be priced yet; leave it out of the grid to price the others")
     kept = size.rows[p.primary]
     kept -= round(p.holdout * kept) if p.choose == "holdout" else 0
     chosen_from = p.auxiliaries or [name for name in size.rows if name != p.primary]

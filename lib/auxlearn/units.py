@@ -40,10 +40,14 @@ class Training:
         return [Ledger.from_dict(row) for row in self.manifest.ledger]
 
 
+def training_key(plan: phases.Plan, suite: Suite) -> str:
+    return runs.digest([runs.SCHEMA, plan.key_content(suite)])
+
+
 def trained(plan: phases.Plan, suite: Suite, progress: train.Progress | None = None) -> Training:
     """The plan's training, from the run folder if it is there and unchanged, else run now."""
     content = plan.key_content(suite)
-    run = runs.Run("train", runs.digest([runs.SCHEMA, content]), content, suite.fingerprint, code_roots=("train",))
+    run = runs.Run("train", training_key(plan, suite), content, suite.fingerprint, code_roots=("train",))
     with run.lock():
         status, manifest = runs.read("train", run.key)
         if status != "finished" or manifest is None:
