@@ -10,7 +10,7 @@ from scipy.stats import kendalltau
 from auxlearn import filters, gradts, gradts_arms, head_units, heads, importance, plans, results, runs, train, units
 from auxlearn.cost import Ledger
 from auxlearn.errors import InputError
-from auxlearn.params import MTL, GradTS
+from auxlearn.params import MTL, GradTS, TDProxy
 
 P = GradTS(tune_rows=24, importance_rows=10, epochs=1, seeds=[0, 1]).resolved()
 
@@ -205,7 +205,7 @@ def test_an_arm_that_chose_nothing_spends_its_steps_on_the_primary(small):
 def test_costs_charge_the_primary_and_the_candidates_only(monkeypatch):
     row = lambda flops: [Ledger("task_tuning", flops=flops).as_dict(), Ledger("importance", flops=1.0).as_dict()]  # noqa: E731
     kept = {"0": {"topic_side": row(10.0), "look_alike": row(20.0), "away_topic": row(40.0)}}
-    source = SimpleNamespace(metrics={"ledger": kept})
+    source = SimpleNamespace(metrics={"ledger": kept}, inputs=[])
     monkeypatch.setattr(runs, "load", lambda stage, key: source)
     own = [Ledger("tune", flops=3.0).as_dict()]
     given = SimpleNamespace(
@@ -216,3 +216,37 @@ def test_costs_charge_the_primary_and_the_candidates_only(monkeypatch):
     assert costs.to_dict() == {"importance": 2.0, "task_tuning": 30.0, "tune": 3.0}
     stages = results.by_stage(results.costs([given]), "flops")
     assert results.amortised(stages, [1, 2]).loc[2, "gradts_thres"] == pytest.approx(3.0 + 32.0 / 2)
+
+
+def test_gradts_proxy_reads_each_row_at_the_proxy_that_has_not_seen_it(small, monkeypatch):
+    given = TDProxy(proxy_rows=20, watch_rows=10, epochs=1, seed=3).resolved()
+    usable = filters.usable(small, None)
+    found, fold_of = plans.proxies(given, small, usable)
+    source = SimpleNamespace(params=given.model_dump() | {"seed": 3})
+    asked, real = [], head_units.measured
+
+    def measured(training, plan, suite, name, rows, *rest):
+        asked.append((plan, name, rows))
+        return real(training, plan, suite, name, rows, *rest)
+
+    monkeypatch.setattr(head_units, "measured", measured)
+    p = GradTS(seeds=[3], importance_rows=12, at="proxy").resolved()
+    made = heads.measure(p, small, usable, None, [source])
+    for plan, name, rows in asked:
+        fold = next(i for i, other in enumerate(found) if other.phases[0].rows is plan.phases[0].rows or
+                    all(np.array_equal(other.phases[0].rows[n], plan.phases[0].rows[n]) for n in small))  # fmt: skip
+        assert (fold_of[name][rows] != fold).all()
+        assert not np.isin(rows, plan.phases[0].rows[name]).any()
+    assert all(len(made.rows[3, name]) == 12 for name in small)
+    assert all((np.diff(made.rows[3, name]) > 0).all() for name in small)
+    name, at = "look_alike", 5
+    row = made.rows[3, name][at]
+    fold = int(fold_of[name][row] == 0)  # the other half's proxy
+    _, values = real(units.trained(found[fold], small).manifest, found[fold], small, name, np.array([row]))
+    assert np.allclose(made.importances[3, name]["gate"][at], values["gate"][0], rtol=1e-3)
+    assert [ledger.stage for ledger in made.ledgers[3, name]] == ["importance"]
+    assert GradTS(at="proxy", tune_rows=1).key_params() == GradTS(at="proxy", tune_rows=2).key_params()
+    assert GradTS(tune_rows=1).key_params() != GradTS(tune_rows=2).key_params()
+    assert MTL(arm="gradts_proxy").needs()[0][1]["at"] == "proxy"
+    assert MTL(arm="gradts_thres").needs()[0][1]["at"] == "task"
+    assert [stage for stage, _ in p.needs()] == ["02_td_proxy"]

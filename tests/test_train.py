@@ -52,7 +52,7 @@ def test_the_same_plan_gives_the_same_bits(done, small):
 def test_the_best_epoch_is_kept_and_the_first_of_equals(done, small):
     held = [h["holdout"] for h in done.history if h["phase"] == "tune"]
     assert done.chosen["tune"] == held.index(max(held)) + 1
-    net = train._Trainer(plan(), small, None, print)
+    net = train.Trainer(plan(), small, None, print)
     net.model = done.model
     assert net._score("train", np.arange(60, 80))[0]["accuracy"] == pytest.approx(max(held))
 
@@ -213,7 +213,7 @@ def test_the_epoch_is_chosen_on_dev_by_the_product_of_metrics_or_held_out_or_is_
     assert held.ledgers[0].examples == 3 * (60 + 20)
     assert dev.ledgers[0].examples == 3 * (60 + 1000)
     assert last.ledgers[0].examples == 3 * 60
-    net = train._Trainer(plan(primary="word_class", phases=(tuned(choose="dev"),)), small, None, print)
+    net = train.Trainer(plan(primary="word_class", phases=(tuned(choose="dev"),)), small, None, print)
     net._score = lambda *a: ({"accuracy": 0.5, "f1": 0.4}, None, None)
     assert net._judge(tuned(choose="dev"), None) == pytest.approx(0.2)
 
@@ -286,7 +286,7 @@ def test_a_joined_batch_gives_each_row_what_it_gets_alone(joined):
 def test_losses_are_scaled_by_the_log_of_the_classes(joined, small):
     """Muppet's scaling: a uniform guess costs 1 whatever the number of classes; regressions are left alone."""
     net, parts, _ = joined
-    scales = train._Trainer(plan(), small, None, print).scales
+    scales = train.Trainer(plan(), small, None, print).scales
     for part in parts:
         task = small[part["task"]]
         factor = 1.0 if task.labels is None else np.log(len(task.labels))

@@ -165,6 +165,22 @@ def homogeneous(
     return [batches[i] for i in rng.permutation(len(batches))]
 
 
+def in_order(
+    tasks: Sequence[str], lengths: Mapping[str, np.ndarray], batch_size: int, rng: np.random.Generator
+) -> list[tuple[str, np.ndarray]]:
+    """Task-pure batches in a given order of tasks, one a step; a task's rows are all used before any is used again.
+
+    Each pass over a task is one of `homogeneous`.
+    """
+    streams: dict[str, list[tuple[str, np.ndarray]]] = {}
+    for task in dict.fromkeys(sorted(tasks)):
+        wanted, made = sum(t == task for t in tasks), []
+        while len(made) < wanted:
+            made += homogeneous({task: lengths[task]}, batch_size, rng)
+        streams[task] = made[:wanted][::-1]
+    return [streams[task].pop() for task in tasks]
+
+
 def mixed(
     lengths: Mapping[str, np.ndarray], batch_size: int, rng: np.random.Generator, window: int = 16
 ) -> list[list[tuple[str, np.ndarray]]]:

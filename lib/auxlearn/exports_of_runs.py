@@ -17,11 +17,11 @@ import pandas as pd
 
 from . import (
     batching,
+    choices,
     export,
     export_model,
     filters,
     glue_submission,
-    gradts_arms,
     inference,
     params,
     plans,
@@ -149,7 +149,7 @@ def _rebuilt(run: runs.Manifest, seed: int) -> Trained:
     usable = filters.usable(suite, p.primary, p.keep_leaks)
     read = {stage for stage, _ in p.needs()}
     inputs = [runs.load(m["stage"], m["key"], AGAIN) for m in run.inputs if m["stage"] in read]
-    chosen = gradts_arms.for_arm(p, suite, seed, inputs, usable).rows
+    chosen = choices.for_arm(p, suite, seed, inputs, usable).rows
     plan = plans.arm(p, suite, seed, chosen, usable[p.primary])
     key = units.training_key(plan, suite)
     if key not in {m["key"] for m in run.inputs if m["stage"] == "train"}:

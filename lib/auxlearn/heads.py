@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 
-from . import gradts, head_units, plans, runs, train, units
+from . import filters, gradts, head_units, plans, runs, train, units
 from .cost import Ledger
-from .params import GradTS
+from .params import GradTS, TDProxy
 from .tasks import Suite
 
 
@@ -30,10 +30,20 @@ class Heads:
         return np.stack([gradts.task_matrix(self.importances[seed, name][definition]) for name in self.tasks])
 
 
-def measure(p: GradTS, suite: Suite, usable: Mapping[str, np.ndarray], progress: train.Progress | None = None) -> Heads:
-    """Tune every task alone and read its rows' head importance; what is there already is read back."""
+def measure(
+    p: GradTS, suite: Suite, usable: Mapping[str, np.ndarray], progress: train.Progress | None = None,
+    proxies: Sequence[runs.Manifest] = (),
+) -> Heads:  # fmt: skip
+    """Every task's rows' head importance, each by a model tuned on that task alone, or by 02's `proxies` (one a seed).
+
+    What is there already is read back.
+    """
     made = Heads(suite.names, list(p.seeds))
     for seed in p.seeds:
+        if p.at == "proxy":
+            (source,) = (m for m in proxies if m.params["seed"] == seed)
+            _at_proxy(made, p, suite, usable, TDProxy(**source.params), seed, progress)
+            continue
         for name in suite.names:
             plan, rows = plans.task_tuning(p, suite, name, seed, usable[name])
             training = units.trained(plan, suite, progress)
@@ -43,6 +53,30 @@ def measure(p: GradTS, suite: Suite, usable: Mapping[str, np.ndarray], progress:
             made.ledgers[at] = [units.total("task_tuning", training.ledgers), Ledger.from_dict(manifest.ledger[0])]
             made.manifests += [training.manifest, manifest]
     return made
+
+
+def _at_proxy(
+    made: Heads, p: GradTS, suite: Suite, usable: Mapping[str, np.ndarray], proxy: TDProxy, seed: int,
+    progress: train.Progress | None,
+) -> None:  # fmt: skip
+    """Each row by the proxy that was not drawn from its half; by the one proxy where there is one."""
+    found, fold_of = plans.proxies(proxy, suite, filters.usable(suite, None, proxy.keep_leaks))
+    trainings = [units.trained(plan, suite, progress).manifest for plan in found]
+    for name in suite.names:
+        rows, parts, places, ledgers = plans.measured_rows(p, name, seed, usable[name]), [], [], []
+        for fold, (plan, training) in enumerate(zip(found, trainings, strict=True)):
+            mine = rows[fold_of[name][rows] != fold] if len(found) > 1 else rows
+            if len(mine):
+                manifest, values = head_units.measured(training, plan, suite, name, mine, p.dropout, progress)
+                parts.append(values)
+                places.append(mine)
+                ledgers.append(Ledger.from_dict(manifest.ledger[0]))
+                made.manifests.append(manifest)
+        order = np.argsort(np.concatenate(places))
+        at = seed, name
+        made.rows[at] = np.concatenate(places)[order]
+        made.importances[at] = {d: np.concatenate([part[d] for part in parts])[order] for d in parts[0]}
+        made.ledgers[at] = [units.total("importance", ledgers)]
 
 
 def task_table(heads: Heads, definition: str) -> pd.DataFrame:

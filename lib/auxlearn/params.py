@@ -24,7 +24,8 @@ Arm = Literal[
     "single", "step_matched", "random", "all_data",
     "td_bce", "td_ce", "quota_bce", "quota_ce", "calibrated_bce", "calibrated_ce",
     "cie_bce", "cie_ce", "matched_bce", "matched_ce",
-    "gradts_thres", "gradts_trial", "gradts_fg",
+    "gradts_thres", "gradts_trial", "gradts_fg", "gradts_proxy",
+    "autosem_p1", "autosem",
 ]  # fmt: skip
 RULES = {"td": "global", "cie": "global", "matched": "global", "quota": "quota", "calibrated": "calibrated"}
 # What IPython itself leaves in a notebook's globals.
@@ -177,7 +178,9 @@ Definition = Literal["gate", "kv_rows", "kv_columns"]
 class GradTS(Trained):
     """Head importance of every task of the suite, each by a model tuned on that task alone, for each of `seeds`.
 
-    `dropout` on while measuring is the authors' way, as is the definition "kv_columns" (see `importance`).
+    `dropout` on while measuring is the authors' way, as is the definition "kv_columns" (see `importance`). `at` "proxy"
+    is not GradTS but a cheaper relative, gradts_proxy: importance is read off FastMTL's shared proxy, of two
+    cross-fitted ones the one that has not seen the row, and no task is tuned alone.
     """
 
     stage = "04_gradts_correlation"
@@ -189,6 +192,17 @@ class GradTS(Trained):
     epochs: int = Field(3, ge=1)
     dropout: bool = False
     definition: Definition = "gate"
+    at: Literal["task", "proxy"] = "task"
+
+    def key_params(self) -> dict[str, Any]:
+        alone = {"batch_size", "lr", "regression", "pool", "loss_scale", "tune_rows", "epochs"}
+        return {k: v for k, v in super().key_params().items() if self.at == "task" or k not in alone}
+
+    def needs(self) -> list[tuple[str, dict[str, Any]]]:
+        if self.at == "task":
+            return []
+        wanted = self._shared("keep_leaks") | {"discriminator": "bce"}
+        return [("02_td_proxy", wanted | {"seed": seed}) for seed in self.seeds]
 
 
 class MTL(Trained):
@@ -201,7 +215,13 @@ class MTL(Trained):
     The gradts arms read `definition` from 04. thres takes the tasks whose tau with the primary reaches
     `task_threshold`; trial trains nested prefixes of at most `trial_most` tasks and judges them on rows held out from
     train; fg keeps the `fg_fraction` of rows with the highest tau of the tasks that `fg_tasks` names. Each then
-    draws n rows of what it has chosen, so that all arms have one budget.
+    draws n rows of what it has chosen, so that all arms have one budget. gradts_proxy is thres with importance read at
+    the shared proxy.
+
+    The autosem arms ask a bandit (`bandit_rounds` of `bandit_batches` batches, at most `bandit_most` tasks kept),
+    judged on rows held out from train. autosem_p1 draws n rows of the tasks it keeps; autosem searches, in
+    `ratio_trials` trainings of the arm's own length, for the share of stage 2's steps that each task gets.
+    `autosem_rule` paper is what the authors' code does (see `autosem`, `ratios`); their `bandit_decay` is 0.3.
     """
 
     stage = "06_mtl"
@@ -225,10 +245,26 @@ class MTL(Trained):
     trial_most: int = Field(4, ge=1)
     fg_tasks: Literal["trial", "thres", "all"] = "trial"
     fg_fraction: float = Field(0.7, gt=0, le=1)
+    autosem_rule: Literal["corrected", "paper"] = "corrected"
+    bandit_rounds: int = Field(20, ge=1)
+    bandit_batches: int = Field(2, ge=1)
+    bandit_decay: float = Field(0.05, ge=0, lt=1)
+    bandit_most: int = Field(3, ge=1)
+    ratio_trials: int = Field(3, ge=1)
+    ratio_highest: int = Field(20, ge=1)
 
     @property
     def gradts(self) -> bool:
         return self.arm.startswith("gradts_")
+
+    @property
+    def autosem(self) -> bool:
+        return self.arm in ("autosem_p1", "autosem")
+
+    @property
+    def searches(self) -> bool:
+        """Whether the arm trains in order to choose, and so holds rows out whatever `choose` says."""
+        return self.autosem or self.arm == "gradts_trial" or (self.arm == "gradts_fg" and self.fg_tasks == "trial")
 
     @property
     def discriminator(self) -> str | None:
@@ -248,22 +284,27 @@ class MTL(Trained):
             unused.add("mtdnn_lr")
         if self.arm != "all_data":
             unused.add("all_data_recipe")
-        trial = self.arm == "gradts_trial" or (self.arm == "gradts_fg" and self.fg_tasks == "trial")
-        if self.choose != "holdout" and not trial:
+        if self.choose != "holdout" and not self.searches:
             unused.add("holdout")
         if not self.gradts:
             unused |= {"definition"}
-        if not trial:
+        if not (self.gradts and self.searches):
             unused |= {"trial_rule", "trial_patience", "trial_most"}
-        if self.arm != "gradts_thres" and not (self.arm == "gradts_fg" and self.fg_tasks == "thres"):
+        by_threshold = self.arm in ("gradts_thres", "gradts_proxy")
+        if not by_threshold and not (self.arm == "gradts_fg" and self.fg_tasks == "thres"):
             unused.add("task_threshold")
         if self.arm != "gradts_fg":
             unused |= {"fg_tasks", "fg_fraction"}
+        if not self.autosem:
+            unused |= {"autosem_rule", "bandit_rounds", "bandit_batches", "bandit_decay", "bandit_most"}
+        if self.arm != "autosem":
+            unused |= {"ratio_trials", "ratio_highest"}
         return {k: v for k, v in super().key_params().items() if k not in unused}
 
     def needs(self) -> list[tuple[str, dict[str, Any]]]:
         if self.gradts:
-            return [("04_gradts_correlation", self._shared("seeds", "keep_leaks", "definition"))]
+            wanted = self._shared("seeds", "keep_leaks", "definition")
+            return [("04_gradts_correlation", wanted | {"at": "proxy" if self.arm == "gradts_proxy" else "task"})]
         if not self.discriminator:
             return []
         rule = RULES[self.arm.partition("_")[0]]

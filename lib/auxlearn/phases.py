@@ -17,7 +17,7 @@ from .tasks import Suite
 
 @dataclass(frozen=True)
 class Recipe:
-    """The optimiser: linear decay to 0 after a linear warm-up, global clip (FastMTL's defaults with AdamW).
+    """The optimiser: linear decay to 0 (or none) after a linear warm-up, global clip (FastMTL's defaults with AdamW).
 
     "adamax" with a warm-up of 0.1 is MT-DNN's recipe (Liu et al., 2019, section 4.1).
     """
@@ -28,6 +28,20 @@ class Recipe:
     warmup: float = 0.0  # fraction of the phase's steps
     clip: float = 1.0
     optimiser: Literal["adamw", "adamax"] = "adamw"
+    decay: Literal["linear", "none"] = "linear"
+
+
+@dataclass(frozen=True)
+class Rounds:
+    """AUTOSEM's stage 1 in place of an order of batches: an epoch is a round of `batches` batches of one task.
+
+    The bandit chooses the task and is paid by the primary's score on the plan's held-out rows (see `autosem.rounds`,
+    which explains the settings). Its arms are `arms(phase, primary)`.
+    """
+
+    batches: int = 10
+    decay: float = 0.05
+    rule: Literal["corrected", "paper"] = "corrected"
 
 
 @dataclass(frozen=True)
@@ -51,6 +65,10 @@ class Phase:
     mixing: Literal["homogeneous", "mixed"] = "homogeneous"
     loss_scale: Literal["none", "log_classes"] = "none"
     steps: int | None = None  # stop after so many steps, however many epochs that takes (`epochs` is then ignored)
+    # The task of every step, as positions in `arms(phase, primary)`, cut into `epochs` parts. Batches are then
+    # task-pure, and a task's rows are gone through again, in another order, as often as its steps need.
+    order: np.ndarray | None = None
+    rounds: Rounds | None = None  # `epochs` is then their number
     seed: int | None = None  # in place of the plan's order and dropout seeds
 
 
@@ -88,6 +106,11 @@ def hash_rows(rows: Any) -> str:
     return hashlib.sha256(np.ascontiguousarray(rows, dtype=np.int64).tobytes()).hexdigest()[:16]
 
 
+def arms(phase: Phase, primary: str | None) -> list[str]:
+    """The phase's tasks, the primary first, then by name."""
+    return sorted(phase.rows, key=lambda name: (name != primary, name))
+
+
 def check(plan: Plan, suite: Suite) -> None:
     """Refuse what cannot work before anything is loaded."""
     for phase in plan.phases:
@@ -99,14 +122,30 @@ def check(plan: Plan, suite: Suite) -> None:
                 raise InputError(f"phase {phase.name!r}: task {name!r} has {size} rows; a row asked for is not there")
             if name == plan.primary and np.isin(rows, plan.holdout).any():
                 raise InputError(f"phase {phase.name!r}: trains on rows held out to choose the epoch")
-        if phase.choose == "holdout" and not (plan.primary and len(plan.holdout)):
-            raise InputError(f"phase {phase.name!r}: choosing the epoch needs held-out rows of the primary")
+        if (phase.choose == "holdout" or phase.rounds) and not (plan.primary and len(plan.holdout)):
+            what = "a bandit" if phase.rounds else "choosing the epoch"
+            raise InputError(f"phase {phase.name!r}: {what} needs held-out rows of the primary")
+        if sum(x is not None for x in (phase.order, phase.rounds, phase.steps)) > 1:
+            raise InputError(f"phase {phase.name!r}: order, rounds and steps each say how long it is; give one")
+        if phase.rounds and (plan.primary not in phase.rows or not all(map(len, phase.rows.values()))):
+            raise InputError(f"phase {phase.name!r}: a bandit's arms are the primary and tasks with rows")
+        if phase.order is not None:
+            names = arms(phase, plan.primary)
+            known = len(phase.order) >= phase.epochs and ((phase.order >= 0) & (phase.order < len(names))).all()
+            if not known or not all(len(phase.rows[names[i]]) for i in np.unique(phase.order)):
+                raise InputError(
+                    f"phase {phase.name!r}: its order names a task without rows, or fewer steps than epochs"
+                )
         if phase.choose == "dev" and not plan.primary:
             raise InputError(f"phase {phase.name!r}: choosing the epoch on dev needs a primary task")
 
 
 def schedule(phase: Phase, sizes: Mapping[str, int]) -> list[int]:
     """Steps of each epoch of a phase over tasks of these many rows."""
+    if phase.order is not None:
+        return [len(part) for part in np.array_split(phase.order, phase.epochs)]
+    if phase.rounds:
+        return [phase.rounds.batches] * phase.epochs
     batch = phase.recipe.batch_size
     whole = -(-sum(sizes.values()) // batch) if phase.mixing == "mixed" else sum(-(-n // batch) for n in sizes.values())
     if phase.steps is None:
@@ -116,8 +155,10 @@ def schedule(phase: Phase, sizes: Mapping[str, int]) -> list[int]:
 
 
 def rate(step: int, total: int, recipe: Recipe) -> float:
-    """Learning rate of a step: linear warm-up, then linear decay to 0 at `total`."""
+    """Learning rate of a step: linear warm-up, then linear decay to 0 at `total`, or none."""
     warm = recipe.warmup * total
     if step < warm:
         return recipe.lr * (step + 1) / (warm + 1)
+    if recipe.decay == "none":
+        return recipe.lr
     return recipe.lr * (total - step) / max(1.0, total - warm)

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from . import seeds
+from . import ratios, seeds
 from .errors import InputError
 from .params import MTL, GradTS, TDProxy, Trained
-from .phases import Phase, Plan, Recipe
+from .phases import Phase, Plan, Recipe, Rounds, arms
 from .tasks import Suite
 
 # The FastMTL scripts train stage 2 with seed 84 and tune with 42, whatever the seed of the proxy.
@@ -78,15 +78,26 @@ def task_tuning(p: GradTS, suite: Suite, name: str, seed: int, usable: np.ndarra
     Both are drawn from the task's usable rows: at most `tune_rows` and `importance_rows` (0 = all). The draws do not
     depend on which other tasks there are, so that a new candidate costs its own rows and nothing else.
     """
-    order = seeds.rng(seed, "sample", "gradts", name).permutation(len(usable))
-    order = order[usable[order]]
-    if not len(order):
-        raise InputError(f"task {name!r}: no usable training rows to tune on")
+    order = _measurable(name, seed, usable)
     rows = np.sort(order[: p.tune_rows or len(order)])
     recipe = Recipe(p.lr, p.batch_size)
     phase = Phase("tune", {name: rows}, p.epochs, recipe, loss_scale=p.loss_scale)
     plan = Plan(phases=(phase,), seeds=seeds.record(seed), keep_model=True, **_common(p))
-    return plan, np.sort(order[: p.importance_rows or len(order)])
+    return plan, measured_rows(p, name, seed, usable)
+
+
+def measured_rows(p: GradTS, name: str, seed: int, usable: np.ndarray) -> np.ndarray:
+    """The rows of a task whose importance is read, in order."""
+    order = _measurable(name, seed, usable)
+    return np.sort(order[: p.importance_rows or len(order)])
+
+
+def _measurable(name: str, seed: int, usable: np.ndarray) -> np.ndarray:
+    order = seeds.rng(seed, "sample", "gradts", name).permutation(len(usable))
+    order = order[usable[order]]
+    if not len(order):
+        raise InputError(f"task {name!r}: no usable training rows to read its heads' importance from")
+    return order
 
 
 def without_discriminator(plan: Plan) -> Plan:
@@ -109,13 +120,17 @@ def holdout(
     return np.sort(order[cut:]), np.sort(order[:cut])
 
 
-def arm(p: MTL, suite: Suite, seed: int, chosen: pd.DataFrame | None = None, usable: np.ndarray | None = None) -> Plan:
+def arm(
+    p: MTL, suite: Suite, seed: int, chosen: pd.DataFrame | None = None, usable: np.ndarray | None = None,
+    shares: Mapping[str, int] | None = None,
+) -> Plan:  # fmt: skip
     """One arm and seed: fine-tuning alone, or stage 2 over primary and chosen rows, then fine-tuning (FastMTL, 3).
 
     `chosen` has columns task and row; `usable` is a mask over the primary's training rows. Every arm of a seed shares
     held-out rows, initial heads, and order and dropout streams. "step_matched" is fine-tuning alone with stage 2's
     number of steps spent on the primary: n rows more are worth nothing if the same steps do as well without them.
-    (Task-pure batches make stage 2 itself a step or so a task longer.)
+    (Task-pure batches make stage 2 itself a step or so a task longer.) `shares`, AUTOSEM's mixing ratios by task,
+    divide stage 2's steps among the tasks in place of their sizes.
     """
     kept, held = holdout(suite, p.primary, p.holdout if p.choose == "holdout" else 0.0, seed, usable)
     recipe, alone = Recipe(p.lr, p.batch_size), {p.primary: kept}
@@ -126,12 +141,15 @@ def arm(p: MTL, suite: Suite, seed: int, chosen: pd.DataFrame | None = None, usa
     if p.arm == "single":
         phases = (Phase("tune", alone, p.single_epochs, recipe, **tune),)
     else:
+        steps = p.stage2_epochs * -(-(len(kept) + p.n) // p.batch_size)
         if p.arm == "step_matched" or chosen is None:  # a selection that chose nothing spends its steps all the same
             rows = alone
-            first |= {"steps": p.stage2_epochs * -(-(len(kept) + p.n) // p.batch_size), "mixing": "homogeneous"}
+            first |= {"steps": steps, "mixing": "homogeneous"}
         else:
             parts = {str(name): np.sort(part["row"].to_numpy()) for name, part in chosen.groupby("task")}
             rows = {name: (alone | parts)[name] for name in suite.names if name in alone | parts}
+            if shares is not None:
+                first |= {"order": _order(p, rows, shares, steps, seed), "mixing": "homogeneous"}
         mtdnn = p.arm == "all_data" and p.all_data_recipe == "mtdnn"
         stage2 = Recipe(p.mtdnn_lr, p.batch_size, warmup=0.1, optimiser="adamax") if mtdnn else recipe
         phases = (
@@ -142,3 +160,27 @@ def arm(p: MTL, suite: Suite, seed: int, chosen: pd.DataFrame | None = None, usa
     return Plan(
         phases=phases, seeds=drawn, primary=p.primary, holdout=held, keep_model=p.keep_model, **_common(p)
     )  # fmt: skip
+
+
+def _order(
+    p: MTL, rows: Mapping[str, np.ndarray], shares: Mapping[str, int], steps: int, seed: int
+) -> np.ndarray:  # fmt: skip
+    """The task of each of stage 2's steps by AUTOSEM's ratios: see `ratios.schedule`."""
+    names = arms(Phase("stage2", rows, 1, Recipe(p.lr)), p.primary)
+    sizes = [-(-len(rows[name]) // p.batch_size) for name in names]
+    style = "cycle" if p.autosem_rule == "paper" else "interleaved"
+    return ratios.schedule([shares.get(name, 0) for name in names], sizes, steps, seed, style)
+
+
+def bandit(p: MTL, suite: Suite, seed: int, usable: Mapping[str, np.ndarray]) -> Plan:
+    """AUTOSEM's stage 1 for one seed: rounds over the primary and its auxiliaries, at a constant rate.
+
+    The primary is judged on the rows that the arm's trials are judged on, and never on dev.
+    """
+    kept, held = holdout(suite, p.primary, p.holdout, seed, usable[p.primary])
+    rows = {p.primary: kept}
+    rows |= {name: np.flatnonzero(usable[name]) for name in suite.auxiliaries(p.primary, p.auxiliaries)}
+    recipe = Recipe(p.lr, p.batch_size, decay="none")
+    rounds = Rounds(p.bandit_batches, p.bandit_decay, p.autosem_rule)
+    phase = Phase("bandit", rows, p.bandit_rounds, recipe, loss_scale=p.loss_scale, rounds=rounds)
+    return Plan(phases=(phase,), seeds=seeds.record(seed), primary=p.primary, holdout=held, **_common(p))

@@ -18,6 +18,7 @@ SELECTION = (
     "ranking",
     "task_tuning",
     "importance",
+    "bandit",
     "trial",
 )  # stages that targets can share, in the order they run
 SHARED = ("proxy", "scoring", "task_tuning", "importance")
@@ -106,13 +107,17 @@ def contrasts(names: Sequence[str]) -> list[tuple[str, str]]:
     """The pairs of arms that take an effect apart: (arm, baseline), those of which both were run.
 
     More steps (random against step_matched), the ranking (td, quota, calibrated against random), the ranking within
-    tasks (td against cie, and against rows matched by task, label and length), and selection against all data.
+    tasks (td against cie, and against rows matched by task, label and length), and selection against all data. For
+    GradTS and AUTOSEM: against as many random rows, and against each other, by tasks and by finer choice.
     """
     kinds = ("bce", "ce")
     wanted = [("random", "step_matched")]
     wanted += [(f"{rule}_{kind}", "random") for rule in ("td", "quota", "calibrated") for kind in kinds]
     wanted += [(f"td_{kind}", f"{control}_{kind}") for control in ("cie", "matched") for kind in kinds]
     wanted += [(f"td_{kind}", "all_data") for kind in kinds]
+    chosen = ("gradts_thres", "gradts_trial", "gradts_fg", "gradts_proxy", "autosem_p1", "autosem")
+    wanted += [(name, "random") for name in chosen]
+    wanted += [("gradts_trial", "autosem_p1"), ("gradts_fg", "autosem"), ("gradts_trial", "td_bce")]
     return [pair for pair in wanted if set(pair) <= set(names)]
 
 
@@ -141,7 +146,12 @@ def costs(arms: Sequence[runs.Manifest]) -> pd.DataFrame:
                     ledgers += [Ledger.from_dict(r) for m in (*proxies, ranking) for r in m.ledger]
             for source in (s for s in arm.inputs if s["stage"] == "04_gradts_correlation"):
                 # GradTS tunes and measures the primary and each candidate; other tasks of the suite are not its cost.
-                kept = runs.load(source["stage"], source["key"]).metrics["ledger"][seed]
+                heads = runs.load(source["stage"], source["key"])
+                kept = heads.metrics["ledger"][seed]
+                for s in (s for s in heads.inputs if s["stage"] == "02_td_proxy"):
+                    proxy = runs.load(s["stage"], s["key"])
+                    if proxy.params["seed"] == int(seed):
+                        ledgers += [Ledger.from_dict(row) for row in proxy.ledger if row["stage"] == "proxy"]
                 needed = [arm.params["primary"], *(arm.params["auxiliaries"] or kept)]
                 ledgers += [Ledger.from_dict(row) for name in dict.fromkeys(needed) for row in kept[name]]
             rows += [{"arm": arm.params["arm"], "seed": int(seed)} | ledger.as_dict() for ledger in ledgers]
@@ -165,6 +175,21 @@ def amortised(stages: pd.DataFrame, targets: Sequence[int]) -> pd.DataFrame:
     shared = stages[[s for s in SHARED if s in stages]].sum(axis=1)
     own = stages.sum(axis=1) - shared
     return pd.DataFrame({t: own + shared / t for t in targets}).T.rename_axis("targets")
+
+
+def new_candidate(stages: pd.DataFrame, tasks: int) -> pd.DataFrame:
+    """What choosing costs at first, and again when one task joins `tasks` (primary included); index arm.
+
+    GradTS keeps every task's matrix and adds the new one's, `1 / tasks` of its tuning and importance (tasks taken
+    alike); trials, as an upper bound, all anew. A discriminator and a bandit know their tasks from the start: all anew.
+    Arms that choose nothing are left out. In whatever cost `stages` holds.
+    """
+    per_task = [s for s in ("task_tuning", "importance") if s in stages]
+    other = [s for s in SELECTION if s in stages and s not in per_task]
+    first = stages[[*per_task, *other]].sum(axis=1)
+    again = stages[per_task].sum(axis=1) / tasks + stages[other].sum(axis=1)
+    made = pd.DataFrame({"at first": first, "one more task": again})
+    return made[made["at first"] > 0]
 
 
 def speedups(stages: pd.DataFrame, targets: int, against: str = "all_data") -> pd.DataFrame:

@@ -52,10 +52,26 @@ def run(plan: Plan, suite: Suite, folder: Path | None = None, progress: Progress
 
     Raises InputError when a loss is not finite, naming phase, task and step.
     """
-    return _Trainer(plan, suite, folder, progress or (lambda message: None)).run()
+    return Trainer(plan, suite, folder, progress or (lambda message: None)).run()
 
 
-class _Trainer:
+@dataclass
+class Running:
+    """A phase while it is trained."""
+
+    number: int
+    phase: Phase
+    data: dict[str, batching.Encoded]
+    epochs: list[int]  # steps of each
+    first: int  # epoch to start from
+    optimiser: torch.optim.Optimizer
+    weight: torch.Tensor | None  # of the discriminator's columns
+    ledger: Ledger
+
+
+class Trainer:
+    """One plan's training, from start or checkpoint to result. `bandit_training` plays rounds in place of epochs."""
+
     def __init__(self, plan: Plan, suite: Suite, folder: Path | None, progress: Progress):
         self.plan, self.suite, self.progress = plan, suite, progress
         self.file = folder / "checkpoint.safetensors" if folder else None
@@ -110,66 +126,83 @@ class _Trainer:
     def _phase(self, number: int, phase: Phase, resumed: dict[str, Any] | None) -> None:
         plan, net = self.plan, self.model
         data = {name: self._train_rows(name, rows, phase.name) for name, rows in phase.rows.items() if len(rows)}
-        lengths = {name: e.lengths for name, e in data.items()}
-        epochs = phases.schedule(phase, {name: len(e) for name, e in data.items()})
         weight = None
         if phase.discriminator == "bce":
             sizes = [len(data[name]) if name in data else 0 for name in self.suite.names]
             weight = discriminator.pos_weight(sizes).to(plan.device)
+        epochs = phases.schedule(phase, {name: len(e) for name, e in data.items()})
         optimiser = _optimiser(net, phase.recipe)
-        first = 0
         if resumed:
-            first = resumed["epoch"]
             optimiser.load_state_dict(resumed["optimiser"])
         else:
             self.best = None
         net.train()
-        for epoch in range(first, len(epochs)):
-            order, masks = (plan.seeds[s] if phase.seed is None else phase.seed for s in ("order", "dropout"))
-            rng = seeds.rng(order, phase.name, epoch)
-            masks = seeds.derive(masks, phase.name, epoch)
-            torch.manual_seed(masks)
-            net.source.reseed(masks)
-            batches = _batches(phase, lengths, rng)[: epochs[epoch]]
-            losses = []
-            for step, parts in enumerate(batches):
-                rate = phases.rate(sum(epochs[:epoch]) + step, sum(epochs), phase.recipe)
-                for group in optimiser.param_groups:
-                    group["lr"] = rate
-                losses.append(self._step(phase, data, parts, optimiser, weight, self.ledgers[number]))
-            self._close_epoch(number, phase, epoch, len(epochs), batches, losses, optimiser)
+        first = resumed["epoch"] if resumed else 0
+        self._epochs(Running(number, phase, data, epochs, first, optimiser, weight, self.ledgers[number]))
         if self.best is not None:
             net.load_state_dict(self.best)
 
-    def _step(
-        self, phase: Phase, data: Mapping[str, batching.Encoded], parts: Parts, optimiser: torch.optim.Optimizer,
-        weight: torch.Tensor | None, ledger: Ledger,
-    ) -> torch.Tensor:  # fmt: skip
+    def _epochs(self, running: Running) -> None:
+        phase, lengths = running.phase, {name: e.lengths for name, e in running.data.items()}
+        order = self._seed(phase, "order")
+        ordered: list[Parts] = []
+        if phase.order is not None:
+            names = phases.arms(phase, self.plan.primary)
+            named, rng = [names[i] for i in phase.order], seeds.rng(order, phase.name)
+            ordered = [[batch] for batch in batching.in_order(named, lengths, phase.recipe.batch_size, rng)]
+        for epoch in range(running.first, len(running.epochs)):
+            if ordered:
+                done = sum(running.epochs[:epoch])
+                batches = ordered[done : done + running.epochs[epoch]]
+            else:
+                batches = _batches(phase, lengths, seeds.rng(order, phase.name, epoch))[: running.epochs[epoch]]
+            self._close_epoch(running, epoch, batches, self._train(running, epoch, batches))
+            self._checkpoint_if_due(running, epoch)
+
+    def _seed(self, phase: Phase, purpose: str) -> int:
+        return self.plan.seeds[purpose] if phase.seed is None else phase.seed
+
+    def _train(self, running: Running, epoch: int, batches: list[Parts]) -> list[torch.Tensor]:
+        """The steps of one epoch, at the rates that its place in the phase gives them."""
+        phase, epochs = running.phase, running.epochs
+        masks = seeds.derive(self._seed(phase, "dropout"), phase.name, epoch)
+        torch.manual_seed(masks)
+        self.model.source.reseed(masks)
+        losses = []
+        for step, parts in enumerate(batches):
+            rate = phases.rate(sum(epochs[:epoch]) + step, sum(epochs), phase.recipe)
+            for group in running.optimiser.param_groups:
+                group["lr"] = rate
+            losses.append(self._step(running, parts))
+        return losses
+
+    def _step(self, running: Running, parts: Parts) -> torch.Tensor:
         """One optimiser step; returns (task loss, discriminator loss) without waiting for the device."""
-        net = self.model
+        net, phase, data = self.model, running.phase, running.data
         batch = batching.join([
             batching.to_batch(data[name], index, self.suite[name], net.columns[name], net.pad_id)
             for name, index in parts
         ], net.pad_id)  # fmt: skip
         lengths = np.concatenate([data[name].lengths[index] for name, index in parts])
-        ledger.add_batch(net.encoder.config, lengths, batch["input_ids"].shape[1], True)
+        running.ledger.add_batch(net.encoder.config, lengths, batch["input_ids"].shape[1], True)
         out = net(batch, self.plan.precision)
         task_loss = net.task_loss(batch, out.logits, self.scales if phase.loss_scale == "log_classes" else None)
         disc_loss = torch.zeros((), device=task_loss.device)
         if phase.discriminator == "bce":
-            disc_loss = discriminator.bce_loss(out.discriminator, batch["task_id"], weight)
+            disc_loss = discriminator.bce_loss(out.discriminator, batch["task_id"], running.weight)
         elif phase.discriminator == "ce":
             disc_loss = discriminator.ce_loss(out.discriminator, batch["task_id"])
         (task_loss + phase.disc_weight * disc_loss).backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), phase.recipe.clip)
-        optimiser.step()
-        optimiser.zero_grad()
+        running.optimiser.step()
+        running.optimiser.zero_grad()
         return torch.stack([task_loss.detach(), disc_loss.detach()])
 
     def _close_epoch(
-        self, number: int, phase: Phase, epoch: int, epochs: int, batches: list[Parts], losses: list[torch.Tensor],
-        optimiser: torch.optim.Optimizer,
-    ) -> None:  # fmt: skip
+        self, running: Running, epoch: int, batches: list[Parts], losses: list[torch.Tensor]
+    ) -> dict[str, Any]:  # fmt: skip
+        """Record an epoch and keep its weights where it is the best so far; its row of the history."""
+        phase, ledger = running.phase, running.ledger
         values = torch.stack(losses).cpu().numpy()
         names = [parts[0][0] if len(parts) == 1 else "mixed" for parts in batches]
         bad = np.flatnonzero(~np.isfinite(values).all(1))
@@ -186,9 +219,10 @@ class _Trainer:
         if phase.discriminator:
             row["disc_loss"] = float(values[:, 1].mean())
         if self.plan.watch:
-            row["auc"] = self._watch(self.ledgers[number])
+            row["auc"] = self._watch(ledger)
+        if phase.choose != "last" or phase.rounds:
+            row["holdout"] = self._judge(phase, ledger)
         if phase.choose != "last":
-            row["holdout"] = self._judge(phase, self.ledgers[number])
             earlier = [h["holdout"] for h in self.history if h["phase"] == phase.name]
             if not earlier or row["holdout"] > max(earlier):  # the first of equals wins
                 self.chosen[phase.name] = epoch + 1
@@ -197,9 +231,12 @@ class _Trainer:
             self.chosen[phase.name] = epoch + 1
         self.history.append(row)
         shown = ", ".join(f"{k} {row[k]:.3f}" for k in ("loss", "disc_loss", "holdout") if k in row)
-        self.progress(f"{phase.name}: epoch {epoch + 1}/{epochs}, {shown}")
+        self.progress(f"{phase.name}: epoch {epoch + 1}/{len(running.epochs)}, {shown}")
+        return row
+
+    def _checkpoint_if_due(self, running: Running, epoch: int) -> None:
         if self.file and time.monotonic() - self.saved > CHECKPOINT_SECONDS:
-            self._checkpoint(number, epoch + 1, optimiser)
+            self._checkpoint(running.number, epoch + 1, running.optimiser)
 
     # --- data ----------------------------------------------------------------------------------------------------
 

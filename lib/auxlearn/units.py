@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from . import batching, inference, model, phases, runs, train
+from . import bandit_training, batching, inference, model, phases, runs, train
 from .cost import Ledger, Meter
 from .tasks import Suite
 
@@ -47,7 +47,8 @@ def training_key(plan: phases.Plan, suite: Suite) -> str:
 def trained(plan: phases.Plan, suite: Suite, progress: train.Progress | None = None) -> Training:
     """The plan's training, from the run folder if it is there and unchanged, else run now."""
     content = plan.key_content(suite)
-    run = runs.Run("train", training_key(plan, suite), content, suite.fingerprint, code_roots=("train",))
+    root = "bandit_training" if any(phase.rounds for phase in plan.phases) else "train"
+    run = runs.Run("train", training_key(plan, suite), content, suite.fingerprint, code_roots=(root,))
     with run.lock():
         status, manifest = runs.read("train", run.key)
         if status != "finished" or manifest is None:
@@ -65,7 +66,8 @@ def _train(run: runs.Run, plan: phases.Plan, suite: Suite, progress: train.Progr
     if not stamp.is_file() or stamp.read_text() != code:
         run.path("checkpoint.safetensors").unlink(missing_ok=True)
         stamp.write_text(code)
-    result = train.run(plan, suite, run.folder, progress)
+    trainer = bandit_training if "bandit_training" in run.code_roots else train
+    result = trainer.run(plan, suite, run.folder, progress)
     runs.write_json(run.path("history.json"), {"history": result.history, "steps": result.steps})
     outputs = ["history.json"]
     if plan.primary:

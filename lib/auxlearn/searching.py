@@ -1,0 +1,71 @@
+"""What arms that train in order to choose have in common: a trial, the rows of a set of tasks, and the record."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from . import plans, runs, seeds, train, units
+from .cost import Ledger
+from .params import MTL
+from .tasks import Suite
+
+
+@dataclass
+class Chosen:
+    """The auxiliary rows of one arm and seed, why, and what the search for them ran."""
+
+    rows: pd.DataFrame | None = None  # task, row, row_id (and helpful where planted); None where nothing is added
+    tasks: tuple[str, ...] = ()
+    shares: dict[str, int] | None = None  # of stage 2's steps, where they are not by size (AUTOSEM)
+    taus: dict[str, float] | None = None  # GradTS: of each auxiliary's task matrix with the primary's
+    utilities: dict[str, float] | None = None  # AUTOSEM: of each arm of the bandit, averaged over its rounds
+    visited: list[tuple[Any, float]] = field(default_factory=list)  # sets of tasks, or ratios, and held-out scores
+    ledgers: list[Ledger] = field(default_factory=list)
+    trainings: list[runs.Manifest] = field(default_factory=list)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For a run's record: why these rows, what was tried with its scores, the ledger of the search; {} for none."""
+        if self.taus is None and self.utilities is None:
+            return {}
+        shown = {"taus": self.taus, "utilities": self.utilities, "shares": self.shares}
+        visited = [[list(what), score] for what, score in self.visited]
+        ledger = [row.as_dict() for row in self.ledgers]
+        made = {"tasks": list(self.tasks), "visited": visited, "ledger": ledger}
+        return made | {name: value for name, value in shown.items() if value is not None}
+
+
+def draw(pool: pd.DataFrame, tasks: tuple[str, ...], n: int, seed: int) -> pd.DataFrame | None:
+    """n rows of these tasks, uniform over their rows together; all of them where they are fewer. None for no task.
+
+    The draw depends on the set of tasks and the seed, not on who asks, so that a set is trained once.
+    """
+    inside = pool[pool["task"].isin(tasks)]
+    if inside.empty:
+        return None
+    order = seeds.rng(seed, "sample", "tasks", *sorted(tasks)).permutation(len(inside))[:n]
+    return inside.iloc[np.sort(order)].reset_index(drop=True)
+
+
+def trial(
+    p: MTL, suite: Suite, seed: int, rows: pd.DataFrame | None, usable: Mapping[str, np.ndarray], made: Chosen,
+    progress: train.Progress | None = None, shares: Mapping[str, int] | None = None,
+) -> tuple[float, float]:  # fmt: skip
+    """Train these rows as the arm will be; the primary's held-out score at tuning's best epoch and at its last.
+
+    Its cost and its run go into `made`. Without rows the primary is trained alone for as many steps.
+    """
+    held = p.model_copy(update={"choose": "holdout"})
+    training = units.trained(plans.arm(held, suite, seed, rows, usable[p.primary], shares), suite, progress)
+    made.trainings.append(training.manifest)
+    made.ledgers += [renamed(ledger, "trial") for ledger in training.ledgers]
+    tune = training.history[training.history["phase"] == "tune"]["holdout"]
+    return float(tune.max()), float(tune.iloc[-1])
+
+
+def renamed(ledger: Ledger, stage: str) -> Ledger:
+    return Ledger.from_dict(ledger.as_dict() | {"stage": stage})
