@@ -112,3 +112,26 @@ def test_minilm_reads_pairs_better_than_chance_without_training(small):
     made = net(batching.collate([{"sentence1": t, "label": 0} for t in texts], task, net)).features
     a, b, c = torch.nn.functional.normalize(made, dim=1)
     assert (a @ b).item() > 0.7 > 0.3 > (a @ c).item()
+
+
+def test_the_first_layers_of_an_encoder_are_an_encoder(small, tmp_path):
+    whole, first = model.build("tiny", small), model.build("tiny:1", small)
+    assert first.encoder.config.num_hidden_layers == 1
+    theirs = whole.encoder.state_dict()
+    whole.encoder.save_pretrained(tmp_path / "e")
+    whole.tokenizer.save_pretrained(tmp_path / "e")
+    cut = model.build(f"{tmp_path / 'e'}:1", small, pool="mean")
+    assert len(cut.encoder.encoder.layer) == 1
+    layer = [v for k, v in cut.encoder.state_dict().items() if "layer.0" in k]
+    assert all(torch.equal(a, b) for a, b in zip(layer, [v for k, v in theirs.items() if "layer.0" in k], strict=True))
+    prints = [model.encoder_fingerprint(f"{tmp_path / 'e'}{end}") for end in ("", ":1", ":2")]
+    assert len(set(prints)) == 3
+    assert all(p.startswith("folder:") for p in prints)
+    assert model.parse_encoder("org/name") == ("org/name", None)
+    for encoder, words in (
+        (f"{tmp_path / 'e'}:3", "has 2 layers, not 3"),
+        ("tiny:9", "has 2 layers"),
+        ("x:0", "least one"),
+    ):
+        with pytest.raises(InputError, match=words):
+            model.build(encoder, small)

@@ -246,6 +246,9 @@ def test_extends_replaces_fields_and_adds_tasks(tmp_path):
     assert spec.tasks["two"] == before.tasks["two"].model_copy(
         update={"metric": "matthews", "resplit": specs.Resplit(train=5)}
     )
+    less = tmp_path / "less.yaml"
+    less.write_text("name: less\nextends: base.yaml\ntasks: {one: }\n")
+    assert list(specs.read_suite(less)[0].tasks) == ["two"]
     bare = tmp_path / "bare.yaml"
     bare.write_text("name: bare\nroot: elsewhere\nextends: base.yaml\n")
     spec, root = specs.read_suite(bare)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from . import filters, gradts, head_units, plans, runs, train, units
+from . import filters, gradts, head_units, plans, runs, stats, train, units
 from .cost import Ledger
 from .params import GradTS, TDProxy
 from .tasks import Suite
@@ -28,6 +28,9 @@ class Heads:
     def matrices(self, seed: int, definition: str) -> np.ndarray:
         """Task matrices in 0..1, float [K, L, H], in the order of `tasks`."""
         return np.stack([gradts.task_matrix(self.importances[seed, name][definition]) for name in self.tasks])
+
+    def all_ledgers(self) -> list[Ledger]:
+        return [row for rows in self.ledgers.values() for row in rows]
 
 
 def measure(
@@ -158,15 +161,60 @@ def agreement(heads: Heads) -> pd.DataFrame:
     return pd.DataFrame(out, index=names, columns=names)
 
 
-def planted(rows: pd.DataFrame, suite: Suite, auxiliaries: list[str], primary: str) -> pd.DataFrame:
-    """On the planted suite: mean tau with the primary of rows made to help and of others; index task, over seeds."""
+def encoders(found: Mapping[str, Heads], definition: str) -> pd.DataFrame:
+    """Whether encoders order the tasks alike: as `agreement`, between encoders in place of definitions.
+
+    Encoders may differ in layers and heads: only their task-by-task correlations are compared.
+    """
+    seeds = next(iter(found.values())).seeds
+    upper = np.triu_indices(len(next(iter(found.values())).tasks), 1)
+    out = np.zeros((len(found), len(found)))
+    for seed in seeds:
+        flat = np.stack([gradts.task_taus(made.matrices(seed, definition))[upper] for made in found.values()])
+        out += gradts.kendall_tau(flat, flat) / len(seeds)
+    return pd.DataFrame(out, index=list(found), columns=list(found))
+
+
+def planted_rows(rows: pd.DataFrame, suite: Suite, auxiliaries: list[str], primary: str) -> pd.DataFrame:
+    """On the planted suite: tau with the primary of rows made to help against other rows of the same task.
+
+    Index task. helpful rows, other rows: mean tau. For a task that has both: auc, that a helpful row has the higher tau
+    (0.5 is chance), with its t interval over seeds.
+    """
     out = {}
     for name in auxiliaries:
         part = rows[rows["task"] == name]
         helpful = np.array(suite[name].train["helpful"][:])[part["row"].to_numpy()]
         taus = part[primary].to_numpy()
-        out[name] = {
-            "helpful rows": taus[helpful].mean() if helpful.any() else np.nan,
-            "other rows": taus[~helpful].mean() if not helpful.all() else np.nan,
-        }
+        row = {"helpful rows": taus[helpful].mean() if helpful.any() else np.nan,
+               "other rows": taus[~helpful].mean() if not helpful.all() else np.nan}  # fmt: skip
+        if helpful.any() and not helpful.all():
+            each = [_auc(taus[at], helpful[at]) for at in (part["seed"] == s for s in part["seed"].unique())]
+            row |= _interval("auc", each)
+        out[name] = row
     return pd.DataFrame.from_dict(out, orient="index").rename_axis("task")
+
+
+def planted_order(table: pd.DataFrame, suite: Suite, auxiliaries: list[str], primary: str) -> dict[str, float]:
+    """On the planted suite: does tau order the auxiliaries by how many of their rows were made to help?
+
+    Kendall's tau between both orders: order, its mean over seeds, and low and high, its t interval. 1 is the planted
+    order, 0 chance.
+    """
+    share = np.array([np.mean(suite[name].train["helpful"][:]) for name in auxiliaries])
+    each = []
+    for _, part in table[table["task"] == primary].groupby("seed"):
+        taus = part.set_index("other")["tau"][auxiliaries].to_numpy()
+        each.append(float(gradts.kendall_tau(taus[None], share[None])[0, 0]))
+    return _interval("order", each)
+
+
+def _auc(values: np.ndarray, positive: np.ndarray) -> float:
+    from sklearn.metrics import roc_auc_score
+
+    return float(roc_auc_score(positive, values))
+
+
+def _interval(name: str, each: list[float]) -> dict[str, float]:
+    low, high = stats.t_interval(each) if len(each) > 1 else (np.nan, np.nan)
+    return {name: float(np.mean(each)), "low": float(low), "high": float(high)}

