@@ -250,3 +250,43 @@ def test_gradts_proxy_reads_each_row_at_the_proxy_that_has_not_seen_it(small, mo
     assert MTL(arm="gradts_proxy").needs()[0][1]["at"] == "proxy"
     assert MTL(arm="gradts_thres").needs()[0][1]["at"] == "task"
     assert [stage for stage, _ in p.needs()] == ["02_td_proxy"]
+
+
+def test_planted_questions_by_hand(small):
+    names = ["topic_name", "topic_mixed", "away_topic"]
+    helpful = np.array(small["topic_mixed"].train["helpful"][:])
+    rows = np.arange(len(helpful))
+    exact = np.where(helpful, 0.5, 0.1)
+    parts = [
+        pd.DataFrame({"seed": 0, "task": "topic_mixed", "row": rows, "topic_side": exact}),
+        pd.DataFrame({"seed": 1, "task": "topic_mixed", "row": rows, "topic_side": -exact}),
+        pd.DataFrame({"seed": 0, "task": "topic_name", "row": [0, 1], "topic_side": [0.2, 0.4]}),
+        pd.DataFrame({"seed": 0, "task": "away_topic", "row": [0, 1], "topic_side": [0.0, 0.2]}),
+    ]
+    made = heads.planted_rows(pd.concat(parts), small, names, "topic_side")
+    assert made.loc["topic_mixed", "auc"] == 0.5  # 1 for one seed, 0 for the other
+    assert made.loc["topic_mixed", "low"] < 0 < 1 < made.loc["topic_mixed", "high"]
+    assert made.loc["topic_name", "helpful rows"] == pytest.approx(0.3)
+    assert np.isnan(made.loc["topic_name", "other rows"])
+    assert np.isnan(made.loc["away_topic", "auc"])
+    taus = {0: (0.9, 0.5, 0.1), 1: (0.9, 0.1, 0.5)}
+    table = pd.DataFrame([
+        {"seed": seed, "task": "topic_side", "other": name, "tau": tau}
+        for seed, values in taus.items() for name, tau in zip(names, values, strict=True)
+    ])  # fmt: skip
+    order = heads.planted_order(table, small, names, "topic_side")
+    assert order["order"] == pytest.approx((1 + 1 / 3) / 2)
+    assert order["low"] < order["order"] < order["high"]
+
+
+def test_encoders_are_compared_by_the_order_of_their_tasks(small, made):
+    p = GradTS(seeds=[0, 1], tune_rows=20, importance_rows=10, epochs=1, encoder="tiny:1", size="full").resolved()
+    cut = heads.measure(p, small, everything(small))
+    assert cut.importances[0, "look_alike"]["gate"].shape == (10, 1, 4)
+    between = heads.encoders({"tiny": made, "tiny:1": cut}, "gate")
+    assert np.allclose(np.diag(between), 1)
+    upper = np.triu_indices(len(small), 1)
+    taus = [
+        kendalltau(*(gradts.task_taus(m.matrices(s, "gate"))[upper] for m in (made, cut))).statistic for s in (0, 1)
+    ]
+    assert between.loc["tiny", "tiny:1"] == pytest.approx(np.mean(taus))

@@ -204,7 +204,7 @@ def planted_order(table: pd.DataFrame, suite: Suite, auxiliaries: list[str], pri
     share = np.array([np.mean(suite[name].train["helpful"][:]) for name in auxiliaries])
     each = []
     for _, part in table[table["task"] == primary].groupby("seed"):
-        taus = part.set_index("other")["tau"][auxiliaries].to_numpy()
+        taus = part.set_index("other")["tau"][auxiliaries].to_numpy(copy=True)
         each.append(float(gradts.kendall_tau(taus[None], share[None])[0, 0]))
     return _interval("order", each)
 
