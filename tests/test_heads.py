@@ -1,5 +1,6 @@
 """GradTS's store: made once, correct tables, and arms that choose what the correlations say."""
 
+import json
 from types import SimpleNamespace
 
 import numpy as np
@@ -290,3 +291,41 @@ def test_encoders_are_compared_by_the_order_of_their_tasks(small, made):
         kendalltau(*(gradts.task_taus(m.matrices(s, "gate"))[upper] for m in (made, cut))).statistic for s in (0, 1)
     ]
     assert between.loc["tiny", "tiny:1"] == pytest.approx(np.mean(taus))
+
+
+def test_a_constant_matrix_has_no_tau_and_is_no_candidate(small, source, made, tmp_path):
+    flat = heads.Heads(made.tasks, [0], dict(made.importances), made.rows)
+    name = "word_class"
+    flat.importances[0, name] = {d: np.full_like(v, 0.5) for d, v in made.importances[0, name].items()}
+    table = heads.task_table(flat, "gate")
+    with_it = (table["task"] == name) | (table["other"] == name)
+    assert table.loc[with_it, "tau"].isna().all()
+    assert table.loc[~with_it, "tau"].notna().all()
+    rows = heads.row_table(flat, "gate")
+    assert rows.loc[rows["task"] == name, "topic_side"].isna().all()
+    taus = pd.read_parquet(source.path("task_taus.parquet"))
+    taus.loc[taus["other"] == "topic_name", "tau"] = np.nan
+    taus.to_parquet(tmp_path / "task_taus.parquet")
+    chosen = gradts_arms.chosen(arm("thres", task_threshold=0.5), small, 3, source, everything(small))
+    assert chosen.tasks == ("look_alike", "away_topic")
+    taus.assign(tau=np.nan).to_parquet(tmp_path / "task_taus.parquet")
+    with pytest.raises(InputError, match="'topic_side', seed 3: its head importance correlates with no task's"):
+        gradts_arms.chosen(arm("thres"), small, 3, source, everything(small))
+
+
+def test_a_store_of_other_code_or_another_model_is_not_read(small, monkeypatch):
+    rows = np.arange(8)
+    plan, _ = plans.task_tuning(P, small, "word_class", 0, np.ones(80, bool))
+    training = units.trained(plan, small)
+    first, _ = head_units.measured(training.manifest, plan, small, "word_class", rows)
+    other, _ = plans.task_tuning(P.model_copy(update={"epochs": 2}), small, "word_class", 0, np.ones(80, bool))
+    second, _ = head_units.measured(units.trained(other, small).manifest, other, small, "word_class", rows)
+    assert second.key != first.key
+    record = json.loads(first.path("manifest.json").read_text())
+    record["code"]["hash"] = "of other code"
+    first.path("manifest.json").write_text(json.dumps(record))
+    passes, real = [], importance.over_rows
+    monkeypatch.setattr(importance, "over_rows", lambda *a, **k: passes.append(1) or real(*a, **k))
+    again, _ = head_units.measured(training.manifest, plan, small, "word_class", rows)
+    assert passes == [1]
+    assert again.code["hash"] != "of other code"

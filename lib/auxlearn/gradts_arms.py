@@ -12,16 +12,27 @@ import numpy as np
 import pandas as pd
 
 from . import arms, gradts, runs, searching, train
+from .errors import InputError
 from .params import MTL
 from .searching import Chosen
 from .tasks import Suite
 
 
 def task_taus(source: runs.Manifest, seed: int, primary: str, auxiliaries: list[str]) -> dict[str, float]:
-    """tau between the primary's task matrix and each auxiliary's, as 04 wrote them."""
+    """tau between the primary's task matrix and each auxiliary's, as 04 wrote them.
+
+    An auxiliary whose matrix is constant (no gradient reached a head) has no tau and is no candidate; a primary like
+    that is an InputError.
+    """
     table = pd.read_parquet(source.path("task_taus.parquet"))
     table = table[(table["seed"] == seed) & (table["task"] == primary)].set_index("other")["tau"]
-    return {name: float(table[name]) for name in auxiliaries}
+    taus = {name: float(table[name]) for name in auxiliaries if np.isfinite(table[name])}
+    if not taus:
+        raise InputError(
+            f"{primary!r}, seed {seed}: its head importance correlates with no task's, because it is constant; has its "
+            "training loss vanished? Fewer epochs in 04 leave gradients to measure"
+        )
+    return taus
 
 
 def row_taus(source: runs.Manifest, seed: int, primary: str) -> pd.DataFrame:
