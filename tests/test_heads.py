@@ -169,7 +169,9 @@ def judged(monkeypatch):
         tasks = tuple(sorted(set(first.rows) - {"topic_side"}))
         asked.append((tasks, first, plan))
         history = pd.DataFrame({"phase": ["tune"] * 2, "holdout": [scores[tasks], 0.1]})
-        return SimpleNamespace(history=history, manifest="m", ledgers=[Ledger("stage2", flops=5.0)])
+        return SimpleNamespace(
+            history=history, manifest=SimpleNamespace(key="+".join(tasks)), ledgers=[Ledger("stage2", flops=5.0)]
+        )
 
     monkeypatch.setattr(units, "trained", trained)
     return asked
@@ -188,6 +190,9 @@ def test_trial_trains_nested_prefixes_on_the_arm_s_budget_and_judges_on_held_out
     record = made.as_dict()
     assert record["visited"][1] == [["topic_name"], 0.65]
     assert len(record["ledger"]) == 3
+    assert (
+        len(made.as_dict("topic_name")["ledger"]) == 2
+    )  # the arm's own training was a trial, and is charged as tuning
 
 
 def test_the_authors_rule_never_tries_the_primary_alone(small, source, judged):

@@ -1,6 +1,6 @@
 import pytest
 
-from auxlearn import params
+from auxlearn import params, params_base
 from auxlearn.errors import InputError
 
 
@@ -49,7 +49,7 @@ def test_smoke_size_is_for_the_planted_suite_only():
 
 
 def test_auto_is_resolved_and_a_missing_device_is_named(monkeypatch):
-    monkeypatch.setattr(params, "_cuda", lambda: False)
+    monkeypatch.setattr(params_base, "_cuda", lambda: False)
     smoke = params.validate("06_mtl", {}).resolved()
     assert (smoke.device, smoke.precision, smoke.threads) == ("cpu", "fp32", 1)
     full = params.validate("06_mtl", {"size": "full", "threads": 0}).resolved()

@@ -1,4 +1,4 @@
-"""The authors' setting as a study file: it holds what they ran, and its price is the arithmetic of it."""
+"""The authors' settings as study files: they hold what they ran, and their prices are the arithmetic of it."""
 
 from collections import Counter
 
@@ -6,11 +6,12 @@ import pandas as pd
 import pytest
 import yaml
 
-from auxlearn import prices, pricing, studies, study_file
+from auxlearn import prices, pricing, specs, studies, study_file
 from auxlearn.errors import InputError
 from auxlearn.paths import PROJECT
 
 FASTMTL = PROJECT / "params" / "published" / "fastmtl.yaml"
+GRADTS = PROJECT / "params" / "published" / "gradts.yaml"
 TINY = {"hidden_size": 4, "num_hidden_layers": 1, "intermediate_size": 8}
 
 
@@ -175,11 +176,6 @@ def test_a_suite_that_can_be_read_is_measured(tmp_path, planted):
     assert made.shown().startswith("PROJECTION in TFLOP")
 
 
-def test_an_arm_whose_search_is_not_known_is_not_priced_wrongly(tmp_path):
-    with pytest.raises(InputError, match="arm 'gradts_trial' cannot be priced yet"):
-        prices.price(written(tmp_path, None, grid={"arm": ["single", "gradts_trial"], "n": [20]}))
-
-
 def test_what_cannot_be_read_needs_expects(tmp_path, monkeypatch):
     monkeypatch.delenv("AUXLEARN_DATA", raising=False)
     base = {"suite": "params/suites/power.yaml", "primary": "rte", "encoder": "minilm", "size": "full"}
@@ -254,3 +250,86 @@ def test_validated_cells_are_those_that_load_makes(tmp_path):
     plain = lambda p: p.model_dump(exclude={"inputs", "device", "precision", "threads"})  # noqa: E731
     loaded = [(cell.stage, plain(cell.params)) for cell in studies.load(path).cells]
     assert [(stage, plain(p)) for stage, p in studies.validated(path)] == loaded
+
+
+# --- GradTS ----------------------------------------------------------------------------------------------------------
+
+GLUE8 = ["cola", "mrpc", "sst2", "wnli", "mnli", "qnli", "rte", "qqp"]
+TRAIN = dict(zip(GLUE8, (8_551, 3_668, 67_349, 635, 392_702, 104_743, 2_490, 363_846), strict=True))
+TOKENS = dict(zip(GLUE8, (12, 53, 13, 37, 39, 51, 70, 31), strict=True))
+
+
+def bert(name):
+    """Forward FLOPs of a row of a task through BERT-base: 12 layers of width 768 and feed-forward 3,072."""
+    return 12 * (TOKENS[name] * (8 * 768**2 + 4 * 768 * 3072) + 4 * 768 * TOKENS[name] ** 2)
+
+
+@pytest.fixture(scope="module")
+def gradts_cells():
+    return studies.validated(GRADTS)
+
+
+def test_every_hyperparameter_of_gradts_is_the_authors(gradts_cells):
+    """Sections 1 and 3 to 7 of the project's notes on GradTS. What is listed here is one value in every cell."""
+    encoder = {"encoder": "bert-base-cased", "max_length": 512, "suite": "params/suites/glue_gradts.yaml", "rows": 0}
+    recipe = encoder | {"lr": 5e-5, "precision": "fp32", "keep_leaks": True, "loss_scale": "none", "auxiliaries": []}
+    recipe |= {"seeds": [2018], "definition": "kv_columns", "pool": "pooler"}
+    importance = {"tune_rows": 0, "importance_rows": 0, "epochs": 3, "batch_size": 4, "dropout": True}
+    training = {"batch_size": 4 * 4, "mixing": "mixed", "stage2_epochs": 7, "single_epochs": 7, "choose": "dev"}
+    training |= {"all_data_recipe": "mtdnn", "mtdnn_lr": 5e-5, "task_threshold": 0.6, "trial_rule": "code"}
+    training |= {"trial_most": 7, "fg_tasks": "trial", "autosem_rule": "paper", "bandit_decay": 0.3}
+    wanted = {"04_gradts_correlation": recipe | importance, "06_mtl": recipe | training}
+    for stage, given in wanted.items():
+        assert {name: values(gradts_cells, stage, name) for name in given} == {k: [str(v)] for k, v in given.items()}
+    assert values(gradts_cells, "06_mtl", "primary") == GLUE8
+    arms = ["single", "gradts_thres", "gradts_trial", "gradts_fg", "autosem_p1", "autosem", "all_data"]
+    assert values(gradts_cells, "06_mtl", "arm") == arms
+    counts = Counter(stage for stage, _ in gradts_cells)
+    assert (counts["04_gradts_correlation"], counts["06_mtl"], counts["07_efficiency"]) == (1, 8 * 7, 8)
+
+
+def test_gradts_candidates_are_glue_s_tasks_with_wnli_for_stsb():
+    """Read from the YAML alone; what decides is the metric of the authors' continuation rule."""
+    spec, _ = specs.read_suite(PROJECT / "params/suites/glue_gradts.yaml")
+    glue, _ = specs.read_suite(PROJECT / "params/suites/glue.yaml")
+    assert sorted(spec.tasks) == sorted(GLUE8)
+    deciding = {"cola": "matthews", "mrpc": "f1", "qqp": "f1"}
+    assert {name: task.metric for name, task in spec.tasks.items()} == dict.fromkeys(GLUE8, "accuracy") | deciding
+    assert len({(task.source.hub, task.source.revision) for task in spec.tasks.values()}) == 1
+    assert spec.tasks["wnli"].source.config == "wnli"
+    assert set(glue.tasks) - set(spec.tasks) == {"stsb"}
+
+
+def test_every_primary_can_have_all_rows_that_its_group_has(gradts_cells):
+    for stage, p in gradts_cells:
+        if stage == "06_mtl":
+            without = "mnli" if p.primary in ("mnli", "qqp") else "qnli"
+            assert p.n == sum(TRAIN.values()) - TRAIN[without] <= sum(TRAIN.values()) - TRAIN[p.primary]
+
+
+def test_gradts_prices_to_its_own_arithmetic():
+    made = prices.price(GRADTS)
+    table = made.table.droplevel("n")
+    heads = sum(k * (3 * 3 * bert(t) + 2 * bert(t) + 12 * 4 * 768**2 * TOKENS[t]) for t, k in TRAIN.items())
+    assert made.total["heads"] == pytest.approx(heads)
+    whole = sum(k * bert(t) for t, k in TRAIN.items())
+    assert table.loc[("cola", "single"), "tune"] == pytest.approx(7 * 3 * 8_551 * bert("cola"))
+    assert table.loc[("cola", "all_data"), "stage2"] == pytest.approx(7 * 3 * whole)
+    # MNLI's n is its whole pool, so that thres at most is all data, and a trial seven trainings without its tenth.
+    assert table.loc[("mnli", "gradts_thres"), "stage2"] == pytest.approx(7 * 3 * whole)
+    one = bert("mnli")
+    held = round(0.1 * 392_702)
+    trained = 7 * 3 * (whole - held * one) + 3 * (392_702 - held) * one
+    assert table.loc[("mnli", "gradts_trial"), "trial"] == pytest.approx(7 * (trained + held * one))
+    rows = sum(TRAIN.values()) - held
+    by_ratios = 7 * -(-rows // 16) * 16 * 3 * (whole - held * one) / rows + 3 * (392_702 - held) * one
+    assert table.loc[("mnli", "autosem"), "trial"] == pytest.approx(16 * (by_ratios + held * one))
+    mean = sum(map(bert, GLUE8)) / 8
+    assert table.loc[("mnli", "autosem_p1"), "bandit"] == pytest.approx(600 * 16 * 3 * mean + 61 * held * one)
+    # fg ends with 0.7 of each task's rows, at most n of them; MNLI's 385,897 are fewer.
+    kept = {t: round(0.7 * k) for t, k in TRAIN.items() if t != "mnli"}
+    best = sum(k * bert(t) for t, k in kept.items())
+    assert table.loc[("mnli", "gradts_fg"), "stage2"] == pytest.approx(7 * 3 * (392_702 * one + best))
+    assert "trial<=: UPPER BOUND" in made.shown()
+    for arm in ("gradts_thres", "gradts_trial", "gradts_fg", "autosem_p1", "autosem", "all_data"):
+        assert len(table.xs(arm, level="arm")) == 8

@@ -34,8 +34,7 @@ def chosen(
     made = Chosen()
     plan = plans.bandit(p, suite, seed, usable)
     training = units.trained(plan, suite, progress)
-    made.trainings.append(training.manifest)
-    made.ledgers += [searching.renamed(ledger, "bandit") for ledger in training.ledgers]
+    made.ran(training, "bandit")
     names = plans.arms(plan.phases[0], p.primary)
     bandit = bandit_training.replayed(plan, plan.phases[0], training.history.to_dict("records"))
     paper = p.autosem_rule == "paper"

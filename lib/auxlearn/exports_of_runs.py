@@ -24,7 +24,6 @@ from . import (
     glue_submission,
     inference,
     params,
-    plans,
     runs,
     tasks,
     units,
@@ -149,8 +148,8 @@ def _rebuilt(run: runs.Manifest, seed: int) -> Trained:
     usable = filters.usable(suite, p.primary, p.keep_leaks)
     read = {stage for stage, _ in p.needs()}
     inputs = [runs.load(m["stage"], m["key"], AGAIN) for m in run.inputs if m["stage"] in read]
-    chosen = choices.for_arm(p, suite, seed, inputs, usable).rows
-    plan = plans.arm(p, suite, seed, chosen, usable[p.primary])
+    made = choices.for_arm(p, suite, seed, inputs, usable)
+    chosen, plan = made.rows, choices.plan(p, suite, seed, made, usable)
     key = units.training_key(plan, suite)
     if key not in {m["key"] for m in run.inputs if m["stage"] == "train"}:
         raise InputError(f"{run.label}: its parameters now give another training (train/{key}) than it read; {AGAIN}")

@@ -45,6 +45,35 @@ class Rounds:
 
 
 @dataclass(frozen=True)
+class Weighting:
+    """TAWT: what weighs the tasks of a phase and what moves the weights (see `weighting`, `tawt`, `probes`).
+
+    The weighted tasks are `arms(phase, primary)`. With the primary among them training is joint; without it, it is
+    pre-training, and the primary's head is fitted anew before each update.
+    """
+
+    prior: tuple[float, ...]  # starting weights, sum 1
+    evidence: Literal["measured", "null", "shuffled", "fixed"] = "measured"
+    every: int = 0  # steps between updates; 0: once an epoch
+    eta: float = 1.0
+    c: float = 1.0
+    floor: float = 0.0
+    decay: float = 0.0
+    tau: float | None = None
+    rule: Literal["corrected", "paper"] = "corrected"
+    # How weights act: "mixed" batches whose parts are weighed, "scaled" losses of task-pure batches, or tasks "sampled"
+    # by their effective shares. The clip is on the total gradient; of a scaled loss it comes before the scaling, or
+    # after it ("scaled_then_clipped", the authors' order, which undoes weights where gradients are large).
+    combine: Literal["mixed", "scaled", "scaled_then_clipped", "sampled"] = "mixed"
+    target_rows: Literal["holdout", "train"] = "holdout"  # whose gradient the target's is
+    itself: bool = False  # the target against itself is exactly 1, not measured on its training rows
+    parameters: Literal["shared", "encoder", "last_layer"] = "shared"
+    estimator: Literal["exact", "reused"] = "exact"  # "reused": training gradients against a target cached an epoch
+    chunks: int = 2  # disjoint, a task and update
+    chunk_rows: int = 64
+
+
+@dataclass(frozen=True)
 class Phase:
     """Some epochs over some rows. Heads and encoder carry over from the phase before; the optimiser starts anew.
 
@@ -68,6 +97,7 @@ class Phase:
     # The task of every step, as positions in `arms(phase, primary)`, cut into `epochs` parts. Batches are then
     # task-pure, and a task's rows are gone through again, in another order, as often as its steps need.
     order: np.ndarray | None = None
+    weighting: Weighting | None = None
     rounds: Rounds | None = None  # `epochs` is then their number
     seed: int | None = None  # in place of the plan's order and dropout seeds
 
@@ -127,6 +157,8 @@ def check(plan: Plan, suite: Suite) -> None:
             raise InputError(f"phase {phase.name!r}: {what} needs held-out rows of the primary")
         if sum(x is not None for x in (phase.order, phase.rounds, phase.steps)) > 1:
             raise InputError(f"phase {phase.name!r}: order, rounds and steps each say how long it is; give one")
+        if phase.weighting:
+            _check_weighting(plan, phase)
         if phase.rounds and (plan.primary not in phase.rows or not all(map(len, phase.rows.values()))):
             raise InputError(f"phase {phase.name!r}: a bandit's arms are the primary and tasks with rows")
         if phase.order is not None:
@@ -140,6 +172,33 @@ def check(plan: Plan, suite: Suite) -> None:
             raise InputError(f"phase {phase.name!r}: choosing the epoch on dev needs a primary task")
 
 
+def _check_weighting(plan: Plan, phase: Phase) -> None:
+    w, names, where = phase.weighting, arms(phase, plan.primary), f"phase {phase.name!r}: weighting"
+    if plan.primary is None:
+        raise InputError(f"{where} needs a primary task")
+    if not [name for name in names if name != plan.primary]:
+        raise InputError(f"{where}: no source task to weigh")
+    for name in names:
+        if not len(phase.rows[name]):
+            raise InputError(f"{where}: task {name!r} has no usable rows")
+    if len(w.prior) != len(names):
+        raise InputError(f"{where}: {len(w.prior)} weights for the tasks {', '.join(names)}")
+    if phase.order is not None or phase.rounds:
+        raise InputError(f"{where}: weights and an order of steps both say how tasks mix; give one")
+    if w.every < 0 or min(w.chunks, w.chunk_rows) < 1:
+        raise InputError(f"{where}: every {w.every}, chunks {w.chunks}, chunk_rows {w.chunk_rows} are too small")
+    if w.evidence in ("measured", "shuffled"):
+        need = w.chunks if w.rule == "corrected" else 1
+        if w.target_rows == "holdout" and len(plan.holdout) < need:
+            raise InputError(
+                f"{where}: the target's gradient needs {need} held-out rows or more, {len(plan.holdout)} are held out"
+            )
+        if w.estimator == "reused" and w.combine == "mixed":
+            raise InputError(f"{where}: gradients of mixed batches cannot be told apart; reuse needs another `combine`")
+        if w.rule == "corrected" and w.chunks < 2 and w.estimator == "exact":
+            raise InputError(f"{where}: debiasing needs 2 chunks or more; rule 'paper' does with one")
+
+
 def schedule(phase: Phase, sizes: Mapping[str, int]) -> list[int]:
     """Steps of each epoch of a phase over tasks of these many rows."""
     if phase.order is not None:
@@ -147,7 +206,8 @@ def schedule(phase: Phase, sizes: Mapping[str, int]) -> list[int]:
     if phase.rounds:
         return [phase.rounds.batches] * phase.epochs
     batch = phase.recipe.batch_size
-    whole = -(-sum(sizes.values()) // batch) if phase.mixing == "mixed" else sum(-(-n // batch) for n in sizes.values())
+    joined = phase.weighting.combine == "mixed" if phase.weighting else phase.mixing == "mixed"
+    whole = -(-sum(sizes.values()) // batch) if joined else sum(-(-n // batch) for n in sizes.values())
     if phase.steps is None:
         return [whole] * phase.epochs
     full, rest = divmod(phase.steps, whole)

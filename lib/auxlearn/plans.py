@@ -19,7 +19,8 @@ from .tasks import Suite
 FIXED_STAGE2, FIXED_TUNE = 84, 42
 
 
-def _common(p: Trained) -> dict[str, Any]:
+def common(p: Trained) -> dict[str, Any]:
+    """What every plan takes over from a notebook's parameters."""
     names = ("encoder", "max_length", "precision", "device", "threads", "pool", "regression")
     return {name: getattr(p, name) for name in names}
 
@@ -66,7 +67,7 @@ def proxies(
         for rows in samples
     ]
     made = [
-        Plan(phases=(phase,), seeds=seeds.record(p.seed), watch=watch, keep_model=True, **_common(p))
+        Plan(phases=(phase,), seeds=seeds.record(p.seed), watch=watch, keep_model=True, **common(p))
         for phase in phases
     ]  # fmt: skip
     return made, fold_of
@@ -82,7 +83,7 @@ def task_tuning(p: GradTS, suite: Suite, name: str, seed: int, usable: np.ndarra
     rows = np.sort(order[: p.tune_rows or len(order)])
     recipe = Recipe(p.lr, p.batch_size)
     phase = Phase("tune", {name: rows}, p.epochs, recipe, loss_scale=p.loss_scale)
-    plan = Plan(phases=(phase,), seeds=seeds.record(seed), keep_model=True, **_common(p))
+    plan = Plan(phases=(phase,), seeds=seeds.record(seed), keep_model=True, **common(p))
     return plan, measured_rows(p, name, seed, usable)
 
 
@@ -139,9 +140,12 @@ def arm(
     first = options | {"mixing": p.mixing, "seed": FIXED_STAGE2 if fixed else None}
     tune = options | {"choose": p.choose, "seed": FIXED_TUNE if fixed else None}
     if p.arm == "single":
-        phases = (Phase("tune", alone, p.single_epochs, recipe, **tune),)
+        phases = (Phase("tune", alone, p.single_epochs, recipe, steps=p.steps or None, **tune),)
     else:
         steps = p.stage2_epochs * -(-(len(kept) + p.n) // p.batch_size)
+        if p.steps:
+            steps = p.steps - p.tune_steps
+            first |= {"steps": steps}
         if p.arm == "step_matched" or chosen is None:  # a selection that chose nothing spends its steps all the same
             rows = alone
             first |= {"steps": steps, "mixing": "homogeneous"}
@@ -149,16 +153,16 @@ def arm(
             parts = {str(name): np.sort(part["row"].to_numpy()) for name, part in chosen.groupby("task")}
             rows = {name: (alone | parts)[name] for name in suite.names if name in alone | parts}
             if shares is not None:
-                first |= {"order": _order(p, rows, shares, steps, seed), "mixing": "homogeneous"}
+                first |= {"order": _order(p, rows, shares, steps, seed), "mixing": "homogeneous", "steps": None}
         mtdnn = p.arm == "all_data" and p.all_data_recipe == "mtdnn"
         stage2 = Recipe(p.mtdnn_lr, p.batch_size, warmup=0.1, optimiser="adamax") if mtdnn else recipe
         phases = (
             Phase("stage2", rows, p.stage2_epochs, stage2, **first),
-            Phase("tune", alone, p.tune_epochs, recipe, **tune),
-        )
+            Phase("tune", alone, p.tune_epochs, recipe, steps=p.tune_steps or None, **tune),
+        )[: 1 if p.steps and not p.tune_steps else 2]
     drawn = seeds.record(FIXED_STAGE2 if fixed else seed)
     return Plan(
-        phases=phases, seeds=drawn, primary=p.primary, holdout=held, keep_model=p.keep_model, **_common(p)
+        phases=phases, seeds=drawn, primary=p.primary, holdout=held, keep_model=p.keep_model, **common(p)
     )  # fmt: skip
 
 
@@ -183,4 +187,4 @@ def bandit(p: MTL, suite: Suite, seed: int, usable: Mapping[str, np.ndarray]) ->
     recipe = Recipe(p.lr, p.batch_size, decay="none")
     rounds = Rounds(p.bandit_batches, p.bandit_decay, p.autosem_rule)
     phase = Phase("bandit", rows, p.bandit_rounds, recipe, loss_scale=p.loss_scale, rounds=rounds)
-    return Plan(phases=(phase,), seeds=seeds.record(seed), primary=p.primary, holdout=held, **_common(p))
+    return Plan(phases=(phase,), seeds=seeds.record(seed), primary=p.primary, holdout=held, **common(p))

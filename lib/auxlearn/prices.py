@@ -1,4 +1,4 @@
-"""What a study would cost, projected from FLOPs before anything is run (see `pricing` for the arithmetic)."""
+"""What a study would cost, projected from FLOPs before anything is run (arithmetic: `pricing`, `pricing_gradts`)."""
 
 from __future__ import annotations
 
@@ -9,9 +9,25 @@ from typing import Any
 
 import pandas as pd
 
-from . import cost, params, pricing, runs, seeds, studies, study_file, tasks
+from . import cost, params, pricing, pricing_gradts, runs, seeds, studies, study_file, tasks
 from .errors import InputError
 
+PRICED = ("02_td_proxy", "04_gradts_correlation", "06_mtl")
+SHARED = ("proxy", "scoring", "heads")  # made once for all primaries of a study
+SEARCHED = ("bandit", "trial")  # every primary's own
+TRAINED = ("stage2", "tune")
+DERIVED = ("alone", "amortised", "all_data", "speedup", "speedup_amortised", "ceiling")
+# What cells that share a unit may differ in: the parameters that it does not depend on.
+LIKE = {
+    "map": ("discriminator",),
+    "task_tuning": ("seeds", "definition", "also", "dropout", "importance_rows"),
+    "importance": ("seeds", "definition", "also"),
+    "trial": ("seeds", "arm", "choose", "fg_tasks", "fg_fraction"),
+    "bandit": (
+        "seeds", "arm", "choose", "n", "stage2_epochs", "tune_epochs", "mixing", "seed_policy", "keep_model",
+        "bandit_most", "ratio_trials", "ratio_highest",
+    ),
+}  # fmt: skip
 SAMPLED = 2000  # rows a task whose tokens are counted for a price; the mean of so many is within 2 % or so
 
 
@@ -20,37 +36,67 @@ class Price:
     """What a study would cost: projected from FLOPs (see `pricing`), nothing run and no second in it."""
 
     # One seed of one 06 cell a row, index (primary, arm, n); n is 0 where the arm has none. In FLOP: proxy, scoring,
-    # stage2, tune; alone (their sum); amortised (proxy and scoring shared by the study's primaries); all_data (training
-    # with every row of every task, then tuning). As ratios of all_data to each: speedup (alone), speedup_amortised, and
-    # ceiling (stage2 and tune only), which no cheaper way of selecting as many rows can pass.
+    # heads (GradTS's tuning of each task and its importance), bandit (AUTOSEM's stage 1), trial (trainings by which
+    # GradTS-trial or AUTOSEM's stage 2 decides: an upper bound), stage2, tune; alone (their sum); amortised (proxy,
+    # scoring and heads shared by the study's primaries); all_data (training with every row of every task, then tuning).
+    # As ratios of all_data to each: speedup (alone), speedup_amortised, and ceiling (stage2 and tune only), which no
+    # cheaper way of selecting as many rows can pass.
     table: pd.DataFrame
     # FLOP of the whole grid, all its seeds, what cells share counted once: proxy, scoring, map (02's second proxy and
-    # pass, for its picture), stage2, tune.
+    # pass, for its picture), heads (of every task of the suite), bandit, trial, stage2, tune.
     total: pd.Series
     separately: float  # FLOP if every seed of every 06 cell ran all of its stages for itself
-    primaries: list[str]
+    primaries: list[str]  # of the 06 cells
     source: str  # where rows and tokens are from
 
     def shown(self) -> str:
         """The price as text; arms that cost the same share a line."""
-        unit, word = (1e15, "PFLOP") if self.table["alone"].max() >= 1e15 else (1e12, "TFLOP")
-        table = self.table.reset_index()
+        whole = self.total.sum() if self.table.empty else self.table["alone"].max()
+        unit, word = (1e15, "PFLOP") if whole >= 1e15 else (1e12, "TFLOP")
+        used = self.table[[*SHARED, *SEARCHED]].any()
+        shared = [name for name in SHARED if used[name]] or list(SHARED[:2])
+        lines = [
+            f"PROJECTION in {word}, one seed a line; nothing was run. {self.source}.",
+            "Left out: embeddings, pooler, task heads, optimiser, evaluation, padding within batches, removed leaks.",
+        ]  # fmt: skip
+        if self.primaries:
+            lines += [
+                f"alone: all that the arm needs; amortised: {_listed(shared)} shared by {len(self.primaries)} "
+                "primaries; all_data: training",
+                "with everything, which speedup (alone), speedup_amortised and ceiling (free selection) divide.",
+            ]
+        if used["heads"]:
+            lines += ["heads: GradTS's tuning and importance pass of each task. Its arms may find fewer rows than n."]
+        if used["bandit"]:
+            lines += ["bandit: AUTOSEM's stage 1, tasks played alike, its scores on held-out rows counted."]
+        if used["trial"]:
+            lines += [
+                "trial<=: UPPER BOUND, every training that the search may run, with n rows mixed as the pool is, and",
+                "its scores on held-out rows. It may stop sooner: at that mix alone and amortised are at most, and",
+                "speed-ups at least, what is shown.",
+            ]
+        total = ", ".join(f"{name} {_digits(value / unit)}" for name, value in self.total.items() if value)
+        lines += ["", *self._lines(unit, [name for name in used.index if name not in shared and not used[name]])]
+        lines += [f"whole grid, all seeds, shared work once: {_digits(self.total.sum() / unit)} {word} ({total})"]
+        if self.separately:
+            lines += [f"every seed of every arm on its own: {_digits(self.separately / unit)} {word}"]
+        return "\n".join(lines)
+
+    def _lines(self, unit: float, unused: list[str]) -> list[str]:
+        if self.table.empty:
+            return []
+        table = self.table.reset_index().drop(columns=unused)
         ratios = ["speedup", "speedup_amortised", "ceiling"]
         values = [c for c in table if c not in ("primary", "arm", "n", *ratios)]
         table[values] /= unit
         rest = [c for c in table if c != "arm"]
         table = table.groupby(rest, sort=False)["arm"].agg(", ".join).reset_index()[["primary", "arm", *rest[1:]]]
-        total = ", ".join(f"{name} {_digits(value / unit)}" for name, value in self.total.items() if value)
-        return "\n".join([
-            f"PROJECTION in {word}, one seed a line; nothing was run. {self.source}.",
-            "Left out: embeddings, pooler, heads, optimiser, evaluation, padding within batches, removed leaks.",
-            f"alone: all that the arm needs; amortised: proxy and scoring shared by {len(self.primaries)} primaries; "
-            "all_data: training",
-            "with everything, which speedup (alone), speedup_amortised and ceiling (free selection) divide.", "",
-            table.to_string(index=False, float_format=_digits), "",
-            f"whole grid, all seeds, shared work once: {_digits(self.total.sum() / unit)} {word} ({total})",
-            f"every seed of every arm on its own: {_digits(self.separately / unit)} {word}",
-        ])  # fmt: skip
+        table = table.rename(columns={"trial": "trial<="})
+        return [table.to_string(index=False, float_format=_digits), ""]
+
+
+def _listed(names: list[str]) -> str:
+    return " and ".join([*([", ".join(names[:-1])] if names[1:] else []), names[-1]])
 
 
 def _digits(value: float) -> str:
@@ -68,37 +114,46 @@ class _Sizes:
 def price(path: Path) -> Price:
     """A study's price, with nothing run: by the file's `expects`, else by the suite's rows and the encoder's tokens.
 
-    Leaves out what `pricing` leaves out (embeddings, pooler, heads, optimiser, all evaluation), padding within batches
-    and what the leak filter removes. Auxiliary rows are taken to be mixed as the pool is.
+    Leaves out what `pricing` leaves out (embeddings, pooler, heads, optimiser, evaluation, but for that by which a
+    search decides), padding within batches and what the leak filter removes. Auxiliary rows are taken to be mixed as
+    the pool is. What a search runs is known once it has run: its price is an upper bound, at that mix.
     """
     file = study_file.read(path)
     cells = studies.expanded(path, studies.Unread(file))
     try:
-        return _priced(file, [cell for cell in cells if cell.stage in ("02_td_proxy", "06_mtl")])
+        return _priced(file, [cell for cell in cells if cell.stage in PRICED])
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
 
 
 def _priced(file: study_file.StudyFile, cells: list[studies.Cell]) -> Price:
-    arms = [cell for cell in cells if cell.stage == "06_mtl"]
-    if not arms:
-        raise InputError("stages: no 06_mtl among them, so there is nothing to price")
-    sizes = _sizes(file, cells)
-    primaries = list(dict.fromkeys(cell.params.primary for cell in arms))
-    rows, total, separately = [], dict.fromkeys(("proxy", "scoring", "map", "stage2", "tune"), 0.0), 0.0
-    maps = set()
+    if not any(cell.stage in PRICED[1:] for cell in cells):
+        raise InputError("stages: neither 06_mtl nor 04_gradts_correlation among them, so there is nothing to price")
+    sizes = _Sizer(file)
+    primaries = list(dict.fromkeys(cell.params.primary for cell in cells if cell.stage == "06_mtl"))
+    rows, separately = [], 0.0
+    total = dict.fromkeys(("proxy", "scoring", "map", "heads", *SEARCHED, *TRAINED), 0.0)
+    once: dict[tuple[Any, ...], float] = {}  # FLOP of what several cells make alike, by stage and what makes it so
     for cell in cells:
-        p, size = cell.params, sizes[cell.key]
+        p, size = cell.params, sizes.of(cell.params)
         if cell.stage == "02_td_proxy":
             made = _proxy(p, size)
             total["proxy"] += made["proxy"]
             total["scoring"] += made["scoring"]
             if p.seed in p.map_seeds:  # a proxy without discriminator is the same for both losses
-                maps.add((made["map"], runs.digest({k: v for k, v in p.key_params().items() if k != "discriminator"})))
+                once["map", _key(p, LIKE["map"]), made["map"]] = made["map"]
+            continue
+        if cell.stage == "04_gradts_correlation":
+            for q in (p.model_copy(update={"encoder": encoder}) for encoder in (p.encoder, *p.also)):
+                size = sizes.of(q)
+                made = pricing_gradts.heads_of(q, size.rows, size.encoder, size.tokens)
+                for unit in made.index:  # a tuning and a pass are units of their own
+                    once |= {("heads", unit, _key(q, LIKE[unit]), seed): made[unit] for seed in q.seeds}
             continue
         stages, full = _arm(cell, size)
-        shared, own = stages["proxy"] + stages["scoring"], stages["stage2"] + stages["tune"]
-        amortised, alone = shared / len(primaries) + own, shared + own
+        shared, own = (sum(stages[name] for name in names) for names in (SHARED, TRAINED))
+        searched = sum(stages[name] for name in SEARCHED)
+        amortised, alone = shared / len(primaries) + searched + own, shared + searched + own
         n = 0 if p.arm in ("single", "all_data") else p.n
         rows.append({
             "primary": p.primary, "arm": p.arm, "n": n, **stages, "alone": alone, "amortised": amortised,
@@ -106,12 +161,23 @@ def _priced(file: study_file.StudyFile, cells: list[studies.Cell]) -> Price:
         })  # fmt: skip
         # The authors' fixed seeds leave nothing that differs where no row is drawn: one training serves all seeds.
         same = p.seed_policy == "fixed" and p.choose != "holdout" and p.arm in studies.NO_POOL
-        for stage in ("stage2", "tune"):
+        for stage in TRAINED:
             total[stage] += stages[stage] * (1 if same else len(p.seeds))
+        for stage in (s for s in SEARCHED if stages[s]):
+            key = _key(p, LIKE[stage])
+            for seed in p.seeds:  # the least, as of cells alike one may have a training of the search as its own
+                once[stage, key, seed] = min(once.get((stage, key, seed), stages[stage]), stages[stage])
         separately += alone * len(p.seeds)
-    total["map"] = sum(flops for flops, _ in maps)
-    table = pd.DataFrame(rows).set_index(["primary", "arm", "n"])
-    return Price(table, pd.Series(total), separately, primaries, next(iter(sizes.values())).source)
+    for (stage, *_), flops in once.items():
+        total[stage] += flops
+    names = ["primary", "arm", "n", *SHARED, *SEARCHED, *TRAINED, *DERIVED]
+    table = pd.DataFrame(rows, columns=names).set_index(["primary", "arm", "n"])
+    return Price(table, pd.Series(total), separately, primaries, sizes.of(cells[0].params).source)
+
+
+def _key(p: params.Common, without: tuple[str, ...]) -> str:
+    """What two cells that share a unit have in common: all parameters but those that the unit does not depend on."""
+    return runs.digest([p.suite, {name: value for name, value in p.key_params().items() if name not in without}])
 
 
 def _proxy(p: params.TDProxy, size: _Sizes) -> dict[str, float]:
@@ -128,9 +194,7 @@ def _proxy(p: params.TDProxy, size: _Sizes) -> dict[str, float]:
 
 def _arm(cell: studies.Cell, size: _Sizes) -> tuple[dict[str, float], float]:
     """FLOP of one seed of a 06 cell by stage, as if it ran alone; and of training with all data in its place."""
-    p, stages = cell.params, dict.fromkeys(("proxy", "scoring", "stage2", "tune"), 0.0)
-    if p.gradts:  # its rows, and how far a trial goes, are known only once it has run
-        raise InputError(f"arm {p.arm!r} cannot be priced yet; leave it out of the grid to price the others")
+    p, stages = cell.params, dict.fromkeys((*SHARED, *SEARCHED, *TRAINED), 0.0)
     kept = size.rows[p.primary]
     kept -= round(p.holdout * kept) if p.choose == "holdout" else 0
     chosen_from = p.auxiliaries or [name for name in size.rows if name != p.primary]
@@ -143,11 +207,12 @@ def _arm(cell: studies.Cell, size: _Sizes) -> tuple[dict[str, float], float]:
     elif p.arm == "all_data":
         made = full
     elif p.arm == "step_matched":
-        # Stage 2's steps, all of them on the primary: whole epochs, and a rest of full batches.
-        steps, whole = p.stage2_epochs * -(-(kept + p.n) // p.batch_size), -(-kept // p.batch_size)
-        seen = steps // whole * kept + min(kept, steps % whole * p.batch_size)
-        made = full.copy()
-        made["stage2"] = made["tune"] / (p.tune_epochs * kept) * seen
+        made = pricing_gradts.step_matched(rows, p.primary, p.n, *given, **epochs)["flops"]
+    elif p.gradts or p.autosem:
+        heads = cell.reads[0] if cell.reads else None
+        if heads and heads.reads:  # importance is read at the proxy
+            stages["proxy"] = float(_proxy(heads.reads[0].params, size)["proxy"])
+        return stages | pricing_gradts.arm(p, heads and heads.params, size.rows, *given), float(full.sum())
     else:
         made = pricing.random(rows, p.primary, p.n, *given, **epochs)["flops"]
         if cell.reads:  # a selection, or a control that is drawn in the proportions of one
@@ -155,19 +220,25 @@ def _arm(cell: studies.Cell, size: _Sizes) -> tuple[dict[str, float], float]:
     return stages | made.to_dict(), float(full.sum())
 
 
-def _sizes(file: study_file.StudyFile, cells: list[studies.Cell]) -> dict[str, _Sizes]:
-    """Rows, tokens and encoder of each cell, by its key."""
-    known: dict[tuple[Any, ...], _Sizes] = {}
-    out = {}
-    for cell in cells:
-        p = cell.params
+class _Sizer:
+    """Rows, tokens and encoder of cells, read once for all that share them."""
+
+    def __init__(self, file: study_file.StudyFile):
+        self.expects, self.encoder = file.expects, ""
+        self.known: dict[tuple[Any, ...], _Sizes] = {}
+
+    def of(self, p: params.Common) -> _Sizes:
         at = (p.suite, p.rows, p.encoder, p.max_length)
-        if at not in known:
-            e = file.expects
-            source = "rows, tokens and encoder as the file's `expects` has them"
-            known[at] = _Sizes(e.capped(p.rows), e.tokens, e.encoder, source) if e else _measured(p)
-        out[cell.key] = known[at]
-    return out
+        if at not in self.known:
+            self.known[at] = self._expected(p) if self.expects else _measured(p)
+        return self.known[at]
+
+    def _expected(self, p: params.Common) -> _Sizes:
+        self.encoder = self.encoder or p.encoder
+        if p.encoder != self.encoder:
+            raise InputError(f"expects describes one encoder, but the study has {self.encoder} and {p.encoder}")
+        source = "rows, tokens and encoder as the file's `expects` has them"
+        return _Sizes(self.expects.capped(p.rows), self.expects.tokens, self.expects.encoder, source)
 
 
 def _measured(p: params.Common) -> _Sizes:
@@ -176,11 +247,11 @@ def _measured(p: params.Common) -> _Sizes:
 
     try:
         suite = tasks.load(p.suite, p.rows)
-        if p.encoder in ("tiny", "minilm"):
+        if model.parse_encoder(p.encoder)[0] in model.NAMED:
             net = model.build(p.encoder, suite)
             config, tokenizer = net.encoder.config, net.tokenizer
         else:  # a price needs no weights
-            config, tokenizer = _configured(p.encoder)
+            config, tokenizer = _configured(*model.parse_encoder(p.encoder))
     except InputError as error:
         raise InputError(
             f"{error}. To price a study without its data or encoder, say under `expects` what they hold"
@@ -195,11 +266,12 @@ def _measured(p: params.Common) -> _Sizes:
     return _Sizes(rows, tokens, config, f"rows of {p.suite}; mean tokens by {p.encoder}, measured: {shown}")
 
 
-def _configured(encoder: str) -> tuple[Any, Any]:
+def _configured(encoder: str, layers: int | None) -> tuple[Any, Any]:
     from transformers import AutoConfig, AutoTokenizer
 
     try:
         config = AutoConfig.from_pretrained(encoder, trust_remote_code=False)
+        config.num_hidden_layers = layers or config.num_hidden_layers
         return config, AutoTokenizer.from_pretrained(encoder, config=config)
     except (OSError, ValueError, KeyError) as error:
         raise InputError(f"encoder {encoder!r} cannot be read: {str(error).splitlines()[0]}") from None

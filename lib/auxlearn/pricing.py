@@ -76,7 +76,7 @@ def fastmtl(
     scored, and once.
     stage2: all primary rows and the n. tune: the primary's rows.
     """
-    _check(rows, primary, n, proxy_epochs, stage2_epochs, tune_epochs, batch_size)
+    check(rows, primary, n, proxy_epochs, stage2_epochs, tune_epochs, batch_size)
     if proxy_rows < 1 or watch < 0:
         raise InputError(f"proxy_rows, watch: {proxy_rows} and {watch} must be at least 1 and 0")
     halves = [{t: (k + half) // 2 for t, k in rows.items()} for half in (0, 1)] if crossfit else [dict(rows)]
@@ -86,15 +86,15 @@ def fastmtl(
         watched = {t: min(watch, max(1, k // 4), k) for t, k in part.items()}
         sampled = {t: min(proxy_rows, k - watched[t]) for t, k in part.items()}
         drawn = {t: drawn[t] + k for t, k in sampled.items()}
-        proxy = _add(proxy, _stage(sampled, proxy_epochs, config, length, batch_size))
-        proxy = _add(proxy, _stage(watched, proxy_epochs, config, length, None))
+        proxy = _add(proxy, stage(sampled, proxy_epochs, config, length, batch_size))
+        proxy = _add(proxy, stage(watched, proxy_epochs, config, length, None))
     scored = dict(rows) if crossfit else {t: k - drawn[t] for t, k in rows.items()}
     chosen = _choose({t: k for t, k in scored.items() if t != primary}, n, mix)
-    return _table({
+    return table({
         "proxy": proxy,
-        "scoring": _stage(scored, 1, config, length, None),
-        "stage2": _stage({primary: rows[primary]} | chosen, stage2_epochs, config, length, batch_size),
-        "tune": _stage({primary: rows[primary]}, tune_epochs, config, length, batch_size),
+        "scoring": stage(scored, 1, config, length, None),
+        "stage2": stage({primary: rows[primary]} | chosen, stage2_epochs, config, length, batch_size),
+        "tune": stage({primary: rows[primary]}, tune_epochs, config, length, batch_size),
     })  # fmt: skip
 
 
@@ -103,11 +103,11 @@ def random(
     tune_epochs: int = 5, batch_size: int = 32,
 ) -> pd.DataFrame:  # fmt: skip
     """Projected cost of the random baseline: stage2 with n auxiliary rows drawn uniformly, then tune. As `fastmtl`."""
-    _check(rows, primary, n, stage2_epochs, tune_epochs, batch_size)
+    check(rows, primary, n, stage2_epochs, tune_epochs, batch_size)
     chosen = _choose({t: k for t, k in rows.items() if t != primary}, n, None)
-    return _table({
-        "stage2": _stage({primary: rows[primary]} | chosen, stage2_epochs, config, length, batch_size),
-        "tune": _stage({primary: rows[primary]}, tune_epochs, config, length, batch_size),
+    return table({
+        "stage2": stage({primary: rows[primary]} | chosen, stage2_epochs, config, length, batch_size),
+        "tune": stage({primary: rows[primary]}, tune_epochs, config, length, batch_size),
     })  # fmt: skip
 
 
@@ -116,10 +116,10 @@ def all_data(
     batch_size: int = 32,
 ) -> pd.DataFrame:  # fmt: skip
     """Projected cost of the fully-trained MT-DNN: stage2 over every row of every task, then tune. As `fastmtl`."""
-    _check(rows, primary, 0, stage2_epochs, tune_epochs, batch_size)
-    return _table({
-        "stage2": _stage(rows, stage2_epochs, config, length, batch_size),
-        "tune": _stage({primary: rows[primary]}, tune_epochs, config, length, batch_size),
+    check(rows, primary, 0, stage2_epochs, tune_epochs, batch_size)
+    return table({
+        "stage2": stage(rows, stage2_epochs, config, length, batch_size),
+        "tune": stage({primary: rows[primary]}, tune_epochs, config, length, batch_size),
     })  # fmt: skip
 
 
@@ -127,8 +127,8 @@ def single(
     rows: Mapping[str, int], primary: str, config: Any, length: Length, *, epochs: int = 5, batch_size: int = 32
 ) -> pd.DataFrame:
     """Projected cost of fine-tuning on the primary alone: one stage, tune. As `fastmtl`."""
-    _check(rows, primary, 0, epochs, batch_size)
-    return _table({"tune": _stage({primary: rows[primary]}, epochs, config, length, batch_size)})
+    check(rows, primary, 0, epochs, batch_size)
+    return table({"tune": stage({primary: rows[primary]}, epochs, config, length, batch_size)})
 
 
 def published(n: Sequence[int] = GRID) -> pd.DataFrame:
@@ -194,15 +194,16 @@ def slide_totals() -> pd.DataFrame:
             "printed": float(SLIDE_TOTALS[arm]), "summed": float(summed),
             "amortised": summed - shared + shared / len(PRIMARIES),
         }  # fmt: skip
-    table = pd.DataFrame.from_dict(out, orient="index").rename_axis("arm")
-    ratios = SLIDE_TOTALS["all_data"] / table
-    return table.join(ratios.add_prefix("speedup_"))
+    made = pd.DataFrame.from_dict(out, orient="index").rename_axis("arm")
+    ratios = SLIDE_TOTALS["all_data"] / made
+    return made.join(ratios.add_prefix("speedup_"))
 
 
 # --- one stage -----------------------------------------------------------------------------------------------------
 
 
-def _check(rows: Mapping[str, int], primary: str, n: int, *counts: int) -> None:
+def check(rows: Mapping[str, int], primary: str, n: int, *counts: int) -> None:
+    """Refuse a primary without rows, a task without any, a negative n, and counts (epochs, batch size) below 1."""
     if primary not in rows:
         raise InputError(f"primary: task {primary!r} has no rows; there are {', '.join(rows)}")
     if bad := [t for t, k in rows.items() if k < 1]:
@@ -236,24 +237,25 @@ def _choose(pool: Mapping[str, int], n: int, mix: Mapping[str, float] | None) ->
     return chosen
 
 
-def _stage(
+def stage(
     counts: Mapping[str, int], epochs: int, config: Any, length: Length, batch_size: int | None
 ) -> dict[str, float]:
     """Passes over some rows of each task; no batch size means forward only."""
     steps = 0 if batch_size is None else epochs * sum(-(-k // batch_size) for k in counts.values())
     flops = [
-        k * cost.encoder_flops(config, [_length(length, task)], batch_size is not None) for task, k in counts.items()
+        k * cost.encoder_flops(config, [tokens(length, task)], batch_size is not None) for task, k in counts.items()
     ]
     return {"sequences": epochs * sum(counts.values()), "steps": steps, "flops": epochs * sum(flops)}
 
 
-def _length(length: Length, task: str) -> float:
+def tokens(length: Length, task: str) -> float:
+    """Tokens of one sequence of a task, checked."""
     if isinstance(length, Mapping) and task not in length:
         raise InputError(f"length: no length for task {task!r}")
-    tokens = length[task] if isinstance(length, Mapping) else length
-    if not 0 < tokens < math.inf:
-        raise InputError(f"length: {tokens} tokens for task {task!r}; it must be positive")
-    return tokens
+    made = length[task] if isinstance(length, Mapping) else length
+    if not 0 < made < math.inf:
+        raise InputError(f"length: {made} tokens for task {task!r}; it must be positive")
+    return made
 
 
 def _nothing() -> dict[str, float]:
@@ -264,6 +266,7 @@ def _add(a: Mapping[str, float], b: Mapping[str, float]) -> dict[str, float]:
     return {name: a[name] + b[name] for name in a}
 
 
-def _table(stages: Mapping[str, Mapping[str, float]]) -> pd.DataFrame:
-    table = pd.DataFrame.from_dict(stages, orient="index").rename_axis("stage")
-    return table.astype({"sequences": np.int64, "steps": np.int64, "flops": float})
+def table(stages: Mapping[str, Mapping[str, float]]) -> pd.DataFrame:
+    """Stages of sequences, steps and flops as a data frame, index stage."""
+    made = pd.DataFrame.from_dict(stages, orient="index").rename_axis("stage")
+    return made.astype({"sequences": np.int64, "steps": np.int64, "flops": float})

@@ -20,9 +20,10 @@ SELECTION = (
     "importance",
     "bandit",
     "trial",
+    "weighting",
 )  # stages that targets can share, in the order they run
 SHARED = ("proxy", "scoring", "task_tuning", "importance")
-TRAINING = ("stage2", "tune")
+TRAINING = ("pretrain", "joint", "stage2", "tune")
 
 
 def at(arms: Sequence[runs.Manifest], n: int) -> list[runs.Manifest]:
@@ -108,7 +109,8 @@ def contrasts(names: Sequence[str]) -> list[tuple[str, str]]:
 
     More steps (random against step_matched), the ranking (td, quota, calibrated against random), the ranking within
     tasks (td against cie, and against rows matched by task, label and length), and selection against all data. For
-    GradTS and AUTOSEM: against as many random rows, and against each other, by tasks and by finer choice.
+    GradTS and AUTOSEM: against as many random rows, and against each other, by tasks and by finer choice. For TAWT:
+    against unweighted training and against weights that no gradient, or another source's, has moved.
     """
     kinds = ("bce", "ce")
     wanted = [("random", "step_matched")]
@@ -118,6 +120,9 @@ def contrasts(names: Sequence[str]) -> list[tuple[str, str]]:
     chosen = ("gradts_thres", "gradts_trial", "gradts_fg", "gradts_proxy", "autosem_p1", "autosem")
     wanted += [(name, "random") for name in chosen]
     wanted += [("gradts_trial", "autosem_p1"), ("gradts_fg", "autosem"), ("gradts_trial", "td_bce")]
+    for paradigm in ("joint", "normalised", "pretrain"):  # do TAWT's gradients matter?
+        controls = (paradigm, f"null_{paradigm}", f"shuffled_{paradigm}", f"final_{paradigm}")
+        wanted += [(f"tawt_{paradigm}", control) for control in controls]
     return [pair for pair in wanted if set(pair) <= set(names)]
 
 
@@ -154,6 +159,10 @@ def costs(arms: Sequence[runs.Manifest]) -> pd.DataFrame:
                         ledgers += [Ledger.from_dict(row) for row in proxy.ledger if row["stage"] == "proxy"]
                 needed = [arm.params["primary"], *(arm.params["auxiliaries"] or kept)]
                 ledgers += [Ledger.from_dict(row) for name in dict.fromkeys(needed) for row in kept[name]]
+            for source in (s for s in arm.inputs if s["stage"] == "05_tawt_weighting"):
+                # Weights that another training ended with cost that training.
+                kept = runs.load(source["stage"], source["key"]).metrics["ledger"][seed]
+                ledgers += [Ledger.from_dict(row | {"stage": "weighting"}) for row in kept]
             rows += [{"arm": arm.params["arm"], "seed": int(seed)} | ledger.as_dict() for ledger in ledgers]
     return pd.DataFrame(rows)
 

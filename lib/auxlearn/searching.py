@@ -24,17 +24,30 @@ class Chosen:
     shares: dict[str, int] | None = None  # of stage 2's steps, where they are not by size (AUTOSEM)
     taus: dict[str, float] | None = None  # GradTS: of each auxiliary's task matrix with the primary's
     utilities: dict[str, float] | None = None  # AUTOSEM: of each arm of the bandit, averaged over its rounds
+    final: dict[str, float] | None = None  # TAWT: the weights that 05 ended with
     visited: list[tuple[Any, float]] = field(default_factory=list)  # sets of tasks, or ratios, and held-out scores
-    ledgers: list[Ledger] = field(default_factory=list)
+    spent: dict[str, list[Ledger]] = field(default_factory=dict)  # by the key of each training that the search ran
     trainings: list[runs.Manifest] = field(default_factory=list)
 
-    def as_dict(self) -> dict[str, Any]:
-        """For a run's record: why these rows, what was tried with its scores, the ledger of the search; {} for none."""
+    @property
+    def ledgers(self) -> list[Ledger]:
+        return [ledger for ledgers in self.spent.values() for ledger in ledgers]
+
+    def ran(self, training: units.Training, stage: str) -> None:
+        """Charge a training to the search as `stage`; asked for twice, it was run once."""
+        self.spent[training.manifest.key] = [renamed(ledger, stage) for ledger in training.ledgers]
+        self.trainings.append(training.manifest)
+
+    def as_dict(self, final: str = "") -> dict[str, Any]:
+        """For a run's record: why these rows, what was tried with its scores, the ledger of the search; {} for none.
+
+        `final` is the key of the arm's own training: where a trial was the same, it is not charged twice.
+        """
         if self.taus is None and self.utilities is None:
             return {}
         shown = {"taus": self.taus, "utilities": self.utilities, "shares": self.shares}
         visited = [[list(what), score] for what, score in self.visited]
-        ledger = [row.as_dict() for row in self.ledgers]
+        ledger = [row.as_dict() for key, rows in self.spent.items() if key != final for row in rows]
         made = {"tasks": list(self.tasks), "visited": visited, "ledger": ledger}
         return made | {name: value for name, value in shown.items() if value is not None}
 
@@ -61,8 +74,7 @@ def trial(
     """
     held = p.model_copy(update={"choose": "holdout"})
     training = units.trained(plans.arm(held, suite, seed, rows, usable[p.primary], shares), suite, progress)
-    made.trainings.append(training.manifest)
-    made.ledgers += [renamed(ledger, "trial") for ledger in training.ledgers]
+    made.ran(training, "trial")
     tune = training.history[training.history["phase"] == "tune"]["holdout"]
     return float(tune.max()), float(tune.iloc[-1])
 

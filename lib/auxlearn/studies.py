@@ -190,7 +190,7 @@ class _Expansion:
 
     def _enough(self, p: params.Common, suite: Any, reads: list[Cell]) -> None:
         """Refuse an n that the pool does not hold before a proxy is trained for it."""
-        if p.stage not in ("03_ranking", "06_mtl") or getattr(p, "arm", "") in NO_POOL:
+        if p.stage not in ("03_ranking", "06_mtl") or getattr(p, "rows_arm", "") in NO_POOL:
             return
         pool = self._pool(p, suite, reads)
         if pool is not None and p.n > pool:

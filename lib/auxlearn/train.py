@@ -44,6 +44,7 @@ class Result:
     predictions: Any = None
     references: Any = None
     chosen: dict[str, int] = field(default_factory=dict)  # phase -> epoch kept, counted from 1
+    updates: list[dict[str, Any]] = field(default_factory=list)  # of TAWT's weights: see `weighted_training`
     truncated: int = 0
 
 
@@ -91,6 +92,7 @@ class Trainer:
         self.steps: list[dict[str, Any]] = []
         self.ledgers = [Ledger(phase.name) for phase in plan.phases]
         self.chosen: dict[str, int] = {}
+        self.updates: list[dict[str, Any]] = []
         self.best: dict[str, torch.Tensor] | None = None
         self.saved = time.monotonic()
 
@@ -116,6 +118,7 @@ class Trainer:
             predictions,
             references,
             self.chosen,
+            self.updates,
             cut,
         )
 
@@ -155,7 +158,8 @@ class Trainer:
                 done = sum(running.epochs[:epoch])
                 batches = ordered[done : done + running.epochs[epoch]]
             else:
-                batches = _batches(phase, lengths, seeds.rng(order, phase.name, epoch))[: running.epochs[epoch]]
+                rng = seeds.rng(order, phase.name, epoch)
+                batches = self._batches(phase, lengths, rng)[: running.epochs[epoch]]
             self._close_epoch(running, epoch, batches, self._train(running, epoch, batches))
             self._checkpoint_if_due(running, epoch)
 
@@ -174,7 +178,32 @@ class Trainer:
             for group in running.optimiser.param_groups:
                 group["lr"] = rate
             losses.append(self._step(running, parts))
+            self._stepped(running, epoch, step, len(batches))
         return losses
+
+    # What `weighted_training` does otherwise.
+
+    def _batches(self, phase: Phase, lengths: Mapping[str, np.ndarray], rng: np.random.Generator) -> list[Parts]:
+        if phase.mixing == "mixed":
+            return batching.mixed(lengths, phase.recipe.batch_size, rng)
+        return [[batch] for batch in batching.homogeneous(lengths, phase.recipe.batch_size, rng)]
+
+    def _divisors(self, phase: Phase) -> Mapping[str, float] | None:
+        """What each task's loss is divided by."""
+        return self.scales if phase.loss_scale == "log_classes" else None
+
+    def _clip(self, running: Running, parts: Parts) -> None:
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), running.phase.recipe.clip)
+
+    def _stepped(self, running: Running, epoch: int, step: int, steps: int) -> None:
+        """After a step, the `step`-th of the epoch's `steps`."""
+
+    def _extra(self) -> dict[str, Any]:
+        """What a checkpoint holds besides, JSON-able."""
+        return {}
+
+    def _take(self, progress: dict[str, Any]) -> None:
+        """Of a checkpoint, what `_extra` put there."""
 
     def _step(self, running: Running, parts: Parts) -> torch.Tensor:
         """One optimiser step; returns (task loss, discriminator loss) without waiting for the device."""
@@ -186,14 +215,14 @@ class Trainer:
         lengths = np.concatenate([data[name].lengths[index] for name, index in parts])
         running.ledger.add_batch(net.encoder.config, lengths, batch["input_ids"].shape[1], True)
         out = net(batch, self.plan.precision)
-        task_loss = net.task_loss(batch, out.logits, self.scales if phase.loss_scale == "log_classes" else None)
+        task_loss = net.task_loss(batch, out.logits, self._divisors(phase))
         disc_loss = torch.zeros((), device=task_loss.device)
         if phase.discriminator == "bce":
             disc_loss = discriminator.bce_loss(out.discriminator, batch["task_id"], running.weight)
         elif phase.discriminator == "ce":
             disc_loss = discriminator.ce_loss(out.discriminator, batch["task_id"])
         (task_loss + phase.disc_weight * disc_loss).backward()
-        torch.nn.utils.clip_grad_norm_(net.parameters(), phase.recipe.clip)
+        self._clip(running, parts)
         running.optimiser.step()
         running.optimiser.zero_grad()
         return torch.stack([task_loss.detach(), disc_loss.detach()])
@@ -288,7 +317,7 @@ class Trainer:
         progress = {
             "phase": phase, "epoch": epoch, "history": self.history, "steps": self.steps, "chosen": self.chosen,
             "ledgers": [ledger.as_dict() for ledger in self.ledgers],
-        }  # fmt: skip
+        } | self._extra()  # fmt: skip
         part = self.file.with_suffix(".part")
         save_file({k: v.contiguous() for k, v in tensors.items()}, part, {"progress": json.dumps(progress)})
         os.replace(part, self.file)
@@ -307,6 +336,7 @@ class Trainer:
         self.best = part("best/") or None
         self.history, self.steps, self.chosen = progress["history"], progress["steps"], progress["chosen"]
         self.ledgers = [Ledger.from_dict(row) for row in progress["ledgers"]]
+        self._take(progress)
         phase = self.plan.phases[progress["phase"]]
         optimiser = _optimiser(self.model, phase.recipe)
         state: dict[str, Any] = optimiser.state_dict()
@@ -322,12 +352,6 @@ def _optimiser(net: torch.nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     if recipe.optimiser == "adamax":
         return torch.optim.Adamax(net.parameters(), foreach=True, **options)
     return torch.optim.AdamW(net.parameters(), fused=True, **options)
-
-
-def _batches(phase: Phase, lengths: Mapping[str, np.ndarray], rng: np.random.Generator) -> list[Parts]:
-    if phase.mixing == "mixed":
-        return batching.mixed(lengths, phase.recipe.batch_size, rng)
-    return [[batch] for batch in batching.homogeneous(lengths, phase.recipe.batch_size, rng)]
 
 
 def _chance_loss(suite: Suite, name: str) -> float:

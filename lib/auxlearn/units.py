@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from . import bandit_training, batching, inference, model, phases, runs, train
+from . import bandit_training, batching, inference, model, phases, runs, train, weighted_training
 from .cost import Ledger, Meter
 from .tasks import Suite
 
@@ -30,6 +31,7 @@ class Training:
     steps: pd.DataFrame  # one row a step
     predictions: Any
     references: Any
+    updates: list[dict[str, Any]]  # of TAWT's weights
 
     @property
     def scores(self) -> dict[str, float]:
@@ -40,6 +42,13 @@ class Training:
         return [Ledger.from_dict(row) for row in self.manifest.ledger]
 
 
+def _trainer(plan: phases.Plan) -> ModuleType:
+    """The module whose `run` trains the plan."""
+    if any(phase.rounds for phase in plan.phases):
+        return bandit_training
+    return weighted_training if any(phase.weighting for phase in plan.phases) else train
+
+
 def training_key(plan: phases.Plan, suite: Suite) -> str:
     return runs.digest([runs.SCHEMA, plan.key_content(suite)])
 
@@ -47,7 +56,8 @@ def training_key(plan: phases.Plan, suite: Suite) -> str:
 def trained(plan: phases.Plan, suite: Suite, progress: train.Progress | None = None) -> Training:
     """The plan's training, from the run folder if it is there and unchanged, else run now."""
     content = plan.key_content(suite)
-    root = "bandit_training" if any(phase.rounds for phase in plan.phases) else "train"
+    trainer = _trainer(plan)
+    root = trainer.__name__.rpartition(".")[2]
     run = runs.Run("train", training_key(plan, suite), content, suite.fingerprint, code_roots=(root,))
     with run.lock():
         status, manifest = runs.read("train", run.key)
@@ -57,7 +67,8 @@ def trained(plan: phases.Plan, suite: Suite, progress: train.Progress | None = N
             manifest = _train(run, plan, suite, progress)
     detail = json.loads(manifest.path("history.json").read_text())
     predictions, references = read_predictions(manifest, suite, plan)
-    return Training(manifest, pd.DataFrame(detail["history"]), pd.DataFrame(detail["steps"]), predictions, references)
+    tables = [pd.DataFrame(detail[name]) for name in ("history", "steps")]
+    return Training(manifest, *tables, predictions, references, detail["updates"])
 
 
 def _train(run: runs.Run, plan: phases.Plan, suite: Suite, progress: train.Progress | None) -> runs.Manifest:
@@ -66,9 +77,9 @@ def _train(run: runs.Run, plan: phases.Plan, suite: Suite, progress: train.Progr
     if not stamp.is_file() or stamp.read_text() != code:
         run.path("checkpoint.safetensors").unlink(missing_ok=True)
         stamp.write_text(code)
-    trainer = bandit_training if "bandit_training" in run.code_roots else train
-    result = trainer.run(plan, suite, run.folder, progress)
-    runs.write_json(run.path("history.json"), {"history": result.history, "steps": result.steps})
+    result = _trainer(plan).run(plan, suite, run.folder, progress)
+    detail = {"history": result.history, "steps": result.steps, "updates": result.updates}
+    runs.write_json(run.path("history.json"), detail)
     outputs = ["history.json"]
     if plan.primary:
         flat = {"predictions": result.predictions, "references": result.references}

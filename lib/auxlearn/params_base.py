@@ -1,0 +1,102 @@
+"""What the parameters of all notebooks share (see `params`)."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from .errors import InputError
+
+
+def distinct(values: list[Any]) -> list[Any]:
+    if len(set(values)) != len(values):
+        raise ValueError(f"{values} names one twice; each counts once")
+    return values
+
+
+class Common(BaseModel):
+    """What all notebooks share. `rows` caps each task's training rows (0 = all); 0 threads means all cores."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, validate_default=True)
+
+    stage: ClassVar[str]
+    # Fields that change nothing in this stage's result, and so stay out of its key.
+    # (The suite is there by its fingerprint, the inputs by their own keys.)
+    not_in_key: ClassVar[frozenset[str]] = frozenset({"study", "inputs", "suite"})
+
+    suite: str = "planted"
+    primary: str = "topic_side"
+    auxiliaries: Annotated[list[str], AfterValidator(distinct)] = []
+    encoder: str = "tiny"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    study: str = "smoke"
+    size: Literal["smoke", "full"] = "smoke"
+    rows: int = Field(400, ge=0)
+    threads: int = Field(1, ge=0)
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    max_length: int = Field(128, ge=8)
+    inputs: list[str] = []
+
+    @model_validator(mode="after")
+    def _smoke_is_planted(self) -> Self:
+        if self.size == "smoke" and (self.suite, self.encoder) != ("planted", "tiny"):
+            raise ValueError(
+                "smoke size only checks that the notebook runs, on suite 'planted' with encoder 'tiny'; for your own "
+                "suite start from params/starter.yaml (size: full, with sensible rows, epochs and learning rate)"
+            )
+        return self
+
+    def resolved(self) -> Self:
+        """The same with every "auto" decided for this machine: what the run records and its key holds."""
+        device, smoke = self.device, self.size == "smoke"
+        if device == "auto":
+            device = "cpu" if smoke or not _cuda() else "cuda"
+        elif device == "cuda" and not _cuda():
+            raise InputError("device: 'cuda' was asked for, but no CUDA device is here; use 'auto' or 'cpu'")
+        precision = self.precision if self.precision != "auto" else "fp32" if smoke else "bf16"
+        threads = self.threads or os.cpu_count() or 1
+        return self.model_copy(update={"device": device, "precision": precision, "threads": threads})
+
+    def key_params(self) -> dict[str, Any]:
+        """The parameters that this stage's result depends on."""
+        kept = self.model_dump(exclude=set(self.not_in_key))
+        if "auxiliaries" in kept:
+            kept["auxiliaries"] = sorted(kept["auxiliaries"])
+        if any(map(os.path.isdir, (self.encoder, self.encoder.rpartition(":")[0]))):
+            from .model import encoder_fingerprint
+
+            kept["encoder"] = encoder_fingerprint(self.encoder)
+        return kept
+
+    def needs(self) -> list[tuple[str, dict[str, Any]]]:
+        """The runs that this one reads: stage, and the parameters that they must agree in."""
+        return []
+
+    def _shared(self, *more: str) -> dict[str, Any]:
+        names = ("suite", "encoder", "device", "size", "rows", "threads", "precision", "max_length", *more)
+        return {name: getattr(self, name) for name in names}
+
+
+def _cuda() -> bool:
+    if not any(os.path.exists(f"/dev/{name}") for name in ("nvidiactl", "dxg")):  # spares the planner importing torch
+        return False
+    import torch
+
+    return torch.cuda.is_available()
+
+
+Seeds = Annotated[list[Annotated[int, Field(ge=0)]], AfterValidator(distinct), Field(min_length=1)]
+
+
+class Trained(Common):
+    """What notebooks that train share. `keep_leaks` leaves rows in that also stand in dev or test (see `leakage`)."""
+
+    batch_size: int = Field(32, ge=1)
+    lr: float = Field(1e-3, gt=0)
+    regression: Literal["unit", "raw"] = "unit"
+    pool: Literal["auto", "mean", "cls", "pooler"] = "auto"
+    mixing: Literal["homogeneous", "mixed"] = "homogeneous"
+    loss_scale: Literal["none", "log_classes"] = "none"
+    keep_leaks: bool = False

@@ -1,0 +1,93 @@
+"""The parameters of the notebooks that choose: the proxy (02), the ranking (03), head importance (04)."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from .params_base import Common, Seeds, Trained
+
+
+class TDProxy(Trained):
+    """The proxy sees every task of the suite, so one serves any primary and any choice of auxiliaries.
+
+    `proxies` "crossfit": two proxies on disjoint halves of the pool, each scoring the half that it was not drawn from,
+    so that every row is scored and none by a proxy that has seen it; "one": the authors' single proxy, whose rows then
+    leave the pool. `map_rows` rows a task are drawn into a map of the features, beside those of a proxy without
+    discriminator, for the seeds in `map_seeds`.
+    """
+
+    stage = "02_td_proxy"
+    not_in_key = Common.not_in_key | {"primary", "auxiliaries"}
+
+    seed: int = Field(0, ge=0)
+    discriminator: Literal["bce", "ce"] = "bce"
+    proxies: Literal["crossfit", "one"] = "crossfit"
+    proxy_rows: int = Field(60, ge=2)
+    watch_rows: int = Field(40, ge=2)
+    epochs: int = Field(3, ge=1)
+    disc_weight: float = Field(1.0, gt=0)
+    map_rows: int = Field(40, ge=2)
+    map_seeds: list[int] = [0]
+
+
+class Ranking(Common):
+    stage = "03_ranking"
+
+    seed: int = Field(0, ge=0)
+    discriminator: Literal["bce", "ce"] = "bce"
+    score: Literal["auto", "sigmoid", "softmax", "margin"] = "auto"
+    rule: Literal["global", "quota", "calibrated"] = "global"
+    n: int = Field(200, ge=1)
+    keep_leaks: bool = False
+
+    def needs(self) -> list[tuple[str, dict[str, Any]]]:
+        return [("02_td_proxy", self._shared("seed", "discriminator", "keep_leaks"))]
+
+    def score_kind(self) -> Literal["sigmoid", "softmax", "margin"]:
+        """ "auto" is the right one for the loss: sigmoid for BCE, softmax for CE (the authors use sigmoid for both)."""
+        if self.score != "auto":
+            return self.score
+        return "sigmoid" if self.discriminator == "bce" else "softmax"
+
+
+Definition = Literal["gate", "kv_rows", "kv_columns"]
+
+
+class GradTS(Trained):
+    """Head importance of every task of the suite, each by a model tuned on that task alone, for each of `seeds`.
+
+    `dropout` on while measuring is the authors' way, as is the definition "kv_columns" (see `importance`). `at` "proxy"
+    is not GradTS but a cheaper relative, gradts_proxy: importance is read off FastMTL's shared proxy, of two
+    cross-fitted ones the one that has not seen the row, and no task is tuned alone. `also` names further encoders, of
+    which only the order of the tasks is compared.
+    """
+
+    stage = "04_gradts_correlation"
+    not_in_key = Common.not_in_key | {"primary", "auxiliaries", "mixing"}
+
+    seeds: Seeds = [0, 1]
+    tune_rows: int = Field(100, ge=0)
+    importance_rows: int = Field(60, ge=0)
+    epochs: int = Field(3, ge=1)
+    dropout: bool = False
+    definition: Definition = "gate"
+    at: Literal["task", "proxy"] = "task"
+    also: list[str] = []
+
+    @model_validator(mode="after")
+    def _other_encoders(self) -> Self:
+        if self.also and self.at == "proxy":
+            raise ValueError("also: other encoders have no proxy to read importance from; use [] with at: proxy")
+        return self
+
+    def key_params(self) -> dict[str, Any]:
+        alone = {"batch_size", "lr", "regression", "pool", "loss_scale", "tune_rows", "epochs"}
+        return {k: v for k, v in super().key_params().items() if self.at == "task" or k not in alone}
+
+    def needs(self) -> list[tuple[str, dict[str, Any]]]:
+        if self.at == "task":
+            return []
+        wanted = self._shared("keep_leaks") | {"discriminator": "bce"}
+        return [("02_td_proxy", wanted | {"seed": seed}) for seed in self.seeds]

@@ -1,0 +1,204 @@
+"""The parameters of the notebooks that train arms (06)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, Field
+
+from .params_base import Seeds
+from .params_selection import Definition
+from .params_weighting import WEIGHINGS, WEIGHT_FIELDS, Weighed
+
+# Arms that read a ranking are RULE_DISCRIMINATOR: td (the n best), quota (the best of each task, in proportion to its
+# size), calibrated (scores standardised a task), and the controls cie and matched, which replace the td rows by random
+# ones of the same task, or of the same task, label and length.
+ROWS = (
+    "single", "step_matched", "random", "all_data",
+    "td_bce", "td_ce", "quota_bce", "quota_ce", "calibrated_bce", "calibrated_ce",
+    "cie_bce", "cie_ce", "matched_bce", "matched_ce",
+    "gradts_thres", "gradts_trial", "gradts_fg", "gradts_proxy",
+    "autosem_p1", "autosem",
+)  # fmt: skip
+
+
+def _arm(value: str) -> str:
+    rows, plus, weighing = value.rpartition("+")
+    weighted = weighing in WEIGHINGS and (not plus or (rows in ROWS and rows not in NO_ROWS))
+    if value not in ROWS and not weighted:
+        raise ValueError(
+            f"{value!r} is no arm. Rows: {', '.join(ROWS)}. With weights, of all rows or as ROWS+WEIGHING: "
+            f"{', '.join(WEIGHINGS)}"
+        )
+    return value
+
+
+Arm = Annotated[str, AfterValidator(_arm)]
+NO_ROWS = ("single", "step_matched")  # arms that add no rows
+RULES = {"td": "global", "cie": "global", "matched": "global", "quota": "quota", "calibrated": "calibrated"}
+
+
+def depends_on_n(arm: str) -> bool:
+    """Whether another n gives another training: not for single-task, and not where all rows are taken."""
+    rows, plus, _ = arm.rpartition("+")
+    return (rows if plus else arm) not in ("single", "all_data", *WEIGHINGS)
+
+
+class MTL(Weighed):
+    """One (primary, arm, n), over `seeds`.
+
+    The switches' first values are the corrected ones. As the FastMTL code has it: `choose` dev, `seed_policy` fixed (84
+    for stage 2 and 42 for tuning whatever the seed, so that seeds vary the selection alone), `regression` raw.
+    `all_data_recipe` mtdnn trains the all-data arm as MT-DNN does: Adamax at `mtdnn_lr` with warm-up.
+
+    The gradts arms read `definition` from 04. thres takes the tasks whose tau with the primary reaches
+    `task_threshold`; trial trains nested prefixes of at most `trial_most` tasks and judges them on rows held out from
+    train; fg keeps the `fg_fraction` of rows with the highest tau of the tasks that `fg_tasks` names. Each then
+    draws n rows of what it has chosen, so that all arms have one budget. gradts_proxy is thres with importance read at
+    the shared proxy.
+
+    The autosem arms ask a bandit (`bandit_rounds` of `bandit_batches` batches, at most `bandit_most` tasks kept),
+    judged on rows held out from train. autosem_p1 draws n rows of the tasks it keeps; autosem searches, in
+    `ratio_trials` trainings of the arm's own length, for the share of stage 2's steps that each task gets.
+    `autosem_rule` paper is what the authors' code does (see `autosem`, `ratios`); their `bandit_decay` is 0.3.
+
+    A weighted arm (`params_weighting.WEIGHINGS`) trains all the pool's rows, or as "td_bce+tawt_joint" those that
+    another arm chooses, under task weights.
+    """
+
+    stage = "06_mtl"
+
+    seeds: Seeds = [0, 1]
+    arm: Arm = "td_bce"
+    n: int = Field(200, ge=1)
+    single_epochs: int = Field(5, ge=1)
+    seed_policy: Literal["separate", "fixed"] = "separate"
+    all_data_recipe: Literal["same", "mtdnn"] = "same"
+    mtdnn_lr: float = Field(5e-5, gt=0)
+    keep_model: bool = False
+    definition: Definition = "gate"
+    task_threshold: float = Field(0.5, ge=-1, le=1)
+    trial_rule: Literal["corrected", "code"] = "corrected"
+    trial_patience: int = Field(1, ge=1)
+    trial_most: int = Field(4, ge=1)
+    fg_tasks: Literal["trial", "thres", "all"] = "trial"
+    fg_fraction: float = Field(0.7, gt=0, le=1)
+    autosem_rule: Literal["corrected", "paper"] = "corrected"
+    bandit_rounds: int = Field(20, ge=1)
+    bandit_batches: int = Field(2, ge=1)
+    bandit_decay: float = Field(0.05, ge=0, lt=1)
+    bandit_most: int = Field(3, ge=1)
+    ratio_trials: int = Field(3, ge=1)
+    ratio_highest: int = Field(20, ge=1)
+
+    @property
+    def weighing(self) -> str | None:
+        """How a weighted arm trains its rows; None for an arm without weights."""
+        name = self.arm.rpartition("+")[2]
+        return name if name in WEIGHINGS else None
+
+    @property
+    def rows_arm(self) -> str:
+        """The arm whose rows this one trains."""
+        return self.arm if self.weighing is None else self.arm.rpartition("+")[0] or "all_data"
+
+    def of_rows(self) -> Self:
+        """The same parameters for the arm whose rows this one trains."""
+        return self.model_copy(update={"arm": self.rows_arm})
+
+    @property
+    def needs_pool(self) -> bool:
+        """Whether n rows are drawn from the pool."""
+        return self.rows_arm not in (*NO_ROWS, "all_data")
+
+    @property
+    def gradts(self) -> bool:
+        return self.rows_arm.startswith("gradts_")
+
+    @property
+    def autosem(self) -> bool:
+        return self.rows_arm in ("autosem_p1", "autosem")
+
+    @property
+    def searches(self) -> bool:
+        """Whether the arm trains in order to choose, and so holds rows out whatever `choose` says."""
+        return (
+            self.autosem
+            or self.rows_arm == "gradts_trial"
+            or (self.rows_arm == "gradts_fg" and self.fg_tasks == "trial")
+        )
+
+    @property
+    def discriminator(self) -> str | None:
+        """Of the ranking that the arm reads; None where it reads none."""
+        rule, _, kind = self.rows_arm.partition("_")
+        return kind if rule in RULES else None
+
+    def key_params(self) -> dict[str, Any]:
+        unused = {"single_epochs"} if self.arm != "single" or self.steps else set()
+        if self.steps:
+            unused |= {"stage2_epochs", "tune_epochs"}
+        unused |= set() if self.steps and self.arm != "single" else {"tune_steps"}
+        if self.rows_arm == "single":
+            unused |= {"n", "stage2_epochs", "tune_epochs"}
+        if self.rows_arm in ("single", "step_matched"):
+            unused |= {"auxiliaries", "mixing"}
+        if self.rows_arm == "all_data":
+            unused.add("n")
+        if self.rows_arm != "all_data" or self.all_data_recipe == "same":
+            unused.add("mtdnn_lr")
+        if self.rows_arm != "all_data":
+            unused.add("all_data_recipe")
+        if self.weighing is None:
+            unused |= WEIGHT_FIELDS
+        else:
+            evidence = WEIGHINGS[self.weighing][1]
+            measured, moved = evidence in ("measured", "shuffled"), evidence not in ("fixed", "share", "final")
+            unused |= set() if measured else {name for name in WEIGHT_FIELDS if name.startswith("probe_")}
+            unused |= set() if moved else {name for name in WEIGHT_FIELDS if name.startswith("weight_")}
+        if self.choose != "holdout" and not self.searches and self.weighing is None:
+            unused.add("holdout")
+        if not self.gradts:
+            unused |= {"definition"}
+        if not (self.gradts and self.searches):
+            unused |= {"trial_rule", "trial_patience", "trial_most"}
+        by_threshold = self.rows_arm in ("gradts_thres", "gradts_proxy")
+        if not by_threshold and not (self.rows_arm == "gradts_fg" and self.fg_tasks == "thres"):
+            unused.add("task_threshold")
+        if self.rows_arm != "gradts_fg":
+            unused |= {"fg_tasks", "fg_fraction"}
+        if not self.autosem:
+            unused |= {"autosem_rule", "bandit_rounds", "bandit_batches", "bandit_decay", "bandit_most"}
+        if self.rows_arm != "autosem":
+            unused |= {"ratio_trials", "ratio_highest"}
+        return {k: v for k, v in super().key_params().items() if k not in unused}
+
+    def needs(self) -> list[tuple[str, dict[str, Any]]]:
+        found = self._rows_need()
+        if self.weighing and WEIGHINGS[self.weighing][1] == "final":
+            fields = [
+                "primary",
+                "auxiliaries",
+                "seeds",
+                "lr",
+                "batch_size",
+                "loss_scale",
+                "keep_leaks",
+                "steps",
+                "holdout",
+            ]
+            fields += [] if self.steps else ["stage2_epochs", "tune_epochs"]
+            wanted = self._shared(*fields, *sorted(WEIGHT_FIELDS))
+            found.append(("05_tawt_weighting", wanted | {"paradigm": WEIGHINGS[self.weighing][0]}))
+        return found
+
+    def _rows_need(self) -> list[tuple[str, dict[str, Any]]]:
+        if self.gradts:
+            wanted = self._shared("seeds", "keep_leaks", "definition")
+            return [("04_gradts_correlation", wanted | {"at": "proxy" if self.rows_arm == "gradts_proxy" else "task"})]
+        if not self.discriminator:
+            return []
+        rule = RULES[self.rows_arm.partition("_")[0]]
+        wanted = self._shared("primary", "auxiliaries", "n", "keep_leaks")
+        wanted |= {"discriminator": self.discriminator, "rule": rule}
+        return [("03_ranking", wanted | {"seed": seed}) for seed in self.seeds]

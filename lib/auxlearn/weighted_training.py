@@ -1,0 +1,236 @@
+"""TAWT as a training: every paradigm is a plan whose phases have a `phases.Weighting` (Chen et al., ICLR 2022).
+
+Joint training weighs the target with its sources; in pre-training only the sources are weighed, and the target's head
+is fitted anew before each update, on the rows that the target trains on. The authors' code does what `Weighting` says
+with rule "paper", combine "scaled_then_clipped", target_rows "train", itself, parameters "encoder", chunks 1,
+chunk_rows 64 and every 0; their pre-training head instead gets one epoch from a random start, which is not offered (see
+`head_fit`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from . import batching, head_fit, phases, probes, seeds, tawt, train
+from .cost import Ledger
+from .phases import Phase, Plan
+from .tasks import Suite
+from .weighting import Updater, Weights, effective_shares
+
+PROBE_BATCH = 64  # rows of a probe's pass; the result does not depend on it
+
+
+def run(plan: Plan, suite: Suite, folder: Path | None = None, progress: train.Progress | None = None) -> train.Result:
+    """`train.run` for a plan of which some phase has a `weighting`.
+
+    The result's `updates` has a row an update: phase, names, and what `weighting.Weights.history` holds; update 0 is
+    the prior. Its last ledger, "weighting", is the probe's cost, which is not in the phases' own.
+    """
+    return _Weigher(plan, suite, folder, progress or (lambda message: None)).run()
+
+
+class _Weigher(train.Trainer):
+    def __init__(self, plan: Plan, suite: Suite, folder: Path | None, progress: train.Progress):
+        super().__init__(plan, suite, folder, progress)
+        self.cost = Ledger("weighting")
+        self.ledgers.append(self.cost)
+        self.weights: Weights | None = None
+        self.restored: dict[str, Any] | None = None
+
+    def _epochs(self, running: train.Running) -> None:
+        w = running.phase.weighting
+        if w is None:
+            self.weights = None
+            return super()._epochs(running)
+        self.cost = self.ledgers[-1]
+        self.weights = self._start(running.phase)
+        if not self.weights.history and not any(row["phase"] == running.phase.name for row in self.updates):
+            self._record(running.phase, {"update": 0, "step": 0, "weights": self.weights.values.tolist()})
+        self.probe = probes.Probe(self.model, w.parameters, self.plan.precision)
+        self.reads: dict[str, list[torch.Tensor]] = {name: [] for name in self.weights.names}
+        self.running = running
+        return super()._epochs(running)
+
+    def _start(self, phase: Phase) -> Weights:
+        if self.restored and self.restored["phase"] == phase.name:
+            return Weights.from_state(self.restored["state"])
+        w, names = phase.weighting, phases.arms(phase, self.plan.primary)
+        updater = Updater(w.eta, w.c, w.floor, w.decay, w.tau, w.rule)
+        target = self.plan.primary if self.plan.primary in names else None
+        seed = seeds.derive(self._seed(phase, "order"), phase.name, "weights")
+        return Weights(names, np.array(w.prior), updater, target, w.evidence, seed)
+
+    # --- what the weights do -------------------------------------------------------------------------------------
+
+    def _batches(self, phase: Phase, lengths: Mapping[str, np.ndarray], rng: np.random.Generator) -> list[train.Parts]:
+        if phase.weighting is None:
+            return super()._batches(phase, lengths, rng)
+        size = phase.recipe.batch_size
+        if phase.weighting.combine == "mixed":
+            return batching.mixed(lengths, size, rng)
+        if phase.weighting.combine != "sampled":
+            return [[batch] for batch in batching.homogeneous(lengths, size, rng)]
+        names, rows = self.weights.names, [len(lengths[name]) for name in self.weights.names]
+        steps = sum(-(-n // size) for n in rows)
+        drawn = rng.choice(len(names), steps, p=effective_shares(self.weights.values, rows))
+        return [[batch] for batch in batching.in_order([names[i] for i in drawn], lengths, size, rng)]
+
+    def _divisors(self, phase: Phase) -> Mapping[str, float] | None:
+        plain = super()._divisors(phase)
+        if phase.weighting is None or phase.weighting.combine in ("sampled", "scaled"):
+            return plain
+        factors = self.weights.multipliers
+        return {n: (plain[n] if plain else 1.0) / f if f else float("inf") for n, f in factors.items()}
+
+    def _clip(self, running: train.Running, parts: train.Parts) -> None:
+        w = running.phase.weighting
+        if w and w.estimator == "reused" and self.weights.needs_probe:
+            ((name, _),) = parts
+            factor = self.weights.multipliers[name] if w.combine == "scaled_then_clipped" else 1.0
+            scale = self.scales[name] if running.phase.loss_scale == "log_classes" else 1.0
+            if factor:
+                self.reads[name].append(self.probe.read(factor / scale))
+        super()._clip(running, parts)
+        if w and w.combine == "scaled":
+            ((name, _),) = parts
+            factor = self.weights.multipliers[name]
+            if factor != 1.0:
+                grads = [p.grad for p in self.model.parameters() if p.grad is not None]
+                torch._foreach_mul_(grads, factor)
+
+    # --- what moves them -----------------------------------------------------------------------------------------
+
+    def _train(self, running: train.Running, epoch: int, batches: list[train.Parts]) -> list[torch.Tensor]:
+        w = running.phase.weighting
+        if w and w.estimator == "reused" and self.weights.needs_probe:
+            # Anew each epoch, so that a training resumed at one holds the same gradient.
+            self._timed(lambda: self._measure_target(running, ("reused", epoch)))
+            self.reads = {name: [] for name in self.weights.names}
+        return super()._train(running, epoch, batches)
+
+    def _stepped(self, running: train.Running, epoch: int, step: int, steps: int) -> None:
+        w = running.phase.weighting
+        if w is None:
+            return
+        done = sum(running.epochs[:epoch]) + step + 1
+        if done % w.every == 0 if w.every else step + 1 == steps:
+            self._timed(lambda: self._update(running, done))
+
+    def _timed(self, work: Any) -> None:
+        """Book what the probe takes to itself and not to the phase."""
+        start = time.perf_counter()
+        work()
+        took = time.perf_counter() - start
+        self.cost.seconds += took
+        self.running.ledger.seconds -= took
+
+    def _update(self, running: train.Running, done: int) -> None:
+        values = errors = None
+        if self.weights.needs_probe:
+            measure = self._reused if running.phase.weighting.estimator == "reused" else self._exact
+            values, errors = measure(running, len(self.weights.history) + 1)
+        self.weights.update(values, errors, done)
+        self._record(running.phase, self.weights.history[-1])
+        shown = ", ".join(f"{n} {v:.3f}" for n, v in zip(self.weights.names, self.weights.values, strict=True))
+        self.progress(f"{running.phase.name}: step {done}, weights {shown}")
+
+    def _record(self, phase: Phase, row: dict[str, Any]) -> None:
+        self.updates.append({"phase": phase.name, "names": self.weights.names, **row})
+
+    def _exact(self, running: train.Running, update: int) -> tuple[np.ndarray, np.ndarray]:
+        w, primary = running.phase.weighting, self.plan.primary
+        self._measure_target(running, ("exact", update))
+        names = [n for n in self.weights.names if not (n == primary and w.itself)]
+        moments = [self.probe.source(self._chunks(running, name, ("exact", update))) for name in names]
+        if w.itself and primary in self.weights.names:  # the primary is the first of `arms`
+            values, errors = tawt.cosines(moments, w.rule)
+            return np.concatenate([[1.0], values]), np.concatenate([[0.0], errors])
+        return tawt.cosines(moments, w.rule)
+
+    def _reused(self, running: train.Running, update: int) -> tuple[np.ndarray, np.ndarray]:
+        """Since the last update; a task that had no step since tells nothing (NaN)."""
+        w, pairs = running.phase.weighting, []
+        for name in self.weights.names:
+            if name == self.plan.primary and w.itself:
+                pairs.append((1.0, 0.0))
+            elif self.reads[name]:
+                pairs.append(tawt.reused(torch.stack(self.reads[name]).cpu().numpy(), self.probe.gram))
+            else:
+                pairs.append((np.nan, np.nan))
+        self.reads = {name: [] for name in self.weights.names}
+        values, errors = np.array(pairs).T
+        return values, errors
+
+    def _measure_target(self, running: train.Running, when: tuple[str, int]) -> None:
+        """The target's gradient, through its own head or, where it is not trained here, through the best one."""
+        primary = self.plan.primary
+        chunks = self._chunks(running, primary, when, target=True)
+        if primary in self.weights.names:
+            self.probe.target(chunks)
+            return
+        layer = self.model.heads[primary]
+        before = (layer.weight.detach().clone(), layer.bias.detach().clone())
+        kept = self._kept()
+        encoded = self._encode(primary, "train/head", self.suite[primary].train.select(kept.tolist()))
+        inputs = self._to_batches(primary, encoded, np.arange(len(encoded)), training=False)
+        features, labels = head_fit.head_inputs(self.model, inputs, self.plan.precision)
+        task = self.suite[primary]
+        head_fit.fit_head(features, labels, task.kind, task.n_outputs).copy_to(layer)
+        try:
+            self.probe.target(chunks)
+        finally:
+            with torch.no_grad():
+                layer.weight.copy_(before[0])
+                layer.bias.copy_(before[1])
+
+    def _kept(self) -> np.ndarray:
+        """The target's rows that some phase trains on."""
+        rows = [phase.rows[self.plan.primary] for phase in self.plan.phases if self.plan.primary in phase.rows]
+        return np.unique(np.concatenate(rows))
+
+    def _chunks(
+        self, running: train.Running, name: str, when: tuple[str, int], target: bool = False
+    ) -> list[list[dict[str, Any]]]:
+        """Disjoint chunks of a task's rows as batches; of the target's gradient, of the rows that it is measured on."""
+        w = running.phase.weighting
+        if target:
+            rows = self.plan.holdout if w.target_rows == "holdout" else self._kept()
+            encoded = self._encode(name, f"train/{w.target_rows}", self.suite[name].train.select(rows.tolist()))
+        else:
+            encoded = running.data[name]
+        role = "target" if target else "task"
+        rng = seeds.rng(self._seed(running.phase, "order"), running.phase.name, "probe", role, name, *when)
+        drawn = probes.draw(np.arange(len(encoded)), w.chunks, w.chunk_rows, rng)
+        return [self._to_batches(name, encoded, index) for index in drawn]
+
+    def _to_batches(
+        self, name: str, encoded: batching.Encoded, index: np.ndarray, training: bool = True
+    ) -> list[dict[str, Any]]:
+        """In length order, charged to the probe."""
+        made, order = [], index[np.argsort(-encoded.lengths[index], kind="stable")]
+        for start in range(0, len(order), PROBE_BATCH):
+            at = order[start : start + PROBE_BATCH]
+            batch = batching.to_batch(encoded, at, self.suite[name], self.model.columns[name], self.model.pad_id)
+            width = batch["input_ids"].shape[1]
+            self.cost.add_batch(self.model.encoder.config, encoded.lengths[at], width, training)
+            self.cost.steps -= int(training)  # a probe takes no optimiser step
+            made.append(batch)
+        return made
+
+    # --- checkpoints ---------------------------------------------------------------------------------------------
+
+    def _extra(self) -> dict[str, Any]:
+        weights = None
+        if self.weights is not None:
+            weights = {"phase": self.running.phase.name, "state": self.weights.state()}
+        return {"updates": self.updates, "weights": weights}
+
+    def _take(self, progress: dict[str, Any]) -> None:
+        self.updates, self.restored = progress["updates"], progress["weights"]
+        self.cost = self.ledgers[-1]

@@ -1,0 +1,319 @@
+"""TAWT inside a training: what weights do to steps, what moves them, and that neither disturbs anything else."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from auxlearn import arms, choices, head_fit, phases, seeds, train, units, weighted_plans, weighted_training, weighting
+from auxlearn.errors import InputError
+from auxlearn.params import MTL, TAWT
+from auxlearn.phases import Phase, Plan, Recipe, Weighting
+
+RECIPE = Recipe(lr=1e-3, batch_size=16)
+ROWS = {"topic_side": np.arange(30), "topic_name": np.arange(40), "word_class": np.arange(24)}
+THIRD = (1 / 3, 1 / 3, 1 / 3)
+
+
+def plan(weighting=None, rows=None, phase=None, **changes):
+    made = Phase("joint", rows or ROWS, 2, RECIPE, weighting=weighting, **(phase or {}))
+    base = {"encoder": "tiny", "phases": (made,), "seeds": seeds.record(0), "primary": "topic_side"}
+    return Plan(**(base | {"holdout": np.arange(50, 80)} | changes))
+
+
+def pretrain(weighting, **changes):
+    first = Phase("pretrain", {n: ROWS[n] for n in ("topic_name", "word_class")}, 2, RECIPE, weighting=weighting)
+    tune = Phase("tune", {"topic_side": ROWS["topic_side"]}, 1, RECIPE)
+    return plan(phases=(first, tune), **changes)
+
+
+def weights(result):
+    return result.model.state_dict()
+
+
+def same(a, b):
+    other = weights(b)
+    return all(torch.equal(v, other[k]) for k, v in weights(a).items())
+
+
+def measured(**given):
+    return Weighting(THIRD, chunks=2, chunk_rows=10, **given)
+
+
+@pytest.mark.parametrize("combine", ["mixed", "scaled", "scaled_then_clipped"])
+def test_uniform_weights_train_as_no_weights_do_bit_for_bit(small, combine):
+    plain = train.run(plan(phase={"mixing": "mixed" if combine == "mixed" else "homogeneous"}), small)
+    made = weighted_training.run(plan(Weighting(THIRD, "fixed", combine=combine)), small)
+    assert same(plain, made)
+    assert plain.steps == made.steps
+    assert all(row["weights"] == pytest.approx(THIRD) for row in made.updates)
+
+
+def test_uniform_weights_scale_log_classes_alike(small):
+    options = {"loss_scale": "log_classes"}
+    plain = train.run(plan(phase={"mixing": "mixed"} | options), small)
+    assert same(plain, weighted_training.run(plan(Weighting(THIRD, "fixed"), phase=options), small))
+
+
+@pytest.mark.parametrize("combine", ["mixed", "scaled", "scaled_then_clipped", "sampled"])
+def test_a_weight_of_zero_leaves_a_task_s_head_as_it_was(small, combine):
+    made = weighted_training.run(plan(Weighting((0.5, 0.5, 0.0), "fixed", combine=combine)), small)
+    fresh = train.Trainer(plan(), small, None, print).model.state_dict()
+    assert torch.equal(weights(made)["heads.word_class.weight"], fresh["heads.word_class.weight"])
+    assert not torch.equal(weights(made)["heads.topic_name.weight"], fresh["heads.topic_name.weight"])
+    if combine == "sampled":
+        assert "word_class" not in {step["task"] for step in made.steps}
+
+
+def test_scaling_before_the_clip_and_after_differ_where_gradients_are_large(small):
+    sharp = Recipe(lr=1e-3, batch_size=16, clip=0.01)  # every gradient is cut
+    phase = Phase("joint", ROWS, 1, sharp, weighting=Weighting((0.98, 0.01, 0.01), "fixed", combine="scaled"))
+    seen = {}
+
+    class Spy(weighted_training._Weigher):
+        def _clip(self, running, parts):
+            super()._clip(running, parts)
+            grads = [p.grad.norm() for p in self.model.parameters() if p.grad is not None]
+            seen.setdefault(parts[0][0], float(torch.stack(grads).norm()))
+
+    Spy(plan(phases=(phase,)), small, None, print).run()
+    assert seen["topic_side"] == pytest.approx(0.01 * 3 * 0.98, rel=1e-3)
+    assert seen["topic_name"] == pytest.approx(0.01 * 3 * 0.01, rel=1e-3)
+    seen.clear()
+    after = weighted_plans.plans.replace(phase.weighting, combine="scaled_then_clipped")
+    Spy(plan(phases=(weighted_plans.plans.replace(phase, weighting=after),)), small, None, print).run()
+    assert seen["topic_side"] == pytest.approx(0.01, rel=1e-3)  # the weight is undone
+    assert seen["topic_name"] == pytest.approx(0.01, rel=1e-3)
+
+
+def test_the_null_schedule_is_its_closed_form_and_probes_nothing(small, monkeypatch):
+    monkeypatch.setattr("auxlearn.probes.Probe.target", lambda *a: pytest.fail("probed"))
+    made = weighted_training.run(plan(Weighting(THIRD, "null", every=2, eta=0.5)), small)
+    steps = 2 * -(-94 // 16)
+    assert [row["step"] for row in made.updates] == list(range(0, steps + 1, 2))
+    expected = weighting.null_schedule(np.array(THIRD), steps // 2, weighting.Updater(0.5), target=0)
+    assert np.array([row["weights"] for row in made.updates]) == pytest.approx(expected)
+    assert made.ledgers[-1].stage == "weighting"
+    assert made.ledgers[-1].flops == 0
+
+
+def test_measured_weights_follow_held_out_cosines_and_probing_changes_nothing_else(small):
+    """With a step so small that weights stay put, a probed training is the unprobed one, bit for bit."""
+    still = weighted_training.run(plan(Weighting(THIRD, "fixed")), small)
+    probed = weighted_training.run(plan(measured(eta=1e-300)), small)
+    assert same(still, probed)
+    made = weighted_training.run(plan(measured(rule="paper")), small)  # debiased, so few rows show nothing
+    assert not same(still, made)
+    first, *rest = made.updates
+    assert first["weights"] == pytest.approx(THIRD)
+    assert len(rest) == 2
+    for before, row in zip(made.updates[:-1], rest, strict=True):
+        moved = np.log(before["weights"]) + np.array(row["used"])
+        assert row["weights"] == pytest.approx(np.exp(moved) / np.exp(moved).sum())
+    cost = made.ledgers[-1]
+    assert cost.examples == 2 * 4 * 2 * 10  # updates x (target and three tasks) x chunks x rows
+    assert cost.steps == 0
+    assert cost.flops > 0
+    assert made.ledgers[0].examples == 2 * 94
+
+
+def test_the_authors_switches(small):
+    made = weighted_training.run(
+        plan(Weighting(THIRD, rule="paper", combine="scaled_then_clipped", target_rows="train", itself=True,
+                       parameters="encoder", chunks=1, chunk_rows=64), holdout=np.zeros(0, np.int64)), small
+    )  # fmt: skip
+    for row in made.updates[1:]:
+        assert row["cosines"][0] == 1
+        assert row["errors"][1] is None
+        assert all(abs(c) < 1 for c in row["cosines"][1:])
+
+
+def test_reused_gradients_give_cosines_without_a_backward_pass_for_sources(small):
+    made = weighted_training.run(plan(measured(estimator="reused", combine="scaled")), small)
+    assert made.ledgers[-1].examples == 2 * 2 * 10  # the target's chunks, once an epoch
+    assert all(None not in row["cosines"] for row in made.updates[1:])
+    again = weighted_training.run(plan(measured(estimator="reused", combine="scaled")), small)
+    assert again.updates == made.updates
+
+
+def test_pre_training_fits_the_target_s_head_and_leaves_it_as_it_was(small, monkeypatch):
+    asked, real = [], head_fit.fit_head
+    monkeypatch.setattr(head_fit, "fit_head", lambda x, y, *a: asked.append(len(y)) or real(x, y, *a))
+    halves = Weighting((0.5, 0.5), chunks=2, chunk_rows=10)
+    made = weighted_training.run(pretrain(halves), small)
+    assert asked == [30] * 2  # on the rows that the target trains on
+    assert made.updates[0]["names"] == ["topic_name", "word_class"]
+    still = weighted_training.run(pretrain(Weighting((0.5, 0.5), "fixed")), small)
+    probed = weighted_training.run(pretrain(Weighting((0.5, 0.5), chunks=2, chunk_rows=10, eta=1e-300)), small)
+    assert same(still, probed)
+    assert [ledger.stage for ledger in made.ledgers] == ["pretrain", "tune", "weighting"]
+
+
+@pytest.mark.parametrize(
+    "given", [measured(every=3), measured(estimator="reused", combine="scaled"), measured(combine="sampled")]
+)
+def test_interrupted_and_resumed_equals_never_interrupted(small, tmp_path, monkeypatch, given):
+    monkeypatch.setattr(train, "CHECKPOINT_SECONDS", -1.0)
+    whole = weighted_training.run(plan(given), small)
+
+    def dying(message):
+        if "epoch 2/2" in message:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        weighted_training.run(plan(given), small, tmp_path, dying)
+    again = weighted_training.run(plan(given), small, tmp_path)
+    assert same(whole, again)
+    assert again.updates == whole.updates
+    assert again.ledgers[-1].examples == whole.ledgers[-1].examples
+
+
+def test_a_source_that_is_the_target_reaches_the_ceiling(small):
+    """On the target's own rows it agrees with it but for the head; a label-shuffled twin does not."""
+    from dataclasses import replace
+
+    task = small["topic_side"]
+    twin = replace(task, name="twin")
+    mixed = np.random.default_rng(0).permutation(len(task.train))
+    labels = np.array(task.train["label"][:])[mixed].tolist()
+    broken = replace(task, name="broken", train=task.train.remove_columns("label").add_column("label", labels))
+    suite = type(small)("twins", {"topic_side": task, "twin": twin, "broken": broken}, "f")
+    rows = {name: np.arange(40) for name in suite.names}
+    given = Weighting(THIRD, rule="paper", target_rows="train", chunks=1, chunk_rows=40, every=10)
+    made = weighted_training.run(plan(given, rows, {"steps": 60}), suite)
+    cosines = np.array([row["cosines"] for row in made.updates[1:]], float)
+    mean = dict(zip(made.updates[0]["names"], cosines.mean(0), strict=True))
+    assert mean["topic_side"] == pytest.approx(1)  # the same rows
+    assert mean["twin"] > mean["broken"] + 0.1
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"weighting": Weighting((0.5, 0.5))}, "2 weights for the tasks topic_side, topic_name, word_class"),
+        ({"weighting": Weighting((1.0,)), "rows": {"topic_side": np.arange(9)}}, "no source task to weigh"),
+        ({"weighting": measured(), "rows": ROWS | {"word_class": np.arange(0)}}, "'word_class' has no usable rows"),
+        ({"weighting": measured(), "holdout": np.arange(50, 51)}, "needs 2 held-out rows or more, 1 are held out"),
+        ({"weighting": measured(), "primary": None}, "needs a primary task"),
+        ({"weighting": measured(every=-1)}, "too small"),
+        ({"weighting": Weighting(THIRD, chunks=1)}, "debiasing needs 2 chunks"),
+        ({"weighting": measured(estimator="reused")}, "reuse needs another `combine`"),
+    ],
+)
+def test_weightings_that_cannot_work_are_refused(small, changes, words):
+    with pytest.raises(InputError, match=words):
+        phases.check(plan(**changes), small)
+
+
+# --- the arms --------------------------------------------------------------------------------------------------------
+
+NAMES = ["topic_name", "word_class", "cross_group"]
+
+
+def arm(name, **given):
+    quick = {"n": 30, "auxiliaries": NAMES, "stage2_epochs": 1, "tune_epochs": 1, "probe_rows": 10, "holdout": 0.25}
+    return MTL(**({"arm": name} | quick | given)).resolved()
+
+
+@pytest.fixture
+def usable(small):
+    return {name: np.ones(len(task.train), bool) for name, task in small.items()}
+
+
+def planned(p, small, usable, seed=3):
+    return choices.plan(p, small, seed, choices.for_arm(p, small, seed, [], usable), usable)
+
+
+def test_every_paradigm_is_a_plan(small, usable):
+    sizes = {"topic_side": 60, "cross_group": 80, "topic_name": 80, "word_class": 80}
+    joint = planned(arm("tawt_joint"), small, usable).phases
+    assert [phase.name for phase in joint] == ["joint"]
+    assert joint[0].epochs == 2
+    assert joint[0].weighting.prior == pytest.approx([0.25] * 4)
+    assert joint[0].weighting.evidence == "measured"
+    assert joint[0].weighting.eta == 3.0  # one update in force weighs as much as the authors' three
+    even = planned(arm("normalised"), small, usable).phases[0].weighting
+    inverse = 1 / np.array(list(sizes.values()))
+    assert even.prior == pytest.approx(inverse / inverse.sum())
+    assert even.evidence == "fixed"
+    first, tune = planned(arm("shuffled_pretrain"), small, usable).phases
+    assert list(first.rows) == sorted(NAMES, key=list(first.rows).index)
+    assert "topic_side" not in first.rows
+    assert list(tune.rows) == ["topic_side"]
+    half = planned(arm("share_50"), small, usable).phases[0].weighting.prior
+    assert weighting.effective_shares(np.array(half), list(sizes.values()))[0] == pytest.approx(0.5)
+    paper = planned(arm("tawt_joint", tawt_rule="paper", weight_every=7), small, usable).phases[0].weighting
+    assert (paper.every, paper.eta, paper.chunk_rows, paper.combine) == (0, 1.0, 64, "scaled_then_clipped")
+
+
+def test_all_arms_of_a_seed_take_the_same_steps_and_hold_the_same_rows_out(small, usable):
+    plans_ = {
+        name: planned(arm(name, steps=20, tune_steps=6), small, usable)
+        for name in ("single", "step_matched", "random", "null_normalised", "tawt_pretrain", "random+tawt_joint")
+    }  # fmt: skip
+    for name, made in plans_.items():
+        steps = [
+            sum(phases.schedule(phase, {n: len(r) for n, r in phase.rows.items()})) for phase in made.phases
+        ]  # fmt: skip
+        assert sum(steps) == 20, name
+        assert np.array_equal(made.holdout, plans_["single"].holdout)
+    assert len(plans_["tawt_pretrain"].phases) == 2
+    chosen = plans_["random+tawt_joint"].phases[0].rows
+    assert sum(len(rows) for name, rows in chosen.items() if name != "topic_side") == 30
+
+
+def test_05_and_06_share_one_training(small, usable):
+    watched = TAWT(auxiliaries=NAMES, stage2_epochs=1, tune_epochs=1, probe_rows=10, holdout=0.25).resolved()
+    pool = arms.pool(small, NAMES, usable)
+    made = weighted_plans.plan(watched, small, 3, "tawt_joint", pool[pool.pop("usable")], usable["topic_side"])
+    assert units.training_key(made, small) == units.training_key(planned(arm("tawt_joint"), small, usable), small)
+    training = units.trained(made, small)
+    assert training.updates[-1]["weights"]
+    assert units.trained(made, small).updates == training.updates
+
+
+def test_final_weights_come_from_05_and_are_refused_without_it(small, usable):
+    p = arm("final_joint")
+    ((stage, wanted),) = p.needs()
+    assert stage == "05_tawt_weighting"
+    assert wanted["paradigm"] == "joint"
+    rows = choices.for_arm(p.model_copy(update={"arm": "joint"}), small, 3, [], usable)
+    rows.final = {"topic_side": 0.7, "cross_group": 0.1, "topic_name": 0.2, "word_class": 0.0}
+    made = choices.plan(p, small, 3, rows, usable).phases[0].weighting
+    assert made.prior == pytest.approx([0.7, 0.1, 0.2, 0.0])
+    assert made.evidence == "fixed"
+    rows.final = None
+    with pytest.raises(InputError, match="05 has none for this seed"):
+        choices.plan(p, small, 3, rows, usable)
+
+
+def test_what_is_no_arm_is_refused():
+    for name in ("tawt", "single+joint", "random+", "+joint", "random+random", "joint+joint"):
+        with pytest.raises(ValueError, match="is no arm"):
+            MTL(arm=name)
+    assert MTL(arm="td_bce+tawt_joint").rows_arm == "td_bce"
+    assert MTL(arm="tawt_joint").rows_arm == "all_data"
+    assert MTL(arm="td_bce").weighing is None
+
+
+def test_what_does_not_change_an_arm_is_not_in_its_key():
+    key = lambda name, **given: arm(name, **given).key_params()  # noqa: E731
+    assert key("random", weight_total=1.0) == key("random", weight_total=2.0)
+    assert key("joint", probe_rows=5, weight_every=3) == key("joint")
+    assert key("null_joint", probe_rows=5) == key("null_joint")
+    assert key("null_joint", weight_every=5) != key("null_joint")
+    assert key("tawt_joint", probe_rows=5) != key("tawt_joint")
+    assert key("single", steps=20, tune_steps=5) == key("single", steps=20, tune_steps=6, single_epochs=9)
+    assert key("random", steps=20, tune_steps=5) != key("random", steps=20, tune_steps=6)
+
+
+def test_steps_that_leave_nothing_are_refused(small, usable):
+    with pytest.raises(ValueError, match="leave none"):
+        MTL(steps=10, tune_steps=10)
+    with pytest.raises(ValueError, match="say `steps` too"):
+        MTL(tune_steps=3)
+    with pytest.raises(InputError, match="pre-training needs steps for the primary alone"):
+        planned(arm("pretrain", steps=20), small, usable)
+    empty = pd.DataFrame({"task": [], "row": []})
+    with pytest.raises(InputError, match="no source rows to weigh"):
+        weighted_plans.plan(arm("joint"), small, 3, "joint", empty, usable["topic_side"])
