@@ -318,3 +318,9 @@ def test_the_price_of_04_is_what_its_ledgers_count(planted, tmp_path):
     bare = sum(ledger.flops * ledger.tokens / ledger.padded_tokens for ledger in counted)
     assert bare == pytest.approx(price.total["heads"], rel=0.01)
     assert price.table["heads"].item() == pytest.approx(price.total["heads"])  # every task is a candidate
+
+
+@pytest.mark.parametrize("given", [{"arm": ["tawt_joint"]}, {"arm": ["random"], "steps": [20]}])
+def test_what_cannot_be_priced_yet_is_refused_and_not_wrong(priced, given):
+    with pytest.raises(InputError, match="cannot be priced yet"):
+        priced(given, stages=["06_mtl"])

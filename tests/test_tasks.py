@@ -290,3 +290,12 @@ tasks:
     file = tmp_path / "glue" / "RTE" / "dev.tsv"
     file.write_text(file.read_text().replace("other 3", "another 3"))
     assert tasks.Suite.from_yaml(path).fingerprint != suite.fingerprint
+
+
+def test_a_few_shot_task_keeps_its_own_dev_and_test(resplit):
+    whole, cut = resplit()["t"], resplit(resplit={"train": 15, "rest": "leave"})["t"]
+    assert len(cut.train) == 15
+    assert cut.train["row_id"][:] == resplit(resplit={"train": 15})["t"].train["row_id"][:]
+    for split in ("dev", "test"):
+        assert getattr(cut, split).to_list() == getattr(whole, split).to_list()
+    assert "origin" not in cut.train.column_names

@@ -82,6 +82,9 @@ class TAWT(Weighed):
     stage = "05_tawt_weighting"
     not_in_key = Trained.not_in_key | {"mixing"}
 
+    steps: int = Field(48, ge=0)
+    weight_every: int = Field(12, ge=0)
+    holdout: float = Field(0.3, gt=0, lt=0.9)
     seeds: Seeds = [0, 1]
     paradigm: Paradigm = "joint"
 

@@ -69,6 +69,7 @@ class Weighting:
     itself: bool = False  # the target against itself is exactly 1, not measured on its training rows
     parameters: Literal["shared", "encoder", "last_layer"] = "shared"
     estimator: Literal["exact", "reused"] = "exact"  # "reused": training gradients against a target cached an epoch
+    watch: bool = False  # measure cosines even where the weights do not follow them
     chunks: int = 2  # disjoint, a task and update
     chunk_rows: int = 64
 
@@ -187,7 +188,7 @@ def _check_weighting(plan: Plan, phase: Phase) -> None:
         raise InputError(f"{where}: weights and an order of steps both say how tasks mix; give one")
     if w.every < 0 or min(w.chunks, w.chunk_rows) < 1:
         raise InputError(f"{where}: every {w.every}, chunks {w.chunks}, chunk_rows {w.chunk_rows} are too small")
-    if w.evidence in ("measured", "shuffled"):
+    if w.watch or w.evidence in ("measured", "shuffled"):
         need = w.chunks if w.rule == "corrected" else 1
         if w.target_rows == "holdout" and len(plan.holdout) < need:
             raise InputError(

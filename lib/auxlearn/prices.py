@@ -195,6 +195,11 @@ def _proxy(p: params.TDProxy, size: _Sizes) -> dict[str, float]:
 def _arm(cell: studies.Cell, size: _Sizes) -> tuple[dict[str, float], float]:
     """FLOP of one seed of a 06 cell by stage, as if it ran alone; and of training with all data in its place."""
     p, stages = cell.params, dict.fromkeys((*SHARED, *SEARCHED, *TRAINED), 0.0)
+    if p.weighing or p.steps:
+        raise InputError(
+            f"arm {p.arm!r}: weighted arms, and arms that train by `steps`, cannot be priced yet; leave them out to "
+            "price the others"
+        )
     kept = size.rows[p.primary]
     kept -= round(p.holdout * kept) if p.choose == "holdout" else 0
     chosen_from = p.auxiliaries or [name for name in size.rows if name != p.primary]

@@ -23,7 +23,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 SHOWN = ("text/plain", "image/png")  # the only outputs that reach a page: neither can carry markup
 STAGES = {
     "01_data_prep": "data", "02_td_proxy": "proxy", "03_ranking": "ranking",
-    "04_gradts_correlation": "head importance", "06_mtl": "training",
+    "04_gradts_correlation": "head importance", "05_tawt_weighting": "task weights", "06_mtl": "training",
     "07_efficiency": "comparison",
 }  # fmt: skip
 
@@ -101,6 +101,11 @@ def _headline(stage: str, metrics: dict[str, Any]) -> str:
     if stage == "04_gradts_correlation":
         order = sorted(metrics["tau"].items(), key=lambda x: -x[1])[:3]
         return "tau " + ", ".join(f"{name} {tau:.2f}" for name, tau in order)
+    if stage == "05_tawt_weighting":
+        seeds = list(metrics["final"].values())
+        weights = {task: [seed[task] for seed in seeds] for task in seeds[0]}
+        top = sorted(((sum(v) / len(v), task) for task, v in weights.items()), reverse=True)[:3]
+        return "final weights " + ", ".join(f"{task} {weight:.2f}" for weight, task in top)
     if stage == "06_mtl":
         name = metrics["metric"]
         return f"{name} by seed: " + ", ".join(f"{s['dev'][name]:.3f}" for s in metrics["seeds"].values())

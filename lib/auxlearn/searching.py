@@ -38,7 +38,7 @@ class Chosen:
         self.spent[training.manifest.key] = [renamed(ledger, stage) for ledger in training.ledgers]
         self.trainings.append(training.manifest)
 
-    def as_dict(self, final: str = "") -> dict[str, Any]:
+    def as_dict(self, final: str | None = None) -> dict[str, Any]:
         """For a run's record: why these rows, what was tried with its scores, the ledger of the search; {} for none.
 
         `final` is the key of the arm's own training: where a trial was the same, it is not charged twice.

@@ -54,11 +54,13 @@ class Resplit(_Strict):
     """Power for a small task: `train` rows drawn by `seed` stay to train on, all other labelled rows become dev.
 
     That is the rest of train, dev and the labelled rows of test. A dev split of 277 rows has a standard error of 3
-    points, in which any method drowns; a cut train split is also the small task that the question is about.
+    points, in which any method drowns; a cut train split is also the small task that the question is about. `rest:
+    leave` leaves the other training rows out and dev and test as they are: a few-shot task on its official splits.
     """
 
     train: int = Field(ge=1)
     seed: int = Field(0, ge=0)
+    rest: Literal["dev", "leave"] = "dev"
 
 
 class TaskSpec(_Strict):

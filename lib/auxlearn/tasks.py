@@ -199,6 +199,8 @@ def _resplit(name: str, spec: TaskSpec, clean: dict[str, list[dict[str, Any]]]) 
             f"task {name!r}: resplit keeps {kept} of {len(train)} training rows; none would be left for dev"
         )
     order = seeds.rng(spec.resplit.seed, "resplit", name).permutation(len(train))
+    if spec.resplit.rest == "leave":
+        return clean | {"train": [clean["train"][i] for i in sorted(order[:kept])]}
     rest = [train[i] for i in sorted(order[kept:])]
     labelled = [row for row in marked.get("test", []) if row[spec.label] is not None]
     return {"train": [train[i] for i in sorted(order[:kept])], "dev": [*rest, *marked["dev"], *labelled]}

@@ -90,7 +90,7 @@ class _Weigher(train.Trainer):
 
     def _clip(self, running: train.Running, parts: train.Parts) -> None:
         w = running.phase.weighting
-        if w and w.estimator == "reused" and self.weights.needs_probe:
+        if self._reuses(running):
             ((name, _),) = parts
             factor = self.weights.multipliers[name] if w.combine == "scaled_then_clipped" else 1.0
             scale = self.scales[name] if running.phase.loss_scale == "log_classes" else 1.0
@@ -107,8 +107,7 @@ class _Weigher(train.Trainer):
     # --- what moves them -----------------------------------------------------------------------------------------
 
     def _train(self, running: train.Running, epoch: int, batches: list[train.Parts]) -> list[torch.Tensor]:
-        w = running.phase.weighting
-        if w and w.estimator == "reused" and self.weights.needs_probe:
+        if self._reuses(running):
             # Anew each epoch, so that a training resumed at one holds the same gradient.
             self._timed(lambda: self._measure_target(running, ("reused", epoch)))
             self.reads = {name: [] for name in self.weights.names}
@@ -122,6 +121,10 @@ class _Weigher(train.Trainer):
         if done % w.every == 0 if w.every else step + 1 == steps:
             self._timed(lambda: self._update(running, done))
 
+    def _reuses(self, running: train.Running) -> bool:
+        w = running.phase.weighting
+        return bool(w and w.estimator == "reused" and (w.watch or self.weights.needs_probe))
+
     def _timed(self, work: Any) -> None:
         """Book what the probe takes to itself and not to the phase."""
         start = time.perf_counter()
@@ -132,7 +135,7 @@ class _Weigher(train.Trainer):
 
     def _update(self, running: train.Running, done: int) -> None:
         values = errors = None
-        if self.weights.needs_probe:
+        if self.weights.needs_probe or running.phase.weighting.watch:
             measure = self._reused if running.phase.weighting.estimator == "reused" else self._exact
             values, errors = measure(running, len(self.weights.history) + 1)
         self.weights.update(values, errors, done)

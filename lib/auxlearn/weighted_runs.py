@@ -1,0 +1,83 @@
+"""Finished weighted trainings as tables: weights, cosines, what the null schedule would have done, cheap probes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from . import plans, train, units, weighting
+from .phases import Plan
+from .tasks import Suite
+
+# Ways to measure the same cosines; see `probes`. All on task-pure batches, so that gradients of training can be reused.
+PROBES = {
+    "exact": {}, "exact, last layer": {"parameters": "last_layer"}, "training gradients": {"estimator": "reused"},
+    "naive": {"rule": "paper"},
+}  # fmt: skip
+
+
+def updates(trainings: Mapping[int, units.Training]) -> pd.DataFrame:
+    """A row a seed, update and task: seed, update, step, task, weight after it, cosine and error (NaN for none)."""
+    rows = []
+    for seed, training in trainings.items():
+        for row in training.updates:
+            for i, task in enumerate(row["names"]):
+                seen = {k: (row.get(k) or [None] * len(row["names"]))[i] for k in ("cosines", "errors")}
+                rows.append({
+                    "seed": seed, "update": row["update"], "step": row["step"], "task": task,
+                    "weight": row["weights"][i], "cosine": seen["cosines"], "error": seen["errors"],
+                })  # fmt: skip
+    return pd.DataFrame(rows).astype({"cosine": float, "error": float})
+
+
+def null(plan: Plan, steps: list[int]) -> pd.DataFrame:
+    """What the plan's weights would be without any gradient: update, step, task, weight (see `null_schedule`)."""
+    phase = plan.phases[0]
+    w, names = phase.weighting, plans.arms(phase, plan.primary)
+    updater = weighting.Updater(w.eta, w.c, w.floor, w.decay, w.tau, w.rule)
+    target = names.index(plan.primary) if plan.primary in names else None
+    made = weighting.null_schedule(np.array(w.prior), len(steps) - 1, updater, target)
+    return pd.DataFrame([
+        {"update": u, "step": steps[u], "task": name, "weight": made[u, i]}
+        for u in range(len(steps)) for i, name in enumerate(names)
+    ])  # fmt: skip
+
+
+def shares(table: pd.DataFrame, plan: Plan) -> pd.DataFrame:
+    """Effective shares, n w / sum n w, beside the weights: `table` (from `updates` or `null`) with a column share."""
+    sizes = table["task"].map({name: len(rows) for name, rows in plan.phases[0].rows.items()})
+    table = table.assign(share=table["weight"] * sizes)
+    keys = [k for k in ("seed", "update") if k in table]
+    table["share"] /= table.groupby(keys)["share"].transform("sum")
+    return table
+
+
+def compared(plan: Plan, suite: Suite, progress: train.Progress | None = None) -> pd.DataFrame:
+    """The cosines of `PROBES` along one and the same training: update, task, a column a way to measure.
+
+    The weights stay at the prior, so that every way sees the same models; probing disturbs nothing.
+    """
+    phase, columns = plan.phases[0], {}
+    for name, options in PROBES.items():
+        w = plans.replace(phase.weighting, evidence="fixed", watch=True, combine="scaled", itself=False, **options)
+        watched = plans.replace(plan, phases=(plans.replace(phase, weighting=w), *plan.phases[1:]))
+        table = updates({0: units.trained(watched, suite, progress)})
+        columns[name] = table[table["update"] > 0].set_index(["update", "task"])["cosine"]
+    return pd.DataFrame(columns)
+
+
+def agreement(cosines: pd.DataFrame) -> pd.DataFrame:
+    """How a cheaper probe agrees with the exact one over all updates and tasks: index probe; rank (Spearman), gap.
+
+    gap: the mean absolute difference. Undefined cosines are left out, `known` counts the others.
+    """
+    exact, rows = cosines["exact"], {}
+    for name in cosines.columns.drop("exact"):
+        both = cosines[[name]].assign(exact=exact).dropna()
+        rows[name] = {
+            "known": len(both), "rank": both[name].corr(both["exact"], method="spearman") if len(both) > 2 else np.nan,
+            "gap": (both[name] - both["exact"]).abs().mean(),
+        }  # fmt: skip
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("probe")

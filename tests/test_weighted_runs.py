@@ -1,0 +1,71 @@
+"""Weighted trainings as tables: what is read back is what happened."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from auxlearn import plots_weights, seeds, units, weighted_runs, weighting
+from auxlearn.phases import Phase, Plan, Recipe, Weighting
+
+ROWS = {"topic_side": np.arange(30), "topic_name": np.arange(60), "word_class": np.arange(30)}
+GIVEN = Weighting((0.5, 0.25, 0.25), rule="paper", every=3, chunks=1, chunk_rows=20)
+
+
+@pytest.fixture
+def plan():
+    phase = Phase("joint", ROWS, 1, Recipe(1e-3, 16), steps=9, weighting=GIVEN)
+    return Plan("tiny", (phase,), seeds.record(0), "topic_side", np.arange(50, 80))
+
+
+def test_updates_are_read_back_and_shares_count_rows(plan, small):
+    training = units.trained(plan, small)
+    table = weighted_runs.shares(weighted_runs.updates({4: training}), plan)
+    assert set(table["seed"]) == {4}
+    assert table["step"].drop_duplicates().tolist() == [0, 3, 6, 9]
+    first = table[table["update"] == 0].set_index("task")
+    assert first["weight"].to_dict() == {"topic_side": 0.5, "topic_name": 0.25, "word_class": 0.25}
+    assert first["share"].to_dict() == pytest.approx({"topic_side": 0.4, "topic_name": 0.4, "word_class": 0.2})
+    assert first["cosine"].isna().all()
+    assert table.groupby("update")["weight"].sum().tolist() == pytest.approx([1] * 4)
+    later = table[table["update"] > 0]
+    assert later["cosine"].notna().all()
+    assert later["error"].isna().all()  # one draw shows no error
+    null = weighted_runs.null(plan, [0, 3, 6, 9])
+    closed = weighting.null_schedule(np.array(GIVEN.prior), 3, target=0)
+    assert null.pivot(index="update", columns="task", values="weight")["topic_side"].to_list() == pytest.approx(
+        closed[:, 0]
+    )
+    figures = [
+        plots_weights.trajectories(table, weighted_runs.shares(null, plan), "topic_side", c)
+        for c in ("weight", "share")
+    ]
+    figures.append(plots_weights.cosines(table, "topic_side"))
+    assert [figure.axes[0].get_ylabel() for figure in figures] == [
+        "weight",
+        "effective share",
+        "cosine with the target",
+    ]
+
+
+def test_probes_are_compared_on_one_and_the_same_training(plan, small, monkeypatch):
+    monkeypatch.setattr(
+        weighted_runs, "PROBES", {"exact": {}, "last": {"parameters": "last_layer"}, "reused": {"estimator": "reused"}}
+    )
+    made, real = [], units.trained
+    monkeypatch.setattr(units, "trained", lambda *a: made.append(real(*a)) or made[-1])
+    table = weighted_runs.compared(plan, small)
+    assert table.index.names == ["update", "task"]
+    assert list(table) == ["exact", "last", "reused"]
+    for other in made[1:]:
+        assert other.steps.equals(made[0].steps)  # watching disturbs nothing
+        assert all(row["weights"] == pytest.approx(GIVEN.prior) for row in other.updates)
+    agreement = weighted_runs.agreement(table)
+    assert list(agreement.index) == ["last", "reused"]
+
+
+def test_agreement_by_hand():
+    table = pd.DataFrame({"exact": [0.1, 0.2, 0.3, np.nan], "cheap": [0.3, 0.4, 0.5, 9.0]})
+    made = weighted_runs.agreement(table).loc["cheap"]
+    assert made["known"] == 3
+    assert made["rank"] == pytest.approx(1)
+    assert made["gap"] == pytest.approx(0.2)
