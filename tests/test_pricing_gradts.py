@@ -320,7 +320,8 @@ def test_the_price_of_04_is_what_its_ledgers_count(planted, tmp_path):
     assert price.table["heads"].item() == pytest.approx(price.total["heads"])  # every task is a candidate
 
 
-@pytest.mark.parametrize("given", [{"arm": ["tawt_joint"]}, {"arm": ["random"], "steps": [20]}])
-def test_what_cannot_be_priced_yet_is_refused_and_not_wrong(priced, given):
-    with pytest.raises(InputError, match="cannot be priced yet"):
-        priced(given, stages=["06_mtl"])
+@pytest.mark.parametrize("arm", ["gradts_trial", "gradts_fg", "autosem"])
+def test_searches_by_steps_are_refused_and_not_wrong(priced, arm):
+    """Other arms by steps, and weighted ones: test_pricing_weights."""
+    with pytest.raises(InputError, match="trials that train by `steps` cannot be priced"):
+        priced({"arm": [arm], "n": [20], "steps": [20]}, stages=["06_mtl"])

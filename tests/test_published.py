@@ -12,6 +12,7 @@ from auxlearn.paths import PROJECT
 
 FASTMTL = PROJECT / "params" / "published" / "fastmtl.yaml"
 GRADTS = PROJECT / "params" / "published" / "gradts.yaml"
+TAWT = PROJECT / "params" / "published" / "tawt.yaml"
 TINY = {"hidden_size": 4, "num_hidden_layers": 1, "intermediate_size": 8}
 
 
@@ -333,3 +334,100 @@ def test_gradts_prices_to_its_own_arithmetic():
     assert "trial<=: UPPER BOUND" in made.shown()
     for arm in ("gradts_thres", "gradts_trial", "gradts_fg", "autosem_p1", "autosem", "all_data"):
         assert len(table.xs(arm, level="arm")) == 8
+
+
+# --- TAWT ------------------------------------------------------------------------------------------------------------
+
+TOKEN_TASKS = ["pos", "chunk", "predicate", "ner"]
+FEW = {"pos_few": 100, "chunk_few": 100, "predicate_few": 300, "ner_few": 500}
+SOURCES = {"pos": 9000, "chunk": 8936, "predicate": 9000, "ner": 9000}
+SCALES = {"pos_few": 30.0, "chunk_few": 1.0, "predicate_few": 1.0, "ner_few": 100.0}  # c of weighted pre-training
+JOINT = ["joint", "tawt_joint", "final_joint", "normalised", "tawt_normalised", "final_normalised"]
+PRETRAIN = ["pretrain", "tawt_pretrain", "final_pretrain"]
+
+
+@pytest.fixture(scope="module")
+def tawt_cells():
+    return studies.validated(TAWT)
+
+
+def test_every_hyperparameter_of_tawt_is_the_authors(tawt_cells):
+    """Sections 1 to 3 of the project's notes on TAWT. What is listed here is one value in every cell."""
+    recipe = {"encoder": "bert-base-cased", "max_length": 128, "rows": 0, "lr": 5e-5, "batch_size": 32, "seeds": [1]}
+    recipe |= {"suite": "params/suites/tokens_published.yaml", "precision": "fp32", "loss_scale": "none"}
+    recipe |= {"tawt_rule": "paper", "choose": "last", "steps": 0, "keep_leaks": True, "holdout": 0.01}
+    for stage in ("05_tawt_weighting", "06_mtl"):
+        assert {name: values(tawt_cells, stage, name) for name in recipe} == {k: [str(v)] for k, v in recipe.items()}
+    assert values(tawt_cells, "06_mtl", "single_epochs") == ["4"]
+    counts = Counter(stage for stage, _ in tawt_cells)
+    assert (counts["05_tawt_weighting"], counts["06_mtl"], counts["07_efficiency"]) == (4 * 3, 4 * 10, 4)
+
+
+def test_each_target_of_tawt_has_the_others_as_sources_its_epochs_and_its_c(tawt_cells):
+    seen = Counter()
+    for stage, p in tawt_cells:
+        if stage not in ("05_tawt_weighting", "06_mtl"):
+            continue
+        assert p.auxiliaries == [name for name in TOKEN_TASKS if f"{name}_few" != p.primary]
+        arm = p.arm if stage == "06_mtl" else f"tawt_{p.paradigm}"
+        seen[stage, p.primary, arm] += 1
+        if arm in PRETRAIN:
+            assert (p.stage2_epochs, p.tune_epochs, p.weight_c) == (4, 4, SCALES[p.primary])
+        elif arm in JOINT:
+            assert (p.stage2_epochs + p.tune_epochs, p.weight_c) == (4, 1.0)
+    assert set(seen.values()) == {1}
+    assert {arm for stage, _, arm in seen if stage == "06_mtl"} == {"single", *JOINT, *PRETRAIN}
+
+
+def test_tawt_s_rule_is_the_code_s():
+    from auxlearn import weighted_plans
+
+    wanted = {"rule": "paper", "combine": "scaled_then_clipped", "target_rows": "train", "itself": True}
+    wanted |= {"parameters": "encoder", "chunks": 1, "chunk_rows": 64, "every": 0, "eta": 1.0}
+    assert wanted == weighted_plans.PAPER
+
+
+def test_tawt_s_tasks_are_there_whole_and_with_few_sentences(monkeypatch):
+    monkeypatch.setenv("AUXLEARN_DATA", "nowhere")
+    spec, _ = specs.read_suite(PROJECT / "params/suites/tokens_published.yaml")
+    assert list(spec.tasks) == [*SOURCES, *FEW]
+    for name, rows in FEW.items():
+        few, source = spec.tasks[name], spec.tasks[name.removesuffix("_few")]
+        assert few.model_dump(exclude={"resplit"}) == source.model_dump(exclude={"resplit"})
+        assert (few.resplit.train, few.resplit.rest) == (rows, "leave")
+        assert name == "chunk_few" or source.resplit.train == 9000
+        assert set(few.source.files) == {"train", "dev"}
+    assert spec.tasks["chunk"].resplit is None  # all of CoNLL-2000
+    assert {name: len(spec.tasks[name].labels) for name in ("chunk", "predicate", "ner")} == {
+        "chunk": 23, "predicate": 2, "ner": 1 + 2 * 18
+    }  # fmt: skip
+    assert spec.tasks["predicate"].labels[1] == "predicate"  # f1 counts the second as positive
+    assert [spec.tasks[name].metric for name in SOURCES] == ["accuracy", "entity_f1", "f1", "entity_f1"]
+
+
+def test_tawt_prices_to_its_own_arithmetic():
+    """Every row is 128 tokens, 22,347,251,712 FLOPs forward; 64 training sentences a task once an epoch."""
+    made, row = prices.price(TAWT), 22_347_251_712
+    table = made.table.droplevel("n")
+    joint = pretrain = weighting = 0.0
+    for primary, few in FEW.items():
+        kept = few - {100: 1, 300: 3, 500: 5}[few]
+        sources = sum(SOURCES.values()) - SOURCES[primary.removesuffix("_few")]
+        assert table.loc[(primary, "single"), "alone"] == pytest.approx(4 * 3 * few * row)
+        one = table.loc[(primary, "tawt_joint")]
+        assert one["joint"] == pytest.approx(4 * 3 * (sources + kept) * row)
+        assert one["weighting"] == pytest.approx(4 * 3 * 4 * 64 * row)  # the target's and three sources'
+        assert table.loc[(primary, "joint"), "alone"] == pytest.approx(one["joint"])
+        assert table.loc[(primary, "final_joint"), "alone"] == pytest.approx(2 * one["joint"] + one["weighting"])
+        two = table.loc[(primary, "tawt_pretrain")]
+        assert two["pretrain"] == pytest.approx(4 * 3 * sources * row)
+        assert two["tune"] == pytest.approx(4 * 3 * kept * row)
+        assert two["weighting"] == pytest.approx(4 * (3 * 4 * 64 + kept) * row)  # and the fit of the target's head
+        # Under one per cent of the epochs it watches, but for the head's rows.
+        assert one["weighting"] / one["joint"] < 0.01
+        joint, pretrain = joint + 6 * one["joint"], pretrain + 3 * two["pretrain"]
+        weighting += 2 * one["weighting"] + two["weighting"]
+    # 05's trainings are those of the three tawt arms.
+    assert made.total["joint"] == pytest.approx(joint)
+    assert made.total["pretrain"] == pytest.approx(pretrain)
+    assert made.total["weighting"] == pytest.approx(weighting)

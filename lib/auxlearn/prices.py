@@ -1,4 +1,4 @@
-"""What a study would cost, projected from FLOPs before anything is run (arithmetic: `pricing`, `pricing_gradts`)."""
+"""What a study would cost, projected from FLOPs before anything is run (arithmetic: `pricing` and `pricing_*`)."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ from typing import Any
 
 import pandas as pd
 
-from . import cost, params, pricing, pricing_gradts, runs, seeds, studies, study_file, tasks
+from . import cost, params, pricing, pricing_gradts, pricing_weights, runs, seeds, studies, study_file, tasks
 from .errors import InputError
+from .params_training import depends_on_n
+from .params_weighting import WEIGHINGS, Weighed
 
-PRICED = ("02_td_proxy", "04_gradts_correlation", "06_mtl")
+PRICED = ("02_td_proxy", "04_gradts_correlation", "05_tawt_weighting", "06_mtl")
 SHARED = ("proxy", "scoring", "heads")  # made once for all primaries of a study
-SEARCHED = ("bandit", "trial")  # every primary's own
-TRAINED = ("stage2", "tune")
+SEARCHED = ("bandit", "trial", "weighting")  # every primary's own
+TRAINED = ("pretrain", "joint", "stage2", "tune")
 DERIVED = ("alone", "amortised", "all_data", "speedup", "speedup_amortised", "ceiling")
 # What cells that share a unit may differ in: the parameters that it does not depend on.
 LIKE = {
@@ -37,13 +39,15 @@ class Price:
 
     # One seed of one 06 cell a row, index (primary, arm, n); n is 0 where the arm has none. In FLOP: proxy, scoring,
     # heads (GradTS's tuning of each task and its importance), bandit (AUTOSEM's stage 1), trial (trainings by which
-    # GradTS-trial or AUTOSEM's stage 2 decides: an upper bound), stage2, tune; alone (their sum); amortised (proxy,
-    # scoring and heads shared by the study's primaries); all_data (training with every row of every task, then tuning).
-    # As ratios of all_data to each: speedup (alone), speedup_amortised, and ceiling (stage2 and tune only), which no
-    # cheaper way of selecting as many rows can pass.
+    # GradTS-trial or AUTOSEM's stage 2 decides: an upper bound), weighting (TAWT's probes, and the training that final
+    # weights are from), pretrain, joint, stage2, tune; alone (their sum); amortised (proxy, scoring and heads shared by
+    # the study's primaries); all_data (training with every row of every task, then tuning). As ratios of all_data to
+    # each: speedup (alone), speedup_amortised, and ceiling (pretrain, joint, stage2 and tune only), which no cheaper
+    # way of selecting as many rows, or of weighing them, can pass.
     table: pd.DataFrame
     # FLOP of the whole grid, all its seeds, what cells share counted once: proxy, scoring, map (02's second proxy and
-    # pass, for its picture), heads (of every task of the suite), bandit, trial, stage2, tune.
+    # pass, for its picture), heads (of every task of the suite), bandit, trial, weighting, compared (05's trainings
+    # that compare ways to probe), pretrain, joint, stage2, tune.
     total: pd.Series
     separately: float  # FLOP if every seed of every 06 cell ran all of its stages for itself
     primaries: list[str]  # of the 06 cells
@@ -53,7 +57,7 @@ class Price:
         """The price as text; arms that cost the same share a line."""
         whole = self.total.sum() if self.table.empty else self.table["alone"].max()
         unit, word = (1e15, "PFLOP") if whole >= 1e15 else (1e12, "TFLOP")
-        used = self.table[[*SHARED, *SEARCHED]].any()
+        used = self.table[[*SHARED, *SEARCHED, *TRAINED]].any()
         shared = [name for name in SHARED if used[name]] or list(SHARED[:2])
         lines = [
             f"PROJECTION in {word}, one seed a line; nothing was run. {self.source}.",
@@ -74,6 +78,13 @@ class Price:
                 "trial<=: UPPER BOUND, every training that the search may run, with n rows mixed as the pool is, and",
                 "its scores on held-out rows. It may stop sooner: at that mix alone and amortised are at most, and",
                 "speed-ups at least, what is shown.",
+            ]
+        if used["weighting"]:
+            lines += ["weighting: TAWT's probes; for final_… arms, all of the training that ended with their weights."]
+        if self.total["compared"]:
+            lines += [
+                "05's training is that of 06's arm tawt_… of the same parameters, and counts once in the grid. Its",
+                "comparison of probes (compared) trains it anew for each way to probe; no arm is charged for that.",
             ]
         total = ", ".join(f"{name} {_digits(value / unit)}" for name, value in self.total.items() if value)
         lines += ["", *self._lines(unit, [name for name in used.index if name not in shared and not used[name]])]
@@ -128,11 +139,14 @@ def price(path: Path) -> Price:
 
 def _priced(file: study_file.StudyFile, cells: list[studies.Cell]) -> Price:
     if not any(cell.stage in PRICED[1:] for cell in cells):
-        raise InputError("stages: neither 06_mtl nor 04_gradts_correlation among them, so there is nothing to price")
+        raise InputError(
+            "stages: none of 04_gradts_correlation, 05_tawt_weighting and 06_mtl among them, so there is nothing to "
+            "price"
+        )
     sizes = _Sizer(file)
     primaries = list(dict.fromkeys(cell.params.primary for cell in cells if cell.stage == "06_mtl"))
     rows, separately = [], 0.0
-    total = dict.fromkeys(("proxy", "scoring", "map", "heads", *SEARCHED, *TRAINED), 0.0)
+    total = dict.fromkeys(("proxy", "scoring", "map", "heads", *SEARCHED, "compared", *TRAINED), 0.0)
     once: dict[tuple[Any, ...], float] = {}  # FLOP of what several cells make alike, by stage and what makes it so
     for cell in cells:
         p, size = cell.params, sizes.of(cell.params)
@@ -150,21 +164,35 @@ def _priced(file: study_file.StudyFile, cells: list[studies.Cell]) -> Price:
                 for unit in made.index:  # a tuning and a pass are units of their own
                     once |= {("heads", unit, _key(q, LIKE[unit]), seed): made[unit] for seed in q.seeds}
             continue
+        if cell.stage == "05_tawt_weighting":
+            given = (size.rows[p.primary], _pool(p, size), size.encoder, size.tokens)
+            key = _training(p, f"tawt_{p.paradigm}")
+            made = pricing_weights.stages_of_05(p, *given)
+            once |= {(stage, key, seed): flops for stage, flops in made.items() for seed in p.seeds}
+            once["compared", key, p.seeds[0]] = pricing_weights.compared(p, *given)
+            continue
         stages, full = _arm(cell, size)
         shared, own = (sum(stages[name] for name in names) for names in (SHARED, TRAINED))
         searched = sum(stages[name] for name in SEARCHED)
         amortised, alone = shared / len(primaries) + searched + own, shared + searched + own
-        n = 0 if p.arm in ("single", "all_data") else p.n
+        n = p.n if depends_on_n(p.arm) else 0
         rows.append({
             "primary": p.primary, "arm": p.arm, "n": n, **stages, "alone": alone, "amortised": amortised,
             "all_data": full, "speedup": full / alone, "speedup_amortised": full / amortised, "ceiling": full / own,
         })  # fmt: skip
         # The authors' fixed seeds leave nothing that differs where no row is drawn: one training serves all seeds.
         same = p.seed_policy == "fixed" and p.choose != "holdout" and p.arm in studies.NO_POOL
-        for stage in TRAINED:
-            total[stage] += stages[stage] * (1 if same else len(p.seeds))
-        for stage in (s for s in SEARCHED if stages[s]):
-            key = _key(p, LIKE[stage])
+        evidence = WEIGHINGS[p.weighing][1] if p.weighing else ""
+        if evidence == "measured" and p.rows_arm == "all_data":  # 05 may have the same training
+            key = _training(p, p.weighing)
+            once |= {(stage, key, seed): stages[stage] for stage in pricing_weights.STAGES for seed in p.seeds}
+        else:
+            for stage in TRAINED:
+                total[stage] += stages[stage] * (1 if same else len(p.seeds))
+            # Final weights' own training is a cell of 05.
+            total["weighting"] += stages["weighting"] * len(p.seeds) if evidence != "final" else 0.0
+        for stage in (s for s in LIKE if s in SEARCHED and stages[s]):
+            key = _key(p.of_rows(), LIKE[stage])
             for seed in p.seeds:  # the least, as of cells alike one may have a training of the search as its own
                 once[stage, key, seed] = min(once.get((stage, key, seed), stages[stage]), stages[stage])
         separately += alone * len(p.seeds)
@@ -178,6 +206,23 @@ def _priced(file: study_file.StudyFile, cells: list[studies.Cell]) -> Price:
 def _key(p: params.Common, without: tuple[str, ...]) -> str:
     """What two cells that share a unit have in common: all parameters but those that the unit does not depend on."""
     return runs.digest([p.suite, {name: value for name, value in p.key_params().items() if name not in without}])
+
+
+def _training(p: Weighed, weighing: str) -> str:
+    """What a weighted training of all rows depends on, for 05 and 06 alike."""
+    unused = {"study", "inputs", "suite", "mixing", "size", "seeds"}
+    unused |= {"stage2_epochs", "tune_epochs"} if p.steps else set()
+    unused |= set() if WEIGHINGS[weighing][0] == "pretrain" else {"tune_steps"}
+    if p.tawt_rule == "paper":  # overrides them
+        unused |= {n for n in Weighed.model_fields if n.startswith(("weight_", "probe_"))} - {"weight_c"} | {"combine"}
+    kept = {name: getattr(p, name) for name in Weighed.model_fields if name not in unused}
+    kept |= {"auxiliaries": sorted(p.auxiliaries), "keep_model": getattr(p, "keep_model", False)}
+    return runs.digest([p.suite, weighing, kept])
+
+
+def _pool(p: params.Common, size: _Sizes) -> dict[str, int]:
+    """Rows of each auxiliary of a cell."""
+    return {name: size.rows[name] for name in p.auxiliaries or size.rows if name != p.primary}
 
 
 def _proxy(p: params.TDProxy, size: _Sizes) -> dict[str, float]:
@@ -195,34 +240,57 @@ def _proxy(p: params.TDProxy, size: _Sizes) -> dict[str, float]:
 def _arm(cell: studies.Cell, size: _Sizes) -> tuple[dict[str, float], float]:
     """FLOP of one seed of a 06 cell by stage, as if it ran alone; and of training with all data in its place."""
     p, stages = cell.params, dict.fromkeys((*SHARED, *SEARCHED, *TRAINED), 0.0)
-    if p.weighing or p.steps:
-        raise InputError(
-            f"arm {p.arm!r}: weighted arms, and arms that train by `steps`, cannot be priced yet; leave them out to "
-            "price the others"
-        )
+    read = {upstream.stage: upstream for upstream in cell.reads}
     kept = size.rows[p.primary]
     kept -= round(p.holdout * kept) if p.choose == "holdout" else 0
-    chosen_from = p.auxiliaries or [name for name in size.rows if name != p.primary]
-    rows = {p.primary: kept} | {name: size.rows[name] for name in chosen_from}
-    given = (size.encoder, size.tokens)
+    pool, given = _pool(p, size), (size.encoder, size.tokens)
+    rows = {p.primary: kept} | pool
     epochs = {"stage2_epochs": p.stage2_epochs, "tune_epochs": p.tune_epochs, "batch_size": p.batch_size}
-    full = pricing.all_data(rows, p.primary, *given, **epochs)["flops"]
-    if p.arm == "single":
-        made = pricing.single(rows, p.primary, *given, epochs=p.single_epochs, batch_size=p.batch_size)["flops"]
-    elif p.arm == "all_data":
-        made = full
-    elif p.arm == "step_matched":
-        made = pricing_gradts.step_matched(rows, p.primary, p.n, *given, **epochs)["flops"]
-    elif p.gradts or p.autosem:
-        heads = cell.reads[0] if cell.reads else None
+    if p.steps:
+        full = sum(pricing_weights.by_steps(p.model_copy(update={"arm": "all_data"}), kept, pool, *given).values())
+    else:
+        full = float(pricing.all_data(rows, p.primary, *given, **epochs)["flops"].sum())
+
+    # What the arm runs to choose its rows, and where GradTS or AUTOSEM does, how it trains them.
+    heads, chosen = read.get("04_gradts_correlation"), {}
+    made = heads and heads.params
+    added = pricing_weights.added(p, made, pool)
+    if p.gradts or p.autosem:
+        if p.steps and (p.searches and p.rows_arm != "autosem_p1"):
+            raise InputError(f"arm {p.arm!r}: trials that train by `steps` cannot be priced; price it by epochs")
         if heads and heads.reads:  # importance is read at the proxy
             stages["proxy"] = float(_proxy(heads.reads[0].params, size)["proxy"])
-        return stages | pricing_gradts.arm(p, heads and heads.params, size.rows, *given), float(full.sum())
+        # Under weights the last training is none of the search's, which have none; nothing is to be counted once.
+        update = {"choose": "last"} if p.weighing and added else {}
+        chosen = pricing_gradts.arm(p.of_rows().model_copy(update=update), made, size.rows, *given)
+        stages |= {name: flops for name, flops in chosen.items() if name in (*SHARED, *SEARCHED)}
+    elif "03_ranking" in read:  # a selection, or a control that is drawn in the proportions of one
+        proxy = _proxy(read["03_ranking"].reads[0].params, size)
+        stages |= {name: flops for name, flops in proxy.items() if name in stages}
+    if "05_tawt_weighting" in read:  # weights that another training ended with cost that training
+        q = read["05_tawt_weighting"].params
+        stages["weighting"] = sum(
+            pricing_weights.stages_of_05(q, size.rows[p.primary], _pool(q, size), *given).values()
+        )  # fmt: skip
+
+    if p.weighing and added:
+        trained = pricing_weights.weighted(p, p.weighing, size.rows[p.primary], added, *given)
+        trained["weighting"] += stages["weighting"]
+        return stages | trained, full
+    p = p.of_rows()  # rows that a selection has not found cannot be weighed
+    if p.steps:
+        return stages | pricing_weights.by_steps(p, kept, added, *given), full
+    if p.gradts or p.autosem:
+        trained = {name: flops for name, flops in chosen.items() if name in TRAINED}
+    elif p.arm == "single":
+        trained = pricing.single(rows, p.primary, *given, epochs=p.single_epochs, batch_size=p.batch_size)["flops"]
+    elif p.arm == "all_data":
+        trained = pricing.all_data(rows, p.primary, *given, **epochs)["flops"]
+    elif p.arm == "step_matched":
+        trained = pricing_gradts.step_matched(rows, p.primary, p.n, *given, **epochs)["flops"]
     else:
-        made = pricing.random(rows, p.primary, p.n, *given, **epochs)["flops"]
-        if cell.reads:  # a selection, or a control that is drawn in the proportions of one
-            stages |= {k: v for k, v in _proxy(cell.reads[0].reads[0].params, size).items() if k in stages}
-    return stages | made.to_dict(), float(full.sum())
+        trained = pricing.random(rows, p.primary, p.n, *given, **epochs)["flops"]
+    return stages | dict(trained), full
 
 
 class _Sizer:

@@ -11,10 +11,12 @@ from . import plans, train, units, weighting
 from .phases import Plan
 from .tasks import Suite
 
-# Ways to measure the same cosines; see `probes`. All on task-pure batches, so that gradients of training can be reused.
+# Ways to measure the same cosines; see `probes`. All on task-pure batches, so that gradients of training can be reused,
+# and all but the last with noise left in, so that they differ in nothing but what they are named for.
+_NOISY = {"rule": "paper", "chunks": 1}
 PROBES = {
-    "exact": {}, "exact, last layer": {"parameters": "last_layer"}, "training gradients": {"estimator": "reused"},
-    "naive": {"rule": "paper"},
+    "exact": _NOISY, "last layer": _NOISY | {"parameters": "last_layer"},
+    "training gradients": _NOISY | {"estimator": "reused"}, "debiased": {},
 }  # fmt: skip
 
 
@@ -61,6 +63,8 @@ def compared(plan: Plan, suite: Suite, progress: train.Progress | None = None) -
     """
     phase, columns = plan.phases[0], {}
     for name, options in PROBES.items():
+        if "chunks" in options:  # as many rows, in one
+            options = options | {"chunk_rows": phase.weighting.chunks * phase.weighting.chunk_rows}
         w = plans.replace(phase.weighting, evidence="fixed", watch=True, combine="scaled", itself=False, **options)
         watched = plans.replace(plan, phases=(plans.replace(phase, weighting=w), *plan.phases[1:]))
         table = updates({0: units.trained(watched, suite, progress)})
