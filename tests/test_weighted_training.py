@@ -263,7 +263,8 @@ def test_all_arms_of_a_seed_take_the_same_steps_and_hold_the_same_rows_out(small
 
 
 def test_05_and_06_share_one_training(small, usable):
-    watched = TAWT(auxiliaries=NAMES, stage2_epochs=1, tune_epochs=1, probe_rows=10, holdout=0.25).resolved()
+    quick = {"stage2_epochs": 1, "tune_epochs": 1, "probe_rows": 10, "holdout": 0.25, "steps": 0, "weight_every": 0}
+    watched = TAWT(auxiliaries=NAMES, **quick).resolved()
     pool = arms.pool(small, NAMES, usable)
     made = weighted_plans.plan(watched, small, 3, "tawt_joint", pool[pool.pop("usable")], usable["topic_side"])
     assert units.training_key(made, small) == units.training_key(planned(arm("tawt_joint"), small, usable), small)
