@@ -257,3 +257,13 @@ def test_costs_hold_the_bandit_and_the_trials():
     stages = results.by_stage(results.costs([given]), "flops")
     assert stages.loc["autosem"].to_dict() == {"bandit": 2.0, "trial": 3.0, "stage2": 1.0}
     assert results.amortised(stages, [2]).loc[2, "autosem"] == 6.0  # neither serves another target
+
+
+def test_trials_by_steps_are_judged_at_their_last_phase(small, usable, monkeypatch):
+    monkeypatch.setattr("auxlearn.autosem.select", lambda *a, **k: np.array([2, 1]))
+    for more in ({}, {"tune_steps": 4}):
+        made = autosem_arms.chosen(arm(steps=8, **more), small, 3, usable)
+        assert all(np.isfinite(score) for _, score in made.visited)
+        plan = plans.arm(arm(steps=8, choose="holdout", **more), small, 3, made.rows, usable["topic_side"], made.shares)
+        assert plan.phases[-1].choose == "holdout"
+        assert len(plan.phases) == (2 if more else 1)

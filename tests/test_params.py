@@ -1,3 +1,6 @@
+import sys
+from pathlib import Path
+
 import pytest
 
 from auxlearn import params, params_base
@@ -48,13 +51,22 @@ def test_smoke_size_is_for_the_planted_suite_only():
     assert params.validate("06_mtl", {"encoder": "minilm", "size": "full"}).encoder == "minilm"
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the processor's flags from /proc/cpuinfo")
+def test_bf16_is_taken_only_where_the_processor_has_it():
+    flags = set(Path("/proc/cpuinfo").read_text().split())
+    assert params_base._has_bf16("cpu") == bool(flags & {"avx512_bf16", "amx_bf16", "bf16"})
+
+
 def test_auto_is_resolved_and_a_missing_device_is_named(monkeypatch):
     monkeypatch.setattr(params_base, "_cuda", lambda: False)
     smoke = params.validate("06_mtl", {}).resolved()
     assert (smoke.device, smoke.precision, smoke.threads) == ("cpu", "fp32", 1)
-    full = params.validate("06_mtl", {"size": "full", "threads": 0}).resolved()
-    assert (full.device, full.precision) == ("cpu", "bf16")
-    assert full.threads >= 1
+    for native, precision in ((True, "bf16"), (False, "fp32")):
+        monkeypatch.setattr(params_base, "_has_bf16", lambda device, native=native: native)
+        full = params.validate("06_mtl", {"size": "full", "threads": 0}).resolved()
+        assert (full.device, full.precision) == ("cpu", precision)
+        assert full.threads >= 1
+    assert params.validate("06_mtl", {"size": "full", "precision": "bf16"}).resolved().precision == "bf16"
     with pytest.raises(InputError, match="no CUDA device"):
         params.validate("06_mtl", {"device": "cuda"}).resolved()
 

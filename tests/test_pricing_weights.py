@@ -113,8 +113,8 @@ def test_weights_that_nothing_measures_cost_no_probe(priced, arm):
     assert made["alone"] == made["joint"] == pytest.approx(JOINT)
 
 
-def test_rows_are_held_out_whatever_chooses_the_epoch(priced):
-    assert row(priced({"arm": ["joint"]}, choose="last"), "joint")["joint"] == pytest.approx(JOINT)
+def test_rows_are_held_out_only_if_they_choose_the_epoch(priced):
+    assert row(priced({"arm": ["joint"]}, choose="last"), "joint")["joint"] == pytest.approx(JOINT + 5 * 3 * 25 * P)
 
 
 def test_pre_training_has_two_phases_and_fits_the_head_for_each_update(priced):
@@ -195,7 +195,7 @@ def test_a_search_before_weighting_counts_all_of_its_trainings(priced):
 def test_best_rows_may_be_fewer_and_none_leaves_nothing_to_weigh(priced):
     given = {"fg_tasks": "all", "choose": "last"}
     best = row(priced({"arm": ["gradts_fg+joint"], "n": [90]}, fg_fraction=0.1, **given), "gradts_fg+joint", 90)
-    assert best["joint"] == pytest.approx(5 * 3 * (75 * P + 7 * 6 * Q))  # a tenth of 60 measured rows a task
+    assert best["joint"] == pytest.approx(5 * 3 * (100 * P + 7 * 6 * Q))  # a tenth of 60 measured rows a task
     none = row(priced({"arm": ["gradts_fg+joint"], "n": [90]}, fg_fraction=0.001, **given), "gradts_fg+joint", 90)
     assert (none["joint"], none["tune"]) == (0, pytest.approx(3 * 3 * 100 * P))
 
@@ -258,13 +258,13 @@ def test_what_would_be_refused_has_no_price(priced, grid, given, message):
     ("arm", "given"),
     [
         ("tawt_joint", {"stage2_epochs": 1, "tune_epochs": 1}),
-        ("tawt_pretrain", {"stage2_epochs": 1, "tune_epochs": 1, "tawt_rule": "paper"}),
+        ("tawt_pretrain", {"stage2_epochs": 1, "tune_epochs": 1, "tawt_rule": "paper", "choose": "last"}),
         ("tawt_joint", {"steps": 16, "weight_every": 5, "combine": "scaled", "probe_estimator": "reused"}),
     ],
 )
 def test_the_price_is_what_the_ledgers_count(planted, tmp_path, arm, given):
     """A price leaves out padding within batches; ledgers tell of it. Of few rows lengths differ from their mean."""
-    suite, held = planted.capped(40), {"holdout": 0.3, "probe_rows": 6, "choose": "last", "batch_size": 8}
+    suite, held = planted.capped(40), {"holdout": 0.3, "probe_rows": 6, "choose": "holdout", "batch_size": 8}
     p = MTL(arm=arm, seeds=[0], rows=40, keep_leaks=True, **held | given).resolved()
     usable = filters.usable(suite, None, keep_leaks=True)
     pool = arms.pool(suite, suite.auxiliaries(p.primary), usable)

@@ -355,7 +355,7 @@ def test_every_hyperparameter_of_tawt_is_the_authors(tawt_cells):
     """Sections 1 to 3 of the project's notes on TAWT. What is listed here is one value in every cell."""
     recipe = {"encoder": "bert-base-cased", "max_length": 128, "rows": 0, "lr": 5e-5, "batch_size": 32, "seeds": [1]}
     recipe |= {"suite": "params/suites/tokens_published.yaml", "precision": "fp32", "loss_scale": "none"}
-    recipe |= {"tawt_rule": "paper", "choose": "last", "steps": 0, "keep_leaks": True, "holdout": 0.01}
+    recipe |= {"tawt_rule": "paper", "choose": "last", "steps": 0, "keep_leaks": True}
     for stage in ("05_tawt_weighting", "06_mtl"):
         assert {name: values(tawt_cells, stage, name) for name in recipe} == {k: [str(v)] for k, v in recipe.items()}
     assert values(tawt_cells, "06_mtl", "single_epochs") == ["4"]
@@ -411,18 +411,17 @@ def test_tawt_prices_to_its_own_arithmetic():
     table = made.table.droplevel("n")
     joint = pretrain = weighting = 0.0
     for primary, few in FEW.items():
-        kept = few - {100: 1, 300: 3, 500: 5}[few]
         sources = sum(SOURCES.values()) - SOURCES[primary.removesuffix("_few")]
         assert table.loc[(primary, "single"), "alone"] == pytest.approx(4 * 3 * few * row)
         one = table.loc[(primary, "tawt_joint")]
-        assert one["joint"] == pytest.approx(4 * 3 * (sources + kept) * row)
+        assert one["joint"] == pytest.approx(4 * 3 * (sources + few) * row)
         assert one["weighting"] == pytest.approx(4 * 3 * 4 * 64 * row)  # the target's and three sources'
         assert table.loc[(primary, "joint"), "alone"] == pytest.approx(one["joint"])
         assert table.loc[(primary, "final_joint"), "alone"] == pytest.approx(2 * one["joint"] + one["weighting"])
         two = table.loc[(primary, "tawt_pretrain")]
         assert two["pretrain"] == pytest.approx(4 * 3 * sources * row)
-        assert two["tune"] == pytest.approx(4 * 3 * kept * row)
-        assert two["weighting"] == pytest.approx(4 * (3 * 4 * 64 + kept) * row)  # and the fit of the target's head
+        assert two["tune"] == pytest.approx(4 * 3 * few * row)
+        assert two["weighting"] == pytest.approx(4 * (3 * 4 * 64 + few) * row)  # and the fit of the target's head
         # Under one per cent of the epochs it watches, but for the head's rows.
         assert one["weighting"] / one["joint"] < 0.01
         joint, pretrain = joint + 6 * one["joint"], pretrain + 3 * two["pretrain"]

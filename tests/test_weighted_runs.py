@@ -1,5 +1,7 @@
 """Weighted trainings as tables: what is read back is what happened."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -48,19 +50,18 @@ def test_updates_are_read_back_and_shares_count_rows(plan, small):
 
 
 def test_probes_are_compared_on_one_and_the_same_training(plan, small, monkeypatch):
-    monkeypatch.setattr(
-        weighted_runs, "PROBES", {"exact": {}, "last": {"parameters": "last_layer"}, "reused": {"estimator": "reused"}}
-    )
     made, real = [], units.trained
     monkeypatch.setattr(units, "trained", lambda *a: made.append(real(*a)) or made[-1])
     table = weighted_runs.compared(plan, small)
     assert table.index.names == ["update", "task"]
-    assert list(table) == ["exact", "last", "reused"]
+    assert list(table) == list(weighted_runs.PROBES)
+    assert table[["exact", "last layer"]].notna().all().all()
+    assert table["training gradients"].notna().any()  # unknown for a task without a batch since the last update
     for other in made[1:]:
         assert other.steps.equals(made[0].steps)  # watching disturbs nothing
         assert all(row["weights"] == pytest.approx(GIVEN.prior) for row in other.updates)
     agreement = weighted_runs.agreement(table)
-    assert list(agreement.index) == ["last", "reused"]
+    assert list(agreement.index) == list(weighted_runs.PROBES)[1:]
 
 
 def test_agreement_by_hand():
@@ -69,3 +70,11 @@ def test_agreement_by_hand():
     assert made["known"] == 3
     assert made["rank"] == pytest.approx(1)
     assert made["gap"] == pytest.approx(0.2)
+
+
+def test_probes_are_compared_whatever_moves_the_weights(plan, small):
+    """A floor or decay is of no use to weights that are held still, and the noisy rule would refuse it."""
+    phase = plan.phases[0]
+    moved = Weighting(GIVEN.prior, every=3, floor=0.1, decay=0.2, tau=0.5, chunks=2, chunk_rows=10)
+    made = weighted_runs.compared(replace(plan, phases=(replace(phase, weighting=moved),)), small)
+    assert made["exact"].notna().all()

@@ -318,3 +318,13 @@ def test_steps_that_leave_nothing_are_refused(small, usable):
     empty = pd.DataFrame({"task": [], "row": []})
     with pytest.raises(InputError, match="no source rows to weigh"):
         weighted_plans.plan(arm("joint"), small, 3, "joint", empty, usable["topic_side"])
+
+
+def test_all_arms_hold_out_alike_and_measured_weights_say_what_they_need(small, usable):
+    last = {"choose": "last"}
+    sizes = {len(planned(arm(name, **last), small, usable).holdout) for name in ("single", "joint", "null_joint")}
+    assert sizes == {0}
+    phases.check(planned(arm("tawt_joint", tawt_rule="paper", **last), small, usable), small)
+    with pytest.raises(InputError, match="use choose: holdout"):
+        phases.check(planned(arm("tawt_joint", **last), small, usable), small)
+    assert arm("joint", holdout=0.1, **last).key_params() == arm("joint", holdout=0.2, **last).key_params()

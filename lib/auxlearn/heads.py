@@ -152,13 +152,7 @@ def agreement(heads: Heads) -> pd.DataFrame:
 
     Index and columns are the definitions; 1 means the same order of all pairs of tasks.
     """
-    names = list(next(iter(heads.importances.values())))
-    upper = np.triu_indices(len(heads.tasks), 1)
-    out = np.zeros((len(names), len(names)))
-    for seed in heads.seeds:
-        flat = np.stack([gradts.task_taus(heads.matrices(seed, name))[upper] for name in names])
-        out += gradts.kendall_tau(flat, flat) / len(heads.seeds)
-    return pd.DataFrame(out, index=names, columns=names)
+    return _same_order({name: (heads, name) for name in next(iter(heads.importances.values()))})
 
 
 def encoders(found: Mapping[str, Heads], definition: str) -> pd.DataFrame:
@@ -166,13 +160,18 @@ def encoders(found: Mapping[str, Heads], definition: str) -> pd.DataFrame:
 
     Encoders may differ in layers and heads: only their task-by-task correlations are compared.
     """
-    seeds = next(iter(found.values())).seeds
-    upper = np.triu_indices(len(next(iter(found.values())).tasks), 1)
-    out = np.zeros((len(found), len(found)))
-    for seed in seeds:
-        flat = np.stack([gradts.task_taus(made.matrices(seed, definition))[upper] for made in found.values()])
-        out += gradts.kendall_tau(flat, flat) / len(seeds)
-    return pd.DataFrame(out, index=list(found), columns=list(found))
+    return _same_order({name: (heads, definition) for name, heads in found.items()})
+
+
+def _same_order(measures: Mapping[str, tuple[Heads, str]]) -> pd.DataFrame:
+    """tau between the orders that measures (heads, definition) put all pairs of tasks in, mean over seeds."""
+    first, _ = next(iter(measures.values()))
+    upper = np.triu_indices(len(first.tasks), 1)
+    out = np.zeros((len(measures), len(measures)))
+    for seed in first.seeds:
+        taus = [gradts.task_taus(heads.matrices(seed, name))[upper] for heads, name in measures.values()]
+        out += gradts.kendall_tau(np.stack(taus), np.stack(taus)) / len(first.seeds)
+    return pd.DataFrame(out, index=list(measures), columns=list(measures))
 
 
 def planted_rows(rows: pd.DataFrame, suite: Suite, auxiliaries: list[str], primary: str) -> pd.DataFrame:

@@ -156,7 +156,7 @@ class MTL(Weighed):
             measured, moved = evidence in ("measured", "shuffled"), evidence not in ("fixed", "share", "final")
             unused |= set() if measured else {name for name in WEIGHT_FIELDS if name.startswith("probe_")}
             unused |= set() if moved else {name for name in WEIGHT_FIELDS if name.startswith("weight_")}
-        if self.choose != "holdout" and not self.searches and self.weighing is None:
+        if self.choose != "holdout" and not self.searches:
             unused.add("holdout")
         if not self.gradts:
             unused |= {"definition"}

@@ -30,8 +30,8 @@ class Weighed(Trained):
     """What 05 and 06's weighted arms share (see `phases.Weighting`, `weighting`, `probes`).
 
     `steps` > 0 gives every arm of 06, weighted or not, so many optimiser steps in place of epochs, `tune_steps` of them
-    on the primary alone where an arm has such a phase. Weighted training always holds `holdout` of the primary's rows
-    out: their gradient is what sources are compared with.
+    on the primary alone where an arm has such a phase. All arms hold out the same rows of the primary, if `choose` says
+    so. Measured weights follow the gradient of those rows, and so need `choose` holdout, unless by the authors' rule.
 
     `tawt_rule` "paper" is the authors' code: 64 training sentences a task, the whole encoder, the target against itself
     exactly 1, losses scaled and then clipped, eta 1 once an epoch; it overrides the `probe_` and `weight_` fields but

@@ -192,7 +192,8 @@ def _check_weighting(plan: Plan, phase: Phase) -> None:
         need = w.chunks if w.rule == "corrected" else 1
         if w.target_rows == "holdout" and len(plan.holdout) < need:
             raise InputError(
-                f"{where}: the target's gradient needs {need} held-out rows or more, {len(plan.holdout)} are held out"
+                f"{where}: the target's gradient needs {need} held-out rows or more, {len(plan.holdout)} are held out; "
+                "use choose: holdout and a larger `holdout`"
             )
         if w.estimator == "reused" and w.combine == "mixed":
             raise InputError(f"{where}: gradients of mixed batches cannot be told apart; reuse needs another `combine`")

@@ -146,6 +146,9 @@ def arm(
         if p.steps:
             steps = p.steps - p.tune_steps
             first |= {"steps": steps}
+        tuned = bool(p.tune_steps or not p.steps)
+        if not tuned:  # stage 2 is then the last phase, whose epoch is chosen
+            first |= {"choose": p.choose}
         if p.arm == "step_matched" or chosen is None:  # a selection that chose nothing spends its steps all the same
             rows = alone
             first |= {"steps": steps, "mixing": "homogeneous"}
@@ -159,7 +162,7 @@ def arm(
         phases = (
             Phase("stage2", rows, p.stage2_epochs, stage2, **first),
             Phase("tune", alone, p.tune_epochs, recipe, steps=p.tune_steps or None, **tune),
-        )[: 1 if p.steps and not p.tune_steps else 2]
+        )[: 1 + tuned]
     drawn = seeds.record(FIXED_STAGE2 if fixed else seed)
     return Plan(
         phases=phases, seeds=drawn, primary=p.primary, holdout=held, keep_model=p.keep_model, **common(p)

@@ -181,7 +181,7 @@ def _priced(file: study_file.StudyFile, cells: list[studies.Cell]) -> Price:
             "all_data": full, "speedup": full / alone, "speedup_amortised": full / amortised, "ceiling": full / own,
         })  # fmt: skip
         # The authors' fixed seeds leave nothing that differs where no row is drawn: one training serves all seeds.
-        same = p.seed_policy == "fixed" and p.choose != "holdout" and p.arm in studies.NO_POOL
+        same = p.seed_policy == "fixed" and p.choose != "holdout" and not p.needs_pool and p.weighing is None
         evidence = WEIGHINGS[p.weighing][1] if p.weighing else ""
         if evidence == "measured" and p.rows_arm == "all_data":  # 05 may have the same training
             key = _training(p, p.weighing)

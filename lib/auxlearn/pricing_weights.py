@@ -37,7 +37,7 @@ def phase(
     if steps < 0:
         raise InputError(f"steps: {steps} is negative")
     total, made = sum(rows.values()), _epochs(rows, epochs, steps, batch_size, mixed)
-    whole, last = _whole(rows, batch_size, mixed), made[-1]
+    whole, last = _epochs(rows, 1, 0, batch_size, mixed)[0], made[-1]
     full = len(made) - (last < whole)
     part = 0.0
     if last < whole:
@@ -84,8 +84,8 @@ def weighted(
 ) -> dict[str, float]:  # fmt: skip
     """FLOP of one seed of a weighted training by stage: weighting (the probe), pretrain, joint, tune; 0 if unused.
 
-    size: the primary's training rows, of which `holdout` are held out; chosen: rows of each source. InputError where
-    such a training would be refused. What "final" weights cost besides is the caller's: `stages_of_05`.
+    size: the primary's training rows, of which `holdout` are held out if `choose` says so; chosen: rows of each source.
+    InputError where such a training would be refused. What "final" weights cost besides, callers add: `stages_of_05`.
     """
     paradigm, evidence = WEIGHINGS[weighing]
     probe = _probe(p) if evidence in ("measured", "shuffled") else None
@@ -119,8 +119,8 @@ def _weighted(
     p: Weighed, paradigm: str, combine: str, probe: Mapping[str, Any] | None, size: int, chosen: Mapping[str, int],
     config: Any, length: Length,
 ) -> dict[str, float]:  # fmt: skip
-    held = round(p.holdout * size)
-    if not 0 < held < size:
+    held = round(p.holdout * size) if p.choose == "holdout" else 0
+    if p.choose == "holdout" and not 0 < held < size:
         raise InputError(f"holdout: {p.holdout} of {size} rows leaves nothing to hold out or to train on")
     if not chosen:
         raise InputError(f"{p.primary!r}: no source rows to weigh")
@@ -180,15 +180,8 @@ def _probing(
     return updates * (target + sum(drawn(name, rows[name]) for name in tasks))
 
 
-def _whole(rows: Mapping[str, int], batch_size: int, mixed: bool) -> int:
-    """Steps of a whole epoch."""
-    return -(-sum(rows.values()) // batch_size) if mixed else sum(-(-k // batch_size) for k in rows.values())
-
-
 def _epochs(rows: Mapping[str, int], epochs: int, steps: int, batch_size: int, mixed: bool) -> list[int]:
-    """Steps of each epoch, as `phases.schedule` has them; what is left of `steps` is an epoch of its own."""
-    whole = _whole(rows, batch_size, mixed)
-    if not steps:
-        return [whole] * epochs
-    full, rest = divmod(steps, whole)
-    return [whole] * full + ([rest] if rest else [])
+    """Steps of each epoch, as training has them; what is left of `steps` is an epoch of its own."""
+    mixing = "mixed" if mixed else "homogeneous"
+    made = phases.Phase("", {}, epochs, phases.Recipe(1.0, batch_size), mixing=mixing, steps=steps or None)
+    return phases.schedule(made, rows)

@@ -68,15 +68,16 @@ def trial(
     p: MTL, suite: Suite, seed: int, rows: pd.DataFrame | None, usable: Mapping[str, np.ndarray], made: Chosen,
     progress: train.Progress | None = None, shares: Mapping[str, int] | None = None,
 ) -> tuple[float, float]:  # fmt: skip
-    """Train these rows as the arm will be; the primary's held-out score at tuning's best epoch and at its last.
+    """Train these rows as the arm will be; the primary's held-out score at the last phase's best epoch and at its last.
 
     Its cost and its run go into `made`. Without rows the primary is trained alone for as many steps.
     """
     held = p.model_copy(update={"choose": "holdout"})
-    training = units.trained(plans.arm(held, suite, seed, rows, usable[p.primary], shares), suite, progress)
+    plan = plans.arm(held, suite, seed, rows, usable[p.primary], shares)
+    training = units.trained(plan, suite, progress)
     made.ran(training, "trial")
-    tune = training.history[training.history["phase"] == "tune"]["holdout"]
-    return float(tune.max()), float(tune.iloc[-1])
+    last = training.history[training.history["phase"] == plan.phases[-1].name]["holdout"]
+    return float(last.max()), float(last.iloc[-1])
 
 
 def renamed(ledger: Ledger, stage: str) -> Ledger:

@@ -31,8 +31,6 @@ from .errors import InputError
 from .paths import NOTEBOOKS, PROJECT
 from .study_file import StudyFile
 
-NO_POOL = ("single", "step_matched", "all_data")  # arms that take no n rows from the pool
-
 
 @dataclass(eq=False)
 class Cell:
@@ -190,7 +188,7 @@ class _Expansion:
 
     def _enough(self, p: params.Common, suite: Any, reads: list[Cell]) -> None:
         """Refuse an n that the pool does not hold before a proxy is trained for it."""
-        if p.stage not in ("03_ranking", "06_mtl") or getattr(p, "rows_arm", "") in NO_POOL:
+        if p.stage not in ("03_ranking", "06_mtl") or not getattr(p, "needs_pool", True):
             return
         pool = self._pool(p, suite, reads)
         if pool is not None and p.n > pool:

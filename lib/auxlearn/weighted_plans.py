@@ -30,7 +30,7 @@ def plan(
     Joint paradigms are one phase over all rows. Pre-training is one over the sources and one over the primary alone.
     By steps (`steps`, of which `tune_steps` for the primary alone) or by epochs. `final`: weights by task, for "final".
     """
-    kept, held = plans.holdout(suite, p.primary, p.holdout, seed, usable)
+    kept, held = plans.holdout(suite, p.primary, p.holdout if p.choose == "holdout" else 0.0, seed, usable)
     parts = {str(name): np.sort(part["row"].to_numpy()) for name, part in chosen.groupby("task")}
     if not parts:
         raise InputError(f"{p.primary!r}: no source rows to weigh; name auxiliaries that have usable rows")

@@ -16,7 +16,11 @@ from .tasks import Suite
 _NOISY = {"rule": "paper", "chunks": 1}
 PROBES = {
     "exact": _NOISY, "last layer": _NOISY | {"parameters": "last_layer"},
-    "training gradients": _NOISY | {"estimator": "reused"}, "debiased": {},
+    "training gradients": _NOISY | {"estimator": "reused"}, "debiased": {"rule": "corrected", "chunks": 2},
+}  # fmt: skip
+# The weights stay where they start, whatever would move them.
+_STILL = {
+    "evidence": "fixed", "watch": True, "combine": "scaled", "itself": False, "floor": 0.0, "decay": 0.0, "tau": None,
 }  # fmt: skip
 
 
@@ -63,9 +67,9 @@ def compared(plan: Plan, suite: Suite, progress: train.Progress | None = None) -
     """
     phase, columns = plan.phases[0], {}
     for name, options in PROBES.items():
-        if "chunks" in options:  # as many rows, in one
-            options = options | {"chunk_rows": phase.weighting.chunks * phase.weighting.chunk_rows}
-        w = plans.replace(phase.weighting, evidence="fixed", watch=True, combine="scaled", itself=False, **options)
+        rows = phase.weighting.chunks * phase.weighting.chunk_rows  # as many for each, however they are cut
+        size = {"chunk_rows": max(1, rows // options["chunks"])}
+        w = plans.replace(phase.weighting, **_STILL | options | size)
         watched = plans.replace(plan, phases=(plans.replace(phase, weighting=w), *plan.phases[1:]))
         table = updates({0: units.trained(watched, suite, progress)})
         columns[name] = table[table["update"] > 0].set_index(["update", "task"])["cosine"]
