@@ -20,7 +20,7 @@ plan: $(VENV)/.done
 	@$(BIN)/auxlearn plan $(PARAMS)
 
 test: $(VENV)/.done lint
-	$(BIN)/python -m pytest tests -m "not benchmark"
+	$(BIN)/python -m pytest tests -m "not benchmark" --numprocesses 2 --dist loadfile
 	rm -rf $(VENV)/nbval-runs
 	cd notebooks && $(PIN) AUXLEARN_RUNS=$(CURDIR)/$(VENV)/nbval-runs ../$(BIN)/python -m pytest --nbval --nbval-current-env \
 	  -p no:cacheprovider --timeout 600 .

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import yaml
 
-from auxlearn import filters, head_units, heads, prices, pricing_gradts
+from auxlearn import filters, head_units, heads, price_sizes, prices, pricing_gradts
 from auxlearn.cost import Ledger
 from auxlearn.errors import InputError
 from auxlearn.params import GradTS
@@ -276,7 +276,8 @@ def test_another_encoder_s_order_of_the_tasks_is_priced_by_its_own_size(priced, 
     """tiny has two layers here, tiny:1 one; an encoder named twice is not priced twice."""
     rows = dict.fromkeys(("topic_side", "look_alike"), 40)
     shape = lambda encoder: Encoder(4, 1 if encoder == "tiny:1" else 2, 8)  # noqa: E731
-    monkeypatch.setattr(prices, "_measured", lambda p: prices._Sizes(rows, 10.0, shape(p.encoder), "made up"))
+    made_up = lambda encoder: price_sizes.Sizes(rows, 10.0, shape(encoder), "made up")  # noqa: E731
+    monkeypatch.setattr(price_sizes, "measured", lambda p: made_up(p.encoder))
     base = {"suite": "planted", "encoder": "tiny", "size": "full", "precision": "fp32", "seeds": [0]}
     content = {"study": "s", "stages": ["04_gradts_correlation"], "base": base}
     content["notebooks"] = {"04_gradts_correlation": HEADS | {"also": ["tiny:1", "tiny"]}}

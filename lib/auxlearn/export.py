@@ -6,15 +6,10 @@ there whole or not at all. Nothing here looks into the run folder.
 
 from __future__ import annotations
 
-import contextlib
-import csv
 import hashlib
 import json
 import math
-import os
-import shutil
-import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +18,7 @@ import pandas as pd
 
 from .errors import InputError
 from .tasks import Suite, Task
-
-FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes for a formula (OWASP, "CSV Injection")
-
+from .writing import new_file, new_folder, safe, write_csv
 
 # --- selections --------------------------------------------------------------------------------------------------
 
@@ -54,7 +47,7 @@ def selection(chosen: pd.DataFrame, suite: Suite, primary: str, folder: Path, wi
             table[column] = found[column]
     with new_folder(folder) as part:
         table.to_parquet(part / "selection.parquet", index=False)
-        _write_csv(_safe(table), part / "selection.csv")
+        write_csv(safe(table), part / "selection.csv")
         _save_dataset(rows, found, part / "dataset")
         (part / "rank_json").mkdir()
         for name in suite.names:
@@ -173,26 +166,6 @@ def _text_columns(suite: Suite) -> set[str]:
     return {"text1", "text2", "tokens", *(column for task in suite.values() for column in task.inputs)}
 
 
-def _safe(table: pd.DataFrame) -> pd.DataFrame:
-    """The table with its text cells and names made harmless to spreadsheets; numbers stay as they are."""
-
-    def cell(value: Any) -> Any:
-        return "'" + value if isinstance(value, str) and value.startswith(FORMULA) else value
-
-    out = table.rename(columns=cell)
-    for position, dtype in enumerate(out.dtypes):
-        if not (pd.api.types.is_numeric_dtype(dtype) or pd.api.types.is_bool_dtype(dtype)):
-            out.isetitem(position, out.iloc[:, position].astype(object).map(cell, na_action="ignore"))
-    return out
-
-
-def _write_csv(table: pd.DataFrame, path: Path) -> None:
-    # Minimal quoting leaves a lone carriage return bare, and some readers then see a new row.
-    bare = any("\r" in value for column in table for value in table[column] if isinstance(value, str))
-    quoting = csv.QUOTE_NONNUMERIC if bare else csv.QUOTE_MINIMAL
-    table.to_csv(path, index=False, encoding="utf-8", lineterminator="\n", quoting=quoting)
-
-
 def _save_dataset(rows: pd.DataFrame, found: Mapping[str, list[Any]], folder: Path) -> None:
     import datasets
     from datasets import Dataset, Features, List, Value
@@ -249,9 +222,9 @@ def predictions(values: Sequence[Any], task: Task, path: Path, row_ids: Sequence
     if len(ids) != number:
         raise InputError(f"{path}: {number} predictions, but {len(ids)} row ids")
     texts = [_prediction(value, task, f"{path}, prediction {i}") for i, value in enumerate(values)]
-    table = _safe(pd.DataFrame({"row_id": ids})).assign(prediction=texts)
+    table = safe(pd.DataFrame({"row_id": ids})).assign(prediction=texts)
     with new_file(path) as part:
-        _write_csv(table, part)
+        write_csv(table, part)
     return path
 
 
@@ -283,34 +256,3 @@ def _name(value: Any, task: Task, where: str) -> str:
     if isinstance(value, (int, np.integer)) and not isinstance(value, bool) and 0 <= value < len(labels):
         return labels[value]
     raise InputError(f"{where}: unknown label {value!r}; labels are {', '.join(labels)} or ids 0 to {len(labels) - 1}")
-
-
-# --- writing -----------------------------------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def new_folder(folder: Path) -> Iterator[Path]:
-    """A folder to fill that becomes `folder` when all went well; a target that holds anything is refused."""
-    folder = Path(folder).resolve()
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(f"{folder}: exists and is not an empty folder; give a new one")
-    part = folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:8]}")
-    part.mkdir(parents=True)
-    try:
-        yield part
-        os.replace(part, folder)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def new_file(path: Path) -> Iterator[Path]:
-    """A file to write that becomes `path` when all went well."""
-    path = Path(path).resolve()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}-{uuid.uuid4().hex[:8]}")
-    try:
-        yield part
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)

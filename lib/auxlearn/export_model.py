@@ -1,6 +1,6 @@
 """A tuned model of one task as a Hugging Face folder that others load without this project.
 
-Checked before anything is written, by `export.new_folder`: a folder is there whole or not at all.
+Checked before anything is written, by `writing.new_folder`: a folder is there whole or not at all.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import InputError
-from .export import new_folder
 from .tasks import Task
+from .writing import new_folder
 
 if TYPE_CHECKING:
     import torch

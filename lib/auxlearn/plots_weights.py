@@ -9,6 +9,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from .plots import PRIMARY, QUIET, style
 
@@ -54,6 +55,7 @@ def cosines(table: pd.DataFrame, primary: str) -> Figure:
                       label=task if seed == places[0][1] else None)  # fmt: skip
     axis.axhline(0, color=QUIET, lw=0.8)
     axis.set(xlabel="update", ylabel="cosine with the target", title="Gradient cosines, with standard errors")
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.set_ylim(max(-2.5, axis.get_ylim()[0]), min(2.5, axis.get_ylim()[1]))
     _legend(axis)
     return figure

@@ -9,10 +9,11 @@ from typing import Any
 
 import pandas as pd
 
-from . import cost, params, pricing, pricing_gradts, pricing_weights, runs, seeds, studies, study_file, tasks
+from . import cost, params, pricing, pricing_gradts, pricing_weights, runs, studies, study_file
 from .errors import InputError
 from .params_training import depends_on_n
 from .params_weighting import WEIGHINGS, Weighed
+from .price_sizes import Sizer, Sizes
 
 PRICED = ("02_td_proxy", "04_gradts_correlation", "05_tawt_weighting", "06_mtl")
 SHARED = ("proxy", "scoring", "heads")  # made once for all primaries of a study
@@ -30,7 +31,6 @@ LIKE = {
         "bandit_most", "ratio_trials", "ratio_highest",
     ),
 }  # fmt: skip
-SAMPLED = 2000  # rows a task whose tokens are counted for a price; the mean of so many is within 2 % or so
 
 
 @dataclass
@@ -114,14 +114,6 @@ def _digits(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
-@dataclass(frozen=True)
-class _Sizes:
-    rows: dict[str, int]
-    tokens: pricing.Length
-    encoder: Any
-    source: str
-
-
 def price(path: Path) -> Price:
     """A study's price, with nothing run: by the file's `expects`, else by the suite's rows and the encoder's tokens.
 
@@ -143,7 +135,7 @@ def _priced(file: study_file.StudyFile, cells: list[studies.Cell]) -> Price:
             "stages: none of 04_gradts_correlation, 05_tawt_weighting and 06_mtl among them, so there is nothing to "
             "price"
         )
-    sizes = _Sizer(file)
+    sizes = Sizer(file)
     primaries = list(dict.fromkeys(cell.params.primary for cell in cells if cell.stage == "06_mtl"))
     rows, separately = [], 0.0
     total = dict.fromkeys(("proxy", "scoring", "map", "heads", *SEARCHED, "compared", *TRAINED), 0.0)
@@ -220,12 +212,12 @@ def _training(p: Weighed, weighing: str) -> str:
     return runs.digest([p.suite, weighing, kept])
 
 
-def _pool(p: params.Common, size: _Sizes) -> dict[str, int]:
+def _pool(p: params.Common, size: Sizes) -> dict[str, int]:
     """Rows of each auxiliary of a cell."""
     return {name: size.rows[name] for name in p.auxiliaries or size.rows if name != p.primary}
 
 
-def _proxy(p: params.TDProxy, size: _Sizes) -> dict[str, float]:
+def _proxy(p: params.TDProxy, size: Sizes) -> dict[str, float]:
     """FLOP of a 02 cell by stage: its one or two proxies, the pass over the pool, and what its map needs besides."""
     counts, first = size.rows, next(iter(size.rows))
     common = {"proxy_rows": p.proxy_rows, "proxy_epochs": p.epochs, "batch_size": p.batch_size}
@@ -237,7 +229,7 @@ def _proxy(p: params.TDProxy, size: _Sizes) -> dict[str, float]:
     return {"proxy": made["proxy"], "scoring": made["scoring"], "map": bare["proxy"] + drawn}
 
 
-def _arm(cell: studies.Cell, size: _Sizes) -> tuple[dict[str, float], float]:
+def _arm(cell: studies.Cell, size: Sizes) -> tuple[dict[str, float], float]:
     """FLOP of one seed of a 06 cell by stage, as if it ran alone; and of training with all data in its place."""
     p, stages = cell.params, dict.fromkeys((*SHARED, *SEARCHED, *TRAINED), 0.0)
     read = {upstream.stage: upstream for upstream in cell.reads}
@@ -291,60 +283,3 @@ def _arm(cell: studies.Cell, size: _Sizes) -> tuple[dict[str, float], float]:
     else:
         trained = pricing.random(rows, p.primary, p.n, *given, **epochs)["flops"]
     return stages | dict(trained), full
-
-
-class _Sizer:
-    """Rows, tokens and encoder of cells, read once for all that share them."""
-
-    def __init__(self, file: study_file.StudyFile):
-        self.expects, self.encoder = file.expects, ""
-        self.known: dict[tuple[Any, ...], _Sizes] = {}
-
-    def of(self, p: params.Common) -> _Sizes:
-        at = (p.suite, p.rows, p.encoder, p.max_length)
-        if at not in self.known:
-            self.known[at] = self._expected(p) if self.expects else _measured(p)
-        return self.known[at]
-
-    def _expected(self, p: params.Common) -> _Sizes:
-        self.encoder = self.encoder or p.encoder
-        if p.encoder != self.encoder:
-            raise InputError(f"expects describes one encoder, but the study has {self.encoder} and {p.encoder}")
-        source = "rows, tokens and encoder as the file's `expects` has them"
-        return _Sizes(self.expects.capped(p.rows), self.expects.tokens, self.expects.encoder, source)
-
-
-def _measured(p: params.Common) -> _Sizes:
-    """From the suite's own rows and the encoder's own tokenizer."""
-    from . import batching, model
-
-    try:
-        suite = tasks.load(p.suite, p.rows)
-        if model.parse_encoder(p.encoder)[0] in model.NAMED:
-            net = model.build(p.encoder, suite)
-            config, tokenizer = net.encoder.config, net.tokenizer
-        else:  # a price needs no weights
-            config, tokenizer = _configured(*model.parse_encoder(p.encoder))
-    except InputError as error:
-        raise InputError(
-            f"{error}. To price a study without its data or encoder, say under `expects` what they hold"
-        ) from None
-    limit = min(p.max_length, getattr(config, "max_position_embeddings", None) or p.max_length)
-    rows, tokens = {}, {}
-    for name, task in suite.items():
-        rows[name] = len(task.train)
-        some = seeds.rng(0, "price", name).permutation(len(task.train))[:SAMPLED]
-        tokens[name] = float(batching.encode(task.train.select(some.tolist()), task, tokenizer, limit).lengths.mean())
-    shown = ", ".join(f"{name} {tokens[name]:.0f}" for name in tokens)
-    return _Sizes(rows, tokens, config, f"rows of {p.suite}; mean tokens by {p.encoder}, measured: {shown}")
-
-
-def _configured(encoder: str, layers: int | None) -> tuple[Any, Any]:
-    from transformers import AutoConfig, AutoTokenizer
-
-    try:
-        config = AutoConfig.from_pretrained(encoder, trust_remote_code=False)
-        config.num_hidden_layers = layers or config.num_hidden_layers
-        return config, AutoTokenizer.from_pretrained(encoder, config=config)
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"encoder {encoder!r} cannot be read: {str(error).splitlines()[0]}") from None

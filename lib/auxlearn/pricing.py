@@ -89,7 +89,7 @@ def fastmtl(
         proxy = _add(proxy, stage(sampled, proxy_epochs, config, length, batch_size))
         proxy = _add(proxy, stage(watched, proxy_epochs, config, length, None))
     scored = dict(rows) if crossfit else {t: k - drawn[t] for t, k in rows.items()}
-    chosen = _choose({t: k for t, k in scored.items() if t != primary}, n, mix)
+    chosen = chosen_of({t: k for t, k in scored.items() if t != primary}, n, mix)
     return table({
         "proxy": proxy,
         "scoring": stage(scored, 1, config, length, None),
@@ -104,7 +104,7 @@ def random(
 ) -> pd.DataFrame:  # fmt: skip
     """Projected cost of the random baseline: stage2 with n auxiliary rows drawn uniformly, then tune. As `fastmtl`."""
     check(rows, primary, n, stage2_epochs, tune_epochs, batch_size)
-    chosen = _choose({t: k for t, k in rows.items() if t != primary}, n, None)
+    chosen = chosen_of({t: k for t, k in rows.items() if t != primary}, n, None)
     return table({
         "stage2": stage({primary: rows[primary]} | chosen, stage2_epochs, config, length, batch_size),
         "tune": stage({primary: rows[primary]}, tune_epochs, config, length, batch_size),
@@ -214,7 +214,7 @@ def check(rows: Mapping[str, int], primary: str, n: int, *counts: int) -> None:
         raise InputError(f"epochs and batch_size must be at least 1, not {min(counts)}")
 
 
-def _choose(pool: Mapping[str, int], n: int, mix: Mapping[str, float] | None) -> dict[str, int]:
+def chosen_of(pool: Mapping[str, int], n: int, mix: Mapping[str, float] | None) -> dict[str, int]:
     """n whole rows over the pool's tasks, by `mix` or in proportion to size; fractions go to the largest remainders."""
     if n > sum(pool.values()):
         raise InputError(f"n: {n} rows asked for, but the pool has {sum(pool.values())}")

@@ -60,7 +60,7 @@ def added(p: MTL, made: GradTS | None, pool: Mapping[str, int]) -> dict[str, int
         best = {name: round(p.fg_fraction * min(made.importance_rows or k, k)) for name, k in pool.items()}
         pool = {name: k for name, k in best.items() if k}
         n = min(n, sum(pool.values()))
-    return pricing._choose(pool, n, None)
+    return pricing.chosen_of(pool, n, None)
 
 
 def by_steps(

@@ -53,7 +53,7 @@ def page(notebook: Path, title: str, manifest: runs.Manifest | None) -> str:
 
 
 def _alt(source: str) -> str:
-    found = re.search(r"plots\.(\w+)", source)
+    found = re.search(r"plots\w*\.(\w+)", source)
     return (
         f"figure: {found.group(1).replace('_', ' ')}; its values are in the table printed below it"
         if found

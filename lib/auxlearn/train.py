@@ -8,7 +8,6 @@ epoch boundary gives the same bits as one that was never interrupted.
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import time
@@ -20,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from . import batching, discriminator, inference, metrics, model, phases, seeds
+from . import batching, checkpoints, discriminator, inference, metrics, model, phases, seeds
 from .cost import Ledger, Meter
 from .errors import InputError
 from .phases import Phase, Plan, Recipe
@@ -110,17 +109,9 @@ class Trainer:
             self.file.unlink(missing_ok=True)
         cut = sum(e.truncated for e in self.encoded.values())
         return Result(
-            self.model,
-            self.history,
-            self.steps,
-            self.ledgers,
-            scores,
-            predictions,
-            references,
-            self.chosen,
-            self.updates,
-            cut,
-        )
+            self.model, self.history, self.steps, self.ledgers, scores, predictions, references, self.chosen,
+            self.updates, cut,
+        )  # fmt: skip
 
     def meter(self, number: int) -> Meter:
         self._meter = Meter(self.ledgers[number], self.plan.device)
@@ -304,45 +295,29 @@ class Trainer:
                 ids.append(np.full(len(logits[-1]), self.model.columns[name]))
         return discriminator.column_auc(np.concatenate(logits), np.concatenate(ids)).tolist()
 
-    # --- checkpoints: safetensors and JSON, nothing that executes --------------------------------------------------
+    # --- checkpoints -------------------------------------------------------------------------------------------------
 
     def _checkpoint(self, phase: int, epoch: int, optimiser: torch.optim.Optimizer) -> None:
-        from safetensors.torch import save_file
-
         self._meter.lap()
-        tensors = {f"model/{k}": v for k, v in self.model.state_dict().items()}
-        tensors |= {f"best/{k}": v for k, v in (self.best or {}).items()}
-        for i, state in optimiser.state_dict()["state"].items():
-            tensors |= {f"optimiser/{i}/{k}": v for k, v in state.items()}
         progress = {
             "phase": phase, "epoch": epoch, "history": self.history, "steps": self.steps, "chosen": self.chosen,
             "ledgers": [ledger.as_dict() for ledger in self.ledgers],
         } | self._extra()  # fmt: skip
-        part = self.file.with_suffix(".part")
-        save_file({k: v.contiguous() for k, v in tensors.items()}, part, {"progress": json.dumps(progress)})
-        os.replace(part, self.file)
+        checkpoints.save(self.file, self.model.state_dict(), self.best, optimiser.state_dict()["state"], progress)
         self.saved = time.monotonic()
 
     def _restore(self) -> dict[str, Any]:
         if not (self.file and self.file.is_file()):
             return {"phase": -1}
-        from safetensors import safe_open
-
-        with safe_open(self.file, "pt", device=self.plan.device) as saved:
-            progress = json.loads(saved.metadata()["progress"])
-            tensors = {name: saved.get_tensor(name) for name in saved.keys()}  # noqa: SIM118
-        part = lambda p: {k.removeprefix(p): v for k, v in tensors.items() if k.startswith(p)}  # noqa: E731
-        self.model.load_state_dict(part("model/"))
-        self.best = part("best/") or None
+        saved = checkpoints.load(self.file, self.plan.device)
+        progress = saved.progress
+        self.model.load_state_dict(saved.model)
+        self.best = saved.best
         self.history, self.steps, self.chosen = progress["history"], progress["steps"], progress["chosen"]
         self.ledgers = [Ledger.from_dict(row) for row in progress["ledgers"]]
         self._take(progress)
         phase = self.plan.phases[progress["phase"]]
-        optimiser = _optimiser(self.model, phase.recipe)
-        state: dict[str, Any] = optimiser.state_dict()
-        for name, value in part("optimiser/").items():
-            index, entry = name.split("/")
-            state["state"].setdefault(int(index), {})[entry] = value
+        state = _optimiser(self.model, phase.recipe).state_dict() | {"state": saved.optimiser}
         self.progress(f"resumed {phase.name} after epoch {progress['epoch']}")
         return progress | {"optimiser": state}
 
