@@ -82,7 +82,8 @@ def priced(tmp_path, planted):
         expects |= {"encoder": {"hidden_size": 4, "num_hidden_layers": 1, "intermediate_size": 8}}
         own = {name: value for name, value in both.items() if name in TAWT.model_fields}
         watched = {"steps": 0, "weight_every": 0} | TRAINING | own  # 05's own defaults are steps
-        blocks = {"06_mtl": TRAINING | both, "05_tawt_weighting": watched}
+        arm = {name: value for name, value in both.items() if name in MTL.model_fields}
+        blocks = {"06_mtl": TRAINING | arm, "05_tawt_weighting": watched}
         content = {"study": "s", "base": base | {"seeds": list(seeds)}, "grid": grid, "stages": list(stages)}
         path = tmp_path / "study.yaml"
         path.write_text(yaml.safe_dump(content | {"notebooks": blocks, "expects": expects}))
@@ -243,7 +244,6 @@ def test_only_what_is_used_is_shown(priced):
         ({"arm": ["tawt_pretrain"]}, {"steps": 20}, "pre-training needs steps for the primary alone"),
         ({"arm": ["joint"]}, {"holdout": 0.001}, "leaves nothing to hold out"),
         ({"arm": ["tawt_joint"]}, {"holdout": 0.01}, "1 rows of 'topic_side' for 2 disjoint chunks"),
-        ({"arm": ["td_bce+tawt_joint"], "n": [7]}, {}, "1 rows of .* for 2 disjoint chunks"),
     ],
 )
 def test_what_would_be_refused_has_no_price(priced, grid, given, message):
@@ -279,3 +279,25 @@ def test_the_price_is_what_the_ledgers_count(planted, tmp_path, arm, given):
     for name, ledger in ledgers.items():
         bare = ledger.flops * ledger.tokens / ledger.padded_tokens
         assert bare == pytest.approx(made[name], rel=0.05), name
+
+
+def test_parts_by_score_are_each_probed(priced):
+    """Of 280 chosen rows each of seven tasks has 40, in five parts of eight."""
+    grid = {"arm": ["td_bce+tawt_joint", "td_bce+tawt_deciles"], "n": [280]}
+    made = priced(grid, score_buckets=5, probe_rows=4)
+    joint, cut = (row(made, arm, 280) for arm in grid["arm"])
+    assert joint["joint"] == cut["joint"]
+    target = 3 * (8 * P + 8 * P)  # two chunks of four rows, held out and trained on
+    assert joint["weighting"] == pytest.approx(5 * (target + 7 * 3 * 8 * Q))
+    assert cut["weighting"] == pytest.approx(5 * (target + 7 * 5 * 3 * 8 * Q))  # 40 rows a task in five parts
+
+
+def test_a_source_of_one_row_is_not_probed(priced):
+    made = row(priced({"arm": ["td_bce+tawt_joint"], "n": [7]}, probe_rows=4), "td_bce+tawt_joint", 7)
+    assert made["weighting"] == pytest.approx(5 * 3 * 16 * P)
+
+
+def test_the_comparison_of_probes_can_be_left_out(priced):
+    stages = ("05_tawt_weighting", "06_mtl")
+    assert priced({"arm": ["tawt_joint"]}, stages).total["compared"] > 0
+    assert priced({"arm": ["tawt_joint"]}, stages, compare_probes=False).total["compared"] == 0

@@ -5,7 +5,21 @@ import pandas as pd
 import pytest
 import torch
 
-from auxlearn import arms, choices, head_fit, phases, seeds, train, units, weighted_plans, weighted_training, weighting
+from auxlearn import (
+    arms,
+    batching,
+    choices,
+    head_fit,
+    phases,
+    searching,
+    seeds,
+    train,
+    units,
+    weighted_plans,
+    weighted_runs,
+    weighted_training,
+    weighting,
+)
 from auxlearn.errors import InputError
 from auxlearn.params import MTL, TAWT
 from auxlearn.phases import Phase, Plan, Recipe, Weighting
@@ -328,3 +342,130 @@ def test_all_arms_hold_out_alike_and_measured_weights_say_what_they_need(small, 
     with pytest.raises(InputError, match="use choose: holdout"):
         phases.check(planned(arm("tawt_joint", **last), small, usable), small)
     assert arm("joint", holdout=0.1, **last).key_params() == arm("joint", holdout=0.2, **last).key_params()
+
+
+# --- what scores do --------------------------------------------------------------------------------------------------
+
+
+def ranked(small, sizes):
+    """Rows of a ranking: the first of each task, the better the earlier, and of later tasks the worse."""
+    return pd.concat([
+        pd.DataFrame({"task": name, "row": np.arange(size), "score": -1.0 * k - np.arange(size) / 100})
+        for k, (name, size) in enumerate(sizes.items())
+    ])  # fmt: skip
+
+
+def by_score(name, small, usable, sizes, **given):
+    p = arm(name, **{"n": sum(sizes.values()), "steps": 12, "weight_every": 6} | given)
+    return choices.plan(p, small, 3, searching.Chosen(ranked(small, sizes)), usable)
+
+
+def test_scores_are_a_prior_of_the_sources_alone(small, usable):
+    sizes = {"topic_name": 40, "word_class": 20}
+    made = by_score("td_bce+tawt_scored", small, usable, sizes).phases[0].weighting
+    means = np.array([-0.195, -1.095])
+    soft = np.exp(means) / np.exp(means).sum()
+    assert made.prior == pytest.approx([1 / 3, *(2 / 3 * soft)])  # the primary keeps what even weights give it
+    assert made.evidence == "measured"
+    sharp = by_score("td_bce+scored", small, usable, sizes, score_temperature=0.01).phases[0].weighting
+    assert sharp.prior == pytest.approx([1 / 3, 2 / 3, 0], abs=1e-6)
+    assert sharp.evidence == "fixed"
+    rows = ranked(small, sizes).assign(score=np.nan)
+    with pytest.raises(InputError, match="mean score of 'topic_name' is nan"):
+        choices.plan(arm("td_bce+scored"), small, 3, searching.Chosen(rows), usable)
+
+
+def test_the_taus_of_tasks_or_rows_serve_as_scores():
+    rows = pd.DataFrame({"task": ["a", "b"], "row": [0, 1]})
+    assert searching.Chosen(rows, taus={"a": 0.5, "b": 0.2}).scored()["score"].tolist() == [0.5, 0.2]
+    assert searching.Chosen(rows.assign(tau=[0.1, 0.9]), taus={"a": 0.5, "b": 0.2}).scored()["score"].tolist() == [
+        0.1,
+        0.9,
+    ]
+    with pytest.raises(InputError, match="not chosen by any"):
+        searching.Chosen(rows).scored()
+
+
+def test_parts_of_a_task_by_score_are_weighed_apart(small, usable):
+    sizes = {"topic_name": 40, "word_class": 5}
+    made = by_score("td_bce+tawt_deciles", small, usable, sizes, score_buckets=3, probe_rows=6)
+    phase = made.phases[0]
+    weighed = phases.groups(phase, "topic_side")
+    # Five rows are too few for two parts that can each be probed.
+    assert list(weighed) == ["topic_side", "topic_name#0", "topic_name#1", "topic_name#2", "word_class#0"]
+    assert weighed["topic_name#0"][1].tolist() == list(range(14))  # the best
+    assert phase.weighting.prior == pytest.approx([0.2] * 5)
+    result = weighted_training.run(made, small)
+    assert result.updates[0]["names"] == list(weighed)
+    assert len(result.updates) == 3
+    table = weighted_runs.shares(weighted_runs.updates({3: units.trained(made, small)}), made)
+    assert table[table["update"] == 0].set_index("task")["share"]["topic_name#1"] == pytest.approx(13 / 105)
+    assert weighted_runs.finals({3: units.trained(made, small)})[3].sum() == pytest.approx(1)
+
+
+def test_a_part_of_weight_zero_trains_as_if_its_rows_were_not_there(small):
+    """Rows of a part are found, in whatever order the batch has them: only theirs lose their loss."""
+    part = np.arange(40) % 2
+    cut = Weighting((0.4, 0.0, 0.2, 0.4), "fixed", parts={"topic_name": part})
+    trainer = weighted_training._Weigher(plan(cut), small, None, print)
+    phase = trainer.plan.phases[0]
+    trainer.weights = trainer._start(phase)
+    lengths = {name: np.full(len(rows), 9) for name, rows in ROWS.items()}
+    for parts in trainer._batches(phase, lengths, np.random.default_rng(0)):
+        for (name, rows), divisor in zip(parts, trainer._divisors(phase, parts), strict=True):
+            expected = {"topic_side": 1 / 1.6, "word_class": 1 / 1.6, "topic_name": [np.inf, 1 / 0.8]}[name]
+            if name == "topic_name":
+                assert len(set(part[rows])) == 1
+                expected = expected[part[rows[0]]]
+            assert divisor == pytest.approx(expected)
+
+
+def test_even_parts_cost_what_the_whole_task_does(small):
+    """Batches list rows part by part, so that dropout falls otherwise; without it the loss is that of the whole."""
+    trainer = train.Trainer(plan(), small, None, print)
+    data = {name: trainer._train_rows(name, rows, "joint") for name, rows in ROWS.items()}
+    trainer.model.eval()
+
+    def loss(parts):
+        batch = batching.join([
+            batching.to_batch(data[n], rows, small[n], trainer.model.columns[n], trainer.model.pad_id)
+            for n, rows in parts
+        ], trainer.model.pad_id)  # fmt: skip
+        return trainer.model.task_loss(batch, trainer.model(batch).logits, [1.0] * len(parts)).item()
+
+    whole = [("topic_name", np.arange(7)), ("topic_side", np.arange(5))]
+    cut = weighted_training._cut(whole, {"topic_name": np.arange(40) % 2})
+    assert [name for name, _ in cut] == ["topic_name", "topic_name", "topic_side"]
+    assert loss(cut) == pytest.approx(loss(whole), rel=1e-5)
+
+
+def test_a_source_with_too_few_rows_to_probe_moves_by_nothing(small):
+    few = ROWS | {"word_class": np.arange(1)}
+    made = weighted_training.run(plan(measured(rule="corrected"), few), small)
+    assert all(row["cosines"][2] is None and row["used"][2] == 0 for row in made.updates[1:])
+
+
+def test_arms_that_need_scores_say_so():
+    for name in ("random+tawt_scored", "tawt_deciles", "gradts_trial+tawt_deciles", "autosem+scored"):
+        with pytest.raises(ValueError, match="needs rows with scores"):
+            MTL(arm=name)
+    with pytest.raises(ValueError, match="weighs parts of a task"):
+        MTL(arm="td_bce+tawt_deciles", combine="scaled")
+    assert MTL(arm="gradts_fg+tawt_deciles").rows_arm == "gradts_fg"
+    key = lambda name, **given: arm(name, **given).key_params()  # noqa: E731
+    assert key("td_bce+tawt_joint", score_buckets=4, score_temperature=2.0) == key("td_bce+tawt_joint")
+    assert key("td_bce+tawt_deciles", score_buckets=4) != key("td_bce+tawt_deciles")
+    assert key("td_bce+null_scored", score_temperature=2.0) != key("td_bce+null_scored")
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"parts": {"topic_side": np.zeros(30, int)}}, "only a source has any"),
+        ({"parts": {"topic_name": np.zeros(7, int)}}, "one for each of its rows"),
+        ({"parts": {"topic_name": np.zeros(40, int)}, "combine": "sampled"}, "in mixed batches only"),
+    ],
+)
+def test_parts_that_cannot_be_weighed_are_refused(small, given, words):
+    with pytest.raises(InputError, match=words):
+        phases.check(plan(Weighting(THIRD, "fixed", **given)), small)

@@ -8,6 +8,7 @@ import numpy as np
 
 from . import arms, autosem_arms, gradts_arms, plans, runs, train, weighted_plans
 from .params import MTL
+from .params_weighting import BY_SCORE, WEIGHINGS
 from .phases import Plan
 from .searching import Chosen
 from .tasks import Suite
@@ -34,6 +35,7 @@ def plan(p: MTL, suite: Suite, seed: int, made: Chosen, usable: Mapping[str, np.
     """How an arm trains the rows that it has chosen."""
     mine = usable[p.primary]
     if p.weighing and made.rows is not None:
-        return weighted_plans.plan(p, suite, seed, p.weighing, made.rows, mine, made.final, p.keep_model)
+        rows = made.scored() if WEIGHINGS[p.weighing][0] in BY_SCORE else made.rows
+        return weighted_plans.plan(p, suite, seed, p.weighing, rows, mine, made.final, p.keep_model)
     # A selection that chose nothing leaves nothing to weigh.
     return plans.arm(p.of_rows(), suite, seed, made.rows, mine, made.shares)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from .errors import InputError
 from .tasks import Task
 
 Metric = Callable[[Any, Any, Any], float]  # of predictions, references, label names
@@ -62,6 +63,21 @@ FUNCTIONS: dict[str, Metric] = {
     "spearman": _correlation("spearmanr"),
     "entity_f1": _entity_f1,
 }
+
+
+def by_row(task: Task, predictions: Any, references: Any) -> np.ndarray:
+    """The primary metric of each row alone, float64 [N]: of each sentence for tagging, else of accuracy whether right.
+
+    It is what the TAWT authors test with (testing/significance_testing.py), and no substitute for the corpus metric: a
+    sentence without entities scores 0 whether or not one is made up, and the mean over sentences may order two models
+    otherwise than the corpus does. InputError for a metric that a single row does not have (a correlation, say).
+    """
+    if task.kind != "tagging" and task.metric != "accuracy":
+        raise InputError(f"{task.name!r}: {task.metric} is not defined for one row; only accuracy is")
+    if task.kind != "tagging":
+        return (np.asarray(predictions) == np.asarray(references)).astype(float)
+    metric = FUNCTIONS[task.metric]
+    return np.array([metric([p], [r], task.labels) for p, r in zip(predictions, references, strict=True)], float)
 
 
 def score(task: Task, predictions: Any, references: Any) -> dict[str, float]:

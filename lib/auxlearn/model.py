@@ -10,7 +10,7 @@ import hashlib
 import importlib.util
 import inspect
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -106,8 +106,8 @@ class MultiTaskModel(nn.Module):
     def _read(self, name: str, states: torch.Tensor, dropped: torch.Tensor) -> torch.Tensor:
         return self.heads[name](self.dropout(states) if self.kinds[name] == "tagging" else dropped)
 
-    def task_loss(self, batch: dict[str, Any], logits: Any, scales: Mapping[str, float] | None = None) -> torch.Tensor:
-        """Mean loss of the batch's rows by their own tasks, each task's divided by its entry in `scales`.
+    def task_loss(self, batch: dict[str, Any], logits: Any, scales: Sequence[float] | None = None) -> torch.Tensor:
+        """Mean loss of the batch's rows by their own tasks, each part's divided by its entry in `scales`.
 
         Cross-entropy (tagging: mean over the labelled tokens) or squared error; the parts of a joined batch count by
         their rows.
@@ -116,9 +116,9 @@ class MultiTaskModel(nn.Module):
         parts = batch.get("parts") or [(batch["task"], slice(0, size), batch["labels"])]
         made = logits if "parts" in batch else [logits]
         total = torch.zeros((), device=self.device)
-        for (name, at, labels), out in zip(parts, made, strict=True):
+        for (name, at, labels), out, scale in zip(parts, made, scales or [1.0] * len(parts), strict=True):
             loss = self._loss(name, out, labels.to(self.device))
-            total = total + loss * ((at.stop - at.start) / size / (scales[name] if scales else 1.0))
+            total = total + loss * ((at.stop - at.start) / size / scale)
         return total
 
     def _loss(self, name: str, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

@@ -45,7 +45,10 @@ class DataPrep(Common):
 
 
 class Efficiency(Common):
-    """Compares `arms` at `n` for one primary; `curve` adds other n, at which those arms are read that depend on n."""
+    """Compares `arms` at `n` for one primary; `curve` adds other n, at which those arms are read that depend on n.
+
+    `sentence_test` adds the TAWT authors' test, over the dev sentences of one pair of models a seed.
+    """
 
     stage = "07_efficiency"
 
@@ -54,6 +57,7 @@ class Efficiency(Common):
     n: int = Field(200, ge=1)
     curve: list[int] = []
     level: float = Field(0.95, gt=0.5, lt=1)
+    sentence_test: bool = False
 
     @model_validator(mode="after")
     def _baseline(self) -> Self:

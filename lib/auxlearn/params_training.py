@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from .params_base import Seeds
 from .params_selection import Definition
-from .params_weighting import WEIGHINGS, WEIGHT_FIELDS, Weighed
+from .params_weighting import BY_SCORE, WEIGHINGS, WEIGHT_FIELDS, Weighed
 
 # Arms that read a ranking are RULE_DISCRIMINATOR: td (the n best), quota (the best of each task, in proportion to its
 # size), calibrated (scores standardised a task), and the controls cie and matched, which replace the td rows by random
@@ -25,6 +25,11 @@ ROWS = (
 def _arm(value: str) -> str:
     rows, plus, weighing = value.rpartition("+")
     weighted = weighing in WEIGHINGS and (not plus or (rows in ROWS and rows not in NO_ROWS))
+    if weighted and WEIGHINGS[weighing][0] in BY_SCORE and rows not in SCORED[WEIGHINGS[weighing][0]]:
+        raise ValueError(
+            f"{value!r} is no arm: {weighing} needs rows with scores, as ROWS+{weighing} of "
+            f"{', '.join(SCORED[WEIGHINGS[weighing][0]])}"
+        )
     if value not in ROWS and not weighted:
         raise ValueError(
             f"{value!r} is no arm. Rows: {', '.join(ROWS)}. With weights, of all rows or as ROWS+WEIGHING: "
@@ -35,6 +40,9 @@ def _arm(value: str) -> str:
 
 Arm = Annotated[str, AfterValidator(_arm)]
 NO_ROWS = ("single", "step_matched")  # arms that add no rows
+# Whose rows have scores of their own; and whose tasks have.
+_RANKED = tuple(f"{rule}_{kind}" for rule in ("td", "quota", "calibrated") for kind in ("bce", "ce"))
+SCORED = {"deciles": (*_RANKED, "gradts_fg"), "scored": (*_RANKED, *(r for r in ROWS if r.startswith("gradts_")))}
 RULES = {"td": "global", "cie": "global", "matched": "global", "quota": "quota", "calibrated": "calibrated"}
 
 
@@ -63,7 +71,10 @@ class MTL(Weighed):
     `autosem_rule` paper is what the authors' code does (see `autosem`, `ratios`); their `bandit_decay` is 0.3.
 
     A weighted arm (`params_weighting.WEIGHINGS`) trains all the pool's rows, or as "td_bce+tawt_joint" those that
-    another arm chooses, under task weights.
+    another arm chooses, under task weights. With "td_bce+tawt_scored" the sources start at weights in proportion to
+    exp(mean score of their rows / `score_temperature`), the score being log-odds of a ranking or GradTS's tau; with
+    "td_bce+tawt_deciles" each source is cut by score into `score_buckets` parts (fewer where it is small) with weights
+    of their own. Both with `combine` mixed.
     """
 
     stage = "06_mtl"
@@ -90,6 +101,15 @@ class MTL(Weighed):
     bandit_most: int = Field(3, ge=1)
     ratio_trials: int = Field(3, ge=1)
     ratio_highest: int = Field(20, ge=1)
+    score_buckets: int = Field(10, ge=2)
+    score_temperature: float = Field(1.0, gt=0)
+
+    @model_validator(mode="after")
+    def _buckets_are_mixed(self) -> Self:
+        parts = self.weighing is not None and WEIGHINGS[self.weighing][0] == "deciles"
+        if parts and (self.tawt_rule == "paper" or self.combine != "mixed"):
+            raise ValueError(f"combine: {self.arm!r} weighs parts of a task: use combine mixed and tawt_rule corrected")
+        return self
 
     @property
     def weighing(self) -> str | None:
@@ -156,6 +176,9 @@ class MTL(Weighed):
             measured, moved = evidence in ("measured", "shuffled"), evidence not in ("fixed", "share", "final")
             unused |= set() if measured else {name for name in WEIGHT_FIELDS if name.startswith("probe_")}
             unused |= set() if moved else {name for name in WEIGHT_FIELDS if name.startswith("weight_")}
+        paradigm = WEIGHINGS[self.weighing][0] if self.weighing else ""
+        unused |= {"score_buckets"} if paradigm != "deciles" else set()
+        unused |= {"score_temperature"} if paradigm != "scored" else set()
         if self.choose != "holdout" and not self.searches:
             unused.add("holdout")
         if not self.gradts:

@@ -12,8 +12,11 @@ Paradigm = Literal["joint", "normalised", "pretrain"]
 # A way to train a set of rows with task weights: paradigm, and what moves the weights. Paradigms: joint, uniform
 # weights (so tasks count by size); normalised, joint with weights 1/n (so tasks count alike); pretrain, sources first
 # and then the primary alone. "final" starts at, and stays at, the weights that 05 ended with; share_N gives the primary
-# that percentage of the effective weight.
-WEIGHINGS: dict[str, tuple[Paradigm, str]] = {
+# that percentage of the effective weight. Two more weigh what a scoring arm chose, and are joint otherwise: "scored"
+# starts the sources at weights that follow their rows' scores; "deciles" cuts each source into parts by score, each
+# with a weight of its own.
+BY_SCORE = ("scored", "deciles")
+WEIGHINGS: dict[str, tuple[str, str]] = {
     "joint": ("joint", "fixed"), "tawt_joint": ("joint", "measured"), "null_joint": ("joint", "null"),
     "shuffled_joint": ("joint", "shuffled"), "final_joint": ("joint", "final"),
     "normalised": ("normalised", "fixed"), "tawt_normalised": ("normalised", "measured"),
@@ -23,6 +26,9 @@ WEIGHINGS: dict[str, tuple[Paradigm, str]] = {
     "shuffled_pretrain": ("pretrain", "shuffled"), "final_pretrain": ("pretrain", "final"),
     "share_10": ("joint", "share"), "share_25": ("joint", "share"), "share_50": ("joint", "share"),
     "share_75": ("joint", "share"), "share_90": ("joint", "share"),
+    "scored": ("scored", "fixed"), "tawt_scored": ("scored", "measured"), "null_scored": ("scored", "null"),
+    "shuffled_scored": ("scored", "shuffled"),
+    "tawt_deciles": ("deciles", "measured"), "shuffled_deciles": ("deciles", "shuffled"),
 }  # fmt: skip
 
 
@@ -77,6 +83,7 @@ class TAWT(Weighed):
     """A weighted training of one primary, watched: the weights, what they follow, and what they cost.
 
     `paradigm` joint, normalised or pretrain; the training is the one that 06's arm tawt_<paradigm> reads.
+    `compare_probes` trains it anew, for the first seed, under four ways to measure its cosines.
     """
 
     stage = "05_tawt_weighting"
@@ -87,6 +94,7 @@ class TAWT(Weighed):
     holdout: float = Field(0.3, gt=0, lt=0.9)
     seeds: Seeds = [0, 1]
     paradigm: Paradigm = "joint"
+    compare_probes: bool = True
 
     def key_params(self) -> dict[str, Any]:
         kept = super().key_params()

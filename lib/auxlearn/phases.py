@@ -48,7 +48,7 @@ class Rounds:
 class Weighting:
     """TAWT: what weighs the tasks of a phase and what moves the weights (see `weighting`, `tawt`, `probes`).
 
-    The weighted tasks are `arms(phase, primary)`. With the primary among them training is joint; without it, it is
+    What is weighed is `groups(phase, primary)`. With the primary among them training is joint; without it, it is
     pre-training, and the primary's head is fitted anew before each update.
     """
 
@@ -72,6 +72,9 @@ class Weighting:
     watch: bool = False  # measure cosines even where the weights do not follow them
     chunks: int = 2  # disjoint, a task and update
     chunk_rows: int = 64
+    # Parts of a task with a weight of their own: task -> the part of each of its rows in the phase, in their order.
+    # A part is weighed as "task#part"; all share the task's head. Only with combine "mixed".
+    parts: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -142,6 +145,21 @@ def arms(phase: Phase, primary: str | None) -> list[str]:
     return sorted(phase.rows, key=lambda name: (name != primary, name))
 
 
+def groups(phase: Phase, primary: str | None) -> dict[str, tuple[str, np.ndarray]]:
+    """What a phase weighs, in the order of its weights: name -> (task, which of the task's rows in the phase, int64).
+
+    The phase's tasks as in `arms`, those that are cut into `Weighting.parts` as "task#part", part by part.
+    """
+    made: dict[str, tuple[str, np.ndarray]] = {}
+    cut = phase.weighting.parts if phase.weighting else {}
+    for name in arms(phase, primary):
+        if name in cut:
+            made |= {f"{name}#{part}": (name, np.flatnonzero(cut[name] == part)) for part in np.unique(cut[name])}
+        else:
+            made[name] = name, np.arange(len(phase.rows[name]))
+    return made
+
+
 def check(plan: Plan, suite: Suite) -> None:
     """Refuse what cannot work before anything is loaded."""
     for phase in plan.phases:
@@ -182,8 +200,14 @@ def _check_weighting(plan: Plan, phase: Phase) -> None:
     for name in names:
         if not len(phase.rows[name]):
             raise InputError(f"{where}: task {name!r} has no usable rows")
-    if len(w.prior) != len(names):
-        raise InputError(f"{where}: {len(w.prior)} weights for the tasks {', '.join(names)}")
+    for name, part in w.parts.items():
+        if name == plan.primary or name not in names or np.shape(part) != (len(phase.rows[name]),):
+            raise InputError(f"{where}: parts of {name!r}; only a source has any, one for each of its rows")
+    if w.parts and w.combine != "mixed":
+        raise InputError(f"{where}: parts of a task have weights of their own in mixed batches only, not {w.combine!r}")
+    weighed = list(groups(phase, plan.primary))
+    if len(w.prior) != len(weighed):
+        raise InputError(f"{where}: {len(w.prior)} weights for the tasks {', '.join(weighed)}")
     if phase.order is not None or phase.rounds:
         raise InputError(f"{where}: weights and an order of steps both say how tasks mix; give one")
     if w.every < 0 or min(w.chunks, w.chunk_rows) < 1:

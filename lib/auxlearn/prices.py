@@ -161,7 +161,8 @@ def _priced(file: study_file.StudyFile, cells: list[studies.Cell]) -> Price:
             key = _training(p, f"tawt_{p.paradigm}")
             made = pricing_weights.stages_of_05(p, *given)
             once |= {(stage, key, seed): flops for stage, flops in made.items() for seed in p.seeds}
-            once["compared", key, p.seeds[0]] = pricing_weights.compared(p, *given)
+            if p.compare_probes:
+                once["compared", key, p.seeds[0]] = pricing_weights.compared(p, *given)
             continue
         stages, full = _arm(cell, size)
         shared, own = (sum(stages[name] for name in names) for names in (SHARED, TRAINED))

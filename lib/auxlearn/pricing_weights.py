@@ -89,6 +89,8 @@ def weighted(
     """
     paradigm, evidence = WEIGHINGS[weighing]
     probe = _probe(p) if evidence in ("measured", "shuffled") else None
+    if probe is not None and paradigm == "deciles":
+        probe["buckets"] = p.score_buckets
     return _weighted(p, paradigm, _combine(p), probe, size, chosen, config, length)
 
 
@@ -148,7 +150,7 @@ def _combine(p: Weighed) -> str:
 def _probe(p: Weighed) -> dict[str, Any]:
     """Of a `phases.Weighting`, what decides how much is probed."""
     names = ("every", "chunks", "chunk_rows", "target_rows", "itself", "estimator")
-    plain = {name: getattr(phases.Weighting, name) for name in names}
+    plain = {name: getattr(phases.Weighting, name) for name in names} | {"buckets": 1}
     if p.tawt_rule == "paper":
         return plain | {name: PAPER[name] for name in names if name in PAPER}
     own = {"every": p.weight_every, "chunks": p.probe_chunks, "chunk_rows": p.probe_rows}
@@ -165,7 +167,7 @@ def _probing(
         raise InputError("probe_estimator: gradients of mixed batches cannot be told apart; reuse another `combine`")
 
     def drawn(name: str, count: int) -> float:
-        if count < probe["chunks"]:
+        if count < probe["chunks"] and name == p.primary:
             raise InputError(f"probe: {count} rows of {name!r} for {probe['chunks']} disjoint chunks")
         taken = probe["chunks"] * min(probe["chunk_rows"], count // probe["chunks"])
         return taken * cost.encoder_flops(config, [pricing.tokens(length, name)], True)
@@ -177,7 +179,13 @@ def _probing(
         return len(epochs) * target
     tasks = [name for name in rows if not (name == p.primary and probe["itself"])]
     updates = sum(epochs) // probe["every"] if probe["every"] else len(epochs)
-    return updates * (target + sum(drawn(name, rows[name]) for name in tasks))
+    parts = {name: 1 if name == p.primary else _parts(rows[name], probe) for name in tasks}
+    return updates * (target + sum(k * drawn(name, rows[name] // k) for name, k in parts.items()))
+
+
+def _parts(rows: int, probe: Mapping[str, Any]) -> int:
+    """Into how many parts with weights of their own a source of so many rows is cut (`weighted_plans.deciles`)."""
+    return max(1, min(probe["buckets"], rows // (2 * probe["chunks"])))
 
 
 def _epochs(rows: Mapping[str, int], epochs: int, steps: int, batch_size: int, mixed: bool) -> list[int]:

@@ -11,6 +11,7 @@ import pandas as pd
 
 from . import plans, runs, seeds, train, units
 from .cost import Ledger
+from .errors import InputError
 from .params import MTL
 from .tasks import Suite
 
@@ -32,6 +33,19 @@ class Chosen:
     @property
     def ledgers(self) -> list[Ledger]:
         return [ledger for ledgers in self.spent.values() for ledger in ledgers]
+
+    def scored(self) -> pd.DataFrame:
+        """The rows with a column score: their ranking's, their own tau, or the tau of their task.
+
+        InputError where no row or task has any.
+        """
+        if "score" in self.rows:
+            return self.rows
+        if "tau" in self.rows:
+            return self.rows.assign(score=self.rows["tau"])
+        if self.taus is None:
+            raise InputError("scores: these rows were not chosen by any; weigh the rows of a ranking or of GradTS")
+        return self.rows.assign(score=self.rows["task"].map(self.taus))
 
     def ran(self, training: units.Training, stage: str) -> None:
         """Charge a training to the search as `stage`; asked for twice, it was run once."""

@@ -34,6 +34,20 @@ def paired_permutation_test(a: Sequence[float], b: Sequence[float], seed: int = 
     return float(result.pvalue)
 
 
+def paired_t_test(a: Sequence[float], b: Sequence[float]) -> float:
+    """Two-sided p of Student's paired t-test; 1 where a and b are equal. Over sentences, TAWT's authors' test.
+
+    Over sentences of one pair of trained models it asks whether *these two models* differ, not whether the method
+    helps: another seed may answer otherwise (see `results.sentence_tests`).
+    """
+    x, y = np.asarray(a, float), np.asarray(b, float)
+    if x.shape != y.shape or x.ndim != 1 or len(x) < 2:
+        raise ValueError(f"a, b: two or more pairs are needed, got shapes {x.shape} and {y.shape}")
+    if not np.isfinite(x).all() or not np.isfinite(y).all():
+        raise ValueError("a, b: every value must be finite")
+    return 1.0 if np.array_equal(x, y) else float(stats.ttest_rel(x, y).pvalue)
+
+
 def bootstrap_interval(x: Sequence[float], level: float = 0.95, seed: int = 0) -> tuple[float, float]:
     """Percentile bootstrap interval of the mean. Too narrow for few values: "95 %" of 5 covers about 82 %."""
     values = np.asarray(x, float)

@@ -179,9 +179,9 @@ class Trainer:
             return batching.mixed(lengths, phase.recipe.batch_size, rng)
         return [[batch] for batch in batching.homogeneous(lengths, phase.recipe.batch_size, rng)]
 
-    def _divisors(self, phase: Phase) -> Mapping[str, float] | None:
-        """What each task's loss is divided by."""
-        return self.scales if phase.loss_scale == "log_classes" else None
+    def _divisors(self, phase: Phase, parts: Parts) -> list[float] | None:
+        """What the loss of each part of a batch is divided by."""
+        return [self.scales[name] for name, _ in parts] if phase.loss_scale == "log_classes" else None
 
     def _clip(self, running: Running, parts: Parts) -> None:
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), running.phase.recipe.clip)
@@ -206,7 +206,7 @@ class Trainer:
         lengths = np.concatenate([data[name].lengths[index] for name, index in parts])
         running.ledger.add_batch(net.encoder.config, lengths, batch["input_ids"].shape[1], True)
         out = net(batch, self.plan.precision)
-        task_loss = net.task_loss(batch, out.logits, self._divisors(phase))
+        task_loss = net.task_loss(batch, out.logits, self._divisors(phase, parts))
         disc_loss = torch.zeros((), device=task_loss.device)
         if phase.discriminator == "bce":
             disc_loss = discriminator.bce_loss(out.discriminator, batch["task_id"], running.weight)

@@ -10,7 +10,7 @@ import pandas as pd
 
 from . import phases, plans, seeds, tawt, weighting
 from .errors import InputError
-from .params_weighting import WEIGHINGS, Weighed
+from .params_weighting import BY_SCORE, WEIGHINGS, Weighed
 from .phases import Phase, Plan, Recipe, Weighting
 from .tasks import Suite
 
@@ -27,11 +27,15 @@ def plan(
 ) -> Plan:  # fmt: skip
     """One weighted training: `chosen` rows (task, row) and the primary's usable ones under `weighing` (`WEIGHINGS`).
 
+    "scored" and "deciles" read the rows' column score; ties among scores go by row.
+
     Joint paradigms are one phase over all rows. Pre-training is one over the sources and one over the primary alone.
     By steps (`steps`, of which `tune_steps` for the primary alone) or by epochs. `final`: weights by task, for "final".
     """
     kept, held = plans.holdout(suite, p.primary, p.holdout if p.choose == "holdout" else 0.0, seed, usable)
-    parts = {str(name): np.sort(part["row"].to_numpy()) for name, part in chosen.groupby("task")}
+    chosen = chosen.sort_values(["task", "row"])
+    tables = {str(name): part for name, part in chosen.groupby("task")}
+    parts = {name: part["row"].to_numpy() for name, part in tables.items()}
     if not parts:
         raise InputError(f"{p.primary!r}: no source rows to weigh; name auxiliaries that have usable rows")
     paradigm, _ = WEIGHINGS[weighing]
@@ -45,7 +49,8 @@ def plan(
     else:
         epochs = p.stage2_epochs + p.tune_epochs
         first = Phase("joint", parts | alone, recipe=recipe, choose=p.choose, **common | _length(p.steps, epochs))
-    first = plans.replace(first, weighting=_weighting(p, first, weighing, final))
+    scores = {name: part["score"].to_numpy(float) for name, part in tables.items()} if paradigm in BY_SCORE else {}
+    first = plans.replace(first, weighting=_weighting(p, first, weighing, final, scores))
     made = [first]
     if paradigm == "pretrain":
         made.append(Phase("tune", alone, recipe=recipe, choose=p.choose, **common | _length(tune, p.tune_epochs)))
@@ -60,10 +65,14 @@ def _length(steps: int, epochs: int) -> dict[str, Any]:
 
 
 def _weighting(
-    p: Weighed, phase: Phase, weighing: str, final: Mapping[str, float] | None
+    p: Weighed, phase: Phase, weighing: str, final: Mapping[str, float] | None, scores: Mapping[str, np.ndarray]
 ) -> Weighting:  # fmt: skip
     paradigm, kind = WEIGHINGS[weighing]
-    sizes = {name: len(phase.rows[name]) for name in phases.arms(phase, p.primary)}
+    parts: dict[str, np.ndarray] = {}
+    if paradigm == "deciles":
+        parts = {name: deciles(values, p.score_buckets, 2 * p.probe_chunks) for name, values in scores.items()}
+        phase = plans.replace(phase, weighting=Weighting((), parts=parts))
+    sizes = {name: len(rows) for name, (_, rows) in phases.groups(phase, p.primary).items()}
     if kind == "final":
         if final is None:
             raise InputError("final weights: 05 has none for this seed")
@@ -72,6 +81,9 @@ def _weighting(
         prior = weighting.constant_share(int(weighing.rpartition("_")[2]) / 100, sizes, p.primary)
     elif paradigm == "normalised":
         prior = tawt.prior("inverse_size", sizes)
+    elif paradigm == "scored":
+        means = {name: float(values.mean()) for name, values in scores.items()}
+        prior = score_prior(means, sizes, p.primary, p.score_temperature)
     else:
         prior = tawt.prior("uniform", sizes)
     evidence = "fixed" if kind in ("final", "share") else kind
@@ -81,8 +93,36 @@ def _weighting(
     return Weighting(
         tuple(prior), evidence, p.weight_every, p.weight_total / max(1, updates), p.weight_c, p.weight_floor,
         p.weight_decay, p.weight_tau or None, combine=p.combine, parameters=p.probe_parameters,
-        estimator=p.probe_estimator, chunks=p.probe_chunks, chunk_rows=p.probe_rows,
+        estimator=p.probe_estimator, chunks=p.probe_chunks, chunk_rows=p.probe_rows, parts=parts,
     )  # fmt: skip
+
+
+def score_prior(
+    means: Mapping[str, float], sizes: Mapping[str, int], primary: str, temperature: float
+) -> np.ndarray:  # fmt: skip
+    """Starting weights of the tasks of `sizes`: sources follow exp(mean score / temperature); float64 [K], sum 1.
+
+    The primary has 1/K, what uniform weights give it, so that scores move the sources alone. InputError where a score
+    is not finite.
+    """
+    names = [name for name in sizes if name != primary]
+    logs = np.array([means[name] for name in names]) / temperature
+    if not np.isfinite(logs).all():
+        name = names[int(np.flatnonzero(~np.isfinite(logs))[0])]
+        raise InputError(f"scores: the mean score of {name!r} is {means[name]}; a prior needs finite scores")
+    made = np.exp(logs - logs.max())
+    made *= len(names) / len(sizes) / made.sum()
+    weights = dict(zip(names, made, strict=True)) | {primary: 1 / len(sizes)}
+    return tawt.normalised([weights[name] for name in sizes], list(sizes))
+
+
+def deciles(scores: np.ndarray, buckets: int, least: int) -> np.ndarray:
+    """Each row's part by score, 0 the highest, of `buckets` equal parts or as many as have `least` rows; int64 [N]."""
+    made = np.empty(len(scores), np.int64)
+    order = np.argsort(-scores, kind="stable")
+    for part, rows in enumerate(np.array_split(order, max(1, min(buckets, len(scores) // least)))):
+        made[rows] = part
+    return made
 
 
 def updates_in_force(phase: Phase, every: int) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from . import plans, train, units, weighting
+from . import phases, plans, train, units, weighting
 from .phases import Plan
 from .tasks import Suite
 
@@ -41,7 +41,7 @@ def updates(trainings: Mapping[int, units.Training]) -> pd.DataFrame:
 def null(plan: Plan, steps: list[int]) -> pd.DataFrame:
     """What the plan's weights would be without any gradient: update, step, task, weight (see `null_schedule`)."""
     phase = plan.phases[0]
-    w, names = phase.weighting, plans.arms(phase, plan.primary)
+    w, names = phase.weighting, list(phases.groups(phase, plan.primary))
     updater = weighting.Updater(w.eta, w.c, w.floor, w.decay, w.tau, w.rule)
     target = names.index(plan.primary) if plan.primary in names else None
     made = weighting.null_schedule(np.array(w.prior), len(steps) - 1, updater, target)
@@ -53,19 +53,33 @@ def null(plan: Plan, steps: list[int]) -> pd.DataFrame:
 
 def shares(table: pd.DataFrame, plan: Plan) -> pd.DataFrame:
     """Effective shares, n w / sum n w, beside the weights: `table` (from `updates` or `null`) with a column share."""
-    sizes = table["task"].map({name: len(rows) for name, rows in plan.phases[0].rows.items()})
+    weighed = phases.groups(plan.phases[0], plan.primary)
+    sizes = table["task"].map({name: len(rows) for name, (_, rows) in weighed.items()})
     table = table.assign(share=table["weight"] * sizes)
     keys = [k for k in ("seed", "update") if k in table]
     table["share"] /= table.groupby(keys)["share"].transform("sum")
     return table
 
 
-def compared(plan: Plan, suite: Suite, progress: train.Progress | None = None) -> pd.DataFrame:
+def finals(trainings: Mapping[int, units.Training]) -> pd.DataFrame:
+    """The weights that trainings ended with: index task (or part of one), a column a seed that had any."""
+    last = {seed: each.updates[-1] for seed, each in trainings.items() if each.updates}
+    made = {seed: dict(zip(row["names"], row["weights"], strict=True)) for seed, row in last.items()}
+    return pd.DataFrame(made).rename_axis("task")
+
+
+def compared(
+    plan: Plan, suite: Suite, progress: train.Progress | None = None, wanted: bool = True
+) -> pd.DataFrame:  # fmt: skip
     """The cosines of `PROBES` along one and the same training: update, task, a column a way to measure.
 
-    The weights stay at the prior, so that every way sees the same models; probing disturbs nothing.
+    The weights stay at the prior, so that every way sees the same models; probing disturbs nothing. Without `wanted`
+    nothing is trained and the table is empty.
     """
     phase, columns = plan.phases[0], {}
+    if not wanted:
+        index = pd.MultiIndex.from_arrays([np.zeros(0, int), np.zeros(0, str)], names=["update", "task"])
+        return pd.DataFrame(columns=list(PROBES), index=index, dtype=float)
     for name, options in PROBES.items():
         rows = phase.weighting.chunks * phase.weighting.chunk_rows  # as many for each, however they are cut
         size = {"chunk_rows": max(1, rows // options["chunks"])}

@@ -35,6 +35,15 @@ def run(plan: Plan, suite: Suite, folder: Path | None = None, progress: train.Pr
     return _Weigher(plan, suite, folder, progress or (lambda message: None)).run()
 
 
+def _cut(parts: train.Parts, cut: Mapping[str, np.ndarray]) -> train.Parts:
+    """A batch with the rows of tasks that are cut into weighed parts listed part by part."""
+    made = []
+    for name, rows in parts:
+        of = cut[name][rows] if name in cut else np.zeros(len(rows), np.int64)
+        made += [(name, rows[of == part]) for part in np.unique(of)]
+    return made
+
+
 class _Weigher(train.Trainer):
     def __init__(self, plan: Plan, suite: Suite, folder: Path | None, progress: train.Progress):
         super().__init__(plan, suite, folder, progress)
@@ -49,6 +58,7 @@ class _Weigher(train.Trainer):
             self.weights = None
             return super()._epochs(running)
         self.cost = self.ledgers[-1]
+        self.groups = phases.groups(running.phase, self.plan.primary)
         self.weights = self._start(running.phase)
         if not self.weights.history and not any(row["phase"] == running.phase.name for row in self.updates):
             self._record(running.phase, {"update": 0, "step": 0, "weights": self.weights.values.tolist()})
@@ -60,7 +70,7 @@ class _Weigher(train.Trainer):
     def _start(self, phase: Phase) -> Weights:
         if self.restored and self.restored["phase"] == phase.name:
             return Weights.from_state(self.restored["state"])
-        w, names = phase.weighting, phases.arms(phase, self.plan.primary)
+        w, names = phase.weighting, list(phases.groups(phase, self.plan.primary))
         updater = Updater(w.eta, w.c, w.floor, w.decay, w.tau, w.rule)
         target = self.plan.primary if self.plan.primary in names else None
         seed = seeds.derive(self._seed(phase, "order"), phase.name, "weights")
@@ -73,7 +83,7 @@ class _Weigher(train.Trainer):
             return super()._batches(phase, lengths, rng)
         size = phase.recipe.batch_size
         if phase.weighting.combine == "mixed":
-            return batching.mixed(lengths, size, rng)
+            return [_cut(parts, phase.weighting.parts) for parts in batching.mixed(lengths, size, rng)]
         if phase.weighting.combine != "sampled":
             return [[batch] for batch in batching.homogeneous(lengths, size, rng)]
         names, rows = self.weights.names, [len(lengths[name]) for name in self.weights.names]
@@ -81,12 +91,13 @@ class _Weigher(train.Trainer):
         drawn = rng.choice(len(names), steps, p=effective_shares(self.weights.values, rows))
         return [[batch] for batch in batching.in_order([names[i] for i in drawn], lengths, size, rng)]
 
-    def _divisors(self, phase: Phase) -> Mapping[str, float] | None:
-        plain = super()._divisors(phase)
+    def _divisors(self, phase: Phase, parts: train.Parts) -> list[float] | None:
+        plain = super()._divisors(phase, parts)
         if phase.weighting is None or phase.weighting.combine in ("sampled", "scaled"):
             return plain
-        factors = self.weights.multipliers
-        return {n: (plain[n] if plain else 1.0) / f if f else float("inf") for n, f in factors.items()}
+        factors, cut = self.weights.multipliers, phase.weighting.parts
+        mine = [factors[f"{name}#{cut[name][rows[0]]}" if name in cut else name] for name, rows in parts]
+        return [p / f if f else float("inf") for p, f in zip(plain or [1.0] * len(mine), mine, strict=True)]
 
     def _clip(self, running: train.Running, parts: train.Parts) -> None:
         w = running.phase.weighting
@@ -149,12 +160,18 @@ class _Weigher(train.Trainer):
     def _exact(self, running: train.Running, update: int) -> tuple[np.ndarray, np.ndarray]:
         w, primary = running.phase.weighting, self.plan.primary
         self._measure_target(running, ("exact", update))
-        names = [n for n in self.weights.names if not (n == primary and w.itself)]
+        size = len(self.weights.names)
+        values, errors = np.full(size, np.nan), np.full(size, np.nan)
+        # A task with fewer rows than chunks has a gradient but no cosine that noise could be taken out of.
+        measured = [i for i, name in enumerate(self.weights.names) if len(self.groups[name][1]) >= w.chunks]
+        if w.itself and primary in self.weights.names:
+            measured.remove(at := self.weights.names.index(primary))
+            values[at], errors[at] = 1.0, 0.0
+        names = [self.weights.names[i] for i in measured]
         moments = [self.probe.source(self._chunks(running, name, ("exact", update))) for name in names]
-        if w.itself and primary in self.weights.names:  # the primary is the first of `arms`
-            values, errors = tawt.cosines(moments, w.rule)
-            return np.concatenate([[1.0], values]), np.concatenate([[0.0], errors])
-        return tawt.cosines(moments, w.rule)
+        if moments:
+            values[measured], errors[measured] = tawt.cosines(moments, w.rule)
+        return values, errors
 
     def _reused(self, running: train.Running, update: int) -> tuple[np.ndarray, np.ndarray]:
         """Since the last update; a task that had no step since tells nothing (NaN)."""
@@ -200,17 +217,18 @@ class _Weigher(train.Trainer):
     def _chunks(
         self, running: train.Running, name: str, when: tuple[str, int], target: bool = False
     ) -> list[list[dict[str, Any]]]:
-        """Disjoint chunks of a task's rows as batches; of the target's gradient, of the rows that it is measured on."""
+        """Disjoint chunks of rows of what is weighed; of the target's gradient, of the rows that it is measured on."""
         w = running.phase.weighting
         if target:
             rows = self.plan.holdout if w.target_rows == "holdout" else self._kept()
             encoded = self._encode(name, f"train/{w.target_rows}", self.suite[name].train.select(rows.tolist()))
+            task, members = name, np.arange(len(encoded))
         else:
-            encoded = running.data[name]
+            task, members = self.groups[name]
+            encoded = running.data[task]
         role = "target" if target else "task"
         rng = seeds.rng(self._seed(running.phase, "order"), running.phase.name, "probe", role, name, *when)
-        drawn = probes.draw(np.arange(len(encoded)), w.chunks, w.chunk_rows, rng)
-        return [self._to_batches(name, encoded, index) for index in drawn]
+        return [self._to_batches(task, encoded, index) for index in probes.draw(members, w.chunks, w.chunk_rows, rng)]
 
     def _to_batches(
         self, name: str, encoded: batching.Encoded, index: np.ndarray, training: bool = True

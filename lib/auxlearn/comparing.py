@@ -1,0 +1,138 @@
+"""Finished arms against each other: paired by seed and by dev row, over seeds and over sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from . import metrics, runs, stats
+from .params_weighting import BY_SCORE, WEIGHINGS
+from .results import scores
+from .tasks import Task
+
+
+def predictions(arm: runs.Manifest) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """An arm's dev predictions [seeds, values], the references [values], and sentence lengths for tagging."""
+    with np.load(arm.path("predictions.npz"), allow_pickle=False) as saved:
+        return saved["predictions"], saved["references"], saved.get("lengths")
+
+
+def row_interval(
+    arm: runs.Manifest, baseline: runs.Manifest, task: Task, level: float, seed: int = 0
+) -> tuple[float, float]:
+    """Bootstrap over seeds x dev rows of the difference in the task's own metric."""
+    a, gold, lengths = predictions(arm)
+    b, _, _ = predictions(baseline)
+    if task.metric == "accuracy" and lengths is None:
+        return stats.rows_and_seeds_interval((a == gold).astype(float) - (b == gold), level, seed)
+    cuts = np.cumsum(lengths)[:-1] if lengths is not None else None
+    split = (lambda x: np.split(x, cuts)) if cuts is not None else (lambda x: x)
+    a_rows, b_rows, gold_rows = [split(x) for x in a], [split(x) for x in b], split(gold)
+    function, rng = metrics.FUNCTIONS[task.metric], np.random.default_rng(seed)
+    take = (lambda x, i: [x[j] for j in i]) if cuts is not None else (lambda x, i: x[i])
+    draws = []
+    for _ in range(1000):
+        rows, which = rng.integers(0, len(gold_rows), len(gold_rows)), rng.integers(0, len(a), len(a))
+        truth = take(gold_rows, rows)
+        draws.append(np.mean([
+            function(take(a_rows[s], rows), truth, task.labels) - function(take(b_rows[s], rows), truth, task.labels)
+            for s in which
+        ]))  # fmt: skip
+    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def paired(
+    arms: Sequence[runs.Manifest], pairs: Sequence[tuple[str, str]], task: Task, level: float = 0.95
+) -> pd.DataFrame:
+    """Arms against baselines, paired by seed. Index (arm, baseline); the p column is Holm-adjusted over the pairs.
+
+    Columns: difference, low, high (t interval over seeds), row_low, row_high (bootstrap over seeds x dev rows), seeds,
+    p (NaN where seeds are too few to test), verdict.
+    """
+    table = scores(arms, task.metric).pivot(index="seed", columns="arm", values="score")
+    by_name = {m.params["arm"]: m for m in arms}
+    rows: dict[tuple[str, str], dict[str, Any]] = {}
+    for name, baseline in pairs:
+        made = stats.compare(table[name], table[baseline], level)
+        low, high = row_interval(by_name[name], by_name[baseline], task, level)
+        rows[name, baseline] = {
+            "difference": made.difference, "low": made.low, "high": made.high, "row_low": low, "row_high": high,
+            "seeds": made.seeds, "p": np.nan if made.p is None else made.p, "made": made,
+        }  # fmt: skip
+    out = pd.DataFrame.from_dict(rows, orient="index")
+    out.index = pd.MultiIndex.from_tuples(list(rows), names=["arm", "baseline"])
+    if out["p"].notna().all():
+        out["p"] = stats.holm(out["p"].to_numpy())
+    tested = [None if np.isnan(p) else p for p in out["p"]]
+    out["verdict"] = [stats.verdict(made, p, level) for made, p in zip(out.pop("made"), tested, strict=True)]
+    return out
+
+
+def comparisons(arms: Sequence[runs.Manifest], task: Task, level: float = 0.95) -> pd.DataFrame:
+    """Every arm against the first (single-task), as `paired`; index arm."""
+    names = [m.params["arm"] for m in arms]
+    return paired(arms, [(name, names[0]) for name in names[1:]], task, level).droplevel("baseline")
+
+
+def contrasts(names: Sequence[str]) -> list[tuple[str, str]]:
+    """The pairs of arms that take an effect apart: (arm, baseline), those of which both were run.
+
+    More steps (random against step_matched), the ranking (td, quota, calibrated against random), the ranking within
+    tasks (td against cie, and against rows matched by task, label and length), and selection against all data. For
+    GradTS and AUTOSEM: against as many random rows, and against each other, by tasks and by finer choice. For TAWT:
+    against unweighted training and against weights that no gradient, or another source's, has moved; the same over the
+    rows that another arm chose, whose plain training then is one more baseline.
+    """
+    kinds = ("bce", "ce")
+    wanted = [("random", "step_matched")]
+    wanted += [(f"{rule}_{kind}", "random") for rule in ("td", "quota", "calibrated") for kind in kinds]
+    wanted += [(f"td_{kind}", f"{control}_{kind}") for control in ("cie", "matched") for kind in kinds]
+    wanted += [(f"td_{kind}", "all_data") for kind in kinds]
+    chosen = ("gradts_thres", "gradts_trial", "gradts_fg", "gradts_proxy", "autosem_p1", "autosem")
+    wanted += [(name, "random") for name in chosen]
+    wanted += [("gradts_trial", "autosem_p1"), ("gradts_fg", "autosem"), ("gradts_trial", "td_bce")]
+    for rows in dict.fromkeys(name[: name.rfind("+") + 1] for name in names):  # "" and "td_bce+", say
+        for paradigm in dict.fromkeys(paradigm for paradigm, _ in WEIGHINGS.values()):  # do TAWT's gradients matter?
+            controls = (paradigm, f"null_{paradigm}", f"shuffled_{paradigm}", f"final_{paradigm}")
+            wanted += [(f"{rows}tawt_{paradigm}", rows + control) for control in controls]
+        wanted += [(f"{rows}tawt_{kind}", f"{rows}tawt_joint") for kind in BY_SCORE]
+        wanted += [(f"{rows}tawt_joint", rows.rstrip("+"))]
+    return [pair for pair in wanted if set(pair) <= set(names)]
+
+
+def sentences(arm: runs.Manifest) -> tuple[list[Any], Any]:
+    """An arm's dev predictions, one entry a seed, and the references; of tagging each as lists of sentences."""
+    made, gold, lengths = predictions(arm)
+    if lengths is None:
+        return list(made), gold
+    cuts = np.cumsum(lengths)[:-1]
+    return [np.split(row, cuts) for row in made], np.split(gold, cuts)
+
+
+def sentence_tests(arms: Sequence[runs.Manifest], pairs: Sequence[tuple[str, str]], task: Task) -> pd.DataFrame:
+    """The TAWT authors' test, a row a pair and seed: a paired t-test over dev sentences of two trained models.
+
+    Index (arm, baseline, seed); difference: of the mean sentence scores (`metrics.by_row`); corpus: of the task's
+    metric, whose sign may be another; p: not corrected. The authors have one seed and 12 such tests. Read it beside
+    `paired`, which asks about the method: seeds that disagree show what this test leaves out.
+    """
+    by_name, made = {m.params["arm"]: m for m in arms}, {}
+    for name in dict.fromkeys(name for pair in pairs for name in pair):
+        seeds = list(by_name[name].metrics["seeds"])
+        each, gold = sentences(by_name[name])
+        made[name] = {seed: metrics.by_row(task, row, gold) for seed, row in zip(seeds, each, strict=True)}
+    rows = {}
+    for name, baseline in pairs:
+        for seed, mine in made[name].items():
+            corpus = [by_name[n].metrics["seeds"][seed]["dev"][task.metric] for n in (name, baseline)]
+            other = made[baseline][seed]
+            rows[name, baseline, int(seed)] = {
+                "difference": mine.mean() - other.mean(), "corpus": corpus[0] - corpus[1],
+                "p": stats.paired_t_test(mine, other),
+            }  # fmt: skip
+    index = pd.MultiIndex.from_tuples(list(rows), names=["arm", "baseline", "seed"])
+    return pd.DataFrame(list(rows.values()), index=index)

@@ -1,0 +1,75 @@
+"""Pairs of arms: which are compared, and the authors' test over sentences beside the corpus metric."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from scipy.stats import ttest_rel
+
+from auxlearn import comparing, metrics, stats, tasks
+from auxlearn.errors import InputError
+
+LABELS = ("O", "B-X", "I-X")
+
+
+def tagging(metric="entity_f1"):
+    return tasks.Task("t", "tagging", ("tokens",), "tags", LABELS, None, metric, (metric,), None, None, None)
+
+
+def arm(folder, name, predictions, gold, task):
+    """A finished run of one arm with these sentences predicted, one list a seed."""
+    path = folder / f"{name}.npz"
+    flat = lambda rows: np.concatenate([np.asarray(r, np.int64) for r in rows])  # noqa: E731
+    np.savez(path, predictions=np.stack([flat(p) for p in predictions]), references=flat(gold),
+             lengths=[len(g) for g in gold])  # fmt: skip
+    dev = [{task.metric: metrics.FUNCTIONS[task.metric](p, gold, LABELS)} for p in predictions]
+    seeds = {str(s): {"dev": score, "epoch": 1, "added": 0} for s, score in enumerate(dev)}
+    return SimpleNamespace(params={"arm": name}, metrics={"seeds": seeds}, path=lambda _: path)
+
+
+def test_the_sentence_test_is_the_authors_and_may_contradict_the_corpus(tmp_path):
+    """One long sentence right and three short ones wrong: more entities found, a lower mean over sentences."""
+    gold = [[1, 0] * 5, [1], [1], [1]]
+    long = [[1, 0] * 5, [0], [0], [0]]
+    short = [[0] * 10, [1], [1], [0]]
+    task = tagging()
+    made = [arm(tmp_path, "a", [long, short], gold, task), arm(tmp_path, "b", [short, short], gold, task)]
+    table = comparing.sentence_tests(made, [("a", "b")], task)
+    assert list(table.index) == [("a", "b", 0), ("a", "b", 1)]
+    first = table.loc[("a", "b", 0)]
+    assert first["difference"] == pytest.approx(-0.25)
+    assert first["corpus"] > 0
+    assert first["p"] == pytest.approx(ttest_rel([1, 0, 0, 0], [0, 1, 1, 0]).pvalue)
+    assert table.loc[("a", "b", 1), "p"] == 1  # the same model twice
+
+
+def test_a_sentence_s_score_is_its_own_metric():
+    task, gold = tagging(), [[1, 2, 0], [0, 0], [0, 0]]
+    assert metrics.by_row(task, [[1, 2, 0], [0, 0], [1, 0]], gold).tolist() == [1, 0, 0]  # a made-up entity costs none
+    assert metrics.by_row(tagging("accuracy"), [[1, 2, 1], [0, 0], [1, 0]], gold).tolist() == pytest.approx(
+        [2 / 3, 1, 0.5]
+    )
+    pair = tasks.Task("p", "classification", ("x",), "y", ("n", "p"), None, "accuracy", ("accuracy",), None, None, None)
+    assert metrics.by_row(pair, np.array([0, 1]), np.array([0, 0])).tolist() == [1, 0]
+    graded = tasks.Task("g", "regression", ("x",), "y", None, (0, 5), "pearson", ("pearson",), None, None, None)
+    with pytest.raises(InputError, match="'g': pearson is not defined for one row"):
+        metrics.by_row(graded, np.zeros(2), np.zeros(2))
+
+
+def test_bad_pairs_are_refused():
+    with pytest.raises(ValueError, match="two or more pairs"):
+        stats.paired_t_test([1.0], [2.0])
+    with pytest.raises(ValueError, match="finite"):
+        stats.paired_t_test([1.0, np.nan], [0.0, 0.0])
+
+
+def test_contrasts_are_those_of_which_both_arms_were_run():
+    assert comparing.contrasts(["single", "random", "step_matched"]) == [("random", "step_matched")]
+    assert comparing.contrasts(["single", "tawt_joint", "null_joint", "joint"]) == [
+        ("tawt_joint", "joint"), ("tawt_joint", "null_joint"),
+    ]  # fmt: skip
+    names = ["single", "td_bce", "td_bce+tawt_joint", "td_bce+null_joint", "td_bce+tawt_deciles", "tawt_joint"]
+    assert set(comparing.contrasts(names)) == {
+        ("td_bce+tawt_joint", "td_bce"), ("td_bce+tawt_joint", "td_bce+null_joint"),
+        ("td_bce+tawt_deciles", "td_bce+tawt_joint"),
+    }  # fmt: skip
