@@ -20,6 +20,12 @@ from .paths import NOTEBOOKS, PROJECT, runs_root
 
 POLL_SECONDS = 0.5
 HEARTBEAT_SECONDS = 30.0
+# A training step takes and returns hundreds of large tensors. glibc gives such memory back to the system at once and
+# gets it again as empty pages, each of them a fault; kept, steps were 1.03 to 1.08 times as fast at the same peak of
+# memory (tests/benchmarks/test_allocator.py).
+KEEP_MEMORY = (
+    "glibc.malloc.mmap_threshold=4294967296:glibc.malloc.trim_threshold=8589934592:glibc.malloc.top_pad=268435456"
+)
 
 
 def study_folder(name: str) -> Path:
@@ -86,7 +92,8 @@ def _snakemake(plan: Path, todo: list[dict[str, Any]], cores: int) -> int:
         "--cores", str(cores), "--rerun-triggers", "params", "input", "--rerun-incomplete", "--keep-going", "--nolock",
         "--config", f"plan={plan}", f"notebooks={NOTEBOOKS}",
     ]  # fmt: skip
-    environment = os.environ | {"AUXLEARN_RUNS": str(runs_root()), "AUXLEARN_PROGRESS": str(progress)}
+    environment = {"GLIBC_TUNABLES": KEEP_MEMORY} | os.environ  # other C libraries do not read it
+    environment |= {"AUXLEARN_RUNS": str(runs_root()), "AUXLEARN_PROGRESS": str(progress)}
     progress.write_text("")
     with open(log_path, "w") as log:
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment, cwd=runs_root())
