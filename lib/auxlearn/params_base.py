@@ -108,7 +108,10 @@ Seeds = Annotated[list[Annotated[int, Field(ge=0)]], AfterValidator(distinct), F
 
 
 class Trained(Common):
-    """What notebooks that train share. `keep_leaks` leaves rows in that also stand in dev or test (see `leakage`)."""
+    """What notebooks that train share. `keep_leaks` leaves rows in that also stand in dev or test (see `leakage`).
+
+    `processes` above 1 trains data-parallel (see `parallel`), each process with `threads` threads or a device.
+    """
 
     batch_size: int = Field(32, ge=1)
     lr: float = Field(1e-3, gt=0)
@@ -117,3 +120,4 @@ class Trained(Common):
     mixing: Literal["homogeneous", "mixed"] = "homogeneous"
     loss_scale: Literal["none", "log_classes"] = "none"
     keep_leaks: bool = False
+    processes: int = Field(1, ge=1)

@@ -122,6 +122,7 @@ class Plan:
     precision: Literal["fp32", "bf16"] = "fp32"
     device: str = "cpu"
     threads: int = 1
+    processes: int = 1  # that share each batch (`parallel`), each with so many threads
     keep_model: bool = False
 
     def key_content(self, suite: Suite) -> dict[str, Any]:

@@ -21,7 +21,7 @@ FIXED_STAGE2, FIXED_TUNE = 84, 42
 
 def common(p: Trained) -> dict[str, Any]:
     """What every plan takes over from a notebook's parameters."""
-    names = ("encoder", "max_length", "precision", "device", "threads", "pool", "regression")
+    names = ("encoder", "max_length", "precision", "device", "threads", "processes", "pool", "regression")
     return {name: getattr(p, name) for name in names}
 
 

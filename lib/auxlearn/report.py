@@ -163,8 +163,14 @@ def _truth(rows: list[dict[str, Any]], p: dict[str, Any]) -> dict[str, Any] | No
 
 def _suffix(rows: list[dict[str, Any]], row: dict[str, Any]) -> str:
     """Tells several 07s apart; nothing where there is one."""
-    same = [r for r in rows if r["stage"] == row["stage"] == "07_efficiency"]
-    return f"-{row['params']['primary']}-{row['params']['n']}" if len(same) > 1 else ""
+    same = [r["params"] for r in rows if r["stage"] == row["stage"] == "07_efficiency"]
+    if len(same) < 2:
+        return ""
+    parts = [row["params"]["primary"], row["params"]["n"]]
+    for name in ("suite", "rows", "encoder"):
+        if len({p[name] for p in same}) > 1:
+            parts.append(Path(str(row["params"][name])).stem)
+    return "".join(f"-{part}" for part in parts)
 
 
 def publish(name: str) -> Path:

@@ -286,7 +286,8 @@ def as_plan(study: Study) -> dict[str, Any]:
         "cells": [
             {
                 "stage": cell.stage, "key": cell.key, "code": cell.code, "label": cell.label, "suite": cell.suite,
-                "threads": cell.params.threads, "params": cell.params.model_dump(),
+                "threads": cell.params.threads * getattr(cell.params, "processes", 1),
+                "params": cell.params.model_dump(),
                 "reads": [[up.stage, up.key] for up in cell.reads],
             }
             for cell in study.cells

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,16 +19,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from . import batching, checkpoints, discriminator, inference, metrics, model, phases, seeds
+from . import batching, checkpoints, discriminator, inference, metrics, model, parallel, phases, seeds
 from .cost import Ledger, Meter
 from .errors import InputError
+from .parallel import Parts
 from .phases import Phase, Plan, Recipe
 from .tasks import Suite
 
 __all__ = ["Phase", "Plan", "Recipe", "Result", "run"]
 CHECKPOINT_SECONDS = 60.0  # an epoch boundary writes a checkpoint when the last one is older than this
 Progress = Callable[[str], None]
-Parts = list[tuple[str, np.ndarray]]  # a batch: rows of each task in it
 
 
 @dataclass
@@ -74,6 +74,7 @@ class Trainer:
 
     def __init__(self, plan: Plan, suite: Suite, folder: Path | None, progress: Progress):
         self.plan, self.suite, self.progress = plan, suite, progress
+        self.rank, self.size = parallel.world()
         self.file = folder / "checkpoint.safetensors" if folder else None
         phases.check(plan, suite)
         if plan.device == "cpu":
@@ -105,7 +106,7 @@ class Trainer:
         scores, predictions, references = {}, None, None
         if self.plan.primary:
             scores, predictions, references = self._score("dev", None)
-        if self.file:
+        if self.file and not self.rank:
             self.file.unlink(missing_ok=True)
         cut = sum(e.truncated for e in self.encoded.values())
         return Result(
@@ -160,7 +161,8 @@ class Trainer:
     def _train(self, running: Running, epoch: int, batches: list[Parts]) -> list[torch.Tensor]:
         """The steps of one epoch, at the rates that its place in the phase gives them."""
         phase, epochs = running.phase, running.epochs
-        masks = seeds.derive(self._seed(phase, "dropout"), phase.name, epoch)
+        other = [self.rank] if self.rank else []  # each process draws its own masks
+        masks = seeds.derive(self._seed(phase, "dropout"), phase.name, epoch, *other)
         torch.manual_seed(masks)
         self.model.source.reseed(masks)
         losses = []
@@ -198,24 +200,39 @@ class Trainer:
 
     def _step(self, running: Running, parts: Parts) -> torch.Tensor:
         """One optimiser step; returns (task loss, discriminator loss) without waiting for the device."""
+        net, data, divisors = self.model, running.data, self._divisors(running.phase, parts)
+        lengths = np.concatenate([data[name].lengths[index] for name, index in parts])
+        running.ledger.add_batch(net.encoder.config, lengths, int(lengths.max()), True)
+        if self.size == 1:
+            losses = self._backward(running, parts, divisors, 1.0)
+        else:
+            mine, scales = parallel.share(parts, data, divisors, self.rank, self.size)
+            losses = torch.zeros(2, device=net.device)
+            if mine:
+                losses = self._backward(running, mine, scales, sum(len(rows) for _, rows in mine) / len(lengths))
+            parallel.add_up_gradients(list(net.parameters()))
+        self._clip(running, parts)
+        running.optimiser.step()
+        running.optimiser.zero_grad()
+        return losses
+
+    def _backward(
+        self, running: Running, parts: Parts, divisors: Sequence[float] | None, fraction: float
+    ) -> torch.Tensor:  # fmt: skip
+        """Gradients of these parts, `fraction` of a batch; (task loss, discriminator loss)."""
         net, phase, data = self.model, running.phase, running.data
         batch = batching.join([
             batching.to_batch(data[name], index, self.suite[name], net.columns[name], net.pad_id)
             for name, index in parts
         ], net.pad_id)  # fmt: skip
-        lengths = np.concatenate([data[name].lengths[index] for name, index in parts])
-        running.ledger.add_batch(net.encoder.config, lengths, batch["input_ids"].shape[1], True)
         out = net(batch, self.plan.precision)
-        task_loss = net.task_loss(batch, out.logits, self._divisors(phase, parts))
+        task_loss = net.task_loss(batch, out.logits, divisors)
         disc_loss = torch.zeros((), device=task_loss.device)
         if phase.discriminator == "bce":
-            disc_loss = discriminator.bce_loss(out.discriminator, batch["task_id"], running.weight)
+            disc_loss = discriminator.bce_loss(out.discriminator, batch["task_id"], running.weight) * fraction
         elif phase.discriminator == "ce":
-            disc_loss = discriminator.ce_loss(out.discriminator, batch["task_id"])
+            disc_loss = discriminator.ce_loss(out.discriminator, batch["task_id"]) * fraction
         (task_loss + phase.disc_weight * disc_loss).backward()
-        self._clip(running, parts)
-        running.optimiser.step()
-        running.optimiser.zero_grad()
         return torch.stack([task_loss.detach(), disc_loss.detach()])
 
     def _close_epoch(
@@ -223,7 +240,7 @@ class Trainer:
     ) -> dict[str, Any]:  # fmt: skip
         """Record an epoch and keep its weights where it is the best so far; its row of the history."""
         phase, ledger = running.phase, running.ledger
-        values = torch.stack(losses).cpu().numpy()
+        values = parallel.add_up(torch.stack(losses)).cpu().numpy()
         names = [parts[0][0] if len(parts) == 1 else "mixed" for parts in batches]
         bad = np.flatnonzero(~np.isfinite(values).all(1))
         if len(bad):
@@ -255,7 +272,7 @@ class Trainer:
         return row
 
     def _checkpoint_if_due(self, running: Running, epoch: int) -> None:
-        if self.file and time.monotonic() - self.saved > CHECKPOINT_SECONDS:
+        if self.file and not self.rank and time.monotonic() - self.saved > CHECKPOINT_SECONDS:
             self._checkpoint(running.number, epoch + 1, running.optimiser)
 
     # --- data ----------------------------------------------------------------------------------------------------

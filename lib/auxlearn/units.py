@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from . import bandit_training, batching, inference, model, phases, runs, train, weighted_training
+from . import bandit_training, batching, inference, launched, model, phases, runs, train, weighted_training
 from .cost import Ledger, Meter
 from .tasks import Suite
 
@@ -42,7 +43,7 @@ class Training:
         return [Ledger.from_dict(row) for row in self.manifest.ledger]
 
 
-def _trainer(plan: phases.Plan) -> ModuleType:
+def trainer(plan: phases.Plan) -> ModuleType:
     """The module whose `run` trains the plan."""
     if any(phase.rounds for phase in plan.phases):
         return bandit_training
@@ -56,8 +57,7 @@ def training_key(plan: phases.Plan, suite: Suite) -> str:
 def trained(plan: phases.Plan, suite: Suite, progress: train.Progress | None = None) -> Training:
     """The plan's training, from the run folder if it is there and unchanged, else run now."""
     content = plan.key_content(suite)
-    trainer = _trainer(plan)
-    root = trainer.__name__.rpartition(".")[2]
+    root = trainer(plan).__name__.rpartition(".")[2]
     run = runs.Run("train", training_key(plan, suite), content, suite.fingerprint, code_roots=(root,))
     with run.lock():
         status, manifest = runs.read("train", run.key)
@@ -77,27 +77,36 @@ def _train(run: runs.Run, plan: phases.Plan, suite: Suite, progress: train.Progr
     if not stamp.is_file() or stamp.read_text() != code:
         run.path("checkpoint.safetensors").unlink(missing_ok=True)
         stamp.write_text(code)
-    result = _trainer(plan).run(plan, suite, run.folder, progress)
+    if plan.processes > 1:
+        made = launched.train(plan, suite, run.folder, progress)
+    else:
+        made = written(trainer(plan).run(plan, suite, run.folder, progress), plan, suite, run.folder)
+    stamp.unlink()
+    return run.finish(
+        made["outputs"], made["metrics"], [Ledger.from_dict(row) for row in made["ledger"]], plan.seeds,
+        {name: sum(len(p.rows.get(name, ())) for p in plan.phases) for name in suite.names},
+    )  # fmt: skip
+
+
+def written(result: train.Result, plan: phases.Plan, suite: Suite, folder: Path) -> dict[str, Any]:
+    """Write a training's files into a folder; JSON-able: outputs (their names), metrics, ledger."""
     detail = {"history": result.history, "steps": result.steps, "updates": result.updates}
-    runs.write_json(run.path("history.json"), detail)
+    runs.write_json(folder / "history.json", detail)
     outputs = ["history.json"]
     if plan.primary:
         flat = {"predictions": result.predictions, "references": result.references}
         if suite[plan.primary].kind == "tagging":
             flat = {k: np.concatenate([np.asarray(x, np.int64) for x in v]) for k, v in flat.items()}
             flat["lengths"] = np.array([len(x) for x in result.references])
-        np.savez(run.path("predictions.npz"), **flat)
+        np.savez(folder / "predictions.npz", **flat)
         outputs.append("predictions.npz")
     if plan.keep_model:
         from safetensors.torch import save_file
 
-        save_file({k: v.contiguous() for k, v in result.model.state_dict().items()}, run.path("model.safetensors"))
+        save_file({k: v.contiguous() for k, v in result.model.state_dict().items()}, folder / "model.safetensors")
         outputs.append("model.safetensors")
-    stamp.unlink()
-    return run.finish(
-        outputs, {"dev": result.scores, "chosen": result.chosen, "truncated": result.truncated}, result.ledgers,
-        plan.seeds, {name: sum(len(p.rows.get(name, ())) for p in plan.phases) for name in suite.names},
-    )  # fmt: skip
+    metrics = {"dev": result.scores, "chosen": result.chosen, "truncated": result.truncated}
+    return {"outputs": outputs, "metrics": metrics, "ledger": [row.as_dict() for row in result.ledgers]}
 
 
 def read_predictions(manifest: runs.Manifest, suite: Suite, plan: phases.Plan) -> tuple[Any, Any]:

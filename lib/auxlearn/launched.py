@@ -1,0 +1,162 @@
+"""A training in several processes: its plan and rows go to a folder, torchrun starts them, a result comes back.
+
+A notebook's own process cannot become one of them (with CUDA in use it cannot even fork), so they are processes of
+their own that share nothing with it but files: JSON, arrays without pickle and Arrow tables. They die with it.
+`python -m auxlearn.launched FOLDER` is what torchrun runs.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .errors import InputError
+from .phases import Phase, Plan, Recipe, Rounds, Weighting
+from .tasks import Suite, Task
+
+JOB, ANSWER, LOG = "job", "answer.json", "processes.log"
+_SAID = "progress: "
+
+
+def write(plan: Plan, suite: Suite, folder: Path) -> None:
+    """Put a plan and its suite into an empty folder, made anew."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    arrays: dict[str, np.ndarray] = {}
+
+    def named(value: Any) -> str:
+        if not isinstance(value, np.ndarray):
+            raise TypeError(f"a plan holds plain values and arrays, not {type(value)}")
+        arrays[f"a{len(arrays)}"] = value
+        return f"array:a{len(arrays) - 1}"
+
+    tasks = []
+    for number, task in enumerate(suite.values()):
+        splits = {split: getattr(task, split) for split in ("train", "dev", "test")}
+        for split, rows in splits.items():
+            if rows is not None:
+                rows.save_to_disk(folder / f"{number}-{split}")
+        kept = {f.name: getattr(task, f.name) for f in fields(Task) if f.name not in splits}
+        tasks.append(kept | {"splits": [split for split, rows in splits.items() if rows is not None]})
+    job = {"plan": asdict(plan), "tasks": tasks, "suite": [suite.name, suite.fingerprint]}
+    (folder / "job.json").write_text(json.dumps(job, default=named), encoding="utf-8")
+    np.savez(folder / "arrays.npz", **arrays)
+
+
+def read(folder: Path) -> tuple[Plan, Suite]:
+    """What `write` put there."""
+    from datasets import load_from_disk
+
+    job = json.loads((folder / "job.json").read_text(encoding="utf-8"))
+    with np.load(folder / "arrays.npz", allow_pickle=False) as saved:
+        arrays = dict(saved)
+
+    def filled(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: filled(part) for name, part in value.items()}
+        if isinstance(value, list):
+            return [filled(part) for part in value]
+        return arrays[value[6:]] if isinstance(value, str) and value.startswith("array:") else value
+
+    given = filled(job["plan"])
+    phases = []
+    for phase in given["phases"]:
+        made = {"recipe": Recipe(**phase["recipe"])}
+        if phase["weighting"]:
+            made["weighting"] = Weighting(**phase["weighting"] | {"prior": tuple(phase["weighting"]["prior"])})
+        if phase["rounds"]:
+            made["rounds"] = Rounds(**phase["rounds"])
+        phases.append(Phase(**phase | made))
+    tasks = {}
+    for number, kept in enumerate(job["tasks"]):
+        splits = dict.fromkeys(("train", "dev", "test"))
+        splits |= {split: load_from_disk(str(folder / f"{number}-{split}")) for split in kept.pop("splits")}
+        plain = {name: tuple(value) if isinstance(value, list) else value for name, value in kept.items()}
+        tasks[kept["name"]] = Task(**plain | splits)
+    name, fingerprint = job["suite"]
+    return Plan(**given | {"phases": tuple(phases)}), Suite(name, tasks, fingerprint)
+
+
+def train(plan: Plan, suite: Suite, folder: Path, progress: Callable[[str], None] | None = None) -> dict[str, Any]:
+    """Run a plan in `plan.processes` processes; what `units.written` returns, its files in `folder`.
+
+    An interrupted training goes on from its checkpoint there. InputError as `train.run` raises it, or where a process
+    died, naming the log.
+    """
+    job, answer, log = folder / JOB, folder / ANSWER, folder / LOG
+    write(plan, suite, job)
+    answer.unlink(missing_ok=True)
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(plan.processes),
+        "-m", "auxlearn.launched", str(folder),
+    ]  # fmt: skip
+    environment = os.environ | {"OMP_NUM_THREADS": str(plan.threads)}
+    with open(log, "w") as errors:
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment, preexec_fn=_die_with_parent
+        )  # fmt: skip
+        try:
+            for line in process.stdout:
+                if progress and line.startswith(_SAID):
+                    progress(line[len(_SAID) :].rstrip())
+            process.wait()
+        finally:
+            if process.poll() is None:
+                process.terminate()
+                process.wait()
+    made = json.loads(answer.read_text(encoding="utf-8")) if answer.is_file() else {}
+    if "error" in made:
+        raise InputError(made["error"])
+    if process.returncode or not made:
+        raise InputError(f"one of the {plan.processes} training processes died (exit {process.returncode}); see {log}")
+    shutil.rmtree(job)
+    for path in (answer, log):
+        path.unlink()
+    return made
+
+
+def _die_with_parent() -> None:
+    """Linux: ask for SIGTERM when the parent ends, however it ends. Elsewhere a killed parent leaves its children."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+
+
+def _work(folder: Path) -> None:
+    from accelerate import PartialState
+
+    from . import units
+
+    state = PartialState(cpu=read_device(folder) == "cpu")
+    plan, suite = read(folder / JOB)
+    leading = state.is_main_process
+    said = (lambda message: print(_SAID + message, flush=True)) if leading else (lambda message: None)
+    try:
+        result = units.trainer(plan).run(plan, suite, folder, said)
+        made = units.written(result, plan, suite, folder) if leading else {}
+    except InputError as error:
+        made = {"error": str(error)}
+    if leading:
+        part = folder / f"{ANSWER}.part"
+        part.write_text(json.dumps(made), encoding="utf-8")
+        part.replace(folder / ANSWER)
+    state.wait_for_everyone()
+    state.destroy_process_group()
+
+
+def read_device(folder: Path) -> str:
+    return json.loads((folder / JOB / "job.json").read_text(encoding="utf-8"))["plan"]["device"]
+
+
+if __name__ == "__main__":
+    _work(Path(sys.argv[1]))

