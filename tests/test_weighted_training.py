@@ -260,6 +260,23 @@ def test_every_paradigm_is_a_plan(small, usable):
     assert (paper.every, paper.eta, paper.chunk_rows, paper.combine) == (0, 1.0, 64, "scaled_then_clipped")
 
 
+def test_weights_may_start_at_a_power_of_the_sizes_or_where_they_are_told_to(small, usable):
+    sizes = np.array([60, 80, 80, 80.0])
+    power = planned(arm("tawt_power", prior_power=-0.5), small, usable).phases[0].weighting
+    assert power.prior == pytest.approx(sizes**-0.5 / (sizes**-0.5).sum())
+    assert power.evidence == "measured"
+    told = {"topic_side": 4, "topic_name": 2, "word_class": 1, "cross_group": 1}
+    given = planned(arm("given", prior_given=told), small, usable).phases[0].weighting
+    assert given.prior == pytest.approx([0.5, 0.125, 0.25, 0.125])  # the primary, then by name
+    with pytest.raises(ValueError, match="starts at its weights; name 'topic_side'"):
+        arm("given")
+    with pytest.raises(InputError, match="no weight for cross_group"):
+        planned(arm("given", prior_given={k: v for k, v in told.items() if k != "cross_group"}), small, usable)
+    key = lambda name, **given: arm(name, **given).key_params()  # noqa: E731
+    assert key("joint", prior_power=1.0, prior_given=told) == key("joint")
+    assert key("power", prior_power=1.0) != key("power")
+
+
 def test_all_arms_of_a_seed_take_the_same_steps_and_hold_the_same_rows_out(small, usable):
     plans_ = {
         name: planned(arm(name, steps=20, tune_steps=6), small, usable)

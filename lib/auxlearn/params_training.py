@@ -74,7 +74,8 @@ class MTL(Weighed):
     another arm chooses, under task weights. With "td_bce+tawt_scored" the sources start at weights in proportion to
     exp(mean score of their rows / `score_temperature`), the score being log-odds of a ranking or GradTS's tau; with
     "td_bce+tawt_deciles" each source is cut by score into `score_buckets` parts (fewer where it is small) with weights
-    of their own. Both with `combine` mixed.
+    of their own, which needs `combine` mixed. "power" and "given" start at n ** `prior_power` (0 is joint, -1
+    normalised) and at the weights of `prior_given`, which names the primary and every source.
     """
 
     stage = "06_mtl"
@@ -103,9 +104,13 @@ class MTL(Weighed):
     ratio_highest: int = Field(20, ge=1)
     score_buckets: int = Field(10, ge=2)
     score_temperature: float = Field(1.0, gt=0)
+    prior_power: float = Field(-0.5, ge=-4, le=4)
+    prior_given: dict[str, Annotated[float, Field(ge=0)]] = {}
 
     @model_validator(mode="after")
-    def _buckets_are_mixed(self) -> Self:
+    def _weights_can_start(self) -> Self:
+        if self.weighing and WEIGHINGS[self.weighing][0] == "given" and self.primary not in self.prior_given:
+            raise ValueError(f"prior_given: {self.arm!r} starts at its weights; name {self.primary!r} and the sources")
         parts = self.weighing is not None and WEIGHINGS[self.weighing][0] == "deciles"
         if parts and (self.tawt_rule == "paper" or self.combine != "mixed"):
             raise ValueError(f"combine: {self.arm!r} weighs parts of a task: use combine mixed and tawt_rule corrected")
@@ -179,6 +184,8 @@ class MTL(Weighed):
         paradigm = WEIGHINGS[self.weighing][0] if self.weighing else ""
         unused |= {"score_buckets"} if paradigm != "deciles" else set()
         unused |= {"score_temperature"} if paradigm != "scored" else set()
+        unused |= {"prior_power"} if paradigm != "power" else set()
+        unused |= {"prior_given"} if paradigm != "given" else set()
         if self.choose != "holdout" and not self.searches:
             unused.add("holdout")
         if not self.gradts:

@@ -12,7 +12,8 @@ Paradigm = Literal["joint", "normalised", "pretrain"]
 # A way to train a set of rows with task weights: paradigm, and what moves the weights. Paradigms: joint, uniform
 # weights (so tasks count by size); normalised, joint with weights 1/n (so tasks count alike); pretrain, sources first
 # and then the primary alone. "final" starts at, and stays at, the weights that 05 ended with; share_N gives the primary
-# that percentage of the effective weight. Two more weigh what a scoring arm chose, and are joint otherwise: "scored"
+# that percentage of the effective weight. Joint but for their prior: "power", weights n ** `prior_power`, and "given",
+# those of `prior_given`. Two more weigh what a scoring arm chose, and are joint otherwise: "scored"
 # starts the sources at weights that follow their rows' scores; "deciles" cuts each source into parts by score, each
 # with a weight of its own.
 BY_SCORE = ("scored", "deciles")
@@ -26,6 +27,8 @@ WEIGHINGS: dict[str, tuple[str, str]] = {
     "shuffled_pretrain": ("pretrain", "shuffled"), "final_pretrain": ("pretrain", "final"),
     "share_10": ("joint", "share"), "share_25": ("joint", "share"), "share_50": ("joint", "share"),
     "share_75": ("joint", "share"), "share_90": ("joint", "share"),
+    "power": ("power", "fixed"), "tawt_power": ("power", "measured"), "null_power": ("power", "null"),
+    "given": ("given", "fixed"), "tawt_given": ("given", "measured"), "null_given": ("given", "null"),
     "scored": ("scored", "fixed"), "tawt_scored": ("scored", "measured"), "null_scored": ("scored", "null"),
     "shuffled_scored": ("scored", "shuffled"),
     "tawt_deciles": ("deciles", "measured"), "shuffled_deciles": ("deciles", "shuffled"),

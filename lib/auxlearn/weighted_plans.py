@@ -81,6 +81,13 @@ def _weighting(
         prior = weighting.constant_share(int(weighing.rpartition("_")[2]) / 100, sizes, p.primary)
     elif paradigm == "normalised":
         prior = tawt.prior("inverse_size", sizes)
+    elif paradigm == "power":
+        prior = tawt.prior("power", sizes, p.prior_power)
+    elif paradigm == "given":
+        if unknown := [name for name in sizes if name not in p.prior_given]:
+            raise InputError(f"prior_given: no weight for {', '.join(unknown)}; it has {', '.join(p.prior_given)}")
+        # Of a task that no row was chosen from there is nothing to weigh.
+        prior = tawt.prior("explicit", sizes, weights={name: p.prior_given[name] for name in sizes})
     elif paradigm == "scored":
         means = {name: float(values.mean()) for name, values in scores.items()}
         prior = score_prior(means, sizes, p.primary, p.score_temperature)
