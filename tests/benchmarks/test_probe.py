@@ -34,7 +34,7 @@ def measured():
 
 
 @pytest.mark.benchmark
-def test_a_probe_against_the_training_it_watches(measured):
+def test_a_probe_against_the_training_it_watches(measured, ratios):
     suite, net, data = measured
     optimiser = torch.optim.AdamW(net.parameters(), lr=1e-4, fused=True)
     rng, chunks, rows = np.random.default_rng(0), TAWT().probe_chunks, TAWT().probe_rows
@@ -90,8 +90,16 @@ def test_a_probe_against_the_training_it_watches(measured):
         print(f"  {what}: {statistics.median(ratio):.3f} ({min(ratio):.3f} to {max(ratio):.3f})", end="")
         if name == "read":
             print(", a share of training whatever its length")
+            ratios("TAWT's probe, training gradients read", "a training step", ratio, "at most 0.03")
             continue
         shares = [
             f"{statistics.median(ratio) / (size / BATCH):.1%} of an epoch of {what}" for what, size in SIZES.items()
         ]
         print("; " + ", ".join(shares))
+        steps = max(SIZES.values()) / BATCH
+        ratios(
+            f"TAWT's probe once an epoch, {name}",
+            "the epoch at the authors' sizes",
+            [r / steps for r in ratio],
+            "at most 0.03",
+        )
