@@ -1,8 +1,12 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
+from datasets import Dataset
 
-from auxlearn import batching, model
+from auxlearn import batching, inference, model, seeds, units
+from auxlearn.phases import Phase, Plan, Recipe, Weighting
 
 
 @pytest.fixture(scope="module")
@@ -99,3 +103,70 @@ def test_unlabelled_rows_are_no_one_s_loss(net, small):
     both, alone = (net(batching.collate(r, task, net)) for r in (rows, rows[:1]))
     loss = net.task_loss(batch, both.logits)
     assert torch.isclose(loss, net.task_loss(batching.collate(rows[:1], task, net), alone.logits), atol=1e-6)
+
+
+# --- sentences that are too long -------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def long(small):
+    """Eight sentences to tag, the second and the last of them long, one word of the last longer than any limit."""
+    task = small["word_class"]
+    rows = [dict(row) for row in task.train.select(range(8))]
+    for i in (1, 7):
+        rows[i]["tokens"], rows[i]["tags"] = rows[i]["tokens"] * 6, rows[i]["tags"] * 6
+    rows[7]["tokens"] = [*rows[7]["tokens"][:5], rows[7]["tokens"][0][0] * 40, *rows[7]["tokens"][5:]]
+    rows[7]["tags"] = [*rows[7]["tags"][:5], 1, *rows[7]["tags"][5:]]
+    data = Dataset.from_list(rows)
+    return replace(task, train=data, dev=data)
+
+
+def test_a_long_sentence_is_split_between_words_and_no_tag_is_lost(long, small):
+    net = model.build("tiny", small, max_length=16)
+    cut = batching.encode(long.train, long, net.tokenizer, 16)
+    made = batching.encode(long.train, long, net.tokenizer, 16, split=True)
+    assert (cut.truncated, cut.rows) == (2, None)
+    assert made.truncated == 1  # the overlong word, alone in its sequence
+    assert made.lengths.max() == 16
+    assert made.rows.tolist() == sorted(made.rows)
+    assert set(made.rows) == set(range(8))
+    assert (np.bincount(made.rows) > 1).tolist() == [i in (1, 7) for i in range(8)]
+    tags = [made.labels[made.starts[i] : made.starts[i + 1]] for i in range(len(made))]
+    for row, wanted in enumerate(long.train["tags"]):
+        kept = np.concatenate([tags[i][tags[i] != batching.IGNORE] for i in np.flatnonzero(made.rows == row)])
+        assert kept.tolist() == wanted
+    short = batching.encode(long.train.select([0, 2]), long, net.tokenizer, 16, split=True)
+    assert short.rows is None
+    blind = long.train.remove_columns("tags").add_column("tags", [None] * 8)
+    assert batching.encode(blind, long, net.tokenizer, 16, split=True).rows.tolist() == made.rows.tolist()
+
+
+def test_what_is_predicted_of_a_split_sentence_is_joined_again(long, small):
+    net = model.build("tiny", small, max_length=16)
+    made = batching.encode(long.train, long, net.tokenizer, 16, split=True)
+    tags, gold = inference.predict(net, made, long)
+    assert gold == long.train["tags"][:]
+    assert [len(row) for row in tags] == [len(row) for row in gold]
+
+
+@pytest.mark.parametrize("weighting", [None, "parts"])
+def test_split_sentences_are_trained_scored_and_weighed(long, small, weighting):
+    suite = type(small)("long", {"topic_side": small["topic_side"], "word_class": long}, "f")
+    rows = {"topic_side": np.arange(20), "word_class": np.arange(8)}
+    given = {}
+    if weighting:
+        part = np.array([0, 0, 0, 0, 1, 1, 1, 1])
+        given["weighting"] = Weighting((0.4, 0.3, 0.3), chunks=2, chunk_rows=4, parts={"word_class": part})
+    phase = Phase("joint", rows, 1, Recipe(1e-3, 8), mixing="mixed", **given)
+    for primary in ("topic_side", "word_class"):
+        if weighting and primary == "word_class":
+            continue
+        held = np.arange(20, 40) if primary == "topic_side" else np.zeros(0, int)
+        plan = Plan("tiny", (phase,), seeds.record(0), primary, held, max_length=16)
+        made = units.trained(plan, suite)
+        sequences = len(batching.encode(long.train, long, model.build("tiny", suite).tokenizer, 16, split=True))
+        assert made.ledgers[0].examples == 20 + sequences
+        if primary == "word_class":
+            assert [len(row) for row in made.predictions] == [len(row) for row in long.dev["tags"]]
+    if weighting:
+        assert made.updates[0]["names"] == ["topic_side", "word_class#0", "word_class#1"]

@@ -426,7 +426,7 @@ def test_a_part_of_weight_zero_trains_as_if_its_rows_were_not_there(small):
     cut = Weighting((0.4, 0.0, 0.2, 0.4), "fixed", parts={"topic_name": part})
     trainer = weighted_training._Weigher(plan(cut), small, None, print)
     phase = trainer.plan.phases[0]
-    trainer.weights = trainer._start(phase)
+    trainer.weights, trainer.parts = trainer._start(phase), cut.parts
     lengths = {name: np.full(len(rows), 9) for name, rows in ROWS.items()}
     for parts in trainer._batches(phase, lengths, np.random.default_rng(0)):
         for (name, rows), divisor in zip(parts, trainer._divisors(phase, parts), strict=True):

@@ -7,7 +7,7 @@ inside a shuffled window for training (randomness kept), over everything for inf
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,13 +23,14 @@ IGNORE = -100  # label of what no loss sees: missing labels, special tokens, all
 
 @dataclass(frozen=True)
 class Encoded:
-    """Tokenised rows of one task as flat arrays; row i is `[starts[i]:starts[i + 1]]`."""
+    """Tokenised rows of one task as flat arrays; sequence i is `[starts[i]:starts[i + 1]]`, row i if none is split."""
 
     ids: np.ndarray  # int32, all tokens
     types: np.ndarray  # uint8, segment of each token
     starts: np.ndarray  # int64 [N + 1]
     labels: np.ndarray  # [N] int64 or float32; tagging: int64, one a token
     truncated: int  # rows that did not fit max_length
+    rows: np.ndarray | None = None  # int64, the row of each sequence, in order, where some row has several
 
     def __len__(self) -> int:
         return len(self.starts) - 1
@@ -39,11 +40,15 @@ class Encoded:
         return np.diff(self.starts)
 
 
-def encode(rows: Iterable[Mapping[str, Any]], task: Task, tokenizer: Any, max_length: int = 128) -> Encoded:
+def encode(
+    rows: Iterable[Mapping[str, Any]], task: Task, tokenizer: Any, max_length: int = 128, split: bool = False
+) -> Encoded:  # fmt: skip
     """Tokenise rows of one task. Pairs lose tokens from their longer side first; tags sit on a word's first piece.
 
-    A sentence over `max_length` pieces is cut there, and the tags of the words cut off are neither trained on nor
-    scored; `truncated` counts such rows.
+    A sentence to be tagged that is over `max_length` pieces is cut there, the tags of the words cut off are neither
+    trained on nor scored, and `truncated` counts it; or, with `split`, it becomes several sequences between whose words
+    it is split, each as long as fits (the TAWT authors' preprocess_max_len.py does so to files), and no tag is lost but
+    those of a word that is too long by itself.
     """
     columns: dict[str, list[Any]] = {c: [] for c in (*task.inputs, task.label)}
     for row in rows:
@@ -68,13 +73,43 @@ def encode(rows: Iterable[Mapping[str, Any]], task: Task, tokenizer: Any, max_le
         labels = np.array([np.nan if v is None else v for v in values], np.float32)
     else:
         labels = np.array([IGNORE if v is None else v for v in values], np.int64)
+    cut = [i for i, e in enumerate(made.encodings) if e.overflowing]
+    if split and tagging and cut:
+        parts = {i: _parts(texts[0][i], tokenizer, max_length) for i in cut}
+        if any(len(some) > 1 for some in parts.values()):
+            return _split(columns, task, tokenizer, max_length, parts)
     return Encoded(
         np.concatenate([np.asarray(x, np.int32) for x in made["input_ids"]]),
         np.concatenate([np.asarray(x, np.uint8) for x in made["token_type_ids"]]),
         starts,
         labels,
-        sum(bool(e.overflowing) for e in made.encodings),
+        len(cut),
     )
+
+
+def _parts(words: Sequence[str], tokenizer: Any, max_length: int) -> list[slice]:
+    """Runs of words of which each but an overlong word fits, special tokens included."""
+    whole = tokenizer([list(words)], is_split_into_words=True, return_attention_mask=False).encodings[0]
+    pieces = np.bincount([w for w in whole.word_ids if w is not None], minlength=len(words))
+    room, found, start, filled = max_length - sum(w is None for w in whole.word_ids), [], 0, 0
+    for at, size in enumerate(pieces):
+        if filled and filled + size > room:
+            found.append(slice(start, at))
+            start, filled = at, 0
+        filled += size
+    return [*found, slice(start, len(words))]
+
+
+def _split(
+    columns: Mapping[str, list[Any]], task: Task, tokenizer: Any, max_length: int, parts: Mapping[int, list[slice]]
+) -> Encoded:  # fmt: skip
+    """The rows with those of `parts` as several."""
+    rows, made = [], []
+    for i, (words, tags) in enumerate(zip(columns[task.inputs[0]], columns[task.label], strict=True)):
+        for part in parts.get(i, [slice(None)]):
+            rows.append(i)
+            made.append({task.inputs[0]: words[part], task.label: None if tags is None else tags[part]})
+    return replace(encode(made, task, tokenizer, max_length), rows=np.array(rows))
 
 
 def _first_pieces(words: Sequence[int | None], tags: Sequence[int] | None) -> np.ndarray:

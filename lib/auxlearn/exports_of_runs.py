@@ -198,7 +198,7 @@ def _predicted(of: Trained, task: Task, split: str) -> tuple[Any, Any]:
     if split == "dev" and task.name == of.params.primary:
         return units.read_predictions(of.training, of.suite, of.plan)[0], _columns(rows)
     net = of.model()
-    encoded = batching.encode(rows, task, net.tokenizer, net.max_length)
+    encoded = batching.encode(rows, task, net.tokenizer, net.max_length, split=True)
     return inference.predict(net, encoded, task, of.plan.precision)[0], _columns(rows)
 
 

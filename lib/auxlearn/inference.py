@@ -44,7 +44,7 @@ def outputs(
 def predict(
     model: MultiTaskModel, encoded: Encoded, task: Task, precision: str = "fp32", ledger: Ledger | None = None
 ) -> tuple[Any, Any]:
-    """Predictions and references in row order: arrays [N], or for tagging lists of label-id lists."""
+    """Predictions and references in row order: arrays [N]; tagging: lists of label-id lists, split rows joined."""
     size = len(encoded)
     if task.kind == "tagging":
         tags: list[list[int]] = [[] for _ in range(size)]
@@ -56,7 +56,7 @@ def predict(
                 kept = labels != IGNORE
                 tags[position] = best[row, : len(labels)][kept].tolist()
                 gold[position] = labels[kept].tolist()
-        return tags, gold
+        return _joined(tags, encoded.rows), _joined(gold, encoded.rows)
     made = np.zeros(size, np.float32 if task.kind == "regression" else np.int64)
     for index, out in outputs(model, encoded, task, precision, ledger):
         if task.kind == "regression":
@@ -64,3 +64,13 @@ def predict(
         else:
             made[index] = out.logits.argmax(-1).cpu().numpy()
     return made, encoded.labels.copy()
+
+
+def _joined(parts: list[list[int]], rows: np.ndarray | None) -> list[list[int]]:
+    """One list a row, of one or several sequences of it in order."""
+    if rows is None:
+        return parts
+    made: list[list[int]] = [[] for _ in range(int(rows[-1]) + 1)]
+    for row, part in zip(rows, parts, strict=True):
+        made[row] += part
+    return made

@@ -282,7 +282,7 @@ class Trainer:
 
     def _encode(self, name: str, part: str, rows: Any) -> batching.Encoded:
         if (name, part) not in self.encoded:
-            made = batching.encode(rows, self.suite[name], self.model.tokenizer, self.model.max_length)
+            made = batching.encode(rows, self.suite[name], self.model.tokenizer, self.model.max_length, split=True)
             self.encoded[name, part] = made
         return self.encoded[name, part]
 

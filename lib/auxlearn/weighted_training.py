@@ -58,7 +58,13 @@ class _Weigher(train.Trainer):
             self.weights = None
             return super()._epochs(running)
         self.cost = self.ledgers[-1]
-        self.groups = phases.groups(running.phase, self.plan.primary)
+        self.parts, self.groups = {}, {}  # of sequences, where the phase's are of rows
+        for name, (task, rows) in phases.groups(running.phase, self.plan.primary).items():
+            of = running.data[task].rows
+            self.groups[name] = task, rows if of is None else np.flatnonzero(np.isin(of, rows))
+        for task, part in w.parts.items():
+            of = running.data[task].rows
+            self.parts[task] = part if of is None else part[of]
         self.weights = self._start(running.phase)
         if not self.weights.history and not any(row["phase"] == running.phase.name for row in self.updates):
             self._record(running.phase, {"update": 0, "step": 0, "weights": self.weights.values.tolist()})
@@ -83,7 +89,7 @@ class _Weigher(train.Trainer):
             return super()._batches(phase, lengths, rng)
         size = phase.recipe.batch_size
         if phase.weighting.combine == "mixed":
-            return [_cut(parts, phase.weighting.parts) for parts in batching.mixed(lengths, size, rng)]
+            return [_cut(parts, self.parts) for parts in batching.mixed(lengths, size, rng)]
         if phase.weighting.combine != "sampled":
             return [[batch] for batch in batching.homogeneous(lengths, size, rng)]
         names, rows = self.weights.names, [len(lengths[name]) for name in self.weights.names]
@@ -95,7 +101,7 @@ class _Weigher(train.Trainer):
         plain = super()._divisors(phase, parts)
         if phase.weighting is None or phase.weighting.combine in ("sampled", "scaled"):
             return plain
-        factors, cut = self.weights.multipliers, phase.weighting.parts
+        factors, cut = self.weights.multipliers, self.parts
         mine = [factors[f"{name}#{cut[name][rows[0]]}" if name in cut else name] for name, rows in parts]
         return [p / f if f else float("inf") for p, f in zip(plain or [1.0] * len(mine), mine, strict=True)]
 
