@@ -1,6 +1,7 @@
 """Weighted trainings as tables: what is read back is what happened."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -78,3 +79,22 @@ def test_probes_are_compared_whatever_moves_the_weights(plan, small):
     moved = Weighting(GIVEN.prior, every=3, floor=0.1, decay=0.2, tau=0.5, chunks=2, chunk_rows=10)
     made = weighted_runs.compared(replace(plan, phases=(replace(phase, weighting=moved),)), small)
     assert made["exact"].notna().all()
+
+
+def test_the_target_s_share_is_a_mean_over_steps(plan, small):
+    rows, none = len(ROWS["topic_side"]), SimpleNamespace(updates=[])
+    assert weighted_runs.target_share(replace(plan, phases=(replace(plan.phases[0], weighting=None),)), none) == 0.25
+    alone = Phase("tune", {"topic_side": ROWS["topic_side"]}, 1, Recipe(1e-3, 16), steps=9)
+    both = (replace(plan.phases[0], weighting=None), alone)
+    assert weighted_runs.target_share(replace(plan, phases=both), none) == pytest.approx((0.25 + 1) / 2)
+    ordered = replace(plan.phases[0], weighting=None, steps=None, order=np.array([0, 0, 0, 1]))
+    assert weighted_runs.target_share(replace(plan, phases=(ordered,)), none) == 0.75
+    moved = [
+        {"phase": "joint", "step": step, "weights": [w, (1 - w) / 2, (1 - w) / 2]}
+        for step, w in ((0, 0.5), (3, 0.8), (9, 0.9))
+    ]
+    share = lambda w: rows * w / (rows * w + 60 * (1 - w) / 2 + 30 * (1 - w) / 2)  # noqa: E731
+    expected = (3 * share(0.5) + 6 * share(0.8)) / 9  # the last update is in force for no step
+    assert weighted_runs.target_share(plan, SimpleNamespace(updates=moved)) == pytest.approx(expected)
+    real = units.trained(plan, small)
+    assert 0 < weighted_runs.target_share(plan, real) < 1

@@ -52,6 +52,20 @@ def seed_scores(table: pd.DataFrame, metric: str, order: Sequence[str], floor: f
     return figure
 
 
+def target_share(table: pd.DataFrame, metric: str, order: Sequence[str]) -> Figure:
+    """Score against the primary's share of training, a point an arm and seed. `table`: as from `results.scores`."""
+    figure, (axis,) = _figure(width=8, height=4)
+    for i, arm in enumerate(order):
+        part = table[table["arm"] == arm]
+        marker = "oxs^v+D"[i // 10 % 7]
+        axis.plot(part["target_share"], part["score"], marker, ms=6, color=COLOURS[i % 10], label=arm)
+    axis.set(xlabel="the primary's share of training, mean over steps", ylabel=f"{metric}, dev", xlim=(-0.02, 1.02))
+    axis.set_title("Score against the target's share")
+    axis.xaxis.set_major_formatter(lambda x, _: f"{x:.0%}")
+    axis.legend(fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure
+
+
 def data_share(table: pd.DataFrame, metric: str, order: Sequence[str]) -> Figure:
     """Score against the share of the pool added. `table`: arm, n, share, score, low, high, as from `results.curve`.
 

@@ -30,10 +30,10 @@ def at(arms: Sequence[runs.Manifest], n: int) -> list[runs.Manifest]:
 
 
 def scores(arms: Sequence[runs.Manifest], metric: str) -> pd.DataFrame:
-    """One row an arm and seed: arm, seed, score on dev, the epoch kept, rows added."""
+    """One row an arm and seed: arm, seed, score on dev, the epoch kept, rows added, the primary's share of training."""
     return pd.DataFrame([
         {"arm": m.params["arm"], "seed": int(seed), "score": part["dev"][metric], "epoch": part["epoch"],
-         "added": part["added"]}
+         "added": part["added"], "target_share": part["target_share"]}
         for m in arms for seed, part in m.metrics["seeds"].items()
     ])  # fmt: skip
 

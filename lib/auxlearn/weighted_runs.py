@@ -61,6 +61,33 @@ def shares(table: pd.DataFrame, plan: Plan) -> pd.DataFrame:
     return table
 
 
+def target_share(plan: Plan, training: units.Training) -> float:
+    """The primary's part of the objective, a mean over all optimiser steps of the plan, in 0 … 1.
+
+    Of a weighted phase its effective share under the weights in force at each step; else its part of the rows, or of
+    the steps where their tasks are ordered. Weights that decide nothing but this are no better than a constant share.
+    """
+    done = total = 0.0
+    for phase in plan.phases:
+        sizes = {name: len(rows) for name, rows in phase.rows.items() if len(rows)}
+        steps = sum(phases.schedule(phase, sizes))
+        moments = [row for row in training.updates if row["phase"] == phase.name]
+        if moments:
+            ends = [*(row["step"] for row in moments[1:]), steps]
+            weighed = phases.groups(phase, plan.primary)
+            rows = [len(members) for _, members in weighed.values()]
+            mine = [task == plan.primary for task, _ in weighed.values()]
+            shares = [weighting.effective_shares(np.array(row["weights"]), rows)[mine].sum() for row in moments]
+            done += float(np.dot(shares, np.diff([0, *ends])))
+        elif phase.order is not None:
+            at = phases.arms(phase, plan.primary).index(plan.primary) if plan.primary in phase.rows else -1
+            done += float((phase.order == at).sum())
+        else:
+            done += steps * sizes.get(plan.primary, 0) / sum(sizes.values())
+        total += steps
+    return done / total
+
+
 def finals(trainings: Mapping[int, units.Training]) -> pd.DataFrame:
     """The weights that trainings ended with: index task (or part of one), a column a seed that had any."""
     last = {seed: each.updates[-1] for seed, each in trainings.items() if each.updates}
