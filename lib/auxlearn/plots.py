@@ -150,6 +150,18 @@ def score_distributions(pool: pd.DataFrame, cuts: Sequence[float], order: Sequen
     return figure
 
 
+def cascade(table: pd.DataFrame) -> Figure:
+    """Recall of the proxy's choice against the fraction of rows it still scores. `table`: as from `cascade.recall`."""
+    figure, (axis,) = _figure(width=7, height=3.6)
+    for i, name in enumerate(table.columns):
+        axis.plot(table.index, table[name], "o-", ms=5, color=COLOURS[i], label=f"kept by {name}")
+    axis.plot([0, 1], [0, 1], ":", color=QUIET, label="kept at random")
+    axis.set(xlabel="fraction of the pool that the proxy still scores", ylabel="of its choice, found", ylim=(0, 1.03))
+    axis.set_title("Would a cheap scorer in front have lost much?")
+    axis.legend(fontsize=9, loc="lower right")
+    return figure
+
+
 def selection_shares(table: pd.DataFrame) -> Figure:
     """A task's share of the pool and of the selection. `table`: index task, columns pool, share."""
     figure, (axis,) = _figure(height=1.3 + 0.42 * len(table))
