@@ -1,0 +1,127 @@
+"""Selection over pools of 10^4 to 10^6 rows: time and peak memory of each selector, of tau, and of the leakage search.
+
+Each (what, size) runs in a process of its own, because a process's peak never falls; building the input is not timed
+and its memory is reported apart. Scores and importances are random numbers, texts are drawn from the real tasks with
+repeats, which says how the search scales and nothing about what it finds. Straight lines are continued on paper to
+10^9. Printed, never asserted. Run by `make bench`; AUXLEARN_SCALE caps the size.
+"""
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from auxlearn import tasks
+
+SIZES = [n for n in (10_000, 100_000, 1_000_000) if n <= int(os.environ.get("AUXLEARN_SCALE", 1_000_000))]
+THREADS = int(os.environ.get("BENCH_THREADS", os.cpu_count() or 1))
+TASKS, TARGET_ROWS = 10, 10_000
+AIMS = {"tau, 8 references": 25.0, "leaks against 10,000 rows": 60.0}  # seconds at 10^6 rows; every other: 5
+
+
+def pool(n):
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(n, TASKS)).astype(np.float32)
+    return logits, rng.integers(0, TASKS, n), np.arange(n) % 2, rng.random(n) < 0.95
+
+
+def _select(rule):
+    def made(n):
+        from auxlearn import discriminator, selection
+
+        logits, groups, folds, eligible = pool(n)
+
+        def run():
+            scores = discriminator.scores(logits, 0, "margin")
+            best = selection.choose(
+                "quota" if rule == "quota" else "global", scores, n // 10, groups, folds, 0, eligible
+            )
+            return selection.matched_random(best, groups, 0, eligible) if rule == "matched" else best
+
+        return run
+
+    return made
+
+
+def _random(n):
+    from auxlearn import selection
+
+    eligible = pool(n)[3]
+    return lambda: selection.random_n(n, n // 10, 0, eligible)
+
+
+def _tau(n):
+    import torch
+
+    from auxlearn import gradts
+
+    torch.set_num_threads(THREADS)
+    rng = np.random.default_rng(0)
+    instances, references = rng.random((n, 72), np.float32), rng.random((8, 72), np.float32)
+    return lambda: gradts.kendall_tau(instances, references)
+
+
+def _fg(n):
+    from auxlearn import gradts
+
+    taus = np.random.default_rng(0).random(n)
+    return lambda: gradts.fg_fraction(taus, 0.7, 0)
+
+
+def _leaks(n):
+    from auxlearn import leakage
+
+    suite = tasks.load("params/suites/sentence.yaml")
+    target = leakage.rows(suite, suite.names, ["dev", "test"], 2)
+    kept = np.random.default_rng(0).permutation(len(target.texts))[:TARGET_ROWS]
+    target = leakage.Rows(target.place.iloc[kept], [target.texts[i] for i in kept], [target.words[i] for i in kept])
+    found = leakage.rows(suite, suite.names, ["train"], 2)
+    drawn = [found.texts[i] for i in np.random.default_rng(1).integers(0, len(found.texts), n)]
+
+    def run():
+        words = [tuple(map(leakage.normalise, row)) for row in drawn]
+        return leakage.between(leakage.Rows(found.place, drawn, words), target, 0.8)
+
+    return run
+
+
+WHAT = {
+    "global": _select("global"), "quota": _select("quota"), "matched random": _select("matched"), "random": _random,
+    "GradTS-fg": _fg, "tau, 8 references": _tau, "leaks against 10,000 rows": _leaks,
+}  # fmt: skip
+
+
+def measure(what, n):
+    """Seconds of the work alone, and peak memory in MiB before it and after."""
+    if not what.startswith("leaks"):
+        WHAT[what](100)()  # imports are not what grows with rows
+    run = WHAT[what](n)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    start = time.perf_counter()
+    run()
+    return [time.perf_counter() - start, before, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024]
+
+
+@pytest.mark.benchmark
+@pytest.mark.parametrize("what", WHAT)
+def test_scale(what, ratios):
+    if what.startswith("leaks") and not os.environ.get("AUXLEARN_DATA"):
+        pytest.skip("needs the real task folders; set AUXLEARN_DATA")
+    made = {}
+    for n in SIZES:
+        code = f"import json, runpy; print(json.dumps(runpy.run_path({__file__!r})['measure']({what!r}, {n})))"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        made[n] = json.loads(done.stdout.splitlines()[-1])
+    print()
+    for n, (seconds, before, after) in made.items():
+        print(f"{what:22s} {n:9,} rows: {seconds:7.3f} s, peak {after:,.0f} MiB ({before:,.0f} before)")
+    last = SIZES[-1]
+    seconds, before, after = made[last]
+    print(f"{what:22s}      10^9 rows on paper: {seconds * 1e9 / last / 60:,.0f} minutes on this machine")
+    ratios(f"{what}: seconds for {last:,} rows", "a second", [seconds], f"at most {AIMS.get(what, 5.0):g}")
+    ratios(f"{what}: GiB added for {last:,} rows", "a GiB", [(after - before) / 1024], "at most 2")
