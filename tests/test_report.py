@@ -28,7 +28,7 @@ def test_comparisons_are_told_apart_by_what_differs(params, suffixes):
 
 def test_one_seed_has_no_interval_and_still_a_report():
     """Intervals over seeds of one seed are None in a manifest; the index says so and does not fail."""
-    made = {"verdict": "undecided (1 seeds)", "p": None, "low": None, "high": None, "row_low": -0.01, "row_high": 0.05}
+    made = {"verdict": "undecided (1 seed)", "p": None, "low": None, "high": None, "row_low": -0.01, "row_high": 0.05}
     arm = {"difference": 0.02, "score": 0.5, "added": 10, "tflop": 1.0} | made
     base = dict.fromkeys(("difference", "low", "high", "row_low", "row_high", "p"))
     base |= {"score": 0.5, "added": 0, "tflop": 1.0, "verdict": "baseline"}

@@ -1,9 +1,10 @@
+import functools
 import json
 
 import pytest
 import yaml
 
-from auxlearn import engine, runs, studies
+from auxlearn import engine, runs, studies, tasks
 from auxlearn.errors import InputError
 from auxlearn.paths import PROJECT
 
@@ -98,8 +99,17 @@ def test_a_bad_study_is_refused_before_its_first_job(tmp_path, changes, message)
         studies.load(written(tmp_path, **changes))
 
 
+@pytest.fixture(scope="module")
+def read_once(tmp_path_factory):
+    """Several studies share a suite: it is read once, and searched once for leaks, which the run folder keeps."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tasks.Suite, "from_yaml", functools.cache(tasks.Suite.from_yaml))
+        yield tmp_path_factory.mktemp("runs")
+
+
 @pytest.mark.parametrize("name", sorted(p.name for p in (PROJECT / "params" / "studies").glob("*.yaml")))
-def test_committed_studies_are_valid(name, request):
+def test_committed_studies_are_valid(name, request, read_once, monkeypatch):
+    monkeypatch.setenv("AUXLEARN_RUNS", str(read_once))
     path = PROJECT / "params" / "studies" / name
     if "AUXLEARN" in path.read_text() or "suites/" in path.read_text():
         request.getfixturevalue("data")

@@ -265,13 +265,16 @@ def test_weights_may_start_at_a_power_of_the_sizes_or_where_they_are_told_to(sma
     power = planned(arm("tawt_power", prior_power=-0.5), small, usable).phases[0].weighting
     assert power.prior == pytest.approx(sizes**-0.5 / (sizes**-0.5).sum())
     assert power.evidence == "measured"
-    told = {"topic_side": 4, "topic_name": 2, "word_class": 1, "cross_group": 1}
+    told = ["topic_side=4", "topic_name=2", "word_class=1.0", "cross_group=1"]
     given = planned(arm("given", prior_given=told), small, usable).phases[0].weighting
     assert given.prior == pytest.approx([0.5, 0.125, 0.25, 0.125])  # the primary, then by name
     with pytest.raises(ValueError, match="starts at its weights; name 'topic_side'"):
         arm("given")
+    for wrong in ("topic_side", "topic_side=", "topic_side=-1", "=1", "topic_side=inf", "topic_side=much"):
+        with pytest.raises(ValueError, match=f"{wrong}' is not NAME=WEIGHT"):
+            arm("given", prior_given=[wrong])
     with pytest.raises(InputError, match="no weight for cross_group"):
-        planned(arm("given", prior_given={k: v for k, v in told.items() if k != "cross_group"}), small, usable)
+        planned(arm("given", prior_given=told[:3]), small, usable)
     key = lambda name, **given: arm(name, **given).key_params()  # noqa: E731
     assert key("joint", prior_power=1.0, prior_given=told) == key("joint")
     assert key("power", prior_power=1.0) != key("power")

@@ -75,7 +75,7 @@ class MTL(Weighed):
     exp(mean score of their rows / `score_temperature`), the score being log-odds of a ranking or GradTS's tau; with
     "td_bce+tawt_deciles" each source is cut by score into `score_buckets` parts (fewer where it is small) with weights
     of their own, which needs `combine` mixed. "power" and "given" start at n ** `prior_power` (0 is joint, -1
-    normalised) and at the weights of `prior_given`, which names the primary and every source.
+    normalised) and at the weights of `prior_given`, NAME=WEIGHT of the primary and every source.
     """
 
     stage = "06_mtl"
@@ -105,16 +105,30 @@ class MTL(Weighed):
     score_buckets: int = Field(10, ge=2)
     score_temperature: float = Field(1.0, gt=0)
     prior_power: float = Field(-0.5, ge=-4, le=4)
-    prior_given: dict[str, Annotated[float, Field(ge=0)]] = {}
+    prior_given: list[str] = []
 
     @model_validator(mode="after")
     def _weights_can_start(self) -> Self:
-        if self.weighing and WEIGHINGS[self.weighing][0] == "given" and self.primary not in self.prior_given:
+        told = self.told_weights()
+        if self.weighing and WEIGHINGS[self.weighing][0] == "given" and self.primary not in told:
             raise ValueError(f"prior_given: {self.arm!r} starts at its weights; name {self.primary!r} and the sources")
         parts = self.weighing is not None and WEIGHINGS[self.weighing][0] == "deciles"
         if parts and (self.tawt_rule == "paper" or self.combine != "mixed"):
             raise ValueError(f"combine: {self.arm!r} weighs parts of a task: use combine mixed and tawt_rule corrected")
         return self
+
+    def told_weights(self) -> dict[str, float]:
+        """`prior_given` by task; ValueError for an entry that is not NAME=WEIGHT with a weight of 0 or above."""
+        made: dict[str, float] = {}
+        for entry in self.prior_given:
+            name, _, value = entry.rpartition("=")
+            try:
+                made[name] = float(value)
+            except ValueError:
+                made[name] = -1.0
+            if not name or not 0 <= made[name] < float("inf"):
+                raise ValueError(f"prior_given: {entry!r} is not NAME=WEIGHT with a weight of 0 or above")
+        return made
 
     @property
     def weighing(self) -> str | None:

@@ -118,7 +118,7 @@ def compare(arm: Sequence[float], baseline: Sequence[float], level: float = 0.95
 def verdict(comparison: Comparison, adjusted_p: float | None, level: float = 0.95) -> str:
     """better, worse, no difference shown, or undecided, from the corrected p alone."""
     if comparison.seeds < UNDECIDED_BELOW:
-        return f"undecided ({comparison.seeds} seeds)"
+        return f"undecided ({comparison.seeds} seed{'s' if comparison.seeds != 1 else ''})"
     if adjusted_p is None:
         return f"no test ({comparison.seeds} seeds; needs {TEST_FROM})"
     if adjusted_p >= 1 - level:

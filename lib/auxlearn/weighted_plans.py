@@ -84,10 +84,11 @@ def _weighting(
     elif paradigm == "power":
         prior = tawt.prior("power", sizes, p.prior_power)
     elif paradigm == "given":
-        if unknown := [name for name in sizes if name not in p.prior_given]:
-            raise InputError(f"prior_given: no weight for {', '.join(unknown)}; it has {', '.join(p.prior_given)}")
+        told = p.told_weights()
+        if unknown := [name for name in sizes if name not in told]:
+            raise InputError(f"prior_given: no weight for {', '.join(unknown)}; it has {', '.join(told)}")
         # Of a task that no row was chosen from there is nothing to weigh.
-        prior = tawt.prior("explicit", sizes, weights={name: p.prior_given[name] for name in sizes})
+        prior = tawt.prior("explicit", sizes, weights={name: told[name] for name in sizes})
     elif paradigm == "scored":
         means = {name: float(values.mean()) for name, values in scores.items()}
         prior = score_prior(means, sizes, p.primary, p.score_temperature)
