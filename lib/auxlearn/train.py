@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from . import batching, checkpoints, discriminator, inference, metrics, model, parallel, phases, seeds
+from . import batching, checkpoints, discriminator, evaluating, model, parallel, phases, seeds
 from .cost import Ledger, Meter
 from .errors import InputError
 from .parallel import Parts
@@ -69,11 +69,11 @@ class Running:
     ledger: Ledger
 
 
-class Trainer:
+class Trainer(evaluating.Evaluator):
     """One plan's training, from start or checkpoint to result. `bandit_training` plays rounds in place of epochs."""
 
     def __init__(self, plan: Plan, suite: Suite, folder: Path | None, progress: Progress):
-        self.plan, self.suite, self.progress = plan, suite, progress
+        self.progress = progress
         self.rank, self.size = parallel.world()
         self.file = folder / "checkpoint.safetensors" if folder else None
         phases.check(plan, suite)
@@ -82,12 +82,12 @@ class Trainer:
         else:
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
             torch.use_deterministic_algorithms(True)
-        self.model = model.build(
+        net = model.build(
             plan.encoder, suite, plan.seeds["init"], pool=plan.pool, regression=plan.regression,
             max_length=plan.max_length,
-        ).to(plan.device)  # fmt: skip
+        )  # fmt: skip
+        super().__init__(plan, suite, net.to(plan.device))
         self.scales = {name: _chance_loss(suite, name) for name in suite.names}
-        self.encoded: dict[tuple[str, str], batching.Encoded] = {}
         self.history: list[dict[str, Any]] = []
         self.steps: list[dict[str, Any]] = []
         self.ledgers = [Ledger(phase.name) for phase in plan.phases]
@@ -274,43 +274,6 @@ class Trainer:
     def _checkpoint_if_due(self, running: Running, epoch: int) -> None:
         if self.file and not self.rank and time.monotonic() - self.saved > CHECKPOINT_SECONDS:
             self._checkpoint(running.number, epoch + 1, running.optimiser)
-
-    # --- data ----------------------------------------------------------------------------------------------------
-
-    def _train_rows(self, name: str, rows: np.ndarray, phase: str) -> batching.Encoded:
-        return self._encode(name, f"train/{phase}", self.suite[name].train.select(rows.tolist()))
-
-    def _encode(self, name: str, part: str, rows: Any) -> batching.Encoded:
-        if (name, part) not in self.encoded:
-            made = batching.encode(rows, self.suite[name], self.model.tokenizer, self.model.max_length, split=True)
-            self.encoded[name, part] = made
-        return self.encoded[name, part]
-
-    def _judge(self, phase: Phase, ledger: Ledger) -> float:
-        """What the epoch is chosen by: see `Phase.choose`."""
-        if phase.choose == "dev":
-            return float(np.prod(list(self._score("dev", None, ledger)[0].values())))
-        return self._score("train", self.plan.holdout, ledger)[0][self.suite[self.plan.primary].metric]
-
-    def _score(
-        self, split: str, rows: np.ndarray | None, ledger: Ledger | None = None
-    ) -> tuple[dict[str, float], Any, Any]:
-        task = self.suite[self.plan.primary]
-        source = task.dev if split == "dev" else task.train.select(rows.tolist())
-        encoded = self._encode(task.name, f"{split}/score", source)
-        predictions, references = inference.predict(self.model, encoded, task, self.plan.precision, ledger)
-        return metrics.score(task, predictions, references), predictions, references
-
-    def _watch(self, ledger: Ledger) -> list[float]:
-        """AUC of each discriminator column on rows that the discriminator is not trained on."""
-        logits, ids = [], []
-        for name, rows in self.plan.watch.items():
-            task = self.suite[name]
-            encoded = self._encode(name, "train/watch", task.train.select(rows.tolist()))
-            for _, out in inference.outputs(self.model, encoded, task, self.plan.precision, ledger):
-                logits.append(out.discriminator.cpu().numpy())
-                ids.append(np.full(len(logits[-1]), self.model.columns[name]))
-        return discriminator.column_auc(np.concatenate(logits), np.concatenate(ids)).tolist()
 
     # --- checkpoints -------------------------------------------------------------------------------------------------
 
