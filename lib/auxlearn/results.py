@@ -162,7 +162,7 @@ def tidy(table: pd.DataFrame, compared: pd.DataFrame, totals: pd.DataFrame) -> p
     """One row an arm with everything a report's index shows; the baseline has no difference."""
     out = totals.rename(columns={"low": "score_low", "high": "score_high", "cost": "tflop"})
     out["seeds"] = table.groupby("arm")["seed"].nunique()
-    out["added"] = table.groupby("arm")["added"].first()
+    out["added"] = table.groupby("arm")["added"].mean().round().astype(int)  # a search may choose none for a seed
     extra = compared.drop(columns="seeds")
     out = out.join(extra)
     out["verdict"] = out["verdict"].fillna("baseline")
