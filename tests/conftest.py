@@ -1,12 +1,12 @@
 """Fixtures: a run folder of its own for every test, small suites on disk, the real data where it is."""
 
-import json
 import os
 from pathlib import Path
 
 import pytest
 
 from auxlearn import tasks
+from helpers import write_jsonl
 
 # Real data lies outside the project: where AUXLEARN_DATA says, or nowhere.
 DATA = os.environ.get("AUXLEARN_DATA", "")
@@ -36,12 +36,6 @@ def data():
     if not Path(DATA, "rte").is_dir():
         pytest.skip("the real task folders are not here; set AUXLEARN_DATA")
     return Path(DATA)
-
-
-def write_jsonl(path: Path, rows: list[dict]) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return path
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from auxlearn import batching, cli, model, params, seeds, specs, studies, tasks,
 from auxlearn.errors import InputError
 from auxlearn.paths import NOTEBOOKS
 from auxlearn.phases import Phase, Plan, Recipe
-from conftest import write_jsonl
+from helpers import write_jsonl
 
 ONE = {"kind": "classification", "inputs": ["text"], "label": "label", "labels": ["bad", "good"], "metric": "accuracy"}
 PAIR = ONE | {"inputs": ["a", "b"]}

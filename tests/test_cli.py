@@ -14,7 +14,7 @@ import yaml
 from auxlearn import batching, cli, exports_of_runs, inference, model, runs, tasks, units
 from auxlearn.code import notebook_source
 from auxlearn.paths import NOTEBOOKS, PROJECT
-from conftest import write_jsonl
+from helpers import write_jsonl
 
 
 def executed(stage, **given):

@@ -5,7 +5,7 @@ import pytest
 import yaml
 
 from auxlearn import filters, leakage, runs, tasks
-from conftest import write_jsonl
+from helpers import write_jsonl
 
 TEXT = "{0} text number {1} is about {0} and about nothing else"
 ONE = {"kind": "classification", "inputs": ["a"], "label": "y", "labels": ["n", "p"], "metric": "accuracy"}

@@ -12,7 +12,7 @@ import yaml
 
 from auxlearn import leakage, tasks
 from auxlearn.errors import InputError
-from conftest import write_jsonl
+from helpers import write_jsonl
 
 LONG = "the quick brown fox jumps over the lazy dog while seven small birds sing in the old tree"  # 18 words, 16 grams
 OTHER = "nobody expected that the parliament would vote on such a bill before the end of the year"

@@ -5,7 +5,7 @@ import pytest
 from auxlearn import readers, specs, tasks
 from auxlearn.errors import InputError
 from auxlearn.paths import PROJECT
-from conftest import write_jsonl
+from helpers import write_jsonl
 
 PAIR = """{kind: classification, inputs: [a, b], label: label, labels: ["no", "yes"], metric: accuracy,
   source: {folder: pair}}"""
