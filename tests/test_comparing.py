@@ -41,6 +41,7 @@ def test_the_sentence_test_is_the_authors_and_may_contradict_the_corpus(tmp_path
     assert first["corpus"] > 0
     assert first["p"] == pytest.approx(ttest_rel([1, 0, 0, 0], [0, 1, 1, 0]).pvalue)
     assert table.loc[("a", "b", 1), "p"] == 1  # the same model twice
+    assert comparing.sentence_tests(made, [], task).empty  # a study without pairs of arms to tell apart
 
 
 def test_a_sentence_s_score_is_its_own_metric():

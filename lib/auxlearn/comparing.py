@@ -125,14 +125,14 @@ def sentence_tests(arms: Sequence[runs.Manifest], pairs: Sequence[tuple[str, str
         seeds = list(by_name[name].metrics["seeds"])
         each, gold = sentences(by_name[name])
         made[name] = {seed: metrics.by_row(task, row, gold) for seed, row in zip(seeds, each, strict=True)}
-    rows = {}
+    rows = []
     for name, baseline in pairs:
         for seed, mine in made[name].items():
             corpus = [by_name[n].metrics["seeds"][seed]["dev"][task.metric] for n in (name, baseline)]
             other = made[baseline][seed]
-            rows[name, baseline, int(seed)] = {
-                "difference": mine.mean() - other.mean(), "corpus": corpus[0] - corpus[1],
-                "p": stats.paired_t_test(mine, other),
-            }  # fmt: skip
-    index = pd.MultiIndex.from_tuples(list(rows), names=["arm", "baseline", "seed"])
-    return pd.DataFrame(list(rows.values()), index=index)
+            rows.append({
+                "arm": name, "baseline": baseline, "seed": int(seed), "difference": mine.mean() - other.mean(),
+                "corpus": corpus[0] - corpus[1], "p": stats.paired_t_test(mine, other),
+            })  # fmt: skip
+    columns = ["arm", "baseline", "seed", "difference", "corpus", "p"]
+    return pd.DataFrame(rows, columns=columns).set_index(columns[:3])
