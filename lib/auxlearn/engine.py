@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 from filelock import FileLock, Timeout
 
-from . import runs, studies
+from . import leases, runs, studies
 from .errors import InputError
 from .paths import NOTEBOOKS, PROJECT, runs_root
 
@@ -87,10 +87,12 @@ def _run(study: studies.Study, cores: int | None) -> int:
 
 def _snakemake(plan: Path, todo: list[dict[str, Any]], cores: int) -> int:
     log_path, progress = plan.with_name("snakemake.log"), plan.with_name("progress.log")
+    gpus = len(leases.devices()) if any(cell["gpus"] for cell in todo) else 0
     command = [
-        sys.executable, "-m", "snakemake", "--snakefile", str(PROJECT / "Snakefile"), "--directory", str(runs_root()),
-        "--cores", str(cores), "--rerun-triggers", "params", "input", "--rerun-incomplete", "--keep-going", "--nolock",
-        "--config", f"plan={plan}", f"notebooks={NOTEBOOKS}",
+        sys.executable, "-m", "auxlearn.supervised", "--parent", str(os.getpid()),
+        "snakemake", "--snakefile", str(PROJECT / "Snakefile"), "--directory", str(runs_root()),
+        "--cores", str(cores), "--resources", f"gpu={gpus}", "--rerun-triggers", "params", "input",
+        "--rerun-incomplete", "--keep-going", "--nolock", "--config", f"plan={plan}", f"notebooks={NOTEBOOKS}",
     ]  # fmt: skip
     environment = {"GLIBC_TUNABLES": KEEP_MEMORY} | os.environ  # other C libraries do not read it
     environment |= {"AUXLEARN_RUNS": str(runs_root()), "AUXLEARN_PROGRESS": str(progress)}
