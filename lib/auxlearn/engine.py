@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 from filelock import FileLock, Timeout
 
-from . import leases, runs, studies
+from . import claims, leases, runs, studies
 from .errors import InputError
 from .paths import NOTEBOOKS, PROJECT, runs_root
 
@@ -48,6 +48,8 @@ def prepare(study: studies.Study) -> tuple[Path, list[dict[str, Any]]]:
         home.mkdir(parents=True, exist_ok=True)
         if status in ("stale", "damaged"):
             (home / "manifest.json").replace(home / f"manifest.{status}.json")
+        if status != "finished":
+            (home / "papermill.log").unlink(missing_ok=True)  # there again when the cell has begun
         (home / "params.yaml").write_text(yaml.safe_dump(cell["params"], sort_keys=False), encoding="utf-8")
         line = f"papermill notebooks/{cell['stage']}.ipynb {cell['stage']}.out.ipynb -f params.yaml\n"
         (home / "command.txt").write_text(line, encoding="utf-8")
@@ -56,8 +58,8 @@ def prepare(study: studies.Study) -> tuple[Path, list[dict[str, Any]]]:
 
 def run(path: Path, cores: int | None = None) -> int:
     """Run a study file to its report. Returns 0 when every cell is finished."""
+    claims.writable(runs_root())
     study = studies.load(path)
-    runs_root().mkdir(parents=True, exist_ok=True)
     # Of ours rather than Snakemake's: it dies with its process, so that a kill leaves nothing for a person to unlock.
     lock = FileLock(runs_root() / ".engine.lock")
     try:
@@ -121,7 +123,6 @@ class _Watcher:
     todo: list[dict[str, Any]]
     progress: Path
     begun: float = field(default_factory=time.monotonic)
-    launched: float = field(default_factory=time.time)
     started: dict[str, float] = field(default_factory=dict)
     done: set[str] = field(default_factory=set)
     last: float = field(default_factory=time.monotonic)
@@ -131,7 +132,7 @@ class _Watcher:
         for cell in self.todo:
             key, home = cell["key"], runs_root() / cell["stage"] / cell["key"]
             log = home / "papermill.log"
-            if key not in self.started and log.is_file() and log.stat().st_mtime >= self.launched - 1:
+            if key not in self.started and log.is_file():
                 self.started[key] = time.monotonic()
                 self._say(f"start  {cell['label']}")
             if key in self.started and key not in self.done and (home / "manifest.json").is_file():

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import params, runs, seeds, tasks
+from . import claims, params, runs, seeds, tasks
 from .cost import Ledger
 from .errors import InputError
 from .paths import NOTEBOOKS, PROJECT
@@ -84,7 +84,7 @@ def start(stage: str, namespace: Mapping[str, Any]) -> Session:
         ("notebook",),
         notebook=f"{stage}.ipynb",
     )
-    run.path("")
+    claims.claim(run.folder)
     if p.size == "smoke":
         print(BANNER)
     print(f"suite {suite.name} ({suite.fingerprint}), primary {p.primary}, encoder {p.encoder}")
