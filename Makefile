@@ -1,7 +1,9 @@
 # make study [PARAMS=params/studies/….yaml] [CORES=2]   run a study to its report
+# make plan [PARAMS=…] [CORES=2]                        its runs, their cost and what is left, before anything starts
 # make test                                             ruff, pytest, nbval
 # make notebooks                                        re-execute and normalise the committed notebooks
 # make publish STUDY=name                               copy a finished report to reports/
+# make kills                                            twenty SIGKILLs of a study, to reports/kills/
 # make bench                                            speed, as ratios within one run, to reports/benchmarks/
 PYTHON ?= python3
 VENV := .venv
@@ -12,12 +14,12 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 # Checked notebooks must give the same digits on another processor: pin the kernels that smoke runs use.
 PIN := ATEN_CPU_CAPABILITY=avx2 MKL_CBWR=AVX2 DNNL_MAX_CPU_ISA=AVX2
 
-.PHONY: study plan test lint notebooks publish bench clean
+.PHONY: study plan test lint notebooks publish bench kills clean
 study: $(VENV)/.done
 	@$(BIN)/auxlearn study $(PARAMS) $(if $(CORES),--cores $(CORES))
 
 plan: $(VENV)/.done
-	@$(BIN)/auxlearn plan $(PARAMS)
+	@$(BIN)/auxlearn plan $(PARAMS) $(if $(CORES),--cores $(CORES))
 
 test: $(VENV)/.done lint
 	$(BIN)/python -m pytest tests -m "not benchmark" --numprocesses 2 --dist loadfile
@@ -38,6 +40,10 @@ publish: $(VENV)/.done
 bench: $(VENV)/.done
 	AUXLEARN_BENCH=$(CURDIR)/reports/benchmarks/results.md \
 	  $(BIN)/python -m pytest tests/benchmarks -m benchmark -s --timeout 1800
+
+kills: $(VENV)/.done
+	AUXLEARN_KILLS=20 AUXLEARN_KILLS_RESULTS=$(CURDIR)/reports/kills/results.md \
+	  $(BIN)/python -m pytest tests/test_kills.py -s --timeout 3600
 
 $(VENV)/.done: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -28,11 +28,14 @@ def _parser() -> argparse.ArgumentParser:
     study.add_argument("file", type=Path)
     study.add_argument("--cores", type=int, default=None, help="cores to use (default: all)")
     for name, text in (
-        ("plan", "show a study's cells and what is finished, and run nothing"),
+        ("plan", "show a study's cells, what is finished and how long the rest will take, and run nothing"),
         ("check", "validate every cell of a study file without reading its data"),
         ("price", "project what a study would cost in FLOPs, and run nothing"),
     ):
-        commands.add_parser(name, help=text).add_argument("file", type=Path)
+        one = commands.add_parser(name, help=text)
+        one.add_argument("file", type=Path)
+        if name == "plan":
+            one.add_argument("--cores", type=int, default=None, help="cores it would use (default: all)")
     publish = commands.add_parser("publish", help="copy a finished study's report to reports/")
     publish.add_argument("name")
     stale = commands.add_parser("stale", help="mark a published report as out of date")
@@ -74,10 +77,9 @@ def _run(given: argparse.Namespace) -> int:
 
         return engine.run(given.file.resolve(), given.cores)
     if given.command == "plan":
-        from . import runs, studies
+        from . import planning
 
-        for cell in studies.load(given.file.resolve()).cells:
-            print(f"{runs.read(cell.stage, cell.key)[0]:11s} {cell.key}  {cell.label}")
+        print(planning.shown(planning.plan(given.file.resolve()), given.cores))
     elif given.command == "check":
         from . import studies
 

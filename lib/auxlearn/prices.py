@@ -129,13 +129,34 @@ def price(path: Path) -> Price:
         raise InputError(f"{path}: {error}") from None
 
 
+def by_cell(path: Path, cells: list[studies.Cell]) -> list[float]:
+    """FLOP that each cell of a study adds to what those before it have made, in their order; sums to `Price.total`.
+
+    Of cells that share a unit the first is charged for it. 01, 03 and 07 add none.
+    """
+    file = study_file.read(path)
+    made, spent, before, sizes = [], 0.0, [], Sizer(file)
+    for cell in cells:
+        if cell.stage not in PRICED:
+            made.append(0.0)
+            continue
+        before.append(cell)
+        whole = float(_counted(file, before, sizes).total.sum())
+        made.append(whole - spent)
+        spent = whole
+    return made
+
+
 def _priced(file: study_file.StudyFile, cells: list[studies.Cell]) -> Price:
     if not any(cell.stage in PRICED[1:] for cell in cells):
         raise InputError(
             "stages: none of 04_gradts_correlation, 05_tawt_weighting and 06_mtl among them, so there is nothing to "
             "price"
         )
-    sizes = Sizer(file)
+    return _counted(file, cells, Sizer(file))
+
+
+def _counted(file: study_file.StudyFile, cells: list[studies.Cell], sizes: Sizer) -> Price:
     primaries = list(dict.fromkeys(cell.params.primary for cell in cells if cell.stage == "06_mtl"))
     rows, separately = [], 0.0
     total = dict.fromkeys(("proxy", "scoring", "map", "heads", *SEARCHED, "compared", *TRAINED), 0.0)

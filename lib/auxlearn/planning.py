@@ -1,0 +1,143 @@
+"""What a study has before it: its cells, what is finished, and what the rest will take on this machine.
+
+FLOPs are projected (`prices`); how many this machine does in a second is read from trainings that it has finished, with
+the same encoder, precision and threads, or else measured by a few steps of one. An estimate: it leaves out notebooks'
+start (some seconds each), evaluation and what the price leaves out, and jobs beside one another slow each other down.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from . import params, prices, runs, studies
+from .cost import encoder_flops
+
+STEPS, WARM_UP, ROWS = 6, 2, 32  # of the measurement
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A cell before it runs."""
+
+    status: str
+    cell: studies.Cell
+    flops: float  # that it adds, were nothing finished
+    rate: float  # FLOP/s of its kind on this machine; 0 where it has none to do
+
+    @property
+    def seconds(self) -> float:
+        """That it has before it: none when it is finished."""
+        return self.flops / self.rate if self.rate and self.status != "finished" else 0.0
+
+
+def plan(path: Path) -> list[Planned]:
+    """Every cell of a study in the order of its keys' making, upstream first. InputError as from `studies.load`."""
+    cells = studies.load(path).cells
+    flops = prices.by_cell(path, cells)
+    statuses = [runs.read(cell.stage, cell.key)[0] for cell in cells]
+    rates: dict[tuple[object, ...], float] = {}
+    made = []
+    for cell, flop, status in zip(cells, flops, statuses, strict=True):
+        at = _kind(cell.params)
+        if flop and status != "finished" and at not in rates:
+            rates[at] = seen(cell.params) or measured(cell.params)
+        made.append(Planned(status, cell, flop, rates.get(at, 0.0)))
+    return made
+
+
+def _kind(p: params.Common) -> tuple[object, ...]:
+    return p.encoder, p.precision, p.threads, p.device
+
+
+def seen(p: params.Common) -> float:
+    """FLOP/s over this run folder's trainings of the same encoder, precision, threads and device; 0 without any."""
+    from . import model
+
+    encoder, here = model.encoder_fingerprint(p.encoder), runs.device_name(p.device)
+    flops = seconds = 0.0
+    for manifest in runs.all_runs("train"):
+        q = manifest.params
+        alike = (q["encoder"], q["precision"], q["threads"], q["device"]) == (encoder, p.precision, p.threads, p.device)
+        if alike and manifest.device == here:
+            flops += sum(row["flops"] for row in manifest.ledger)
+            seconds += sum(row["seconds"] for row in manifest.ledger)
+    return flops / seconds if seconds else 0.0
+
+
+def measured(p: params.Common) -> float:
+    """FLOP/s of a few training steps of the primary's rows, 32 at a time, as `train` does them but for its checks."""
+    import torch
+
+    from . import batching, model, tasks
+
+    if p.device == "cpu":
+        torch.set_num_threads(p.threads)
+    suite = tasks.load(p.suite, p.rows)
+    task = suite[p.primary]
+    net = model.build(p.encoder, suite, max_length=p.max_length).to(p.device).train()
+    rows = np.arange(min(len(task.train), ROWS * STEPS))
+    encoded = batching.encode(task.train.select(rows.tolist()), task, net.tokenizer, net.max_length)
+    optimiser = torch.optim.AdamW(net.parameters(), lr=1e-6, fused=True)
+    done = 0.0
+    for step in range(WARM_UP + STEPS):
+        if step == WARM_UP:
+            _wait(p.device)
+            done, begun = 0.0, time.perf_counter()
+        index = (np.arange(ROWS) + ROWS * step) % len(rows)
+        batch = batching.to_batch(encoded, index, task, net.columns[task.name], net.pad_id)
+        loss = net.task_loss(batch, net(batch, p.precision).logits)
+        loss.backward()
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+        done += encoder_flops(net.encoder.config, np.full(ROWS, batch["input_ids"].shape[1]), True)
+    _wait(p.device)
+    return done / (time.perf_counter() - begun)
+
+
+def _wait(device: str) -> None:
+    if device == "cuda":
+        import torch
+
+        torch.cuda.synchronize()
+
+
+def shown(cells: Sequence[Planned], cores: int | None = None) -> str:
+    """The plan as text: a line a cell, then what is left."""
+    lines = [f"{'status':11s} {'key':16s} {'TFLOP':>8s} {'about':>8s}  run"]
+    for planned in cells:
+        cost = f"{planned.flops / 1e12:8.3g}" if planned.flops else " " * 8
+        lines.append(
+            f"{planned.status:11s} {planned.cell.key:16s} {cost} {duration(planned.seconds):>8s}  {planned.cell.label}"
+        )
+    left = [planned for planned in cells if planned.status != "finished"]
+    if not left:
+        return "\n".join([*lines, f"{len(cells)} runs, all finished"])
+    cores = cores or os.cpu_count() or 1
+    at_once = max(1, cores // max(p.cell.params.threads for p in left))
+    seconds = sum(p.seconds for p in left)
+    rates = sorted({p.rate for p in left if p.rate})
+    wall = duration(max(seconds / at_once, max(p.seconds for p in left))) or "seconds"
+    speed = " to ".join(f"{rate / 1e9:,.0f}" for rate in dict.fromkeys((rates[0], rates[-1]))) if rates else "no"
+    lines.append(
+        f"{len(left)} of {len(cells)} runs to do: {sum(p.flops for p in left) / 1e12:,.3g} TFLOP at {speed} GFLOP/s a "
+        f"run, about {wall} with {at_once} at once"
+    )
+    return "\n".join(
+        [*lines, "What several runs share is counted with the first; an interrupted run has less before it."]
+    )
+
+
+def duration(seconds: float) -> str:
+    """ "3 h 20 min", "12 min", "40 s"; empty for none."""
+    if seconds < 1:
+        return ""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes:02d}" if hours else f"{minutes} min"

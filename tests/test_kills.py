@@ -1,0 +1,159 @@
+"""SIGKILL at random moments of a real study, then the same command: nothing is lost, run twice, left behind or changed.
+
+Two kills here; `make kills` makes twenty and writes what happened to reports/kills/results.md.
+"""
+
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+import yaml
+
+from test_engine import STUDY
+
+KILLS = int(os.environ.get("AUXLEARN_KILLS", "2"))
+RESULTS = os.environ.get("AUXLEARN_KILLS_RESULTS", "")
+SEED = 0
+VICTIMS = {"engine": "auxlearn.cli", "snakemake": "snakemake", "job": "auxlearn.job", "kernel": "ipykernel_launcher"}
+GONE_SECONDS = 10  # within which everything that the victim started must have ended
+MEASURED = {"seconds", "peak_bytes", "joules"}  # what a ledger measures, and so no two runs share
+
+
+def start(home, folder):
+    environment = os.environ | {"AUXLEARN_RUNS": str(folder)}
+    command = [sys.executable, "-m", "auxlearn.cli", "study", str(home / "small.yaml")]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
+
+
+def processes(folder):
+    """Living processes of this run folder."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            mine = process.environ().get("AUXLEARN_RUNS") == str(folder) and process.pid != os.getpid()
+            if mine and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+def role(process):
+    try:
+        words = " ".join(process.cmdline())
+    except psutil.Error:
+        return None
+    return next((name for name, mark in VICTIMS.items() if mark in words), None)
+
+
+def manifests(folder):
+    return {str(p.parent.relative_to(folder)): p.stat().st_mtime_ns for p in folder.glob("*/*/manifest.json")}
+
+
+def what(folder):
+    """The cells that have begun and are not finished."""
+    begun = {log.parent for log in folder.glob("*/*/papermill.log")}
+    return (
+        ", ".join(sorted(f"{p.parent.name}" for p in begun if not (p / "manifest.json").is_file())) or "between cells"
+    )
+
+
+def plain(value):
+    if isinstance(value, dict):
+        return {k: plain(v) for k, v in value.items() if k not in MEASURED}
+    return [plain(v) for v in value] if isinstance(value, list) else value
+
+
+def results(folder):
+    """All that a study found: metrics of every run, predictions and scores byte for byte."""
+    made = {}
+    for name in manifests(folder):
+        manifest = json.loads((folder / name / "manifest.json").read_text())
+        outputs = {k: v for k, v in manifest["outputs"].items() if k in ("predictions.npz", "logits.npz", "scores.npz")}
+        made[name] = plain(manifest["metrics"]), outputs, manifest["seeds"], manifest["rows"]
+    return made
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("kills")
+    (folder / "small.yaml").write_text(yaml.safe_dump(STUDY))
+    return folder
+
+
+def strike(home, folder, draw, longest, first):
+    """Start the study, kill one of its processes after a while; a row for the table, None where it had ended before."""
+    engine = start(home, folder)
+    wait = draw.uniform(2, longest)
+    try:
+        engine.wait(wait)
+        return None
+    except subprocess.TimeoutExpired:
+        pass
+    wanted = "engine" if first else draw.choice(list(VICTIMS))
+    standing = {role(p): p for p in processes(folder) if role(p)}
+    victim = wanted if wanted in standing else "engine"
+    during = what(folder)
+    standing[victim].kill()
+    if victim == "engine":
+        end = time.monotonic() + GONE_SECONDS
+        engine.wait()
+        while (left := processes(folder)) and time.monotonic() < end:
+            time.sleep(0.1)
+        assert not left, f"{len(left)} processes outlived the engine by {GONE_SECONDS} s: {[role(p) for p in left]}"
+        after = "the same command"
+    else:
+        engine.wait(600)  # the engine goes on: it tries the cell again, or says that it failed
+        after = "went on by itself" if engine.returncode == 0 else "the same command"
+    return {"victim": victim, "after": f"{wait:.1f} s", "during": during, "then": after}
+
+
+def test_a_killed_study_ends_as_an_unharmed_one(home):
+    whole = home / "whole"
+    begun = time.monotonic()
+    assert start(home, whole).wait() == 0
+    took = time.monotonic() - begun
+    draw, rows, lap = random.Random(SEED), [], 0
+    while len(rows) < KILLS:  # a study that is finished cannot be killed: begin another
+        lap += 1
+        folder, finished = home / f"killed-{lap}", {}
+        while len(rows) < KILLS:
+            row = strike(home, folder, draw, min(took, 30.0), first=not rows)
+            now = manifests(folder)
+            again = [name for name, time_ns in finished.items() if now.get(name) != time_ns]
+            assert not again, f"finished and yet run again, or lost: {again}"
+            finished = now
+            if row is None or (row["victim"] != "engine" and row["then"] == "went on by itself"):
+                rows += [row | {"study": lap}] if row else []
+                break
+            rows.append(row | {"study": lap})
+        assert start(home, folder).wait() == 0
+        assert all(manifests(folder)[name] == time_ns for name, time_ns in finished.items())
+        assert results(folder) == results(whole)
+        assert not processes(folder)
+    if RESULTS:
+        write(Path(RESULTS), rows, lap, took)
+
+
+def write(path, rows, laps, took):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    names = ["study", "after", "victim", "during", "then"]
+    lines = [
+        "# Killed at random moments",
+        "",
+        f"`make kills`: {len(rows)} SIGKILLs (seed {SEED}) over {laps} runs of a study of 8 notebook runs that takes "
+        f"{took:.0f} s unharmed. After each, the same command again. In every study all metrics, predictions and "
+        "scores equalled those of an unharmed run bit for bit, no finished run was made twice, and no process or lock "
+        "was left.",
+        "",
+        "| " + " | ".join(names) + " |",
+        "|" + " --- |" * len(names),
+        *("| " + " | ".join(str(row[name]) for name in names) + " |" for row in rows),
+    ]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
