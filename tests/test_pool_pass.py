@@ -80,6 +80,9 @@ def test_marks_without_their_arrays_or_of_another_pass_count_for_nothing(tmp_pat
     np.save(tmp_path / "loss.npy", np.zeros(7, np.float32))
     assert len(begun(tmp_path, rows).missing()) == 6
     work.put(work.shards[0], values(work.shards[0]), Ledger("scoring"))
+    (work.marks / "arrays.json").unlink()  # as a removal that was interrupted leaves it
+    assert len(begun(tmp_path, rows).missing()) == 6
+    work.put(work.shards[0], values(work.shards[0]), Ledger("scoring"))
     assert len(begun(tmp_path, rows, "made by other code").missing()) == 6
     assert len(begun(tmp_path, rows).missing()) == 6  # the other pass has cleared these
 

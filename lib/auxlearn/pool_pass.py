@@ -69,8 +69,8 @@ class PoolPass:
             for other in self.marks.parent.iterdir():
                 if other != self.marks:
                     shutil.rmtree(other)
-        if self._made.is_file() and not all(self._intact(name) for name in self._shapes()):
-            shutil.rmtree(self.marks)
+        if not (self._made.is_file() and all(self._intact(name) for name in self._shapes())):
+            shutil.rmtree(self.marks, ignore_errors=True)
         self.marks.mkdir(parents=True, exist_ok=True)
 
     def missing(self) -> list[Shard]:

@@ -110,8 +110,9 @@ def _score(
         for path in run.folder.iterdir():
             if path.is_dir():
                 shutil.rmtree(path)
-            elif path.name != ".lock":
+            elif path.name not in (".lock", "manifest.json"):
                 path.unlink()
+        run.path("manifest.json").unlink()  # last: until then it says so
     work = pool_pass.PoolPass(run.folder, marks, rows)
     work.begin()
     if todo := [shard.name for shard in work.missing()]:
