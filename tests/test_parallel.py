@@ -66,8 +66,11 @@ def test_a_plan_and_its_rows_come_back_as_they_were(small, encoder, tmp_path):
     more = Phase("rounds", ROWS, 3, Recipe(1e-3), rounds=Rounds(2), choose="last")
     order = Phase("ordered", ROWS, 1, Recipe(1e-3), order=np.array([0, 1, 2]))
     asked = Plan(encoder, (first, more, order), seeds.record(3), "topic_side", np.arange(50, 80), {"a": np.arange(3)})
-    launched.write(asked, small, tmp_path / "job")
-    made, suite = launched.read(tmp_path / "job")
+    extra = {"only": {"a": np.array([3, 1])}, "plain": ["x", 2]}
+    launched.write(asked, small, tmp_path / "job", extra)
+    made, suite, again = launched.read(tmp_path / "job")
+    assert again["only"]["a"].tolist() == [3, 1]
+    assert again["plain"] == ["x", 2]
     assert made.key_content(suite) == asked.key_content(small)
     assert suite.names == small.names
     assert suite["word_class"].train[3] == small["word_class"].train[3]
@@ -106,7 +109,9 @@ def test_an_error_in_a_process_is_the_same_clear_error(small, encoder, tmp_path)
 
 @pytest.mark.timeout(300)
 def test_a_process_that_dies_names_its_log(small, encoder, tmp_path, monkeypatch):
-    monkeypatch.setattr(launched, "write", lambda plan, suite, folder: folder.mkdir(parents=True))  # nothing to read
+    monkeypatch.setattr(
+        launched, "write", lambda plan, suite, folder, asked: folder.mkdir(parents=True)
+    )  # nothing to read
     with pytest.raises(InputError, match=r"2 training processes died .*processes\.log"):
         launched.train(plan(encoder, 2), small, tmp_path)
     assert "job.json" in (tmp_path / launched.LOG).read_text()

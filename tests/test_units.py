@@ -1,9 +1,9 @@
-"""Expensive units are made once, resumed in the middle, and never taken for what they are not."""
+"""Trainings are made once, and never taken for what they are not."""
 
 import numpy as np
 import pytest
 
-from auxlearn import arms, plans, runs, selection, train, units
+from auxlearn import arms, plans, selection, train, units
 from auxlearn.params import MTL, TDProxy
 
 
@@ -26,47 +26,6 @@ def test_a_damaged_training_is_run_again(proxy, small):
     first.manifest.path("history.json").write_text("{}")
     again = units.trained(plan, small)
     assert again.history.equals(first.history)
-
-
-def test_the_pass_reads_every_row_of_every_task(proxy, small):
-    plan, training = proxy
-    store = units.scored(training.manifest, plan, small)
-    total = sum(len(task.train) for task in small.values())
-    assert store.logits.shape == (total, len(small))
-    assert store.features.shape == (total, 64)
-    assert store.rows.groupby("task", sort=False).size().to_dict() == {n: len(t.train) for n, t in small.items()}
-    net = units.load_model(training.manifest, plan, small)
-    from auxlearn import batching
-
-    task = small["away_topic"]
-    at = store.rows.index[(store.rows["task"] == "away_topic") & (store.rows["row"] == 7)][0]
-    alone = net(batching.collate([task.train[7]], task, net))
-    assert store.logits[at] == pytest.approx(alone.discriminator[0].detach().numpy(), abs=1e-5)
-    assert store.manifest.ledger[0]["examples"] == total
-    assert store.manifest.ledger[0]["steps"] == 0
-
-
-def test_an_interrupted_pass_goes_on_where_it_stopped(proxy, small, monkeypatch):
-    plan, training = proxy
-    whole = units.scored(training.manifest, plan, small)
-    whole.manifest.path("manifest.json").unlink()
-    monkeypatch.setattr(units, "SHARD", 32)
-    real, made = units._score_shard, []
-
-    def counting(file, *args):
-        made.append(file)
-        if len(made) == 5:
-            raise KeyboardInterrupt
-        real(file, *args)
-
-    monkeypatch.setattr(units, "_score_shard", counting)
-    with pytest.raises(KeyboardInterrupt):
-        units.scored(training.manifest, plan, small)
-    assert runs.read("score", whole.manifest.key)[0] == "interrupted"
-    again = units.scored(training.manifest, plan, small)
-    assert len(made) == 5 + sum(-(-len(t.train) // 32) for t in small.values()) - 4
-    assert again.logits == pytest.approx(whole.logits, abs=1e-5)
-    assert not (whole.manifest.folder / "shards").exists() or not any((whole.manifest.folder / "shards").iterdir())
 
 
 def test_arms_draw_from_the_auxiliaries_only(planted):

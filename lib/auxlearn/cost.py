@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import resource
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -57,6 +57,17 @@ class Ledger:
     @classmethod
     def from_dict(cls, row: dict[str, Any]) -> Ledger:
         return cls(**{f.name: row[f.name] for f in fields(cls)})
+
+
+def total(stage: str, ledgers: Sequence[Ledger]) -> Ledger:
+    """One ledger for several of the same stage: counts added, memory the highest."""
+    made = Ledger(stage)
+    for name in ("seconds", "flops", "tokens", "padded_tokens", "steps", "examples"):
+        setattr(made, name, sum(getattr(ledger, name) for ledger in ledgers))
+    made.peak_bytes = max((ledger.peak_bytes for ledger in ledgers), default=0)
+    joules = [ledger.joules for ledger in ledgers if ledger.joules is not None]
+    made.joules = sum(joules) if joules else None
+    return made
 
 
 def _device_joules() -> float | None:

@@ -39,22 +39,35 @@ def products(probe: Probe, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
     mode, gradients and flags are left as found. InputError for a row without a label, a parameter of a module that is
     neither linear, embedding nor layer norm, one that two modules share, or a result that is not finite.
     """
-    if not len(probe.gram):
-        raise InputError("probe: no target gradient yet; call `target` first")
-    n_terms(probe.model, batch, every_row=True)
-    size, made = len(batch["input_ids"]), _Sums(len(batch["input_ids"]), len(probe._target), probe.model.device)
     with ExitStack() as stack:
         stack.enter_context(probe._quiet(()))
-        for module, slots in _modules(probe):
-            _hook(stack, module, slots, size, made)
+        found = listen(stack, probe, batch)
         with torch.inference_mode(False), torch.enable_grad():
             losses = importance.example_losses(
                 probe.model, batch, probe.model(batch, probe.precision).logits
             )  # fmt: skip
             losses.sum().backward()
-    if not (torch.isfinite(made.dots).all() and torch.isfinite(made.squares).all()):
-        raise InputError(f"task {batch['task']!r}: a row's gradient is not finite; look at the model's weights")
-    return made.dots, made.squares
+    return found()
+
+
+def listen(stack: ExitStack, probe: Probe, batch: Batch) -> Callable[[], tuple[torch.Tensor, torch.Tensor]]:
+    """Measure during one forward and backward pass of the summed row losses that the caller makes, parameters frozen.
+
+    Until `stack` is closed. Call what is returned after the backward pass: what `products` returns.
+    """
+    if not len(probe.gram):
+        raise InputError("probe: no target gradient yet; call `target` first")
+    n_terms(probe.model, batch, every_row=True)
+    size, made = len(batch["input_ids"]), _Sums(len(batch["input_ids"]), len(probe._target), probe.model.device)
+    for module, slots in _modules(probe):
+        _hook(stack, module, slots, size, made)
+
+    def found() -> tuple[torch.Tensor, torch.Tensor]:
+        if not (torch.isfinite(made.dots).all() and torch.isfinite(made.squares).all()):
+            raise InputError(f"task {batch['task']!r}: a row's gradient is not finite; look at the model's weights")
+        return made.dots, made.squares
+
+    return found
 
 
 class _Sums:

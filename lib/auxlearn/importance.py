@@ -19,7 +19,7 @@ It differs from the GradTS code in one default: dropout is off while measuring (
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -129,6 +129,21 @@ def over_rows(
 def _measure(
     model: MultiTaskModel, batch: dict[str, Any], definitions: tuple[str, ...], precision: str, dropout: bool, seed: int
 ) -> dict[str, torch.Tensor]:
+    with ExitStack() as stack:
+        stack.enter_context(left_as_found(model, dropout, _stream(seed, batch)))
+        found = listen(stack, model, batch, definitions)
+        with torch.inference_mode(False), torch.enable_grad():
+            example_losses(model, batch, model(batch, precision).logits).sum().backward()
+    return found()
+
+
+def listen(
+    stack: ExitStack, model: MultiTaskModel, batch: dict[str, Any], definitions: Sequence[str]
+) -> Callable[[], dict[str, torch.Tensor]]:
+    """Measure during one forward and backward pass of the summed row losses that the caller makes (`left_as_found`).
+
+    Until `stack` is closed. Call what is returned after the backward pass: name -> float32 [B, L, H].
+    """
     unknown = [name for name in definitions if name not in DEFINITIONS]
     if unknown or not definitions:
         raise ValueError(f"definition {unknown}: choose from {', '.join(DEFINITIONS)}")
@@ -136,21 +151,24 @@ def _measure(
     layers, heads = attention_layers(model.encoder), model.encoder.config.num_attention_heads
     size = tuple(batch["input_ids"].shape)
     made = {name: torch.zeros(size[0], len(layers), heads, device=model.device) for name in definitions}
-    with ExitStack() as stack:
-        stack.enter_context(_left_as_found(model, dropout, _stream(seed, batch)))
-        pending = _hook(stack, layers, heads, size, made)
-        # Not a fused kernel: on a CPU those were slower at these lengths and rounded twice as coarsely.
-        stack.enter_context(sdpa_kernel(SDPBackend.MATH))
-        with torch.inference_mode(False), torch.enable_grad():
-            loss = example_losses(model, batch, model(batch, precision).logits).sum()
-            if pending:
-                raise _inseparable(model.encoder, f"{', '.join(sorted(pending))} took no part in the forward pass")
-            loss.backward()
-    for name, values in made.items():
-        bad = (~torch.isfinite(values)).flatten(1).any(1).nonzero()
-        if len(bad):
-            raise ValueError(f"row {int(bad[0])}: its {name} importance is not finite; look at the model's weights")
-    return made
+    pending = _hook(stack, layers, heads, size, made)
+
+    def all_met(*_: Any) -> None:
+        if pending:
+            raise _inseparable(model.encoder, f"{', '.join(sorted(pending))} took no part in the forward pass")
+
+    stack.callback(model.register_forward_hook(all_met).remove)
+    # Not a fused kernel: on a CPU those were slower at these lengths and rounded twice as coarsely.
+    stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+
+    def found() -> dict[str, torch.Tensor]:
+        for name, values in made.items():
+            bad = (~torch.isfinite(values)).flatten(1).any(1).nonzero()
+            if len(bad):
+                raise ValueError(f"row {int(bad[0])}: its {name} importance is not finite; look at the model's weights")
+        return made
+
+    return found
 
 
 def example_losses(model: MultiTaskModel, batch: dict[str, Any], logits: torch.Tensor) -> torch.Tensor:
@@ -182,7 +200,7 @@ def _stream(seed: int, batch: dict[str, Any]) -> int:
 
 
 @contextmanager
-def _left_as_found(model: MultiTaskModel, dropout: bool, stream: int) -> Iterator[None]:
+def left_as_found(model: MultiTaskModel, dropout: bool = False, stream: int = 0) -> Iterator[None]:
     """Parameters frozen, mode set; afterwards mode, flags and random state are what they were."""
     flags = [(p, p.requires_grad) for p in model.parameters()]
     modes = [(m, m.training) for m in model.modules()]

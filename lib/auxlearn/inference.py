@@ -19,16 +19,20 @@ TOKEN_BUDGET = 4096  # padded tokens a batch; beyond this a CPU gains nothing
 TOKEN_BUDGET_GPU = 65536
 
 
+def budget(kind: str) -> int:
+    """Padded tokens a batch on this kind of device."""
+    return TOKEN_BUDGET if kind == "cpu" else TOKEN_BUDGET_GPU
+
+
 def outputs(
     model: MultiTaskModel, encoded: Encoded, task: Task, precision: str = "fp32", ledger: Ledger | None = None
 ) -> Iterator[tuple[np.ndarray, Output]]:
     """Batches of (row positions, Output) in length order; the model's mode is left as found."""
     was_training = model.training
     model.eval()
-    budget = TOKEN_BUDGET if model.device.type == "cpu" else TOKEN_BUDGET_GPU
     try:
         with torch.inference_mode():
-            for index in batching.by_tokens(encoded.lengths, budget):
+            for index in batching.by_tokens(encoded.lengths, budget(model.device.type)):
                 batch = batching.to_batch(encoded, index, task, model.columns[task.name], model.pad_id)
                 if ledger is not None:
                     ledger.add_batch(model.encoder.config, encoded.lengths[index], batch["input_ids"].shape[1], False)

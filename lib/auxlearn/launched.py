@@ -1,4 +1,4 @@
-"""A training in several processes: its plan and rows go to a folder, torchrun starts them, a result comes back.
+"""A training or a pass in several processes: plan and rows go to a folder, torchrun starts them, a result comes back.
 
 A notebook's own process cannot become one of them (with CUDA in use it cannot even fork), so they are processes of
 their own that share nothing with it but files: JSON, arrays without pickle and Arrow tables. They die with it.
@@ -14,7 +14,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -25,12 +25,12 @@ from .errors import InputError
 from .phases import Phase, Plan, Recipe, Rounds, Weighting
 from .tasks import Suite, Task
 
-JOB, ANSWER, LOG = "job", "answer.json", "processes.log"
+JOB, ANSWER, LOG = "job", "answer", "processes.log"
 _SAID = "progress: "
 
 
-def write(plan: Plan, suite: Suite, folder: Path) -> None:
-    """Put a plan and its suite into an empty folder, made anew."""
+def write(plan: Plan, suite: Suite, folder: Path, asked: Mapping[str, Any] | None = None) -> None:
+    """Put a plan, its suite and what is asked of them into an empty folder, made anew."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     arrays: dict[str, np.ndarray] = {}
@@ -49,12 +49,12 @@ def write(plan: Plan, suite: Suite, folder: Path) -> None:
                 rows.save_to_disk(folder / f"{number}-{split}")
         kept = {f.name: getattr(task, f.name) for f in fields(Task) if f.name not in splits}
         tasks.append(kept | {"splits": [split for split, rows in splits.items() if rows is not None]})
-    job = {"plan": asdict(plan), "tasks": tasks, "suite": [suite.name, suite.fingerprint]}
+    job = {"plan": asdict(plan), "tasks": tasks, "suite": [suite.name, suite.fingerprint], "asked": asked}
     (folder / "job.json").write_text(json.dumps(job, default=named), encoding="utf-8")
     np.savez(folder / "arrays.npz", **arrays)
 
 
-def read(folder: Path) -> tuple[Plan, Suite]:
+def read(folder: Path) -> tuple[Plan, Suite, dict[str, Any] | None]:
     """What `write` put there."""
     from datasets import load_from_disk
 
@@ -85,7 +85,7 @@ def read(folder: Path) -> tuple[Plan, Suite]:
         plain = {name: tuple(value) if isinstance(value, list) else value for name, value in kept.items()}
         tasks[kept["name"]] = Task(**plain | splits)
     name, fingerprint = job["suite"]
-    return Plan(**given | {"phases": tuple(phases)}), Suite(name, tasks, fingerprint)
+    return Plan(**given | {"phases": tuple(phases)}), Suite(name, tasks, fingerprint), filled(job["asked"])
 
 
 def train(plan: Plan, suite: Suite, folder: Path, progress: Callable[[str], None] | None = None) -> dict[str, Any]:
@@ -94,9 +94,28 @@ def train(plan: Plan, suite: Suite, folder: Path, progress: Callable[[str], None
     An interrupted training goes on from its checkpoint there. InputError as `train.run` raises it, or where a process
     died, naming the log.
     """
-    job, answer, log = folder / JOB, folder / ANSWER, folder / LOG
-    write(plan, suite, job)
-    answer.unlink(missing_ok=True)
+    return _run(plan, suite, folder, None, progress)
+
+
+def fill(
+    plan: Plan, suite: Suite, folder: Path, asked: Mapping[str, Any], progress: Callable[[str], None] | None = None
+) -> None:
+    """Deal a pass's missing shards to `plan.processes` processes; each calls `scoring.fill` for its own.
+
+    `asked` holds plain values and arrays. Errors as in `train`; what the others have finished by then stays.
+    """
+    _run(plan, suite, folder, asked, progress)
+
+
+def _run(
+    plan: Plan, suite: Suite, folder: Path, asked: Mapping[str, Any] | None, progress: Callable[[str], None] | None
+) -> dict[str, Any]:
+    """Start the processes, wait for them, and return the first one's answer."""
+    job, log = folder / JOB, folder / LOG
+    answers = [_answer(folder, rank) for rank in range(plan.processes)]
+    write(plan, suite, job, asked)
+    for answer in answers:
+        answer.unlink(missing_ok=True)
     command = [
         sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(plan.processes),
         "-m", "auxlearn.launched", str(folder),
@@ -115,15 +134,21 @@ def train(plan: Plan, suite: Suite, folder: Path, progress: Callable[[str], None
             if process.poll() is None:
                 process.terminate()
                 process.wait()
-    made = json.loads(answer.read_text(encoding="utf-8")) if answer.is_file() else {}
-    if "error" in made:
-        raise InputError(made["error"])
-    if process.returncode or not made:
-        raise InputError(f"one of the {plan.processes} training processes died (exit {process.returncode}); see {log}")
+    made = [json.loads(answer.read_text(encoding="utf-8")) for answer in answers if answer.is_file()]
+    for each in made:
+        if "error" in each:
+            raise InputError(each["error"])
+    if process.returncode or len(made) < len(answers):
+        what = "training" if asked is None else "scoring"
+        raise InputError(f"one of the {plan.processes} {what} processes died (exit {process.returncode}); see {log}")
     shutil.rmtree(job)
-    for path in (answer, log):
+    for path in (*answers, log):
         path.unlink()
-    return made
+    return made[0]
+
+
+def _answer(folder: Path, rank: int) -> Path:
+    return folder / f"{ANSWER}-{rank}.json"
 
 
 def _die_with_parent() -> None:
@@ -135,22 +160,28 @@ def _die_with_parent() -> None:
 def _work(folder: Path) -> None:
     from accelerate import PartialState
 
-    from . import units
+    from . import scoring, units
 
     state = PartialState(cpu=read_device(folder) == "cpu")
-    plan, suite = read(folder / JOB)
-    leading = state.is_main_process
+    plan, suite, asked = read(folder / JOB)
+    leading, made = state.is_main_process, {}
     said = (lambda message: print(_SAID + message, flush=True)) if leading else (lambda message: None)
     try:
-        result = units.trainer(plan).run(plan, suite, folder, said)
-        made = units.written(result, plan, suite, folder) if leading else {}
+        if asked is not None:
+            scoring.fill(
+                plan, suite, folder, **asked, progress=said, rank=state.process_index, size=state.num_processes
+            )
+        else:
+            result = units.trainer(plan).run(plan, suite, folder, said)
+            made = units.written(result, plan, suite, folder) if leading else {}
     except InputError as error:
         made = {"error": str(error)}
-    if leading:
-        part = folder / f"{ANSWER}.part"
-        part.write_text(json.dumps(made), encoding="utf-8")
-        part.replace(folder / ANSWER)
-    state.wait_for_everyone()
+    answer = _answer(folder, state.process_index)
+    part = answer.with_suffix(".part")
+    part.write_text(json.dumps(made), encoding="utf-8")
+    part.replace(answer)
+    if asked is None:  # shares of a pass may end hours apart, and a barrier has a time limit
+        state.wait_for_everyone()
     state.destroy_process_group()
 
 

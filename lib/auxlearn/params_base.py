@@ -110,7 +110,8 @@ Seeds = Annotated[list[Annotated[int, Field(ge=0)]], AfterValidator(distinct), F
 class Trained(Common):
     """What notebooks that train share. `keep_leaks` leaves rows in that also stand in dev or test (see `leakage`).
 
-    `processes` above 1 trains data-parallel (see `parallel`), each process with `threads` threads or a device.
+    `processes` above 1 trains data-parallel (see `parallel`), each process with `threads` threads or a device; a pass
+    over the pool is dealt to as many (see `scoring`).
     """
 
     batch_size: int = Field(32, ge=1)

