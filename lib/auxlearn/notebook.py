@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import claims, params, runs, seeds, tasks
+from . import claims, params, runs, seeds, tasks, watching
 from .cost import Ledger
 from .errors import InputError
 from .paths import NOTEBOOKS, PROJECT
@@ -28,6 +28,7 @@ class Session:
     suite: tasks.Suite
     run: runs.Run
     inputs: list[runs.Manifest]
+    bar: watching.Bar | None = None  # where a person watches
 
     @property
     def primary(self) -> tasks.Task:
@@ -43,10 +44,12 @@ class Session:
         return self.run.path(name)
 
     def progress(self, message: str) -> None:
-        """One line for a person at a terminal (never a notebook output, which must not change between runs)."""
+        """One line for a person at a terminal or in front of the notebook, and never an output that is kept."""
         if os.environ.get("AUXLEARN_PROGRESS"):
             with open(os.environ["AUXLEARN_PROGRESS"], "a", encoding="utf-8") as log:
                 log.write(f"{runs.now()} {self.run.stage}/{self.run.key} {message}\n")
+        if self.bar:
+            self.bar.show(message)
 
     def finish(
         self, outputs: Sequence[str], metrics: Mapping[str, Any], ledgers: Iterable[Ledger] = (),
@@ -89,7 +92,7 @@ def start(stage: str, namespace: Mapping[str, Any]) -> Session:
         print(BANNER)
     print(f"suite {suite.name} ({suite.fingerprint}), primary {p.primary}, encoder {p.encoder}")
     print(f"run {stage}/{key}" + "".join(f"\nreads {m.label}" for m in inputs))
-    return Session(p, suite, run, list(inputs))
+    return Session(p, suite, run, list(inputs), watching.Bar() if watching.someone() else None)
 
 
 def _inputs(p: params.Common, suite: tasks.Suite) -> list[runs.Manifest]:
@@ -118,7 +121,8 @@ def _find_or_make(p: params.Common, stage: str, wanted: dict[str, Any], suite: t
     out.parent.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "papermill", str(NOTEBOOKS / f"{stage}.ipynb"), str(out)]
     command += ["-y", json.dumps(wanted), "--no-progress-bar"]
-    made = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True)
+    unseen = {name: value for name, value in os.environ.items() if name != "JPY_SESSION_NAME"}
+    made = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, env=unseen)
     if made.returncode:
         raise InputError(f"{stage}, which this notebook reads, could not be made:\n{made.stderr[-2000:]}")
     return runs.find(stage, wanted, suite.fingerprint)
