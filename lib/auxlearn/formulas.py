@@ -43,7 +43,7 @@ def mathml(tex: str, display: bool = False) -> str:
         return source(tex)
     for element in root.iter():
         element.attrib = {k: v for k, v in element.attrib.items() if k in ATTRIBUTES}
-    ET.register_namespace("", SPACE.strip("{}"))
+        element.tag = element.tag.removeprefix(SPACE)  # HTML knows <math> without its name space
     return ET.tostring(root, encoding="unicode")
 
 

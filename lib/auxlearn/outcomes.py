@@ -131,7 +131,9 @@ def parameters(outcomes: Sequence[Outcome]) -> list[str]:
     for each in outcomes:
         same = [o.params for o in outcomes if o.stage == each.stage]
         shown = [n for n in _NAMED if n in each.params]
-        shown += [n for n, v in each.params.items() if n not in {*shown, *_UNSHOWN} and any(p.get(n) != v for p in same)]
+        shown += [
+            n for n, v in each.params.items() if n not in {*shown, *_UNSHOWN} and any(p.get(n) != v for p in same)
+        ]
         texts.append(" · ".join(f"{n} {_value(each.params[n])}" for n in shown))
     return texts
 

@@ -26,7 +26,10 @@ def environment() -> jinja2.Environment:
     loader = jinja2.FileSystemLoader(TEMPLATES)
     made = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
     script = (TEMPLATES / "table.js").read_text(encoding="utf-8")
-    made.globals |= {"script": script, "script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}
+    made.globals |= {
+        "script": script,
+        "script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    }
     made.filters["commit"] = commit
     return made
 
@@ -78,8 +81,8 @@ def alt(source: str, number: int = 0, heading: str = "") -> str:
     """What the `number`-th figure of a code cell shows: what the function that draws it says of itself, and where."""
     calls = re.findall(r"\b(plots\w*)\.(\w+)\(", source)
     shows = _says(*calls[min(number, len(calls) - 1)]) if calls else ""
-    under = f" Section: {heading.rstrip('.')}." if heading else ""
-    numbers = " Its numbers are in the output printed with it." if "print(" in source else ""
+    under = f" Section “{heading}”." if heading else ""
+    numbers = " Numbers to it are in the output printed with it." if "print(" in source else ""
     return f"Figure. {shows or 'Drawn by the code above'}.{under}{numbers}"
 
 

@@ -26,9 +26,11 @@ class Finding:
 
     def shown(self) -> str:
         lines = [f"changed: {line}" for line in self.changed] + [f"not checked: {line}" for line in self.unchecked]
-        what = ", ".join(f"{count:,} {name}" for name, count in self.checked.items() if count) or "nothing"
-        verdict = f"{len(self.changed)} changed" if self.changed else "nothing changed" if self.checked else "no verdict"
-        return "\n".join([*lines, f"{short(self.folder)}: {verdict}; checked {what}"])
+        what = ", ".join(f"{name} {count:,}" for name, count in self.checked.items()) or "nothing"
+        verdict = (
+            f"{len(self.changed)} changed" if self.changed else "nothing changed" if self.checked else "no verdict"
+        )
+        return "\n".join([*lines, f"{short(self.folder)}: {verdict}; checked: {what}"])
 
     def count(self, name: str, number: int = 1) -> None:
         self.checked[name] = self.checked.get(name, 0) + number
@@ -84,7 +86,9 @@ def _runs(found: Finding, content: Mapping[str, Any]) -> None:
             continue
         if (now := provenance.file_hash(folder / "manifest.json")) != run["manifest"]:
             aside = [p for p in folder.glob("manifest.*.json") if provenance.file_hash(p) == run["manifest"]]
-            how = "was set aside" if aside and not now else "is gone" if not now else "is another: the run was made anew"
+            how = (
+                "was set aside" if aside and not now else "is gone" if not now else "is another: the run was made anew"
+            )
             found.changed.append(f"run {label}: its manifest {how}")
             continue
         for name, hash in run["outputs"].items():
