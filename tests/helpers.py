@@ -40,7 +40,7 @@ def mixed_study(folder: Path) -> None:
     path.write_text(yaml.safe_dump(MIXED))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AUXLEARN_RUNS", str(folder))
-        plan, cells = engine.prepare(studies.load(path))
+        _, cells = engine.prepare(studies.load(path))
         cells = {(c["stage"], c["params"]["rows"]): c for c in cells}
         first, failing = cells["01_data_prep", 60], cells["02_td_proxy", 60]
         assert _papermill(folder, first).returncode == 0

@@ -10,7 +10,6 @@ from packaging.utils import canonicalize_name
 
 from auxlearn.paths import PROJECT
 
-
 UNLOCKED = {"tensorboard"}  # extras that no run, report or check needs, left to whoever wants them
 
 

@@ -11,7 +11,7 @@ from .errors import InputError
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run a command; 0 when all went well, 1 where a report does not verify, 2 after an InputError, 130 after Ctrl-C."""
+    """Run a command; 0 when all went well, 1 where a report has changed, 2 after an InputError, 130 after Ctrl-C."""
     try:
         return _run(_parser().parse_args(argv))
     except InputError as error:

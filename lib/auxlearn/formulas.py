@@ -19,15 +19,17 @@ from traitlets import default
 
 SPACE = "{http://www.w3.org/1998/Math/MathML}"
 # latex2mathml hands \text{<script>} and \href{…} through; what is not listed here does not reach a page.
-ELEMENTS = set(
-    "math mrow mi mn mo mtext mspace mfrac msqrt mroot mstyle mpadded mphantom menclose mfenced msub msup msubsup munder "
-    "mover munderover mmultiscripts mprescripts none mtable mtr mtd mlabeledtr".split()
-)
-ATTRIBUTES = set(
-    "display displaystyle scriptlevel mathvariant mathsize stretchy fence separator largeop movablelimits accent "
-    "accentunder form lspace rspace minsize maxsize symmetric linethickness width height depth rowspacing columnspacing "
-    "columnalign rowalign columnlines rowlines notation open close".split()
-)
+ELEMENTS = {
+    "math", "mrow", "mi", "mn", "mo", "mtext", "mspace", "mfrac", "msqrt", "mroot", "mstyle", "mpadded", "mphantom",
+    "menclose", "mfenced", "msub", "msup", "msubsup", "munder", "mover", "munderover", "mmultiscripts", "mprescripts",
+    "none", "mtable", "mtr", "mtd", "mlabeledtr",
+}  # fmt: skip
+ATTRIBUTES = {
+    "display", "displaystyle", "scriptlevel", "mathvariant", "mathsize", "stretchy", "fence", "separator", "largeop",
+    "movablelimits", "accent", "accentunder", "form", "lspace", "rspace", "minsize", "maxsize", "symmetric",
+    "linethickness", "width", "height", "depth", "rowspacing", "columnspacing", "columnalign", "rowalign",
+    "columnlines", "rowlines", "notation", "open", "close",
+}  # fmt: skip
 EMBEDDED = re.compile(r"data:image/(png|jpeg|gif|webp);base64,")
 
 

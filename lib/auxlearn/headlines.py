@@ -88,7 +88,7 @@ def _training(metrics: Mapping[str, Any]) -> Headline:
 
 
 def _comparison(metrics: Mapping[str, Any]) -> Headline:
-    """The arm that differs most for the better. It was looked for, which its interval does not know; the note lists all."""
+    """The best arm. It was looked for, which its interval does not know; the note lists all."""
     arms = {name: row for name, row in metrics["arms"].items() if row["difference"] is not None}
     name, best = max(arms.items(), key=lambda x: x[1]["difference"])
     note = "; ".join(f"{arm}: {row['verdict']}" for arm, row in arms.items())

@@ -33,6 +33,7 @@ MEANING = {
     "not run": "planned, not begun",
 }
 ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+PREPARED = {"params.yaml", "command.txt"}  # what `engine.prepare` writes before a run begins
 _NAMED = ("primary", "arm", "discriminator", "n", "seed", "seeds", "arms")  # always shown; others where they differ
 _UNSHOWN = {"inputs", "study"}
 
@@ -109,9 +110,9 @@ def read(cell: Mapping[str, Any]) -> Outcome:
     if status not in ("interrupted", "missing"):
         return found
     if found.notebook is None:
-        found.status, found.error = "not run", _log_tail(found.folder)
-        if found.error:  # begun, but no notebook was ever saved
-            found.status = "failed"
+        files = {path.name for path in found.folder.glob("*")}
+        found.error = _log_tail(found.folder)  # of a process that ended before it saved a notebook
+        found.status = "failed" if found.error else "interrupted" if files - PREPARED else "not run"
         return found
     node = executed(found.notebook)
     for name in ("stale", "damaged"):

@@ -61,6 +61,8 @@ def page(
                 output["data"] = {k: v for k, v in output["data"].items() if k in SHOWN}
                 output.setdefault("metadata", {})["image/png"] = {"alt": alt(each.source, images, heading)}
                 images += "image/png" in output["data"]
+        if "outputs" in each:
+            each.outputs = [output for output in each.outputs if output.get("data", True)]
     error = outcomes.error(node)
     body, _ = formulas.Exporter(exclude_input_prompt=True, exclude_output_prompt=True).from_notebook_node(node)
     if error:

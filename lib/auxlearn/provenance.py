@@ -27,7 +27,7 @@ SCHEMA = 1
 
 
 def run(manifest: runs.Manifest, status: str) -> dict[str, Any]:
-    """The record of one run for its page. What a manifest lacks, for another version of this library wrote it, is empty."""
+    """The record of one run, for its page. What a manifest of another version does not have is empty."""
     data = manifest.data
     p = data.get("params", {})
     return {

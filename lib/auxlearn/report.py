@@ -87,7 +87,7 @@ def _comparison(rows: list[Outcome], row: Outcome, target: Path) -> dict[str, An
     """What the index shows of a 07; None for another stage, or where its metrics cannot be read. Copies its figure."""
     metrics = row.manifest.data.get("metrics", {}) if row.stage == "07_efficiency" and row.manifest else {}
     arms, p = metrics.get("arms", {}), row.params
-    if not arms or not all(_ARM <= set(arms.get(arm, ())) for arm in p["arms"]):
+    if not arms or not all(set(arms.get(arm, ())) >= _ARM for arm in p["arms"]):
         return None
     source, figure = row.manifest.path("differences.png"), ""
     if source.is_file():
@@ -95,8 +95,8 @@ def _comparison(rows: list[Outcome], row: Outcome, target: Path) -> dict[str, An
         shutil.copyfile(source, target / figure)
     said = [f"{arm} {_signed(r['difference'])}{_between(r)}" for arm, r in arms.items() if r["difference"] is not None]
     alt = (
-        f"Paired differences in {metrics['metric']} on dev to single-task training of {p['primary']}, a line an arm, with "
-        f"intervals over seeds and over seeds and rows. {'; '.join(said)}."
+        f"Paired differences in {metrics['metric']} on dev to single-task training of {p['primary']}, a line an arm, "
+        f"with intervals over seeds and over seeds and rows. {'; '.join(said)}."
     )
     return {"row": row, "params": p, "metrics": metrics, "figure": figure, "alt": alt, "truth": _truth(rows, p)}
 

@@ -22,9 +22,7 @@ def write(folder: Path) -> int:
     writer = _writer()
     trainings = [m for m in runs.all_runs("train") if m.path("history.json").is_file()]
     if not trainings:
-        raise InputError(
-            f"no trainings in {short(runs_root())}; run a study, or set AUXLEARN_RUNS to the folder of one"
-        )
+        raise InputError(f"no trainings in {short(runs_root())}; run a study, or set AUXLEARN_RUNS")
     names = _names()
     with writing.new_folder(folder) as part:
         for manifest in trainings:

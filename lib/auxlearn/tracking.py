@@ -15,7 +15,7 @@ from typing import Any
 
 import pandas as pd
 
-from . import outcomes, runs, writing
+from . import outcomes, writing
 from .errors import InputError
 from .paths import runs_root, short
 
