@@ -62,7 +62,7 @@ def test_runs_to_its_report(home, first):
     assert f"report: {index}" in first.stdout
     text = index.read_text()
     assert "A &lt;b&gt;small&lt;/b&gt; study" in text  # escaped
-    assert text.count(">finished<") == 8
+    assert text.count('data-status="finished"') == 8
     assert "undecided (2 seeds)" in text
     assert "Against the planted truth" in text
     assert not any(mark in text for mark in ("http://", "https://", "<script "))
