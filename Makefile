@@ -3,6 +3,8 @@
 # make test                                             ruff, pytest, nbval
 # make notebooks                                        re-execute and normalise the committed notebooks
 # make publish STUDY=name                               copy a finished report to reports/
+# make verify STUDY=name                                has anything behind a published report changed?
+# make results                                          every run as one table, results.parquet and .csv
 # make kills                                            twenty SIGKILLs of a study, to reports/kills/
 # make bench                                            speed, as ratios within one run, to reports/benchmarks/
 PYTHON ?= python3
@@ -14,7 +16,7 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 # Checked notebooks must give the same digits on another processor: pin the kernels that smoke runs use.
 PIN := ATEN_CPU_CAPABILITY=avx2 MKL_CBWR=AVX2 DNNL_MAX_CPU_ISA=AVX2
 
-.PHONY: study plan test lint notebooks publish bench kills clean
+.PHONY: study plan test lint notebooks publish verify results bench kills clean
 study: $(VENV)/.done
 	@$(BIN)/auxlearn study $(PARAMS) $(if $(CORES),--cores $(CORES))
 
@@ -36,6 +38,12 @@ notebooks: $(VENV)/.done
 
 publish: $(VENV)/.done
 	$(BIN)/auxlearn publish $(STUDY)
+
+verify: $(VENV)/.done
+	@$(BIN)/auxlearn verify $(STUDY)
+
+results: $(VENV)/.done
+	@$(BIN)/auxlearn results --csv
 
 bench: $(VENV)/.done
 	AUXLEARN_BENCH=$(CURDIR)/reports/benchmarks/results.md \

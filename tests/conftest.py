@@ -1,12 +1,13 @@
 """Fixtures: a run folder of its own for every test, small suites on disk, the real data where it is."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 
 from auxlearn import tasks
-from helpers import write_jsonl
+from helpers import mixed_study, write_jsonl
 
 # Real data lies outside the project: where AUXLEARN_DATA says, or nowhere.
 DATA = os.environ.get("AUXLEARN_DATA", "")
@@ -59,3 +60,17 @@ tasks:
 """
     )
     return path
+
+
+@pytest.fixture(scope="session")
+def mixed_runs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("mixed") / "runs"
+    mixed_study(folder)
+    return folder
+
+
+@pytest.fixture
+def mixed(mixed_runs, runs_folder):
+    """The run folder of a study whose runs ended in every way there is (see `helpers.mixed_study`); the test's own."""
+    shutil.copytree(mixed_runs, runs_folder)
+    return runs_folder

@@ -62,10 +62,11 @@ def test_runs_to_its_report(home, first):
     assert f"report: {index}" in first.stdout
     text = index.read_text()
     assert "A &lt;b&gt;small&lt;/b&gt; study" in text  # escaped
-    assert text.count(">finished<") == 8
+    assert text.count('data-status="finished"') == 8
     assert "undecided (2 seeds)" in text
     assert "Against the planted truth" in text
-    assert not any(mark in text for mark in ("http://", "https://", "<script"))
+    assert not any(mark in text for mark in ("http://", "https://", "<script "))
+    assert text.count("<script>") == 1
     for cell in plan(home):
         folder = home / "runs" / cell["stage"] / cell["key"]
         assert (folder / "params.yaml").is_file()
@@ -106,7 +107,8 @@ def test_a_failing_cell_leaves_its_notebook_and_the_rest_goes_on(home, first):
     assert "notebook.ipynb" in made.stdout
     assert runs.all_runs("06_mtl")
     text = (home / "runs" / "studies" / "failing" / "report" / "index.html").read_text()
-    assert 'class="status bad"' in text
+    assert 'class="status bad">failed<' in text
+    assert "is not finite at epoch 1" in text
 
 
 def test_the_ledger_charges_an_arm_for_its_selection(home, first):

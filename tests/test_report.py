@@ -1,15 +1,56 @@
-"""What a report calls its pages."""
+"""Reports of real runs that ended in every way: what they show, what they came from, and whether they still stand."""
 
-from types import SimpleNamespace
+import json
+import re
+from html.parser import HTMLParser
 
 import pytest
 
-from auxlearn import report
+from auxlearn import cli, engine, headlines, outcomes, provenance, report, verify
+from auxlearn.errors import InputError
+from auxlearn.outcomes import Outcome
+from auxlearn.paths import PROJECT
+
+ENDINGS = {
+    ("01_data_prep", 60): "finished", ("01_data_prep", 70): "stale", ("01_data_prep", 80): "damaged",
+    ("01_data_prep", 90): "interrupted", ("02_td_proxy", 60): "failed", ("02_td_proxy", 70): "not run",
+    ("02_td_proxy", 80): "not run", ("02_td_proxy", 90): "not run",
+}  # fmt: skip
 
 
-def cells(*params):
+class Elements(HTMLParser):
+    """Every element of a page, as (tag, attributes)."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.found = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.found.append((tag, dict(attrs)))
+
+    def of(self, *tags):
+        return [attributes for tag, attributes in self.found if tag in tags]
+
+
+def fetched(text):
+    """What a browser would fetch for a page, but for what is in the page itself or beside it."""
+    page = Elements(text)
+    links = [
+        a.get(name, "") for tag, a in page.found if tag != "a" for name in ("src", "href", "srcset", "poster", "data")
+    ]
+    styles = re.findall(r"url\(([^)]*)\)|@import", text)
+    return [x for x in links if x and not re.fullmatch(r"data:.*|[\w.-]+", x, re.S)] + styles
+
+
+def by_cell(rows):
+    return {(row.stage, row.params["rows"]): row for row in rows}
+
+
+def cell(**params):
     base = {"primary": "a", "n": 10, "suite": "params/suites/x.yaml", "rows": 0, "encoder": "tiny"}
-    return [{"stage": "07_efficiency", "params": base | p} for p in params] + [{"stage": "06_mtl", "params": base}]
+    stage = params.pop("stage", "07_efficiency")
+    return Outcome({"stage": stage, "key": "k", "label": "l", "params": base | params}, "finished", None)
 
 
 @pytest.mark.parametrize(
@@ -22,38 +63,256 @@ def cells(*params):
     ],
 )
 def test_comparisons_are_told_apart_by_what_differs(params, suffixes):
-    rows = cells(*params)
+    rows = [*(cell(**p) for p in params), cell(stage="06_mtl")]
     assert [report._suffix(rows, row) for row in rows[:-1]] == suffixes
 
 
-def test_one_seed_has_no_interval_and_still_a_report():
+def test_every_ending_is_told(mixed):
+    rows = by_cell(outcomes.read(c) for c in report.plan("mixed")["cells"])
+    assert {at: row.status for at, row in rows.items()} == ENDINGS
+    assert rows["02_td_proxy", 60].error.startswith("InputError: ")
+    assert "is not finite at epoch 1" in rows["02_td_proxy", 60].error
+    assert rows["01_data_prep", 60].headline.value == 60 * 8
+    assert set(ENDINGS.values()) == set(outcomes.MEANING)
+
+
+def test_what_is_set_aside_to_run_anew_is_still_stale_until_it_begins(mixed):
+    """`engine.prepare` renames a stale manifest; the notebook that lies there is its own, and complete."""
+    stale = by_cell(outcomes.read(c) for c in report.plan("mixed")["cells"])["01_data_prep", 70]
+    stale.manifest.path("manifest.json").rename(stale.folder / "manifest.stale.json")
+    again = outcomes.read(stale.cell)
+    assert (again.status, again.manifest.key) == ("stale", stale.key)
+    notebook = json.loads((stale.folder / "notebook.ipynb").read_text())
+    notebook["metadata"]["papermill"]["start_time"] = "2999-01-01T00:00:00"
+    (stale.folder / "notebook.ipynb").write_text(json.dumps(notebook))
+    assert outcomes.read(stale.cell).status == "interrupted"
+
+
+def test_a_run_that_died_before_its_notebook_was_saved_has_failed(mixed):
+    waiting = by_cell(outcomes.read(c) for c in report.plan("mixed")["cells"])["02_td_proxy", 70]
+    (waiting.folder / "papermill.log").write_text("Traceback\nModuleNotFoundError: no module\n")
+    found = outcomes.read(waiting.cell)
+    assert (found.status, found.error) == ("failed", "ModuleNotFoundError: no module")
+
+
+def test_the_index_shows_every_run_and_links_what_there_is(mixed):
+    index = report.render("mixed")
+    text = index.read_text()
+    page = Elements(text)
+    assert "Runs that ended in &lt;every&gt; way" in text
+    rows = by_cell(outcomes.read(c) for c in report.plan("mixed")["cells"])
+    shown = {(a["data-words"].split()[1]): a["data-status"] for a in page.of("tr") if "data-words" in a}
+    assert shown == {row.key: row.status for row in rows.values()}
+    assert "parameters" in text
+    assert "rows 70" in text  # what tells the runs apart
+    assert "is not finite at epoch 1" in text
+    linked = {a["href"].split("#")[0] for a in page.of("a") if a["href"].endswith(".html") or ".html#" in a["href"]}
+    assert linked == {f"{r.stage}-{r.key}.html" for r in rows.values() if r.status != "not run"}
+    assert all((index.parent / name).is_file() for name in linked)
+    failed = (index.parent / f"02_td_proxy-{rows['02_td_proxy', 60].key}.html").read_text()
+    assert 'id="failed"' in failed
+    assert "Traceback" in failed
+    assert "An Exception was encountered" not in failed  # papermill's own note
+    assert "has no manifest" in failed
+
+
+def test_a_dirty_tree_is_said_on_its_page_and_on_the_index(mixed):
+    index = report.render("mixed")
+    rows = by_cell(outcomes.read(c) for c in report.plan("mixed")["cells"])
+    stale = (index.parent / f"01_data_prep-{rows['01_data_prep', 70].key}.html").read_text()
+    assert "Uncommitted changes." in stale
+    assert "differed from commit ffffffffff" in stale
+    assert "Uncommitted changes." in index.read_text()
+
+
+def test_pages_fetch_nothing_and_obey_only_the_tables_script(mixed):
+    folder = report.render("mixed").parent
+    for path in folder.glob("*.html"):
+        text = path.read_text()
+        page = Elements(text)
+        assert fetched(text) == []
+        assert "default-src 'none'" in page.of("meta")[2]["content"]
+        assert [a for a in page.of("script")] == ([{}] if path.name == "index.html" else [])
+        assert all(a.get("alt") for a in page.of("img"))
+        ids = [a["id"] for _, a in page.found if "id" in a]
+        assert len(ids) == len(set(ids))
+
+
+def test_without_its_script_the_table_is_whole(mixed):
+    page = Elements(report.render("mixed").read_text())
+    assert len([a for a in page.of("tr") if "data-status" in a]) == len(ENDINGS)
+    assert not any("hidden" in a for a in page.of("tr"))
+    assert not page.of("button")
+    (box,) = (a for a in page.of("div") if a.get("id") == "filter")
+    assert "hidden" in box
+    assert {a["for"] for a in page.of("label")} == {"filter-text", "filter-status"}
+
+
+def test_one_seed_has_no_interval_and_still_a_report(tmp_path):
     """Intervals over seeds of one seed are None in a manifest; the index says so and does not fail."""
+    from auxlearn import pages, runs
+
     made = {"verdict": "undecided (1 seed)", "p": None, "low": None, "high": None, "row_low": -0.01, "row_high": 0.05}
     arm = {"difference": 0.02, "score": 0.5, "added": 10, "tflop": 1.0} | made
     base = dict.fromkeys(("difference", "low", "high", "row_low", "row_high", "p"))
     base |= {"score": 0.5, "added": 0, "tflop": 1.0, "verdict": "baseline"}
     pairs = [{"arm": "all_data", "baseline": "single", "difference": 0.02} | made]
     metrics = {"metric": "accuracy", "floor": 0.5, "arms": {"single": base, "all_data": arm}, "pairs": pairs}
-    params = {"primary": "a", "n": 10, "arms": ["single", "all_data"], "level": 0.95, "seeds": [0]}
-    row = {
-        "params": params, "manifest": SimpleNamespace(metrics=metrics), "link": "x.html", "figure": "x.png",
-        "truth": None, "stage": "07_efficiency", "label": "x", "headline": "", "seconds": 1.0, "tflop": 1.0,
-        "status": "finished",
-    }  # fmt: skip
-    text = (
-        report._environment()
-        .get_template("index.html")
-        .render(
-            title="t",
-            rows=[row],
-            comparisons=[row],
-            first=None,
-            stages=report.STAGES,
-            short=str,
-            commits=[],
-            seconds=1.0,
-        )
-    )
+    row = cell(arms=["single", "all_data"], level=0.95, seeds=[0])
+    row.manifest = runs.Manifest({"metrics": metrics}, tmp_path)
+    shown = report._comparison([row], row, tmp_path)
+    assert shown["figure"] == ""  # not there: damaged
+    assert "all_data +0.020." in shown["alt"]
+    text = pages.environment().get_template("index.html").render(
+        title="t", rows=[(row, "")], comparisons=[shown], counts={}, meaning=outcomes.MEANING, wrong=[], records=[],
+        seconds=1.0, tflop=1.0,
+    )  # fmt: skip
     assert "One seed, which has no interval over seeds" in text
     assert text.count(">none</td>") == 2
     assert "-0.010 to +0.050" in text
+    del metrics["arms"]["all_data"]["row_low"]  # written by other code
+    assert report._comparison([row], row, tmp_path) is None
+
+
+def test_headlines_have_intervals_where_there_are_seeds():
+    seeds = {str(i): {"dev": {"f1": v}} for i, v in enumerate((0.5, 0.6, 0.7))}
+    made = headlines.headline("06_mtl", {"metric": "f1", "seeds": seeds})
+    assert (made.name, made.text, made.of) == ("f1, dev", "0.600", "95% t, 3 seeds")
+    assert made.interval == "0.352 to 0.848"  # 4.303 x 0.1 / sqrt(3)
+    one = headlines.headline("06_mtl", {"metric": "f1", "seeds": {"0": {"dev": {"f1": 0.5}}}})
+    assert (one.interval, one.of) == ("", "one seed has none")
+    arms = {"single": {"difference": None}, "b": {"difference": 0.1, "low": 0.05, "high": 0.15, "verdict": "better"}}
+    compared = headlines.headline("07_efficiency", {"arms": arms})
+    assert (compared.name, compared.text, compared.interval) == ("b − single", "+0.100", "+0.050 to +0.150")
+    odd = cell(stage="06_mtl")
+    from auxlearn import runs
+
+    odd.manifest = runs.Manifest({"metrics": {"other": 1}, "ledger": []}, PROJECT)
+    assert odd.headline.note == "not to be read from this manifest"
+
+
+# --- provenance and verification -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def published(mixed, tmp_path, monkeypatch):
+    """The finished 01 alone, published into a project of the test's own, as one commit without changes made it."""
+    path = mixed / "studies" / "mixed" / "plan.json"
+    plan = json.loads(path.read_text())
+    plan["cells"] = [c for c in plan["cells"] if (c["stage"], c["params"]["rows"]) == ("01_data_prep", 60)]
+    path.write_text(json.dumps(plan))
+    file = mixed / "01_data_prep" / plan["cells"][0]["key"] / "manifest.json"
+    record = json.loads(file.read_text())
+    record["git"] = {"commit": "a" * 40, "dirty": False}
+    file.write_text(json.dumps(record))
+    (tmp_path / "project" / "reports").mkdir(parents=True)
+    monkeypatch.setattr(report, "PROJECT", tmp_path / "project")
+    monkeypatch.setattr(verify, "PROJECT", tmp_path / "project")
+    return engine.publish("mixed").parent, file.parent
+
+
+def test_the_provenance_of_a_published_report(published):
+    folder, run = published
+    found = provenance.read(folder)
+    label = f"01_data_prep/{run.name}"
+    record = json.loads((run / "manifest.json").read_text())
+    assert found["figures"] == {"01_data_prep.html": [label], "index.html": [label]}
+    assert set(found["files"]) == {p.name for p in folder.iterdir()} - {"provenance.json"}
+    one = found["runs"][label]
+    assert one["outputs"] == record["outputs"]
+    assert one["code"] == record["code"]
+    assert one["git"] == {"commit": "a" * 40, "dirty": False}
+    assert found["suites"] == {record["suite"]: {"name": "planted", "rows": 60}}
+    assert found["environments"][one["environment"]] == record["versions"]
+    page = (folder / "01_data_prep.html").read_text()
+    for mark in (run.name, record["suite"], record["code"]["hash"], *record["outputs"].values()):
+        assert mark in page
+    assert "<details>" in page
+
+
+def test_nothing_changed(published, capsys):
+    assert cli.main(["verify", "mixed"]) == 0
+    out = capsys.readouterr().out
+    assert "nothing changed" in out
+    assert "changed:" not in out
+    assert "fingerprints of data 1" in out
+    assert "not checked" not in out
+
+
+def test_each_change_is_a_line_and_the_status_is_1(published, capsys, monkeypatch):
+    folder, run = published
+    page = folder / "01_data_prep.html"
+    page.write_text(page.read_text() + "<!-- -->")
+    (folder / "more.txt").write_text("x")
+    (run / "tasks.parquet").unlink()
+    (run / "leaks.parquet").write_bytes(b"altered")
+    content = provenance.read(folder)
+    fingerprint, suite = content["suites"].popitem()
+    content["suites"]["0" * 16] = suite
+    content["runs"][f"01_data_prep/{run.name}"]["code"]["hash"] = "1" * 16
+    provenance.write(folder, content)
+    assert cli.main(["verify", "mixed"]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:-1] == [
+        "changed: file 01_data_prep.html of the report was altered",
+        "changed: file more.txt was added to the report",
+        f"changed: run 01_data_prep/{run.name}: leaks.parquet was altered",
+        f"changed: run 01_data_prep/{run.name}: tasks.parquet is gone",
+        f"changed: code of 01_data_prep.ipynb since commit aaaaaaaaaa: 01_data_prep/{run.name}",
+        f"changed: data of planted: fingerprint {fingerprint}, was {'0' * 16}",
+    ]
+    assert "6 changed" in lines[-1]
+
+
+def test_what_is_not_here_is_not_said_to_be_as_it_was(published, capsys, monkeypatch, tmp_path):
+    folder, run = published
+    content = provenance.read(folder)
+    content["suites"] = {"0" * 16: {"name": str(tmp_path / "gone.yaml"), "rows": 0}}
+    content["runs"][f"01_data_prep/{run.name}"]["git"] = {}
+    provenance.write(folder, content)
+    monkeypatch.setenv("AUXLEARN_RUNS", str(tmp_path / "elsewhere"))
+    assert cli.main(["verify", "mixed"]) == 0
+    out = capsys.readouterr().out
+    assert f"not checked: 1 of 1 runs, not in {tmp_path / 'elsewhere'}" in out
+    assert "not checked: data of" in out
+    assert "made from a tree that no commit holds" in out
+    assert "outputs" not in out
+
+
+def test_a_run_made_anew_is_a_change(published, capsys):
+    _, run = published
+    record = json.loads((run / "manifest.json").read_text())
+    (run / "manifest.json").write_text(json.dumps(record | {"started": "2999"}))
+    assert cli.main(["verify", "mixed"]) == 1
+    assert "its manifest is another: the run was made anew" in capsys.readouterr().out
+    (run / "manifest.json").unlink()
+    assert cli.main(["verify", "mixed"]) == 1
+    assert "its manifest is gone" in capsys.readouterr().out
+
+
+def test_marking_a_report_stale_is_no_tampering(published, capsys):
+    folder, _ = published
+    report.mark_stale("mixed", "the <data> changed")
+    report.mark_stale("mixed", "the <seed> changed")
+    assert cli.main(["verify", "mixed"]) == 0
+    text = (folder / "index.html").read_text()
+    assert "the &lt;seed&gt; changed" in text
+    assert "data" not in re.search(r'<p class="stale">.*', text).group()
+    front = (folder.parent / "index.html").read_text()
+    assert "the &lt;seed&gt; changed" in front
+    assert fetched(front.replace("mixed/", "")) == []
+
+
+def test_a_report_from_before_provenance_has_none(capsys):
+    assert cli.main(["verify", "quickstart"]) == 0
+    out = capsys.readouterr().out
+    assert "this report has no provenance.json" in out
+    assert "no verdict; checked: nothing" in out
+
+
+def test_no_such_report_and_no_such_record(published):
+    with pytest.raises(InputError, match="no report 'nothing' in"):
+        verify.verify("nothing")
+    (published[0] / "provenance.json").write_text("{}")
+    with pytest.raises(InputError, match="not a record of provenance"):
+        verify.verify("mixed")

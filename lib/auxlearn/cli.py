@@ -1,4 +1,4 @@
-"""The command line behind the Makefile: `auxlearn study | plan | check | price | export | publish | notebooks`."""
+"""The command line behind the Makefile: `auxlearn study | plan | check | price | publish | verify | results | …`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .errors import InputError
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run a command; 0 when all went well, 2 after an InputError, 130 after Ctrl-C."""
+    """Run a command; 0 when all went well, 1 where a report has changed, 2 after an InputError, 130 after Ctrl-C."""
     try:
         return _run(_parser().parse_args(argv))
     except InputError as error:
@@ -41,10 +41,26 @@ def _parser() -> argparse.ArgumentParser:
     stale = commands.add_parser("stale", help="mark a published report as out of date")
     stale.add_argument("name")
     stale.add_argument("why")
+    verify = commands.add_parser("verify", help="hash a report, its runs, code and data again; say what changed")
+    verify.add_argument("name")
+    _tables(commands)
     notebooks = commands.add_parser("notebooks", help="re-execute and normalise the committed notebooks")
     notebooks.add_argument("names", nargs="*", help="stages; default all")
     _exports(commands.add_parser("export", help="write a run's selection, predictions, model or GLUE zip"))
     return parser
+
+
+def _tables(commands: argparse._SubParsersAction) -> None:
+    results = commands.add_parser(
+        "results", help="every run of the run folder as one tidy table",
+        description="Every run of the run folder as one tidy Parquet table: a row a run, seed, metric and task or arm.",
+        epilog="Its columns are listed by --columns.",
+    )  # fmt: skip
+    results.add_argument("file", type=Path, nargs="?", default=Path("results.parquet"))
+    results.add_argument("--csv", action="store_true", help="a CSV beside it, safe for spreadsheets")
+    results.add_argument("--columns", action="store_true", help="say what each column holds, and write nothing")
+    tensorboard = commands.add_parser("tensorboard", help="histories of trainings as TensorBoard scalars")
+    tensorboard.add_argument("folder", type=Path, help="a new folder; `tensorboard --logdir` shows it")
 
 
 def _exports(parser: argparse.ArgumentParser) -> None:
@@ -99,6 +115,21 @@ def _run(given: argparse.Namespace) -> int:
         from . import report
 
         print(report.mark_stale(given.name, given.why))
+    elif given.command == "verify":
+        from . import verify
+
+        found = verify.verify(given.name)
+        print(found.shown())
+        return 1 if found.changed else 0
+    elif given.command == "results":
+        from . import tracking
+
+        lines = [f"{name:12s} {text}" for name, text in tracking.COLUMNS.items()]
+        print("\n".join(lines if given.columns else map(str, tracking.write(given.file, given.csv))))
+    elif given.command == "tensorboard":
+        from . import scalars
+
+        print(f"{given.folder}: {scalars.write(given.folder)} trainings; show them with tensorboard --logdir")
     elif given.command == "notebooks":
         from . import renew
 
