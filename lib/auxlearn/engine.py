@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 from filelock import FileLock, Timeout
 
-from . import runs, studies
+from . import profiles, runs, studies
 from .errors import InputError
 from .paths import NOTEBOOKS, PROJECT, runs_root
 
@@ -54,28 +54,29 @@ def prepare(study: studies.Study) -> tuple[Path, list[dict[str, Any]]]:
     return folder / "plan.json", [c for c in plan["cells"] if statuses[c["stage"], c["key"]] != "finished"]
 
 
-def run(path: Path, cores: int | None = None) -> int:
-    """Run a study file to its report. Returns 0 when every cell is finished."""
-    study = studies.load(path)
+def run(path: Path, cores: int | None = None, profile: Path | None = None) -> int:
+    """Run a study file to its report, here or where a profile says. Returns 0 when every cell is finished."""
+    place = profiles.read(profile)
+    study = studies.load(path, place.elsewhere)
     runs_root().mkdir(parents=True, exist_ok=True)
     # Of ours rather than Snakemake's: it dies with its process, so that a kill leaves nothing for a person to unlock.
     lock = FileLock(runs_root() / ".engine.lock")
     try:
-        with lock.acquire(timeout=0):
-            return _run(study, cores)
+        with lock.acquire(timeout=0), place.watched(runs_root()):
+            return _run(study, place.options(cores))
     except Timeout:
         raise InputError(
             f"another study is running in {runs_root()}; wait for it, or set AUXLEARN_RUNS elsewhere"
         ) from None
 
 
-def _run(study: studies.Study, cores: int | None) -> int:
+def _run(study: studies.Study, options: list[str]) -> int:
     plan, todo = prepare(study)
     total = len(study.cells)
     print(f"study {study.name}: {total} notebook runs, {total - len(todo)} of them already finished", flush=True)
     code = 0
     if todo:
-        code = _snakemake(plan, todo, cores or os.cpu_count() or 1)
+        code = _snakemake(plan, todo, options)
     else:
         print("nothing to be done", flush=True)
     from . import report
@@ -85,11 +86,11 @@ def _run(study: studies.Study, cores: int | None) -> int:
     return code
 
 
-def _snakemake(plan: Path, todo: list[dict[str, Any]], cores: int) -> int:
+def _snakemake(plan: Path, todo: list[dict[str, Any]], options: list[str]) -> int:
     log_path, progress = plan.with_name("snakemake.log"), plan.with_name("progress.log")
     command = [
         sys.executable, "-m", "snakemake", "--snakefile", str(PROJECT / "Snakefile"), "--directory", str(runs_root()),
-        "--cores", str(cores), "--rerun-triggers", "params", "input", "--rerun-incomplete", "--keep-going", "--nolock",
+        *options, "--rerun-triggers", "params", "input", "--rerun-incomplete", "--keep-going", "--nolock",
         "--config", f"plan={plan}", f"notebooks={NOTEBOOKS}",
     ]  # fmt: skip
     environment = {"GLIBC_TUNABLES": KEEP_MEMORY} | os.environ  # other C libraries do not read it
