@@ -38,9 +38,11 @@ rule notebook:
         code=lambda w: cell(w)["code"],
         python=sys.executable,
         notebook=lambda w: f"{config['notebooks']}/{w.stage}.ipynb",
-        given="{stage}/{key}/params.yaml",
     priority: lambda w: PRIORITY[w.stage, w.key]
     threads: lambda w: cell(w)["threads"]
+    resources:
+        gpu=lambda w: cell(w)["gpus"],
     shell:
-        "OMP_NUM_THREADS={threads} {params.python} -m papermill {params.notebook:q} {log} -f {params.given}"
-        " --no-progress-bar > {wildcards.stage}/{wildcards.key}/papermill.log 2>&1"
+        # `exec`, so that the job's parent is the process that started it, and its end is the job's
+        "exec env OMP_NUM_THREADS={threads} {params.python:q} -m auxlearn.job --parent $PPID --gpus {resources.gpu}"
+        " {params.notebook:q} {wildcards.stage}/{wildcards.key}"

@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 from filelock import FileLock, Timeout
 
-from . import profiles, runs, studies
+from . import leases, profiles, runs, studies
 from .errors import InputError
 from .paths import NOTEBOOKS, PROJECT, runs_root
 
@@ -63,20 +63,20 @@ def run(path: Path, cores: int | None = None, profile: Path | None = None) -> in
     lock = FileLock(runs_root() / ".engine.lock")
     try:
         with lock.acquire(timeout=0), place.watched(runs_root()):
-            return _run(study, place.options(cores))
+            return _run(study, cores, place)
     except Timeout:
         raise InputError(
             f"another study is running in {runs_root()}; wait for it, or set AUXLEARN_RUNS elsewhere"
         ) from None
 
 
-def _run(study: studies.Study, options: list[str]) -> int:
+def _run(study: studies.Study, cores: int | None, place: profiles.Place) -> int:
     plan, todo = prepare(study)
     total = len(study.cells)
     print(f"study {study.name}: {total} notebook runs, {total - len(todo)} of them already finished", flush=True)
     code = 0
     if todo:
-        code = _snakemake(plan, todo, options)
+        code = _snakemake(plan, todo, cores, place)
     else:
         print("nothing to be done", flush=True)
     from . import report
@@ -86,15 +86,18 @@ def _run(study: studies.Study, options: list[str]) -> int:
     return code
 
 
-def _snakemake(plan: Path, todo: list[dict[str, Any]], options: list[str]) -> int:
+def _snakemake(plan: Path, todo: list[dict[str, Any]], cores: int | None, place: profiles.Place) -> int:
     log_path, progress = plan.with_name("snakemake.log"), plan.with_name("progress.log")
+    gpus = len(leases.devices()) if any(cell["gpus"] for cell in todo) else 0
     command = [
-        sys.executable, "-m", "snakemake", "--snakefile", str(PROJECT / "Snakefile"), "--directory", str(runs_root()),
-        *options, "--rerun-triggers", "params", "input", "--rerun-incomplete", "--keep-going", "--nolock",
-        "--config", f"plan={plan}", f"notebooks={NOTEBOOKS}",
+        sys.executable, "-m", "auxlearn.supervised", "--parent", str(os.getpid()),
+        "snakemake", "--snakefile", str(PROJECT / "Snakefile"), "--directory", str(runs_root()),
+        *place.options(cores, gpus), "--rerun-triggers", "params", "input",
+        "--rerun-incomplete", "--keep-going", "--nolock", "--config", f"plan={plan}", f"notebooks={NOTEBOOKS}",
     ]  # fmt: skip
     environment = {"GLIBC_TUNABLES": KEEP_MEMORY} | os.environ  # other C libraries do not read it
     environment |= {"AUXLEARN_RUNS": str(runs_root()), "AUXLEARN_PROGRESS": str(progress)}
+    environment |= place.environment
     progress.write_text("")
     with open(log_path, "w") as log:
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment, cwd=runs_root())

@@ -72,7 +72,9 @@ class Common(BaseModel):
         if self.threads == 0:
             raise InputError("threads: 0 means all cores of this machine; name a number for jobs that run elsewhere")
         if self.device == "cuda" and self.precision == "auto" and self.size != "smoke":
-            raise InputError("precision: name bf16 or fp32; what a GPU elsewhere multiplies in cannot be seen from here")
+            raise InputError(
+                "precision: name bf16 or fp32; what a GPU elsewhere multiplies in cannot be seen from here"
+            )
 
     def key_params(self) -> dict[str, Any]:
         """The parameters that this stage's result depends on."""

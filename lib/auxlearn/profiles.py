@@ -33,12 +33,18 @@ class Place:
         """Whether cells run on other machines than the one that plans them."""
         return self.settings.get("executor") not in LOCAL
 
-    def options(self, cores: int | None) -> list[str]:
-        """Snakemake's. `cores` bounds all jobs together; this machine's are the bound of what runs on it."""
+    @property
+    def environment(self) -> dict[str, str]:
+        """What cells are told: that their devices are theirs alone, where a scheduler gave them (see `job`)."""
+        return {"AUXLEARN_ELSEWHERE": "1"} if self.elsewhere else {}
+
+    def options(self, cores: int | None, gpus: int) -> list[str]:
+        """Snakemake's. `cores` bounds all jobs together; this machine's, and its `gpus`, bound what runs on it."""
         if not (cores or self.elsewhere or "cores" in self.settings):
             cores = os.cpu_count() or 1
-        profile = ["--profile", str(self.folder)] if self.folder else []
-        return profile + (["--cores", str(cores)] if cores else [])
+        chosen = ["--profile", str(self.folder)] if self.folder else []
+        chosen += ["--cores", str(cores)] if cores else []
+        return chosen + ([] if self.elsewhere else ["--resources", f"gpu={gpus}"])
 
     @contextmanager
     def watched(self, root: Path) -> Iterator[None]:

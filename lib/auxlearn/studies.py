@@ -291,6 +291,7 @@ def as_plan(study: Study) -> dict[str, Any]:
             {
                 "stage": cell.stage, "key": cell.key, "code": cell.code, "label": cell.label, "suite": cell.suite,
                 "threads": cell.params.threads * getattr(cell.params, "processes", 1),
+                "gpus": getattr(cell.params, "processes", 1) if cell.params.device == "cuda" else 0,
                 "params": cell.params.model_dump(),
                 "reads": [[up.stage, up.key] for up in cell.reads],
             }

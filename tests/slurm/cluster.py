@@ -101,7 +101,9 @@ def running(folder: Path) -> Iterator[dict[str, str]]:
                 ["slurmctld", "-D", "-c"],
                 ["slurmd", "-D", "-c", "-N", NODE],
             ):
-                started.append(subprocess.Popen(command, env=environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL))
+                started.append(
+                    subprocess.Popen(command, env=environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+                )
                 time.sleep(0.5)
             until(lambda: _idle(environment), 60, f"the node did not come up; see {folder}/*.log")
             yield environment
@@ -151,14 +153,20 @@ def until(found, seconds: float, otherwise: str):
 
 def _idle(environment: dict[str, str]) -> bool:
     asked = subprocess.run(
-        ["sinfo", "--noheader", f"--partition={PARTITION}", "--format=%T"], env=environment, capture_output=True, text=True
+        ["sinfo", "--noheader", f"--partition={PARTITION}", "--format=%T"],
+        env=environment,
+        capture_output=True,
+        text=True,
     )
     return asked.stdout.strip() == "idle"
 
 
 def _packages() -> set[str]:
     asked = subprocess.run(
-        ["dpkg-query", "--show", "--showformat=${db:Status-Abbrev} ${Package}\n"], capture_output=True, text=True, check=True
+        ["dpkg-query", "--show", "--showformat=${db:Status-Abbrev} ${Package}\n"],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     return {line.split()[1] for line in asked.stdout.splitlines() if line.startswith("ii")}
 

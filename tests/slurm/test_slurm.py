@@ -99,6 +99,16 @@ def training(environment, folder, stage):
     return None
 
 
+def began(environment, folder, stage, process):
+    """What `training` finds, once it does."""
+
+    def found():
+        assert process.poll() is None, output(folder)
+        return training(environment, folder, stage)
+
+    return cluster.until(found, 600, f"no kernel of {stage} began")
+
+
 def _read(path):
     try:
         return Path(path).read_text(errors="replace")
@@ -152,22 +162,19 @@ def test_the_grid_is_the_same_though_a_job_is_killed_and_another_requeued(
 ):
     folder, begun = tmp_path_factory.mktemp("there"), time.monotonic()
     process = start(slurm, folder, STUDY, "--profile", profile)
-    wait = lambda stage: cluster.until(  # noqa: E731
-        lambda: process.poll() is not None or training(slurm, folder, stage), 600, f"no job of {stage} ran"
-    )
     # As the system does that runs out of memory: Slurm calls the job failed, Snakemake sends it again.
-    killed, proxy, kernel = wait("02_td_proxy")
+    killed, proxy, kernel = began(slurm, folder, "02_td_proxy", process)
     seen = dict(line.split("=", 1) for line in _read(f"/proc/{kernel}/environ").split("\0") if "=" in line)
     for pid in [pid for pid in cluster.processes(SLURM_JOB_ID=killed) if "stepd" not in _read(f"/proc/{pid}/comm")]:
         cluster.kill(pid)
     dead = time.monotonic()
-    requeued, arm, _ = wait("06_mtl")
+    requeued, arm, _ = began(slurm, folder, "06_mtl", process)
     ask(slurm, "scontrol", "requeue", requeued)
     back = time.monotonic()
     manifest = folder / "runs" / arm / "manifest.json"
     cluster.until(lambda: jobs(slurm, folder)[requeued][0] == "PENDING", 60, "it was not requeued")
     assert not manifest.exists()
-    cluster.until(lambda: training(slurm, folder, arm), 300, "it did not start again")
+    began(slurm, folder, arm, process)
     said(f"a requeued job's kernel runs again after {time.monotonic() - back:.0f} s")
     cluster.until(manifest.is_file, 300, "it did not finish")
     said(f"it is finished after {time.monotonic() - back:.0f} s")
@@ -180,7 +187,7 @@ def test_the_grid_is_the_same_though_a_job_is_killed_and_another_requeued(
     assert cells.count(proxy) == 2  # failed once, sent twice
     assert made.pop(killed) == ("FAILED", proxy)
     assert {state for state, _ in made.values()} == {"COMPLETED"}
-    assert f"Restarts={1}" in ask(slurm, "scontrol", "show", "job", requeued)
+    assert "Restarts=1" in ask(slurm, "scontrol", "show", "job", requeued)
     again = next(job for job, (_, cell) in made.items() if cell == proxy)
     assert "MinMemoryNode=16000M" in ask(slurm, "scontrol", "show", "job", again)
     said(f"the grid on Slurm: 9 cells, 10 jobs, one of them run twice: {took:.0f} s")
@@ -212,7 +219,7 @@ def test_the_grid_is_the_same_though_a_job_is_killed_and_another_requeued(
 
 def test_ctrl_c_cancels_what_runs(slurm, profile, tmp_path):
     process = start(slurm, tmp_path, STUDY, "--profile", profile)
-    job, cell, _ = cluster.until(lambda: training(slurm, tmp_path, "0"), 120, "no job ran")
+    job, cell, _ = began(slurm, tmp_path, "0", process)
     begun = time.monotonic()
     os.killpg(process.pid, signal.SIGINT)
     assert process.wait(120) == 130, output(tmp_path)
@@ -227,7 +234,7 @@ def test_ctrl_c_cancels_what_runs(slurm, profile, tmp_path):
 
 def test_jobs_of_a_killed_command_are_not_run_twice(slurm, profile, tmp_path):
     process = start(slurm, tmp_path, STUDY, "--profile", profile)
-    job, _, _ = cluster.until(lambda: training(slurm, tmp_path, "0"), 120, "no job ran")
+    job, _, _ = began(slurm, tmp_path, "0", process)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     refused = start(slurm, tmp_path, STUDY, "--profile", profile)
