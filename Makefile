@@ -44,7 +44,7 @@ bench: $(VENV)/.done
 
 # Installs Debian's slurm and munge for as long as it runs, and starts them on this machine.
 slurm: $(VENV)/.done $(VENV)/.slurm
-	AUXLEARN_SLURM=install nice -n 19 $(BIN)/python -m pytest tests/slurm -m slurm -s --timeout 3600
+	AUXLEARN_SLURM=install nice -n 19 $(BIN)/python -m pytest tests/slurm -m slurm -s --timeout 7200
 
 $(VENV)/.done: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

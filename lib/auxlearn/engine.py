@@ -108,7 +108,7 @@ def _snakemake(plan: Path, todo: list[dict[str, Any]], cores: int | None, place:
                 time.sleep(POLL_SECONDS)
         except KeyboardInterrupt:
             print("\ninterrupted: waiting for the running notebooks to stop; the same command goes on from here")
-            process.wait()
+            place.stopped(process)
             raise
         watcher.look()
     if process.returncode:

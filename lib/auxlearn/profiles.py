@@ -18,7 +18,7 @@ import yaml
 from .errors import InputError
 
 LOCAL = (None, "local")
-CANCEL_SECONDS = 60
+CANCEL_SECONDS, PATIENCE_SECONDS = 60, 10
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,17 @@ class Place:
         chosen = ["--profile", str(self.folder)] if self.folder else []
         chosen += ["--cores", str(cores)] if cores else []
         return chosen + ([] if self.elsewhere else ["--resources", f"gpu={gpus}"])
+
+    def stopped(self, snakemake: subprocess.Popen) -> None:
+        """Wait until an interrupted Snakemake has ended.
+
+        It cancels jobs elsewhere at once and then sits out the pause until it would look at them again, minutes long.
+        """
+        try:
+            snakemake.wait(PATIENCE_SECONDS if self.elsewhere else None)
+        except subprocess.TimeoutExpired:
+            snakemake.kill()
+            snakemake.wait()
 
     @contextmanager
     def watched(self, root: Path) -> Iterator[None]:

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 PACKAGES = ("slurmctld", "slurmd", "slurm-client", "munge")
@@ -44,6 +44,7 @@ JobAcctGatherType=jobacct_gather/none
 MpiDefault=none
 GresTypes=gpu
 KillWait=5
+MinJobAge=3600
 ReturnToService=2
 NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory=64000 State=UNKNOWN
 NodeName=absent NodeAddr=127.0.0.1 Port={ports[2]} CPUs={cpus} RealMemory=64000 Gres=gpu:1 State=DOWN
@@ -77,7 +78,7 @@ def installed() -> Iterator[None]:
 
 @contextmanager
 def running(folder: Path) -> Iterator[dict[str, str]]:
-    """A controller, an idle node and another with a GPU that is never there; the environment in which Slurm's commands find them."""
+    """A controller, an idle node, and one with a GPU that is never up; the environment for Slurm's commands."""
     for name in ("state", "spool"):
         (folder / name).mkdir()
     conf = folder / "slurm.conf"
@@ -136,10 +137,8 @@ def processes(**wanted: str) -> list[int]:
 
 
 def kill(pid: int) -> None:
-    try:
+    with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
 
 
 def until(found, seconds: float, otherwise: str):

@@ -34,6 +34,8 @@ STUDY = {
 # Of a manifest, all that does not tell when, how fast or where it was made.
 SAME = ("stage", "key", "schema", "params", "key_params", "suite", "metrics", "seeds", "rows", "code")
 
+STARTED: list[subprocess.Popen] = []
+
 
 @pytest.fixture(scope="module")
 def slurm(tmp_path_factory):
@@ -46,6 +48,16 @@ def slurm(tmp_path_factory):
         with cluster.running(tmp_path_factory.mktemp("slurm")) as environment:
             said(f"packages there after {ready - begun:.0f} s, node idle after {time.monotonic() - ready:.1f} s more")
             yield environment
+
+
+@pytest.fixture(autouse=True)
+def none_left():
+    """A test that fails leaves no command running beside the next."""
+    yield
+    for process in STARTED:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
 
 @pytest.fixture(scope="module")
@@ -72,9 +84,11 @@ def start(environment, folder, study, *more):
     environment |= {"AUXLEARN_DATA": str(folder / "data")}
     command = [sys.executable, "-m", "auxlearn.cli", "study", str(folder / "study.yaml"), *map(str, more)]
     with open(folder / "output.txt", "a") as output:
-        return subprocess.Popen(
+        process = subprocess.Popen(
             command, env=environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
         )  # fmt: skip
+    STARTED.append(process)
+    return process
 
 
 def ask(environment, *command):
@@ -106,7 +120,7 @@ def began(environment, folder, stage, process):
         assert process.poll() is None, output(folder)
         return training(environment, folder, stage)
 
-    return cluster.until(found, 600, f"no kernel of {stage} began")
+    return cluster.until(found, 900, f"no kernel of {stage} began")
 
 
 def _read(path):
@@ -128,7 +142,7 @@ def test_a_job_asks_for_what_its_cell_needs(slurm, profile, tmp_path):
     (tmp_path / "profile").mkdir()
     (tmp_path / "profile" / "config.yaml").write_text(closed)
     process = start(slurm, tmp_path, study, "--profile", tmp_path / "profile")
-    waiting = cluster.until(lambda: jobs(slurm, tmp_path, "pending"), 120, "nothing was submitted")
+    waiting = cluster.until(lambda: jobs(slurm, tmp_path, "pending"), 600, "nothing was submitted")
     job, (_, cell) = next(iter(waiting.items()))
     shown = dict(part.split("=", 1) for part in ask(slurm, "scontrol", "show", "job", "-o", job).split() if "=" in part)
     assert cell.startswith("01_data_prep/")
@@ -137,7 +151,7 @@ def test_a_job_asks_for_what_its_cell_needs(slurm, profile, tmp_path):
     assert shown["Partition"] == "closed"
     assert shown["Requeue"] == "1"
     os.killpg(process.pid, signal.SIGINT)
-    assert process.wait(120) == 130, output(tmp_path)
+    assert process.wait(600) == 130, output(tmp_path)
     assert {state for state, _ in jobs(slurm, tmp_path).values()} == {"CANCELLED"}
 
 
@@ -147,7 +161,7 @@ def here(tmp_path_factory, slurm):
     folder, begun = tmp_path_factory.mktemp("here"), time.monotonic()
     environment = {name: value for name, value in os.environ.items() if name != "SLURM_CONF"}
     process = start(environment, folder, STUDY, "--cores", cluster.CPUS)
-    assert process.wait(1200) == 0, output(folder)
+    assert process.wait(3600) == 0, output(folder)
     said(f"the grid here, {cluster.CPUS} cores: {time.monotonic() - begun:.0f} s")
     return folder
 
@@ -176,9 +190,9 @@ def test_the_grid_is_the_same_though_a_job_is_killed_and_another_requeued(
     assert not manifest.exists()
     began(slurm, folder, arm, process)
     said(f"a requeued job's kernel runs again after {time.monotonic() - back:.0f} s")
-    cluster.until(manifest.is_file, 300, "it did not finish")
+    cluster.until(manifest.is_file, 900, "it did not finish")
     said(f"it is finished after {time.monotonic() - back:.0f} s")
-    assert process.wait(1200) == 0, output(folder)
+    assert process.wait(3600) == 0, output(folder)
     took = time.monotonic() - begun
 
     made = jobs(slurm, folder)
@@ -213,7 +227,7 @@ def test_the_grid_is_the_same_though_a_job_is_killed_and_another_requeued(
     assert (folder / "runs" / "studies" / "small" / "report" / "index.html").is_file()
 
     process = start(slurm, folder, STUDY, "--profile", profile)
-    assert process.wait(120) == 0
+    assert process.wait(600) == 0
     assert "nothing to be done" in output(folder)
 
 
@@ -222,10 +236,10 @@ def test_ctrl_c_cancels_what_runs(slurm, profile, tmp_path):
     job, cell, _ = began(slurm, tmp_path, "0", process)
     begun = time.monotonic()
     os.killpg(process.pid, signal.SIGINT)
-    assert process.wait(120) == 130, output(tmp_path)
+    assert process.wait(600) == 130, output(tmp_path)
     said(f"after Ctrl-C the command has ended in {time.monotonic() - begun:.1f} s")
     active = "pending,running,completing"
-    cluster.until(lambda: not jobs(slurm, tmp_path, active), 60, f"jobs are left: {jobs(slurm, tmp_path)}")
+    cluster.until(lambda: not jobs(slurm, tmp_path, active), 120, f"jobs are left: {jobs(slurm, tmp_path)}")
     said(f"and its last job in {time.monotonic() - begun:.1f} s")
     assert jobs(slurm, tmp_path)[job][0] == "CANCELLED"
     cluster.until(lambda: not cluster.processes(SLURM_JOB_ID=job), 30, "a process of the job is left")
@@ -238,7 +252,9 @@ def test_jobs_of_a_killed_command_are_not_run_twice(slurm, profile, tmp_path):
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     refused = start(slurm, tmp_path, STUDY, "--profile", profile)
-    assert refused.wait(120) == 2, output(tmp_path)
-    assert f"`scancel {job}`" in output(tmp_path)
-    ask(slurm, "scancel", job)
+    assert refused.wait(600) == 2, output(tmp_path)
+    named = re.search(r"`scancel ([\d ]+)`", output(tmp_path)).group(1).split()
+    assert set(named) == set(jobs(slurm, tmp_path, "pending,running,completing"))
+    assert job in named
+    ask(slurm, "scancel", *named)
     cluster.until(lambda: not cluster.processes(SLURM_JOB_ID=job), 60, "the job is still there")
