@@ -1,4 +1,5 @@
 # make study [PARAMS=params/studies/….yaml] [CORES=2]   run a study to its report
+# make study PROFILE=params/profiles/slurm               the same, its cells as Slurm jobs
 # make plan [PARAMS=…] [CORES=2]                        its runs, their cost and what is left, before anything starts
 # make test                                             ruff, pytest, nbval
 # make notebooks                                        re-execute and normalise the committed notebooks
@@ -6,25 +7,27 @@
 # make verify STUDY=name                                has anything behind a published report changed?
 # make results                                          every run as one table, results.parquet and .csv
 # make kills                                            twenty SIGKILLs of a study, to reports/kills/
+# make slurm                                            the same grid on a Slurm of its own (root on Debian)
 # make bench                                            speed, as ratios within one run, to reports/benchmarks/
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PARAMS ?= params/studies/quickstart.yaml
 CORES ?=
+PROFILE ?=
 export HF_HUB_DISABLE_TELEMETRY := 1
 # Checked notebooks must give the same digits on another processor: pin the kernels that smoke runs use.
 PIN := ATEN_CPU_CAPABILITY=avx2 MKL_CBWR=AVX2 DNNL_MAX_CPU_ISA=AVX2
 
-.PHONY: study plan test lint notebooks publish verify results bench kills clean
-study: $(VENV)/.done
-	@$(BIN)/auxlearn study $(PARAMS) $(if $(CORES),--cores $(CORES))
+.PHONY: study plan test lint notebooks publish verify results bench kills slurm clean
+study: $(VENV)/.done $(if $(PROFILE),$(VENV)/.slurm)
+	@$(BIN)/auxlearn study $(PARAMS) $(if $(CORES),--cores $(CORES)) $(if $(PROFILE),--profile $(PROFILE))
 
 plan: $(VENV)/.done
 	@$(BIN)/auxlearn plan $(PARAMS) $(if $(CORES),--cores $(CORES))
 
 test: $(VENV)/.done lint
-	$(BIN)/python -m pytest tests -m "not benchmark" --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest tests -m "not benchmark and not slurm" --numprocesses 2 --dist loadfile
 	rm -rf $(VENV)/nbval-runs
 	cd notebooks && $(PIN) AUXLEARN_RUNS=$(CURDIR)/$(VENV)/nbval-runs ../$(BIN)/python -m pytest --nbval --nbval-current-env \
 	  -p no:cacheprovider --timeout 600 .
@@ -53,12 +56,21 @@ kills: $(VENV)/.done
 	AUXLEARN_KILLS=20 AUXLEARN_KILLS_RESULTS=$(CURDIR)/reports/kills/results.md \
 	  $(BIN)/python -m pytest tests/test_kills.py -s --timeout 3600
 
+# Installs Debian's slurm and munge for as long as it runs, and starts them on this machine.
+slurm: $(VENV)/.done $(VENV)/.slurm
+	AUXLEARN_SLURM=install nice -n 19 $(BIN)/python -m pytest tests/slurm -m slurm -s --timeout 7200
+
 $(VENV)/.done: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "Python 3.11 or newer is needed; name one: make PYTHON=python3.12"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --requirement requirements.lock
 	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	@touch $@
+
+# Apart from the rest: where Slurm's tools have no controller to ask, the plugin makes every start of Snakemake slow.
+$(VENV)/.slurm: $(VENV)/.done
+	$(BIN)/python -m pip install --quiet --constraint requirements.lock --editable '.[slurm]'
 	@touch $@
 
 clean:

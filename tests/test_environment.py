@@ -10,7 +10,9 @@ from packaging.utils import canonicalize_name
 
 from auxlearn.paths import PROJECT
 
-UNLOCKED = {"tensorboard"}  # extras that no run, report or check needs, left to whoever wants them
+# Extras that no run, report or check needs, left to whoever wants them. With Slurm's tools but no controller to ask, its
+# plugin would make every start of Snakemake slow.
+UNLOCKED = {"tensorboard", "slurm"}
 
 
 def lock():
@@ -24,6 +26,8 @@ def test_the_lock_satisfies_every_range():
     extras = {name: extra for name, extra in project["optional-dependencies"].items() if name not in UNLOCKED}
     wanted = project["dependencies"] + [r for extra in extras.values() for r in extra]
     pinned = lock()
+    left = [r for name in UNLOCKED for r in project["optional-dependencies"][name]]
+    assert not any(canonicalize_name(Requirement(r).name) in pinned for r in left)
     for text in wanted:
         requirement = Requirement(text)
         version = pinned[canonicalize_name(requirement.name)]

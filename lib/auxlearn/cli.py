@@ -27,6 +27,9 @@ def _parser() -> argparse.ArgumentParser:
     study = commands.add_parser("study", help="run a study file to its report")
     study.add_argument("file", type=Path)
     study.add_argument("--cores", type=int, default=None, help="cores to use (default: all)")
+    study.add_argument(
+        "--profile", type=Path, default=None, metavar="FOLDER", help="Snakemake profile: run the cells elsewhere"
+    )
     for name, text in (
         ("plan", "show a study's cells, what is finished and how long the rest will take, and run nothing"),
         ("check", "validate every cell of a study file without reading its data"),
@@ -91,7 +94,7 @@ def _run(given: argparse.Namespace) -> int:
     if given.command == "study":
         from . import engine
 
-        return engine.run(given.file.resolve(), given.cores)
+        return engine.run(given.file.resolve(), given.cores, given.profile)
     if given.command == "plan":
         from . import planning
 

@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 from filelock import FileLock, Timeout
 
-from . import claims, leases, runs, studies
+from . import claims, leases, profiles, runs, studies
 from .errors import InputError
 from .paths import NOTEBOOKS, PROJECT, runs_root
 
@@ -56,28 +56,29 @@ def prepare(study: studies.Study) -> tuple[Path, list[dict[str, Any]]]:
     return folder / "plan.json", [c for c in plan["cells"] if statuses[c["stage"], c["key"]] != "finished"]
 
 
-def run(path: Path, cores: int | None = None) -> int:
-    """Run a study file to its report. Returns 0 when every cell is finished."""
+def run(path: Path, cores: int | None = None, profile: Path | None = None) -> int:
+    """Run a study file to its report, here or where a profile says. Returns 0 when every cell is finished."""
+    place = profiles.read(profile)
     claims.writable(runs_root())
-    study = studies.load(path)
+    study = studies.load(path, place.elsewhere)
     # Of ours rather than Snakemake's: it dies with its process, so that a kill leaves nothing for a person to unlock.
     lock = FileLock(runs_root() / ".engine.lock")
     try:
-        with lock.acquire(timeout=0):
-            return _run(study, cores)
+        with lock.acquire(timeout=0), place.watched(runs_root()):
+            return _run(study, cores, place)
     except Timeout:
         raise InputError(
             f"another study is running in {runs_root()}; wait for it, or set AUXLEARN_RUNS elsewhere"
         ) from None
 
 
-def _run(study: studies.Study, cores: int | None) -> int:
+def _run(study: studies.Study, cores: int | None, place: profiles.Place) -> int:
     plan, todo = prepare(study)
     total = len(study.cells)
     print(f"study {study.name}: {total} notebook runs, {total - len(todo)} of them already finished", flush=True)
     code = 0
     if todo:
-        code = _snakemake(plan, todo, cores or os.cpu_count() or 1)
+        code = _snakemake(plan, todo, cores, place)
     else:
         print("nothing to be done", flush=True)
     from . import report
@@ -87,17 +88,18 @@ def _run(study: studies.Study, cores: int | None) -> int:
     return code
 
 
-def _snakemake(plan: Path, todo: list[dict[str, Any]], cores: int) -> int:
+def _snakemake(plan: Path, todo: list[dict[str, Any]], cores: int | None, place: profiles.Place) -> int:
     log_path, progress = plan.with_name("snakemake.log"), plan.with_name("progress.log")
     gpus = len(leases.devices()) if any(cell["gpus"] for cell in todo) else 0
     command = [
         sys.executable, "-m", "auxlearn.supervised", "--parent", str(os.getpid()),
         "snakemake", "--snakefile", str(PROJECT / "Snakefile"), "--directory", str(runs_root()),
-        "--cores", str(cores), "--resources", f"gpu={gpus}", "--rerun-triggers", "params", "input",
+        *place.options(cores, gpus), "--rerun-triggers", "params", "input",
         "--rerun-incomplete", "--keep-going", "--nolock", "--config", f"plan={plan}", f"notebooks={NOTEBOOKS}",
     ]  # fmt: skip
     environment = {"GLIBC_TUNABLES": KEEP_MEMORY} | os.environ  # other C libraries do not read it
     environment |= {"AUXLEARN_RUNS": str(runs_root()), "AUXLEARN_PROGRESS": str(progress)}
+    environment |= place.environment
     progress.write_text("")
     with open(log_path, "w") as log:
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment, cwd=runs_root())
@@ -108,7 +110,7 @@ def _snakemake(plan: Path, todo: list[dict[str, Any]], cores: int) -> int:
                 time.sleep(POLL_SECONDS)
         except KeyboardInterrupt:
             print("\ninterrupted: waiting for the running notebooks to stop; the same command goes on from here")
-            process.wait()
+            place.stopped(process)
             raise
         watcher.look()
     if process.returncode:

@@ -3,7 +3,8 @@
     python -m auxlearn.job --parent PID [--gpus N] NOTEBOOK FOLDER
 
 FOLDER is the cell's run folder: params.yaml is there; notebook.ipynb and papermill.log are written there. A job is done
-when its manifest is there. It ends with its parent (see `supervised`); `--gpus` leases devices for it (see `leases`).
+when its manifest is there. It ends with its parent (see `supervised`); `--gpus` leases devices for it (see `leases`),
+where no scheduler has given it its own: two jobs of a node may both call theirs 0 (see `profiles`).
 
 A failure is tried once more, for kernels die of a full memory or a node's mood. An InputError is not: it would be the
 same again, however long it takes to get there.
@@ -36,7 +37,7 @@ def main(argv: list[str]) -> int:
     log = given.folder / "papermill.log"
     log.write_text("")  # its time says when the job began
     held = []
-    if given.gpus:
+    if given.gpus and not os.environ.get("AUXLEARN_ELSEWHERE"):
         try:
             held = leases.acquire(given.gpus)
         except InputError as error:

@@ -49,21 +49,32 @@ class Common(BaseModel):
             )
         return self
 
-    def resolved(self) -> Self:
+    def resolved(self, elsewhere: bool = False) -> Self:
         """The same with every "auto" decided for this machine: what the run records and its key holds.
 
-        `precision` becomes bf16 where the device multiplies in it, else fp32, as at smoke size.
+        `precision` becomes bf16 where the device multiplies in it, else fp32, as at smoke size. What is to run
+        `elsewhere` may ask for a device that is not here, and has to name what can only be seen there.
         """
         device, smoke = self.device, self.size == "smoke"
+        if elsewhere:
+            self._decided()
         if device == "auto":
             device = "cpu" if smoke or not _cuda() else "cuda"
-        elif device == "cuda" and not _cuda():
+        elif device == "cuda" and not elsewhere and not _cuda():
             raise InputError("device: 'cuda' was asked for, but no CUDA device is here; use 'auto' or 'cpu'")
         precision = self.precision
         if precision == "auto":
             precision = "bf16" if not smoke and _has_bf16(device) else "fp32"
         threads = self.threads or os.cpu_count() or 1
         return self.model_copy(update={"device": device, "precision": precision, "threads": threads})
+
+    def _decided(self) -> None:
+        if self.threads == 0:
+            raise InputError("threads: 0 means all cores of this machine; name a number for jobs that run elsewhere")
+        if self.device == "cuda" and self.precision == "auto" and self.size != "smoke":
+            raise InputError(
+                "precision: name bf16 or fp32; what a GPU elsewhere multiplies in cannot be seen from here"
+            )
 
     def key_params(self) -> dict[str, Any]:
         """The parameters that this stage's result depends on."""

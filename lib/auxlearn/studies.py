@@ -73,10 +73,13 @@ class Study:
     cells: list[Cell]  # upstream first
 
 
-def load(path: Path) -> Study:
-    """Read, validate and expand a study file; the first problem is an InputError naming the file."""
+def load(path: Path, elsewhere: bool = False) -> Study:
+    """Read, validate and expand a study file; the first problem is an InputError naming the file.
+
+    `elsewhere`: its cells will run on other machines than this one (see `Common.resolved`).
+    """
     file = study_file.read(path)
-    return Study(file.study, file.title or file.study, expanded(path, _Expansion(file)))
+    return Study(file.study, file.title or file.study, expanded(path, _Expansion(file, elsewhere)))
 
 
 def validated(path: Path) -> list[tuple[str, Any]]:
@@ -96,8 +99,9 @@ def expanded(path: Path, expansion: _Expansion) -> list[Cell]:
 
 
 class _Expansion:
-    def __init__(self, file: StudyFile):
+    def __init__(self, file: StudyFile, elsewhere: bool = False):
         self.file = file
+        self.elsewhere = elsewhere
         self.made: dict[tuple[str, str], Cell] = {}
         self.suites: dict[tuple[str, int], Any] = {}
         self.codes: dict[str, str] = {}
@@ -200,7 +204,7 @@ class _Expansion:
         return tasks.load(suite, rows)
 
     def _resolved(self, p: Any) -> Any:
-        return p.resolved()
+        return p.resolved(self.elsewhere)
 
     def _as_expected(self, suite: Any, p: params.Common) -> None:
         """Refuse to run a study whose suite is not the one that its price is of."""
