@@ -10,8 +10,8 @@ from packaging.utils import canonicalize_name
 
 from auxlearn.paths import PROJECT
 
-# Extras that no run, report or check needs, left to whoever wants them. With Slurm's tools but no controller to ask, its
-# plugin would make every start of Snakemake slow.
+# Extras that no run, report or check needs, left to whoever wants them. With Slurm, but no controller to ask, its
+# plugin makes every start of Snakemake slow.
 UNLOCKED = {"tensorboard", "slurm"}
 
 
