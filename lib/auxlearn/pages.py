@@ -15,7 +15,7 @@ from typing import Any
 import jinja2
 import nbformat
 
-from . import formulas, outcomes
+from . import formulas, outcomes, palette
 
 TEMPLATES = Path(__file__).parent / "templates"
 SHOWN = ("text/plain", "image/png")  # the only outputs that reach a page: neither can carry markup
@@ -59,6 +59,8 @@ def page(
         for output in each.get("outputs", []):
             if "data" in output:
                 output["data"] = {k: v for k, v in output["data"].items() if k in SHOWN}
+                if png := output["data"].get("image/png"):
+                    output["data"]["image/png"] = base64.b64encode(palette.smaller(base64.b64decode(png))).decode()
                 output.setdefault("metadata", {})["image/png"] = {"alt": alt(each.source, images, heading)}
                 images += "image/png" in output["data"]
         if "outputs" in each:

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from . import outcomes, pages, provenance, stats
+from . import outcomes, pages, palette, provenance, stats
 from .errors import InputError
 from .outcomes import Outcome
 from .paths import PROJECT, runs_root
@@ -92,7 +92,7 @@ def _comparison(rows: list[Outcome], row: Outcome, target: Path) -> dict[str, An
     source, figure = row.manifest.path("differences.png"), ""
     if source.is_file():
         figure = f"result{_suffix(rows, row)}.png"
-        shutil.copyfile(source, target / figure)
+        (target / figure).write_bytes(palette.smaller(source.read_bytes()))
     said = [f"{arm} {_signed(r['difference'])}{_between(r)}" for arm, r in arms.items() if r["difference"] is not None]
     alt = (
         f"Paired differences in {metrics['metric']} on dev to single-task training of {p['primary']}, a line an arm, "
