@@ -145,7 +145,7 @@ def test_only_clean_runs_are_published(home, first, monkeypatch, tmp_path):
     names = sorted(p.name for p in index.parent.iterdir())
     assert names == [
         "01_data_prep.html", "02_td_proxy.html", "03_ranking.html", "06_mtl.html", "07_efficiency.html", "index.html",
-        "result.png", "results.csv",
+        "provenance.json", "result.png", "results.csv",
     ]  # fmt: skip
     assert str(home) not in "".join(p.read_text() for p in index.parent.glob("*.html"))
 
@@ -162,6 +162,7 @@ def test_a_report_can_be_marked_stale_and_says_so_on_the_front_page(monkeypatch,
     assert "made before x &lt; y" in text
     assert "reason" not in text
     front = (tmp_path / "reports" / "index.html").read_text()
-    assert "Old &amp; done</a> <b>stale:</b> made before x &lt; y" in front
+    assert "Old &amp; done</a>" in front
+    assert "<b>Stale.</b> made before x &lt; y" in front
     with pytest.raises(engine.InputError, match="no report 'gone'"):
         report.mark_stale("gone", "x")

@@ -71,7 +71,7 @@ def test_a_new_user_s_own_task_runs_to_its_report(tmp_path):
     text = index.read_text()
     assert "Is it the same order?" in text
     assert "undecided (2 seeds)" in text
-    assert text.count(">finished<") == 9
+    assert text.count('data-status="finished"') == 9
     # The comparison: its figure, and a row an arm.
     assert (index.parent / "result.png").stat().st_size > 0
     assert 'src="result.png"' in text
