@@ -76,5 +76,5 @@ def test_a_new_user_s_own_task_runs_to_its_report(tmp_path):
     assert (index.parent / "result.png").stat().st_size > 0
     assert 'src="result.png"' in text
     for arm in ("single", "random", "td_bce"):
-        assert f"<td>{arm}</td>" in text
+        assert f'<th scope="row">{arm}</th>' in text
     assert "Traceback" not in made.stdout + made.stderr
