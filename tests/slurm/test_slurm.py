@@ -147,7 +147,7 @@ def test_a_job_asks_for_what_its_cell_needs(slurm, profile, tmp_path):
     waiting = cluster.until(lambda: jobs(slurm, tmp_path, "pending"), 600, "nothing was submitted")
     job, (_, cell) = next(iter(waiting.items()))
     shown = dict(part.split("=", 1) for part in ask(slurm, "scontrol", "show", "job", "-o", job).split() if "=" in part)
-    assert cell.startswith("01_data_prep/")
+    assert (tmp_path / "runs" / cell / "params.yaml").is_file()
     assert (shown["CPUs/Task"], shown["MinMemoryNode"], shown["TimeLimit"]) == ("2", "8000M", "04:00:00")
     assert shown["TresPerJob"] == "gres:gpu:1"
     assert shown["Partition"] == "closed"
@@ -227,7 +227,7 @@ def test_the_grid_is_the_same_though_a_job_is_killed_and_another_requeued(
     assert (seen["SLURM_CPUS_PER_TASK"], seen["SLURM_JOB_ID"]) == ("1", killed)
 
     local, remote = made_in(here, monkeypatch), made_in(folder, monkeypatch)
-    assert len(local["plan"]) == 9
+    assert len(local["plan"]["cells"]) == 9
     assert local["plan"] == remote["plan"]
     assert local["manifests"].keys() == remote["manifests"].keys()
     for at, one in local["manifests"].items():
