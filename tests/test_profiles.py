@@ -94,7 +94,7 @@ def test_what_is_not_there_is_said(tmp_path, with_plugin, monkeypatch):
 
 
 def test_slurm_jobs_left_in_the_run_folder_stop_a_second_command_and_a_stopped_one_cancels_its_own(
-    tmp_path, with_plugin
+    tmp_path, with_plugin, capsys
 ):
     root, said = tmp_path / "a run folder", tmp_path / "said"
     with_plugin("squeue", f"[ -s {said} ] && cat {said}; exit 0")
@@ -114,7 +114,9 @@ def test_slurm_jobs_left_in_the_run_folder_stop_a_second_command_and_a_stopped_o
     with pytest.raises(KeyboardInterrupt):
         interrupted()
     assert (tmp_path / "said.cancelled").read_text() == "15\n"
-    with_plugin("squeue", "echo no controller >&2; exit 1")
+    with place.watched(root):
+        with_plugin("squeue", "echo no controller >&2; exit 1")
+    assert "jobs may be left" in capsys.readouterr().out
     with pytest.raises(InputError, match="does not answer: no controller"), place.watched(root):
         raise AssertionError("not refused")
 

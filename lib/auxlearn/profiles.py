@@ -46,13 +46,17 @@ class Place:
         chosen += ["--cores", str(cores)] if cores else []
         return chosen + ([] if self.elsewhere else ["--resources", f"gpu={gpus}"])
 
+    @property
+    def slurm(self) -> bool:
+        return self.settings.get("executor") == "slurm"
+
     def stopped(self, snakemake: subprocess.Popen) -> None:
         """Wait until an interrupted Snakemake has ended.
 
-        It cancels jobs elsewhere at once and then sits out the pause until it would look at them again, minutes long.
+        It cancels its Slurm jobs at once, then sits out the pause until it would look at them again, minutes long.
         """
         try:
-            snakemake.wait(PATIENCE_SECONDS if self.elsewhere else None)
+            snakemake.wait(PATIENCE_SECONDS if self.slurm else None)
         except subprocess.TimeoutExpired:
             snakemake.kill()
             snakemake.wait()
@@ -64,7 +68,7 @@ class Place:
         A killed command's lock died with it, but Slurm runs its jobs on, and two jobs of one cell would write the same
         files. Snakemake, interrupted, cancels what it knows; a job that it was just then submitting stays.
         """
-        if self.settings.get("executor") != "slurm":
+        if not self.slurm:
             yield
             return
         if jobs := _slurm_jobs(root):
@@ -74,10 +78,10 @@ class Place:
         try:
             yield
         finally:
-            end = time.monotonic() + CANCEL_SECONDS
-            while (jobs := _slurm_jobs(root)) and time.monotonic() < end:
-                subprocess.run(["scancel", *jobs], capture_output=True)
-                time.sleep(1)
+            try:
+                _cancel_slurm_jobs(root)
+            except InputError as error:  # what happened before it is what counts
+                print(f"jobs may be left in {root}: {error}", flush=True)
 
 
 HERE = Place(None, {})
@@ -90,6 +94,14 @@ def _slurm_jobs(root: Path) -> list[str]:
         raise InputError(f"Slurm does not answer: {asked.stderr.strip()}")
     found = [line.partition(" ") for line in asked.stdout.splitlines()]
     return [job for job, _, folder in found if folder == str(root)]
+
+
+def _cancel_slurm_jobs(root: Path) -> None:
+    """Returns when none is left, or after a minute: a process that does not end keeps its job ending."""
+    end = time.monotonic() + CANCEL_SECONDS
+    while (jobs := _slurm_jobs(root)) and time.monotonic() < end:
+        subprocess.run(["scancel", *jobs], capture_output=True)
+        time.sleep(1)
 
 
 def read(folder: Path | None) -> Place:
@@ -113,6 +125,6 @@ def read(folder: Path | None) -> Place:
             raise InputError(f"{file}: Snakemake has no executor {executor!r} here; install it: {remedy}")
         if not settings.get("jobs"):
             raise InputError(f"{file}: jobs: say how many jobs may be queued at once")
-    if executor == "slurm" and shutil.which("sbatch") is None:
+    if place.slurm and shutil.which("sbatch") is None:
         raise InputError(f"{file}: sbatch is not on the PATH; run this where Slurm jobs can be submitted")
     return place

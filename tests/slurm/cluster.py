@@ -102,11 +102,12 @@ def running(folder: Path) -> Iterator[dict[str, str]]:
                 ["slurmctld", "-D", "-c"],
                 ["slurmd", "-D", "-c", "-N", NODE],
             ):
+                command = ["setpriv", "--pdeathsig", "TERM", *command]  # a killed test leaves no daemon
                 started.append(
                     subprocess.Popen(command, env=environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
                 )
                 time.sleep(0.5)
-            until(lambda: _idle(environment), 60, f"the node did not come up; see {folder}/*.log")
+            until(lambda: _idle(environment), 180, f"the node did not come up; see {folder}/*.log")
             yield environment
         finally:
             subprocess.run(["scancel", "--user=root"], env=environment, capture_output=True, timeout=60)
