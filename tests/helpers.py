@@ -1,15 +1,30 @@
 """What several test modules write by hand."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
 
+# Eight small notebook runs.
+STUDY = {
+    "study": "small",
+    "title": "A <b>small</b> study",
+    "base": {
+        "suite": "planted", "primary": "topic_side", "size": "full", "precision": "fp32", "rows": 60, "seeds": [0, 1],
+        "threads": 1,
+    },
+    "grid": {"arm": ["single", "td_bce"], "n": [30]},
+    "notebooks": {
+        "02_td_proxy": {"proxy_rows": 15, "watch_rows": 10, "epochs": 1},
+        "06_mtl": {"stage2_epochs": 1, "tune_epochs": 1, "single_epochs": 1},
+    },
+}  # fmt: skip
+# Of a manifest, all that does not tell when, how fast or where it was made.
+SAME = ("stage", "key", "schema", "params", "key_params", "suite", "metrics", "seeds", "rows", "code")
+MEASURED = ["seconds", "joules", "peak_bytes"]
 MIXED = {
     "study": "mixed",
     "title": "Runs that ended in <every> way",
@@ -34,7 +49,8 @@ def mixed_study(folder: Path) -> None:
 
     Two notebooks are executed as Snakemake would; the other 01s are that of 60 rows under the keys of the plan.
     """
-    from auxlearn import engine, studies
+    from auxlearn import engine, job, studies
+    from auxlearn.paths import NOTEBOOKS
 
     path = folder.parent / "mixed.yaml"
     path.write_text(yaml.safe_dump(MIXED))
@@ -43,8 +59,9 @@ def mixed_study(folder: Path) -> None:
         _, cells = engine.prepare(studies.load(path))
         cells = {(c["stage"], c["params"]["rows"]): c for c in cells}
         first, failing = cells["01_data_prep", 60], cells["02_td_proxy", 60]
-        assert _papermill(folder, first).returncode == 0
-        assert _papermill(folder, failing).returncode != 0
+        for cell, ends_well in ((first, True), (failing, False)):
+            done = job.run(NOTEBOOKS / f"{cell['stage']}.ipynb", folder / cell["stage"] / cell["key"])
+            assert (done == 0) == ends_well
     home = folder / "01_data_prep"
     for rows, ending in ((70, "stale"), (80, "damaged"), (90, "interrupted")):
         cell = cells["01_data_prep", rows]
@@ -62,21 +79,32 @@ def mixed_study(folder: Path) -> None:
             file.unlink()
 
 
-def _papermill(folder: Path, cell: dict) -> subprocess.CompletedProcess:
-    """What the Snakefile's rule runs."""
-    from auxlearn.paths import NOTEBOOKS
+def assert_same_findings(one: Path, other: Path) -> None:
+    """Two run folders hold the same finished runs, which found the same, byte for byte but for what was measured."""
+    first, second = _finished(one), _finished(other)
+    assert first.keys() == second.keys()
+    for at, mine in first.items():
+        theirs = second[at]
+        assert {name: unmeasured(mine[name]) for name in SAME} == {name: unmeasured(theirs[name]) for name in SAME}, at
+        changed = {name for name, digest in mine["outputs"].items() if digest != theirs["outputs"][name]}
+        assert changed <= ({"costs.parquet"} if at[0] == "07_efficiency" else set()), at  # which holds seconds
+        if changed:
+            costs = [pd.read_parquet(home / Path(*at) / "costs.parquet") for home in (one, other)]
+            pd.testing.assert_frame_equal(*(table.drop(columns=MEASURED) for table in costs))
 
-    home = folder / cell["stage"] / cell["key"]
-    command = [
-        sys.executable,
-        "-m",
-        "papermill",
-        str(NOTEBOOKS / f"{cell['stage']}.ipynb"),
-        str(home / "notebook.ipynb"),
-    ]
-    made = subprocess.run(
-        [*command, "-f", str(home / "params.yaml"), "--no-progress-bar"],
-        capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
-    (home / "papermill.log").write_text(made.stderr)
-    return made
+
+def _finished(folder: Path) -> dict[tuple[str, str], dict]:
+    """Manifests of all runs of a folder; one that is not finished is an error."""
+    from auxlearn import runs
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AUXLEARN_RUNS", str(folder))
+        places = [path.parent for path in sorted(folder.glob("*/*/manifest.json"))]
+        return {(at.parent.name, at.name): runs.load(at.parent.name, at.name).data for at in places}
+
+
+def unmeasured(value):
+    """Without what a clock, an allocator or a meter said."""
+    if isinstance(value, dict):
+        return {name: unmeasured(part) for name, part in value.items() if name not in MEASURED}
+    return [unmeasured(part) for part in value] if isinstance(value, list) else value

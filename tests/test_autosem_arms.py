@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from auxlearn import autosem_arms, bandit_training, batching, phases, plans, results, seeds, train, units
+from auxlearn import autosem_arms, bandit_training, batching, phases, plans, results, resuming, seeds, train, units
 from auxlearn.cost import Ledger
 from auxlearn.errors import InputError
 from auxlearn.params import MTL
@@ -64,7 +64,7 @@ def test_the_authors_rule_pays_the_first_round_and_ties(small):
 
 
 def test_interrupted_rounds_go_on_with_the_same_bits(small, tmp_path, monkeypatch):
-    monkeypatch.setattr(train, "CHECKPOINT_SECONDS", -1.0)
+    monkeypatch.setattr(resuming, "CHECKPOINT_SECONDS", -1.0)
     whole = bandit_training.run(bandit_plan(), small)
 
     class Killed(Exception):
@@ -122,7 +122,7 @@ def test_batches_in_order_use_every_row_before_any_twice():
 
 
 def test_a_phase_follows_its_order_over_its_epochs_and_resumes(small, tmp_path, monkeypatch):
-    monkeypatch.setattr(train, "CHECKPOINT_SECONDS", -1.0)
+    monkeypatch.setattr(resuming, "CHECKPOINT_SECONDS", -1.0)
     rows = {"look_alike": np.arange(20), "topic_side": np.arange(40)}
     order = np.array([0, 0, 1, 0, 0, 1, 0])
     plan = Plan("tiny", (Phase("stage2", rows, 2, RECIPE, order=order),), seeds.record(1), "topic_side")

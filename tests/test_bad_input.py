@@ -19,7 +19,7 @@ import pytest
 import torch
 import yaml
 
-from auxlearn import batching, cli, model, params, seeds, specs, studies, tasks, train
+from auxlearn import batching, cli, model, params, resuming, seeds, specs, studies, tasks, train
 from auxlearn.errors import InputError
 from auxlearn.paths import NOTEBOOKS
 from auxlearn.phases import Phase, Plan, Recipe
@@ -361,7 +361,7 @@ def test_a_hub_encoder_is_refused_offline_before_a_step_and_without_asking(small
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr(socket.socket, "connect", lambda *_: pytest.fail("asked the network"))
-    monkeypatch.setattr(train, "_optimiser", lambda *_: pytest.fail("began to train"))
+    monkeypatch.setattr(resuming, "optimiser_for", lambda *_: pytest.fail("began to train"))
     refused(lambda: train.run(plan(name), small), f"encoder {name!r} cannot be loaded", "a hub id with the hub reach")
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from auxlearn import batching, cli, exports_of_runs, inference, model, runs, tasks, units
+from auxlearn import batching, cli, exports_of_runs, inference, model, runs, scoring, tasks
 from auxlearn.code import notebook_source
 from auxlearn.paths import NOTEBOOKS, PROJECT
 from helpers import write_jsonl
@@ -280,7 +280,7 @@ def test_a_submission_holds_the_models_answers_and_marks_the_rest(ready, tmp_pat
         assert "WNLI" not in made.comment.decode()
         assert "RTE" in made.comment.decode()
     of = exports_of_runs.trained(key)
-    task, net = of.suite["wnli"], units.load_model(of.training, of.plan, of.suite)
+    task, net = of.suite["wnli"], scoring.load_model(of.training, of.plan, of.suite)
     encoded = batching.encode(task.test, task, net.tokenizer, net.max_length)
     values = inference.predict(net, encoded, task)[0]
     # not_entailment is 0 in GLUE's WNLI, and id 0 of this suite.

@@ -9,20 +9,7 @@ import pytest
 import yaml
 
 from auxlearn import engine, report, runs
-
-STUDY = {
-    "study": "small",
-    "title": "A <b>small</b> study",
-    "base": {
-        "suite": "planted", "primary": "topic_side", "size": "full", "precision": "fp32", "rows": 60, "seeds": [0, 1],
-        "threads": 1,
-    },
-    "grid": {"arm": ["single", "td_bce"], "n": [30]},
-    "notebooks": {
-        "02_td_proxy": {"proxy_rows": 15, "watch_rows": 10, "epochs": 1},
-        "06_mtl": {"stage2_epochs": 1, "tune_epochs": 1, "single_epochs": 1},
-    },
-}  # fmt: skip
+from helpers import STUDY
 
 
 def command(path, folder):
@@ -147,7 +134,7 @@ def test_only_clean_runs_are_published(home, first, monkeypatch, tmp_path):
         "01_data_prep.html", "02_td_proxy.html", "03_ranking.html", "06_mtl.html", "07_efficiency.html", "index.html",
         "provenance.json", "result.png", "results.csv",
     ]  # fmt: skip
-    assert str(home) not in "".join(p.read_text() for p in index.parent.glob("*.html"))
+    assert str(home) not in "".join(p.read_text() for p in index.parent.glob("*.[hj]*"))
 
 
 def test_a_report_can_be_marked_stale_and_says_so_on_the_front_page(monkeypatch, tmp_path):

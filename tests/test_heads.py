@@ -8,7 +8,20 @@ import pandas as pd
 import pytest
 from scipy.stats import kendalltau
 
-from auxlearn import filters, gradts, gradts_arms, head_units, heads, importance, plans, results, runs, train, units
+from auxlearn import (
+    filters,
+    gradts,
+    gradts_arms,
+    head_units,
+    heads,
+    importance,
+    plans,
+    results,
+    runs,
+    scoring,
+    train,
+    units,
+)  # fmt: skip
 from auxlearn.cost import Ledger
 from auxlearn.errors import InputError
 from auxlearn.params import MTL, GradTS, TDProxy
@@ -52,7 +65,7 @@ def test_one_pass_gives_all_definitions_and_is_made_once(small, monkeypatch):
     assert set(values) == {"gate", "kv_rows", "kv_columns"}
     assert all(v.shape == (10, 2, 4) and np.array_equal(v, same[k]) for k, v in values.items())
     # The rows come back in the order asked for, whatever order the pass took them in.
-    net = units.load_model(training.manifest, plan, small)
+    net = scoring.load_model(training.manifest, plan, small)
     from auxlearn import batching
 
     batch = batching.collate([small["word_class"].train[int(rows[3])]], small["word_class"], net)

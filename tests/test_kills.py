@@ -3,7 +3,6 @@
 Two kills here; `make kills` makes twenty and writes what happened to reports/kills/results.md.
 """
 
-import json
 import os
 import random
 import subprocess
@@ -15,14 +14,13 @@ import psutil
 import pytest
 import yaml
 
-from test_engine import STUDY
+from helpers import STUDY, assert_same_findings
 
 KILLS = int(os.environ.get("AUXLEARN_KILLS", "2"))
 RESULTS = os.environ.get("AUXLEARN_KILLS_RESULTS", "")
 SEED = 0
 VICTIMS = {"engine": "auxlearn.cli", "snakemake": "snakemake", "job": "auxlearn.job", "kernel": "ipykernel_launcher"}
 GONE_SECONDS = 10  # within which everything that the victim started must have ended
-MEASURED = {"seconds", "peak_bytes", "joules"}  # what a ledger measures, and so no two runs share
 
 
 def start(home, folder):
@@ -62,22 +60,6 @@ def what(folder):
     return (
         ", ".join(sorted(f"{p.parent.name}" for p in begun if not (p / "manifest.json").is_file())) or "between cells"
     )
-
-
-def plain(value):
-    if isinstance(value, dict):
-        return {k: plain(v) for k, v in value.items() if k not in MEASURED}
-    return [plain(v) for v in value] if isinstance(value, list) else value
-
-
-def results(folder):
-    """All that a study found: metrics of every run, predictions and scores byte for byte."""
-    made = {}
-    for name in manifests(folder):
-        manifest = json.loads((folder / name / "manifest.json").read_text())
-        outputs = {k: v for k, v in manifest["outputs"].items() if k in ("predictions.npz", "logits.npz", "scores.npz")}
-        made[name] = plain(manifest["metrics"]), outputs, manifest["seeds"], manifest["rows"]
-    return made
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +117,7 @@ def test_a_killed_study_ends_as_an_unharmed_one(home):
             rows.append(row | {"study": lap})
         assert start(home, folder).wait() == 0
         assert all(manifests(folder)[name] == time_ns for name, time_ns in finished.items())
-        assert results(folder) == results(whole)
+        assert_same_findings(folder, whole)
         assert not processes(folder)
     if RESULTS:
         write(Path(RESULTS), rows, lap, took)
@@ -148,9 +130,9 @@ def write(path, rows, laps, took):
         "# Killed at random moments",
         "",
         f"`make kills`: {len(rows)} SIGKILLs (seed {SEED}) over {laps} runs of a study of 8 notebook runs that takes "
-        f"{took:.0f} s unharmed. After each, the same command again. In every study all metrics, predictions and "
-        "scores equalled those of an unharmed run bit for bit, no finished run was made twice, and no process or lock "
-        "was left.",
+        f"{took:.0f} s unharmed. After each, the same command again. In every study all metrics and files equalled "
+        "those of an unharmed run bit for bit (but for measured times), no finished run was made twice, and no process "
+        "or lock was left.",
         "",
         "| " + " | ".join(names) + " |",
         "|" + " --- |" * len(names),

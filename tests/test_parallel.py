@@ -1,13 +1,17 @@
 """Training in several processes: shares add up to the batch, and two processes equal one."""
 
 import json
+import subprocess
+import sys
+import time
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from transformers import BertConfig, BertModel
 
-from auxlearn import batching, launched, model, parallel, seeds, train, units
+from auxlearn import batching, launched, model, parallel, scoring, seeds, train, units
 from auxlearn.errors import InputError
 from auxlearn.phases import Phase, Plan, Recipe, Rounds, Weighting
 
@@ -89,7 +93,7 @@ def test_two_processes_equal_one(small, encoder, weighting):
     assert [row["step"] for row in two.updates] == [row["step"] for row in one.updates]
     for theirs, mine in zip(two.updates, one.updates, strict=True):
         assert theirs["weights"] == pytest.approx(mine["weights"], abs=1e-3)
-    models = [units.load_model(each.manifest, plan(encoder, 1), small).state_dict() for each in (one, two)]
+    models = [scoring.load_model(each.manifest, plan(encoder, 1), small).state_dict() for each in (one, two)]
     for name, value in models[0].items():
         assert torch.allclose(models[1][name], value, atol=2e-3), name
     counted = [[(row.stage, row.steps, row.examples, row.tokens) for row in each.ledgers] for each in (one, two)]
@@ -115,6 +119,38 @@ def test_a_process_that_dies_names_its_log(small, encoder, tmp_path, monkeypatch
     with pytest.raises(InputError, match=r"2 training processes died .*processes\.log"):
         launched.train(plan(encoder, 2), small, tmp_path)
     assert "job.json" in (tmp_path / launched.LOG).read_text()
+
+
+LONG = """
+import sys
+from pathlib import Path
+from auxlearn import launched, seeds, tasks
+from auxlearn.phases import Phase, Plan, Recipe
+import numpy as np
+suite = tasks.Suite.from_yaml("planted").capped(80)
+phase = Phase("tune", {"topic_side": np.arange(60)}, 10_000, Recipe(lr=1e-3, batch_size=16))
+plan = Plan("tiny", (phase,), seeds.record(0), "topic_side", processes=2)
+launched.train(plan, suite, Path(sys.argv[1]), lambda message: print(message, flush=True))
+"""
+
+
+@pytest.mark.timeout(300)
+def test_they_end_with_the_process_that_started_them(tmp_path):
+    def workers():
+        named = [p.info["cmdline"] or [] for p in psutil.process_iter(["cmdline"])]
+        return sum("auxlearn.launched" in words and str(tmp_path) in words for words in named)
+
+    starter = subprocess.Popen([sys.executable, "-c", LONG, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    try:
+        assert "epoch 1/" in starter.stdout.readline()
+        assert workers() >= 2
+    finally:
+        starter.kill()
+        starter.wait()
+    end = time.monotonic() + 30
+    while workers() and time.monotonic() < end:
+        time.sleep(0.1)
+    assert not workers(), "training processes outlived the process that started them"
 
 
 def test_more_processes_are_more_cores_for_the_engine(tmp_path):

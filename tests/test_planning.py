@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from auxlearn import notebook, planning, prices, runs, studies
-from test_engine import STUDY
+from helpers import STUDY
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from auxlearn import discriminator as td
-from auxlearn import model, plans, planted, seeds, stats, tasks, train, units
+from auxlearn import model, plans, planted, scoring, seeds, stats, tasks, train, units
 from auxlearn.params import TDProxy
 from auxlearn.train import Phase, Plan, Recipe
 
@@ -107,7 +107,7 @@ def test_the_discriminator_ranking_finds_what_was_planted(kind):
     ).resolved()  # fmt: skip
     (plan,), _ = plans.proxies(p, suite())
     training = units.trained(plan, suite())
-    store = units.scored(training.manifest, plan, suite())
+    store = scoring.scored(training.manifest, plan, suite())
     rows = store.rows
     truth = np.concatenate([np.array(task.train["helpful"][:]) for task in suite().values()])
     pool = (rows["task"] != planted.PRIMARY).to_numpy(copy=True)

@@ -69,7 +69,7 @@ def test_the_pass_reads_every_row_of_every_task(proxy, score):
     assert store.features.shape == (total, 64)
     assert (store.loss, store.importance, store.dots, store.squares) == (None, {}, None, None)
     assert store.rows.groupby("task", sort=False).size().to_dict() == {n: len(t.train) for n, t in suite.items()}
-    net = units.load_model(training, plan, suite)
+    net = scoring.load_model(training, plan, suite)
     task = suite["away_topic"]
     at = store.rows.index[(store.rows["task"] == "away_topic") & (store.rows["row"] == 7)][0]
     alone = net(batching.collate([task.train[7]], task, net))
@@ -80,7 +80,7 @@ def test_the_pass_reads_every_row_of_every_task(proxy, score):
 
 def test_a_store_of_forward_readings_is_bit_for_bit_the_forward_pass(proxy, score):
     suite, plan, training = proxy
-    store, net = score(), units.load_model(training, plan, suite)
+    store, net = score(), scoring.load_model(training, plan, suite)
     for name, task in suite.items():
         at = store.rows.index[store.rows["task"] == name].to_numpy()
         encoded = batching.encode(task.train, task, net.tokenizer, net.max_length)
@@ -95,7 +95,7 @@ def test_a_store_holds_what_was_asked(proxy, score):
     assert whole.manifest.key != plain.manifest.key
     assert whole.logits == pytest.approx(plain.logits, abs=1e-5)
     assert set(whole.importance) == {"gate", "kv_rows", "kv_columns"}
-    net, task = units.load_model(training, plan, suite), suite["side_share"]
+    net, task = scoring.load_model(training, plan, suite), suite["side_share"]
     probe = readings.targets(net, suite, TARGETS)
     batch = batching.collate([task.train[i] for i in (3, 41)], task, net)
     alone = readings.read(net, batch, readings.READS, probe=probe)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from auxlearn import batching, plans, stores, units
+from auxlearn import batching, plans, scoring, stores, units
 from auxlearn.params import TDProxy
 
 ROWS = 20  # rows a task and proxy
@@ -72,7 +72,7 @@ def test_logits_are_those_of_the_proxy_that_a_row_names(kind, request):
     """Against a forward pass of each row alone, by the proxy it names and, of two, by the other."""
     done = request.getfixturevalue(kind)
     nets = [
-        units.load_model(training.manifest, plan, done.suite)
+        scoring.load_model(training.manifest, plan, done.suite)
         for plan, training in zip(done.plans, done.trainings, strict=True)
     ]
     some = done.store.rows.groupby(["task", "proxy"]).sample(3, random_state=1)

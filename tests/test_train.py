@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 import torch
 
-from auxlearn import batching, model, phases, plans, seeds, train
+from auxlearn import batching, model, phases, plans, resuming, seeds, train
 from auxlearn.errors import InputError
 from auxlearn.params import MTL, TDProxy
 from auxlearn.train import Phase, Plan, Recipe
@@ -59,7 +59,7 @@ def test_the_best_epoch_is_kept_and_the_first_of_equals(done, small):
 
 def test_interrupted_and_resumed_equals_never_interrupted(done, small, tmp_path, monkeypatch):
     """Killed at every epoch boundary in turn, each time resumed from the checkpoint: the same bits in the end."""
-    monkeypatch.setattr(train, "CHECKPOINT_SECONDS", -1.0)
+    monkeypatch.setattr(resuming, "CHECKPOINT_SECONDS", -1.0)
 
     class Killed(Exception):
         pass
@@ -327,7 +327,7 @@ def test_adamax_resumes_to_the_same_bits(small, tmp_path, monkeypatch):
     recipe = Recipe(lr=1e-3, batch_size=16, warmup=0.2, optimiser="adamax", weight_decay=0.01)
     phase = Phase("stage2", {"topic_side": np.arange(60)}, 3, recipe)
     whole = train.run(plan(phases=(phase,)), small)
-    monkeypatch.setattr(train, "CHECKPOINT_SECONDS", -1.0)
+    monkeypatch.setattr(resuming, "CHECKPOINT_SECONDS", -1.0)
 
     def dying(message):
         if "epoch 2" in message:

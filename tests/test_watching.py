@@ -45,8 +45,8 @@ def test_papermill_and_nbval_see_nothing(monkeypatch):
 
 TRAIN = """
 import numpy as np
-from auxlearn import seeds, tasks, train, units
-train.CHECKPOINT_SECONDS = 0.0
+from auxlearn import resuming, seeds, tasks, train, units
+resuming.CHECKPOINT_SECONDS = 0.0
 suite = tasks.Suite.from_yaml("planted").capped(80)
 phases = (train.Phase("tune", {"topic_side": np.arange(60)}, %d, train.Recipe(lr=1e-3, batch_size=16)),)
 plan = train.Plan("tiny", phases, seeds.record(0), primary="topic_side")

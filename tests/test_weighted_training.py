@@ -11,6 +11,7 @@ from auxlearn import (
     choices,
     head_fit,
     phases,
+    resuming,
     searching,
     seeds,
     train,
@@ -167,7 +168,7 @@ def test_pre_training_fits_the_target_s_head_and_leaves_it_as_it_was(small, monk
     "given", [measured(every=3), measured(estimator="reused", combine="scaled"), measured(combine="sampled")]
 )
 def test_interrupted_and_resumed_equals_never_interrupted(small, tmp_path, monkeypatch, given):
-    monkeypatch.setattr(train, "CHECKPOINT_SECONDS", -1.0)
+    monkeypatch.setattr(resuming, "CHECKPOINT_SECONDS", -1.0)
     whole = weighted_training.run(plan(given), small)
 
     def dying(message):

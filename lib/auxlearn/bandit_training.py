@@ -67,7 +67,7 @@ class _Player(train.Trainer):
 
         def saved() -> None:
             self.history[-1] |= {name: log[-1][name] for name in ("reward", "alpha", "beta")}
-            self._checkpoint_if_due(running, len(log) - 1)
+            self.checkpoint_if_due(running, len(log) - 1)
 
         autosem.rounds(
             bandit(self.plan, phase), step, phase.epochs, log, rule=rule, start=mine[0]["holdout"], saved=saved

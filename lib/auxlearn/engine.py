@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any
 import yaml
 from filelock import FileLock, Timeout
 
-from . import claims, leases, profiles, runs, studies
+from . import claims, leases, profiles, runs, studies, supervised
 from .errors import InputError
 from .paths import NOTEBOOKS, PROJECT, runs_root
 
@@ -91,12 +90,11 @@ def _run(study: studies.Study, cores: int | None, place: profiles.Place) -> int:
 def _snakemake(plan: Path, todo: list[dict[str, Any]], cores: int | None, place: profiles.Place) -> int:
     log_path, progress = plan.with_name("snakemake.log"), plan.with_name("progress.log")
     gpus = len(leases.devices()) if any(cell["gpus"] for cell in todo) else 0
-    command = [
-        sys.executable, "-m", "auxlearn.supervised", "--parent", str(os.getpid()),
-        "snakemake", "--snakefile", str(PROJECT / "Snakefile"), "--directory", str(runs_root()),
-        *place.options(cores, gpus), "--rerun-triggers", "params", "input",
-        "--rerun-incomplete", "--keep-going", "--nolock", "--config", f"plan={plan}", f"notebooks={NOTEBOOKS}",
-    ]  # fmt: skip
+    command = supervised.command(
+        "snakemake", "--snakefile", PROJECT / "Snakefile", "--directory", runs_root(), *place.options(cores, gpus),
+        "--rerun-triggers", "params", "input", "--rerun-incomplete", "--keep-going", "--nolock",
+        "--config", f"plan={plan}", f"notebooks={NOTEBOOKS}",
+    )  # fmt: skip
     environment = {"GLIBC_TUNABLES": KEEP_MEMORY} | os.environ  # other C libraries do not read it
     environment |= {"AUXLEARN_RUNS": str(runs_root()), "AUXLEARN_PROGRESS": str(progress)}
     environment |= place.environment

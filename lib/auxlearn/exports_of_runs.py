@@ -25,6 +25,7 @@ from . import (
     inference,
     params,
     runs,
+    scoring,
     tasks,
     units,
 )
@@ -74,7 +75,7 @@ class Trained:
         import torch
 
         away = self.plan.device != "cpu" and not torch.cuda.is_available()
-        return units.load_model(self.training, replace(self.plan, device="cpu") if away else self.plan, self.suite)
+        return scoring.load_model(self.training, replace(self.plan, device="cpu") if away else self.plan, self.suite)
 
 
 # --- looking up ----------------------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from . import batching, cost, importance, phases, runs, train, units
+from . import batching, cost, importance, phases, runs, scoring, train
 from .cost import Ledger, Meter
 from .tasks import Suite
 
@@ -43,7 +43,7 @@ def _measure(
 
     if plan.device == "cpu":
         torch.set_num_threads(plan.threads)
-    net, task, ledger = units.load_model(training, plan, suite), suite[name], Ledger("importance")
+    net, task, ledger = scoring.load_model(training, plan, suite), suite[name], Ledger("importance")
     encoded = batching.encode(task.train.select(rows.tolist()), task, net.tokenizer, net.max_length)
     made: dict[str, np.ndarray] = {}
     with Meter(ledger, plan.device):

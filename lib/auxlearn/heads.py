@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from . import filters, gradts, head_units, plans, runs, stats, train, units
-from .cost import Ledger
+from .cost import Ledger, total
 from .params import GradTS, TDProxy
 from .tasks import Suite
 
@@ -53,7 +53,7 @@ def measure(
             manifest, values = head_units.measured(training.manifest, plan, suite, name, rows, p.dropout, progress)
             at = seed, name
             made.importances[at], made.rows[at] = values, rows
-            made.ledgers[at] = [units.total("task_tuning", training.ledgers), Ledger.from_dict(manifest.ledger[0])]
+            made.ledgers[at] = [total("task_tuning", training.ledgers), Ledger.from_dict(manifest.ledger[0])]
             made.manifests += [training.manifest, manifest]
     return made
 
@@ -79,7 +79,7 @@ def _at_proxy(
         at = seed, name
         made.rows[at] = np.concatenate(places)[order]
         made.importances[at] = {d: np.concatenate([part[d] for part in parts])[order] for d in parts[0]}
-        made.ledgers[at] = [units.total("importance", ledgers)]
+        made.ledgers[at] = [total("importance", ledgers)]
 
 
 def task_table(heads: Heads, definition: str) -> pd.DataFrame:

@@ -13,7 +13,6 @@ same again, however long it takes to get there.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import subprocess
 import sys
@@ -35,7 +34,7 @@ def main(argv: list[str]) -> int:
     given = parser.parse_args(argv)
     supervised.watch(given.parent)
     log = given.folder / "papermill.log"
-    log.write_text("")  # its time says when the job began
+    log.write_text("")  # that it is there says that the job has begun
     held = []
     if given.gpus and not os.environ.get("AUXLEARN_ELSEWHERE"):
         try:
@@ -53,10 +52,7 @@ def main(argv: list[str]) -> int:
 def run(notebook: Path, folder: Path) -> int:
     """Execute the notebook with papermill, twice if need be; 0 when the folder has a manifest."""
     out, log = folder / "notebook.ipynb", folder / "papermill.log"
-    command = [
-        sys.executable, "-m", "auxlearn.supervised", "--parent", str(os.getpid()), "papermill", str(notebook), str(out),
-        "-f", str(folder / "params.yaml"), "--no-progress-bar",
-    ]  # fmt: skip
+    command = supervised.command("papermill", notebook, out, "-f", folder / "params.yaml", "--no-progress-bar")
     for attempt in range(1, ATTEMPTS + 1):
         with open(log, "a") as told:
             told.write(f"attempt {attempt}\n" if attempt > 1 else "")
@@ -78,12 +74,10 @@ def run(notebook: Path, folder: Path) -> int:
 
 def refused(notebook: Path) -> bool:
     """Whether an executed notebook ended in an error of ours, which a second attempt would only repeat."""
-    try:
-        cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
-    except (OSError, ValueError, KeyError):
-        return False
-    outputs = [output for cell in cells for output in cell.get("outputs", ())]
-    return any(o.get("output_type") == "error" and o.get("ename") == InputError.__name__ for o in outputs)
+    from . import outcomes
+
+    node = outcomes.executed(notebook) if notebook.is_file() else None
+    return node is not None and outcomes.error(node).startswith(f"{InputError.__name__}:")
 
 
 if __name__ == "__main__":

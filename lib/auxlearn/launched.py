@@ -1,17 +1,15 @@
 """A training or a pass in several processes: plan and rows go to a folder, torchrun starts them, a result comes back.
 
 A notebook's own process cannot become one of them (with CUDA in use it cannot even fork), so they are processes of
-their own that share nothing with it but files: JSON, arrays without pickle and Arrow tables. They die with it.
-`python -m auxlearn.launched FOLDER` is what torchrun runs.
+their own that share nothing with it but files: JSON, arrays without pickle and Arrow tables. They end with it
+(`supervised`). `python -m auxlearn.launched FOLDER` is what torchrun runs.
 """
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -21,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from . import supervised
 from .errors import InputError
 from .phases import Phase, Plan, Recipe, Rounds, Weighting
 from .tasks import Suite, Task
@@ -116,15 +115,12 @@ def _run(
     write(plan, suite, job, asked)
     for answer in answers:
         answer.unlink(missing_ok=True)
-    command = [
-        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(plan.processes),
-        "-m", "auxlearn.launched", str(folder),
-    ]  # fmt: skip
+    command = supervised.command(
+        "torch.distributed.run", "--standalone", "--nproc-per-node", plan.processes, "-m", "auxlearn.launched", folder
+    )
     environment = os.environ | {"OMP_NUM_THREADS": str(plan.threads)}
     with open(log, "w") as errors:
-        process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment, preexec_fn=_die_with_parent
-        )  # fmt: skip
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment)
         try:
             for line in process.stdout:
                 if progress and line.startswith(_SAID):
@@ -151,17 +147,12 @@ def _answer(folder: Path, rank: int) -> Path:
     return folder / f"{ANSWER}-{rank}.json"
 
 
-def _die_with_parent() -> None:
-    """Linux: ask for SIGTERM when the parent ends, however it ends. Elsewhere a killed parent leaves its children."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGTERM)
-
-
 def _work(folder: Path) -> None:
     from accelerate import PartialState
 
     from . import scoring, units
 
+    supervised.watch(os.getppid())
     state = PartialState(cpu=read_device(folder) == "cpu")
     plan, suite, asked = read(folder / JOB)
     leading, made = state.is_main_process, {}

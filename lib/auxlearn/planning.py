@@ -8,17 +8,15 @@ start (some seconds each), evaluation and what the price leaves out, and jobs be
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from . import params, prices, runs, studies
-from .cost import encoder_flops
+from . import params, prices, runs, studies, tasks
 
-STEPS, WARM_UP, ROWS = 6, 2, 32  # of the measurement
+ROWS, BATCH = 192, 32  # of the training that is measured
 
 
 @dataclass(frozen=True)
@@ -33,7 +31,7 @@ class Planned:
     @property
     def seconds(self) -> float:
         """That it has before it: none when it is finished."""
-        return self.flops / self.rate if self.rate and self.status != "finished" else 0.0
+        return max(0.0, self.flops / self.rate) if self.rate and self.status != "finished" else 0.0
 
 
 def plan(path: Path) -> list[Planned]:
@@ -71,40 +69,18 @@ def seen(p: params.Common) -> float:
 
 
 def measured(p: params.Common) -> float:
-    """FLOP/s of a few training steps of the primary's rows, 32 at a time, as `train` does them but for its checks."""
-    import torch
+    """FLOP/s of a short training of the primary's rows, after one that only warms up."""
+    from . import seeds, train
 
-    from . import batching, model, tasks
-
-    if p.device == "cpu":
-        torch.set_num_threads(p.threads)
     suite = tasks.load(p.suite, p.rows)
-    task = suite[p.primary]
-    net = model.build(p.encoder, suite, max_length=p.max_length).to(p.device).train()
-    rows = np.arange(min(len(task.train), ROWS * STEPS))
-    encoded = batching.encode(task.train.select(rows.tolist()), task, net.tokenizer, net.max_length)
-    optimiser = torch.optim.AdamW(net.parameters(), lr=1e-6, fused=True)
-    done = 0.0
-    for step in range(WARM_UP + STEPS):
-        if step == WARM_UP:
-            _wait(p.device)
-            done, begun = 0.0, time.perf_counter()
-        index = (np.arange(ROWS) + ROWS * step) % len(rows)
-        batch = batching.to_batch(encoded, index, task, net.columns[task.name], net.pad_id)
-        loss = net.task_loss(batch, net(batch, p.precision).logits)
-        loss.backward()
-        optimiser.step()
-        optimiser.zero_grad(set_to_none=True)
-        done += encoder_flops(net.encoder.config, np.full(ROWS, batch["input_ids"].shape[1]), True)
-    _wait(p.device)
-    return done / (time.perf_counter() - begun)
-
-
-def _wait(device: str) -> None:
-    if device == "cuda":
-        import torch
-
-        torch.cuda.synchronize()
+    rows = {p.primary: np.arange(min(len(suite[p.primary].train), ROWS))}
+    short = [train.Phase(name, rows, 1, train.Recipe(lr=1e-6, batch_size=BATCH)) for name in ("warm_up", "measured")]
+    plan = train.Plan(
+        p.encoder, tuple(short), seeds.record(0), max_length=p.max_length, precision=p.precision, device=p.device,
+        threads=p.threads,
+    )  # fmt: skip
+    ledger = train.run(plan, suite).ledgers[-1]
+    return ledger.flops / ledger.seconds
 
 
 def shown(cells: Sequence[Planned], cores: int | None = None) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +13,9 @@ from .errors import InputError
 from .params_training import depends_on_n
 from .params_weighting import WEIGHINGS, Weighed
 from .price_sizes import Sizer, Sizes
+from .price_table import SEARCHED, SHARED, TRAINED, Price
 
 PRICED = ("02_td_proxy", "04_gradts_correlation", "05_tawt_weighting", "06_mtl")
-SHARED = ("proxy", "scoring", "heads")  # made once for all primaries of a study
-SEARCHED = ("bandit", "trial", "weighting")  # every primary's own
-TRAINED = ("pretrain", "joint", "stage2", "tune")
 DERIVED = ("alone", "amortised", "all_data", "speedup", "speedup_amortised", "ceiling")
 # What cells that share a unit may differ in: the parameters that it does not depend on.
 LIKE = {
@@ -33,87 +30,6 @@ LIKE = {
 }  # fmt: skip
 
 
-@dataclass
-class Price:
-    """What a study would cost: projected from FLOPs (see `pricing`), nothing run and no second in it."""
-
-    # One seed of one 06 cell a row, index (primary, arm, n); n is 0 where the arm has none. In FLOP: proxy, scoring,
-    # heads (GradTS's tuning of each task and its importance), bandit (AUTOSEM's stage 1), trial (trainings by which
-    # GradTS-trial or AUTOSEM's stage 2 decides: an upper bound), weighting (TAWT's probes, and the training that final
-    # weights are from), pretrain, joint, stage2, tune; alone (their sum); amortised (proxy, scoring and heads shared by
-    # the study's primaries); all_data (training with every row of every task, then tuning). As ratios of all_data to
-    # each: speedup (alone), speedup_amortised, and ceiling (pretrain, joint, stage2 and tune only), which no cheaper
-    # way of selecting as many rows, or of weighing them, can pass.
-    table: pd.DataFrame
-    # FLOP of the whole grid, all its seeds, what cells share counted once: proxy, scoring, map (02's second proxy and
-    # pass, for its picture), heads (of every task of the suite), bandit, trial, weighting, compared (05's trainings
-    # that compare ways to probe), pretrain, joint, stage2, tune.
-    total: pd.Series
-    separately: float  # FLOP if every seed of every 06 cell ran all of its stages for itself
-    primaries: list[str]  # of the 06 cells
-    source: str  # where rows and tokens are from
-
-    def shown(self) -> str:
-        """The price as text; arms that cost the same share a line."""
-        whole = self.total.sum() if self.table.empty else self.table["alone"].max()
-        unit, word = (1e15, "PFLOP") if whole >= 1e15 else (1e12, "TFLOP")
-        used = self.table[[*SHARED, *SEARCHED, *TRAINED]].any()
-        shared = [name for name in SHARED if used[name]] or list(SHARED[:2])
-        lines = [
-            f"PROJECTION in {word}, one seed a line; nothing was run. {self.source}.",
-            "Left out: embeddings, pooler, task heads, optimiser, evaluation, padding within batches, removed leaks.",
-        ]  # fmt: skip
-        if self.primaries:
-            lines += [
-                f"alone: all that the arm needs; amortised: {_listed(shared)} shared by {len(self.primaries)} "
-                "primaries; all_data: training",
-                "with everything, which speedup (alone), speedup_amortised and ceiling (free selection) divide.",
-            ]
-        if used["heads"]:
-            lines += ["heads: GradTS's tuning and importance pass of each task. Its arms may find fewer rows than n."]
-        if used["bandit"]:
-            lines += ["bandit: AUTOSEM's stage 1, tasks played alike, its scores on held-out rows counted."]
-        if used["trial"]:
-            lines += [
-                "trial<=: UPPER BOUND, every training that the search may run, with n rows mixed as the pool is, and",
-                "its scores on held-out rows. It may stop sooner: at that mix alone and amortised are at most, and",
-                "speed-ups at least, what is shown.",
-            ]
-        if used["weighting"]:
-            lines += ["weighting: TAWT's probes; for final_… arms, all of the training that ended with their weights."]
-        if self.total["compared"]:
-            lines += [
-                "05's training is that of 06's arm tawt_… of the same parameters, and counts once in the grid. Its",
-                "comparison of probes (compared) trains it anew for each way to probe; no arm is charged for that.",
-            ]
-        total = ", ".join(f"{name} {_digits(value / unit)}" for name, value in self.total.items() if value)
-        lines += ["", *self._lines(unit, [name for name in used.index if name not in shared and not used[name]])]
-        lines += [f"whole grid, all seeds, shared work once: {_digits(self.total.sum() / unit)} {word} ({total})"]
-        if self.separately:
-            lines += [f"every seed of every arm on its own: {_digits(self.separately / unit)} {word}"]
-        return "\n".join(lines)
-
-    def _lines(self, unit: float, unused: list[str]) -> list[str]:
-        if self.table.empty:
-            return []
-        table = self.table.reset_index().drop(columns=unused)
-        ratios = ["speedup", "speedup_amortised", "ceiling"]
-        values = [c for c in table if c not in ("primary", "arm", "n", *ratios)]
-        table[values] /= unit
-        rest = [c for c in table if c != "arm"]
-        table = table.groupby(rest, sort=False)["arm"].agg(", ".join).reset_index()[["primary", "arm", *rest[1:]]]
-        table = table.rename(columns={"trial": "trial<="})
-        return [table.to_string(index=False, float_format=_digits), ""]
-
-
-def _listed(names: list[str]) -> str:
-    return " and ".join([*([", ".join(names[:-1])] if names[1:] else []), names[-1]])
-
-
-def _digits(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
-
-
 def price(path: Path) -> Price:
     """A study's price, with nothing run: by the file's `expects`, else by the suite's rows and the encoder's tokens.
 
@@ -122,9 +38,17 @@ def price(path: Path) -> Price:
     the pool is. What a search runs is known once it has run: its price is an upper bound, at that mix.
     """
     file = study_file.read(path)
-    cells = studies.expanded(path, studies.Unread(file))
+    cells = [cell for cell in studies.expanded(path, studies.Unread(file)) if cell.stage in PRICED]
     try:
-        return _priced(file, [cell for cell in cells if cell.stage in PRICED])
+        if not any(cell.stage in PRICED[1:] for cell in cells):
+            raise InputError(
+                "stages: none of 04_gradts_correlation, 05_tawt_weighting and 06_mtl among them, so there is nothing "
+                "to price"
+            )
+        count = _Count(file, cells)
+        for cell in cells:
+            count.add(cell)
+        return count.price()
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
 
@@ -132,65 +56,82 @@ def price(path: Path) -> Price:
 def by_cell(path: Path, cells: list[studies.Cell]) -> list[float]:
     """FLOP that each cell of a study adds to what those before it have made, in their order; sums to `Price.total`.
 
-    Of cells that share a unit the first is charged for it. 01, 03 and 07 add none.
+    Of cells that share a unit the first is charged for it. 01, 03 and 07 add none; a cell that brings a cheaper way to
+    what another has already been charged for adds less than none.
     """
-    file = study_file.read(path)
-    made, spent, before, sizes = [], 0.0, [], Sizer(file)
+    count, made, spent = _Count(study_file.read(path), cells), [], 0.0
     for cell in cells:
-        if cell.stage not in PRICED:
-            made.append(0.0)
-            continue
-        before.append(cell)
-        whole = float(_counted(file, before, sizes).total.sum())
+        if cell.stage in PRICED:
+            count.add(cell)
+        whole = float(count.total().sum())
         made.append(whole - spent)
         spent = whole
     return made
 
 
-def _priced(file: study_file.StudyFile, cells: list[studies.Cell]) -> Price:
-    if not any(cell.stage in PRICED[1:] for cell in cells):
-        raise InputError(
-            "stages: none of 04_gradts_correlation, 05_tawt_weighting and 06_mtl among them, so there is nothing to "
-            "price"
-        )
-    return _counted(file, cells, Sizer(file))
+class _Count:
+    """FLOP of a study's cells as they are added one by one, what several of them make alike counted once."""
 
+    def __init__(self, file: study_file.StudyFile, cells: list[studies.Cell]):
+        self.sizes, self.rows, self.separately = Sizer(file), [], 0.0
+        self.primaries = list(dict.fromkeys(cell.params.primary for cell in cells if cell.stage == "06_mtl"))
+        self.each = dict.fromkeys(("proxy", "scoring", "map", "heads", *SEARCHED, "compared", *TRAINED), 0.0)
+        self.once: dict[tuple[Any, ...], float] = {}  # what several cells make alike, by stage and what makes it so
+        self.source = ""
 
-def _counted(file: study_file.StudyFile, cells: list[studies.Cell], sizes: Sizer) -> Price:
-    primaries = list(dict.fromkeys(cell.params.primary for cell in cells if cell.stage == "06_mtl"))
-    rows, separately = [], 0.0
-    total = dict.fromkeys(("proxy", "scoring", "map", "heads", *SEARCHED, "compared", *TRAINED), 0.0)
-    once: dict[tuple[Any, ...], float] = {}  # FLOP of what several cells make alike, by stage and what makes it so
-    for cell in cells:
-        p, size = cell.params, sizes.of(cell.params)
+    def add(self, cell: studies.Cell) -> None:
+        p, size = cell.params, self.sizes.of(cell.params)
+        self.source = self.source or size.source
         if cell.stage == "02_td_proxy":
-            made = _proxy(p, size)
-            total["proxy"] += made["proxy"]
-            total["scoring"] += made["scoring"]
-            if p.seed in p.map_seeds:  # a proxy without discriminator is the same for both losses
-                once["map", _key(p, LIKE["map"]), made["map"]] = made["map"]
-            continue
-        if cell.stage == "04_gradts_correlation":
-            for q in (p.model_copy(update={"encoder": encoder}) for encoder in (p.encoder, *p.also)):
-                size = sizes.of(q)
-                made = pricing_gradts.heads_of(q, size.rows, size.encoder, size.tokens)
-                for unit in made.index:  # a tuning and a pass are units of their own
-                    once |= {("heads", unit, _key(q, LIKE[unit]), seed): made[unit] for seed in q.seeds}
-            continue
-        if cell.stage == "05_tawt_weighting":
-            given = (size.rows[p.primary], _pool(p, size), size.encoder, size.tokens)
-            key = _training(p, f"tawt_{p.paradigm}")
-            made = pricing_weights.stages_of_05(p, *given)
-            once |= {(stage, key, seed): flops for stage, flops in made.items() for seed in p.seeds}
-            if p.compare_probes:
-                once["compared", key, p.seeds[0]] = pricing_weights.compared(p, *given)
-            continue
+            self._add_proxy(p, size)
+        elif cell.stage == "04_gradts_correlation":
+            for encoder in (p.encoder, *p.also):
+                self._add_heads(p.model_copy(update={"encoder": encoder}))
+        elif cell.stage == "05_tawt_weighting":
+            self._add_weighting(p, size)
+        else:
+            self._add_training(cell, size)
+
+    def total(self) -> pd.Series:
+        found = dict(self.each)
+        for (stage, *_), flops in self.once.items():
+            found[stage] += flops
+        return pd.Series(found)
+
+    def price(self) -> Price:
+        names = ["primary", "arm", "n", *SHARED, *SEARCHED, *TRAINED, *DERIVED]
+        table = pd.DataFrame(self.rows, columns=names).set_index(["primary", "arm", "n"])
+        return Price(table, self.total(), self.separately, self.primaries, self.source)
+
+    def _add_proxy(self, p: params.TDProxy, size: Sizes) -> None:
+        made = _proxy(p, size)
+        self.each["proxy"] += made["proxy"]
+        self.each["scoring"] += made["scoring"]
+        if p.seed in p.map_seeds:  # a proxy without discriminator is the same for both losses
+            self.once["map", _key(p, LIKE["map"]), made["map"]] = made["map"]
+
+    def _add_heads(self, p: params.GradTS) -> None:
+        size = self.sizes.of(p)
+        made = pricing_gradts.heads_of(p, size.rows, size.encoder, size.tokens)
+        for unit in made.index:  # a tuning and a pass are units of their own
+            self.once |= {("heads", unit, _key(p, LIKE[unit]), seed): made[unit] for seed in p.seeds}
+
+    def _add_weighting(self, p: Weighed, size: Sizes) -> None:
+        given = (size.rows[p.primary], _pool(p, size), size.encoder, size.tokens)
+        key = _training(p, f"tawt_{p.paradigm}")
+        made = pricing_weights.stages_of_05(p, *given)
+        self.once |= {(stage, key, seed): flops for stage, flops in made.items() for seed in p.seeds}
+        if p.compare_probes:
+            self.once["compared", key, p.seeds[0]] = pricing_weights.compared(p, *given)
+
+    def _add_training(self, cell: studies.Cell, size: Sizes) -> None:
+        p = cell.params
         stages, full = _arm(cell, size)
         shared, own = (sum(stages[name] for name in names) for names in (SHARED, TRAINED))
         searched = sum(stages[name] for name in SEARCHED)
-        amortised, alone = shared / len(primaries) + searched + own, shared + searched + own
+        amortised, alone = shared / len(self.primaries) + searched + own, shared + searched + own
         n = p.n if depends_on_n(p.arm) else 0
-        rows.append({
+        self.rows.append({
             "primary": p.primary, "arm": p.arm, "n": n, **stages, "alone": alone, "amortised": amortised,
             "all_data": full, "speedup": full / alone, "speedup_amortised": full / amortised, "ceiling": full / own,
         })  # fmt: skip
@@ -199,22 +140,18 @@ def _counted(file: study_file.StudyFile, cells: list[studies.Cell], sizes: Sizer
         evidence = WEIGHINGS[p.weighing][1] if p.weighing else ""
         if evidence == "measured" and p.rows_arm == "all_data":  # 05 may have the same training
             key = _training(p, p.weighing)
-            once |= {(stage, key, seed): stages[stage] for stage in pricing_weights.STAGES for seed in p.seeds}
+            self.once |= {(stage, key, seed): stages[stage] for stage in pricing_weights.STAGES for seed in p.seeds}
         else:
             for stage in TRAINED:
-                total[stage] += stages[stage] * (1 if same else len(p.seeds))
+                self.each[stage] += stages[stage] * (1 if same else len(p.seeds))
             # Final weights' own training is a cell of 05.
-            total["weighting"] += stages["weighting"] * len(p.seeds) if evidence != "final" else 0.0
+            self.each["weighting"] += stages["weighting"] * len(p.seeds) if evidence != "final" else 0.0
         for stage in (s for s in LIKE if s in SEARCHED and stages[s]):
             key = _key(p.of_rows(), LIKE[stage])
             for seed in p.seeds:  # the least, as of cells alike one may have a training of the search as its own
-                once[stage, key, seed] = min(once.get((stage, key, seed), stages[stage]), stages[stage])
-        separately += alone * len(p.seeds)
-    for (stage, *_), flops in once.items():
-        total[stage] += flops
-    names = ["primary", "arm", "n", *SHARED, *SEARCHED, *TRAINED, *DERIVED]
-    table = pd.DataFrame(rows, columns=names).set_index(["primary", "arm", "n"])
-    return Price(table, pd.Series(total), separately, primaries, sizes.of(cells[0].params).source)
+                known = self.once.get((stage, key, seed), stages[stage])
+                self.once[stage, key, seed] = min(known, stages[stage])
+        self.separately += alone * len(p.seeds)
 
 
 def _key(p: params.Common, without: tuple[str, ...]) -> str:

@@ -35,6 +35,11 @@ def watch(parent: int, seconds: float = POLL_SECONDS) -> threading.Thread:
     return thread
 
 
+def command(module: str, *arguments: object) -> list[str]:
+    """The command by which this process starts a module that is to end with it."""
+    return [sys.executable, "-m", __name__, "--parent", str(os.getpid()), module, *map(str, arguments)]
+
+
 def main(argv: list[str]) -> None:
     """Watch the parent and become the module; its exit status is the process's."""
     parser = argparse.ArgumentParser(prog="auxlearn.supervised", description=__doc__)

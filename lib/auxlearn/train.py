@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import math
 import os
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,16 +18,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from . import batching, checkpoints, discriminator, evaluating, model, parallel, phases, seeds
-from .cost import Ledger, Meter
+from . import batching, discriminator, model, parallel, phases, resuming, seeds
+from .cost import Ledger
 from .errors import InputError
 from .parallel import Parts
 from .phases import Phase, Plan, Recipe
+from .resuming import Progress, Running
 from .tasks import Suite
 
-__all__ = ["Phase", "Plan", "Recipe", "Result", "run"]
-CHECKPOINT_SECONDS = 60.0  # an epoch boundary writes a checkpoint when the last one is older than this
-Progress = Callable[[str], None]
+__all__ = ["Phase", "Plan", "Progress", "Recipe", "Result", "Running", "run"]
 
 
 @dataclass
@@ -55,27 +53,10 @@ def run(plan: Plan, suite: Suite, folder: Path | None = None, progress: Progress
     return Trainer(plan, suite, folder, progress or (lambda message: None)).run()
 
 
-@dataclass
-class Running:
-    """A phase while it is trained."""
-
-    number: int
-    phase: Phase
-    data: dict[str, batching.Encoded]
-    epochs: list[int]  # steps of each
-    first: int  # epoch to start from
-    optimiser: torch.optim.Optimizer
-    weight: torch.Tensor | None  # of the discriminator's columns
-    ledger: Ledger
-
-
-class Trainer(evaluating.Evaluator):
+class Trainer(resuming.Resumable):
     """One plan's training, from start or checkpoint to result. `bandit_training` plays rounds in place of epochs."""
 
     def __init__(self, plan: Plan, suite: Suite, folder: Path | None, progress: Progress):
-        self.progress = progress
-        self.rank, self.size = parallel.world()
-        self.file = folder / "checkpoint.safetensors" if folder else None
         phases.check(plan, suite)
         if plan.device == "cpu":
             torch.set_num_threads(plan.threads)
@@ -86,18 +67,11 @@ class Trainer(evaluating.Evaluator):
             plan.encoder, suite, plan.seeds["init"], pool=plan.pool, regression=plan.regression,
             max_length=plan.max_length,
         )  # fmt: skip
-        super().__init__(plan, suite, net.to(plan.device))
+        super().__init__(plan, suite, net.to(plan.device), folder, progress)
         self.scales = {name: _chance_loss(suite, name) for name in suite.names}
-        self.history: list[dict[str, Any]] = []
-        self.steps: list[dict[str, Any]] = []
-        self.ledgers = [Ledger(phase.name) for phase in plan.phases]
-        self.chosen: dict[str, int] = {}
-        self.updates: list[dict[str, Any]] = []
-        self.best: dict[str, torch.Tensor] | None = None
-        self.saved = time.monotonic()
 
     def run(self) -> Result:
-        start = self._restore()
+        start = self.restore()
         for number, phase in enumerate(self.plan.phases):
             if number < start["phase"]:
                 continue
@@ -106,17 +80,12 @@ class Trainer(evaluating.Evaluator):
         scores, predictions, references = {}, None, None
         if self.plan.primary:
             scores, predictions, references = self._score("dev", None)
-        if self.file and not self.rank:
-            self.file.unlink(missing_ok=True)
+        self.forget()
         cut = sum(e.truncated for e in self.encoded.values())
         return Result(
             self.model, self.history, self.steps, self.ledgers, scores, predictions, references, self.chosen,
             self.updates, cut,
         )  # fmt: skip
-
-    def meter(self, number: int) -> Meter:
-        self._meter = Meter(self.ledgers[number], self.plan.device)
-        return self._meter
 
     def _phase(self, number: int, phase: Phase, resumed: dict[str, Any] | None) -> None:
         plan, net = self.plan, self.model
@@ -126,7 +95,7 @@ class Trainer(evaluating.Evaluator):
             sizes = [len(data[name]) if name in data else 0 for name in self.suite.names]
             weight = discriminator.pos_weight(sizes).to(plan.device)
         epochs = phases.schedule(phase, {name: len(e) for name, e in data.items()})
-        optimiser = _optimiser(net, phase.recipe)
+        optimiser = resuming.optimiser_for(net, phase.recipe)
         if resumed:
             optimiser.load_state_dict(resumed["optimiser"])
         else:
@@ -153,7 +122,7 @@ class Trainer(evaluating.Evaluator):
                 rng = seeds.rng(order, phase.name, epoch)
                 batches = self._batches(phase, lengths, rng)[: running.epochs[epoch]]
             self._close_epoch(running, epoch, batches, self._train(running, epoch, batches))
-            self._checkpoint_if_due(running, epoch)
+            self.checkpoint_if_due(running, epoch)
 
     def _seed(self, phase: Phase, purpose: str) -> int:
         return self.plan.seeds[purpose] if phase.seed is None else phase.seed
@@ -190,13 +159,6 @@ class Trainer(evaluating.Evaluator):
 
     def _stepped(self, running: Running, epoch: int, step: int, steps: int) -> None:
         """After a step, the `step`-th of the epoch's `steps`."""
-
-    def _extra(self) -> dict[str, Any]:
-        """What a checkpoint holds besides, JSON-able."""
-        return {}
-
-    def _take(self, progress: dict[str, Any]) -> None:
-        """Of a checkpoint, what `_extra` put there."""
 
     def _step(self, running: Running, parts: Parts) -> torch.Tensor:
         """One optimiser step; returns (task loss, discriminator loss) without waiting for the device."""
@@ -270,43 +232,6 @@ class Trainer(evaluating.Evaluator):
         shown = ", ".join(f"{k} {row[k]:.3f}" for k in ("loss", "disc_loss", "holdout") if k in row)
         self.progress(f"{phase.name}: epoch {epoch + 1}/{len(running.epochs)}, {shown}")
         return row
-
-    def _checkpoint_if_due(self, running: Running, epoch: int) -> None:
-        if self.file and not self.rank and time.monotonic() - self.saved > CHECKPOINT_SECONDS:
-            self._checkpoint(running.number, epoch + 1, running.optimiser)
-
-    # --- checkpoints -------------------------------------------------------------------------------------------------
-
-    def _checkpoint(self, phase: int, epoch: int, optimiser: torch.optim.Optimizer) -> None:
-        self._meter.lap()
-        progress = {
-            "phase": phase, "epoch": epoch, "history": self.history, "steps": self.steps, "chosen": self.chosen,
-            "ledgers": [ledger.as_dict() for ledger in self.ledgers],
-        } | self._extra()  # fmt: skip
-        checkpoints.save(self.file, self.model.state_dict(), self.best, optimiser.state_dict()["state"], progress)
-        self.saved = time.monotonic()
-
-    def _restore(self) -> dict[str, Any]:
-        if not (self.file and self.file.is_file()):
-            return {"phase": -1}
-        saved = checkpoints.load(self.file, self.plan.device)
-        progress = saved.progress
-        self.model.load_state_dict(saved.model)
-        self.best = saved.best
-        self.history, self.steps, self.chosen = progress["history"], progress["steps"], progress["chosen"]
-        self.ledgers = [Ledger.from_dict(row) for row in progress["ledgers"]]
-        self._take(progress)
-        phase = self.plan.phases[progress["phase"]]
-        state = _optimiser(self.model, phase.recipe).state_dict() | {"state": saved.optimiser}
-        self.progress(f"resumed {phase.name} after epoch {progress['epoch']}")
-        return progress | {"optimiser": state}
-
-
-def _optimiser(net: torch.nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    options = {"lr": recipe.lr, "weight_decay": recipe.weight_decay}
-    if recipe.optimiser == "adamax":
-        return torch.optim.Adamax(net.parameters(), foreach=True, **options)
-    return torch.optim.AdamW(net.parameters(), fused=True, **options)
 
 
 def _chance_loss(suite: Suite, name: str) -> float:

@@ -1,4 +1,4 @@
-"""The expensive units, made once whoever asks: trainings here, passes over the pool in `scoring`.
+"""Trainings as units, made once whoever asks (passes over the pool: `scoring`).
 
 A unit is a run of its own under the run folder, keyed by content and guarded by a lock. Notebooks are rendered from
 units, so that an edit to a figure re-executes a notebook in seconds and trains nothing.
@@ -17,10 +17,6 @@ import pandas as pd
 
 from . import bandit_training, launched, phases, runs, train, weighted_training
 from .cost import Ledger
-from .cost import total as total
-from .scoring import Store as Store
-from .scoring import load_model as load_model
-from .scoring import scored as scored
 from .tasks import Suite
 
 

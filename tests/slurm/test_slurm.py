@@ -10,31 +10,17 @@ import time
 from pathlib import Path
 
 import cluster
-import pandas as pd
 import pytest
 import yaml
 
-from auxlearn import runs
 from auxlearn.paths import PROJECT
+from helpers import STUDY as GRID
+from helpers import assert_same_findings
 
 pytestmark = pytest.mark.slurm
 
-BASE = {
-    "suite": "planted", "primary": "topic_side", "size": "full", "precision": "fp32", "rows": 60, "seeds": [0, 1],
-    "threads": 1, "device": "cpu",
-}  # fmt: skip
-STUDY = {
-    "study": "small",
-    "base": BASE,
-    "grid": {"arm": ["single", "random", "td_bce"], "n": [30]},
-    "notebooks": {
-        "02_td_proxy": {"proxy_rows": 15, "watch_rows": 10, "epochs": 1},
-        "06_mtl": {"stage2_epochs": 1, "tune_epochs": 1, "single_epochs": 1},
-    },
-}
-# Of a manifest, all that does not tell when, how fast or where it was made.
-SAME = ("stage", "key", "schema", "params", "key_params", "suite", "metrics", "seeds", "rows", "code")
-MEASURED = ["seconds", "joules", "peak_bytes"]
+BASE = GRID["base"] | {"device": "cpu"}
+STUDY = GRID | {"base": BASE, "grid": {"arm": ["single", "random", "td_bce"], "n": [30]}}
 
 STARTED: list[subprocess.Popen] = []
 
@@ -168,25 +154,7 @@ def here(tmp_path_factory, slurm):
     return folder
 
 
-def made_in(folder, monkeypatch):
-    """A study's plan and the manifests of its cells, and of the trainings and passes that they share."""
-    monkeypatch.setenv("AUXLEARN_RUNS", str(folder / "runs"))
-    plan = json.loads((folder / "runs" / "studies" / "small" / "plan.json").read_text())
-    wanted = [(cell["stage"], cell["key"]) for cell in plan["cells"]]
-    wanted += [(m.stage, m.key) for stage in ("train", "score") for m in runs.all_runs(stage)]
-    return {"plan": plan, "manifests": {at: runs.load(*at).data for at in wanted}}
-
-
-def unmeasured(value):
-    """Without what a clock, an allocator or a meter said."""
-    if isinstance(value, dict):
-        return {name: unmeasured(part) for name, part in value.items() if name not in MEASURED}
-    return [unmeasured(part) for part in value] if isinstance(value, list) else value
-
-
-def test_the_grid_is_the_same_though_a_job_is_killed_and_another_requeued(
-    here, slurm, profile, tmp_path_factory, monkeypatch
-):
+def test_the_grid_is_the_same_though_a_job_is_killed_and_another_requeued(here, slurm, profile, tmp_path_factory):
     folder, begun = tmp_path_factory.mktemp("there"), time.monotonic()
     process = start(slurm, folder, STUDY, "--profile", profile)
     # As the system does that runs out of memory: Slurm calls the job failed, Snakemake sends it again.
@@ -226,18 +194,10 @@ def test_the_grid_is_the_same_though_a_job_is_killed_and_another_requeued(
     assert seen["GLIBC_TUNABLES"].startswith("glibc.malloc.mmap_threshold")
     assert (seen["SLURM_CPUS_PER_TASK"], seen["SLURM_JOB_ID"]) == ("1", killed)
 
-    local, remote = made_in(here, monkeypatch), made_in(folder, monkeypatch)
-    assert len(local["plan"]["cells"]) == 9
-    assert local["plan"] == remote["plan"]
-    assert local["manifests"].keys() == remote["manifests"].keys()
-    for at, one in local["manifests"].items():
-        other = remote["manifests"][at]
-        assert {name: unmeasured(one[name]) for name in SAME} == {name: unmeasured(other[name]) for name in SAME}, at
-        changed = {name for name, digest in one["outputs"].items() if digest != other["outputs"][name]}
-        assert changed == ({"costs.parquet"} if at[0] == "07_efficiency" else set()), at  # which holds seconds
-        if changed:
-            costs = [pd.read_parquet(where / "runs" / Path(*at) / "costs.parquet") for where in (here, folder)]
-            pd.testing.assert_frame_equal(*(table.drop(columns=MEASURED) for table in costs))
+    plans = [(where / "runs" / "studies" / "small" / "plan.json").read_text() for where in (here, folder)]
+    assert plans[0] == plans[1]
+    assert len(json.loads(plans[0])["cells"]) == 9
+    assert_same_findings(here / "runs", folder / "runs")
     assert "0 of 9 left" in output(folder)
     assert (folder / "runs" / "studies" / "small" / "report" / "index.html").is_file()
 
