@@ -1,7 +1,9 @@
 """A whole study for real: Snakemake, papermill, kernels, report."""
 
+import base64
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -68,6 +70,21 @@ def test_run_again_has_nothing_to_do(home, first):
     assert "8 of them already finished" in again.stdout
     assert "nothing to be done" in again.stdout
     assert again.returncode == 0
+
+
+def test_a_run_whose_job_was_killed_after_its_manifest_is_not_made_again(home, first, tmp_path):
+    """As SIGKILL leaves it there: all files, and Snakemake's mark that the job had not ended."""
+    shutil.copytree(home / "runs", tmp_path / "runs")
+    cells = {cell["stage"]: tmp_path / "runs" / cell["stage"] / cell["key"] for cell in plan(home)}
+    (cells["07_efficiency"] / "manifest.json").unlink()  # something is left to do
+    done = cells["06_mtl"] / "manifest.json"
+    before, snakemake = done.stat().st_mtime_ns, tmp_path / "runs" / ".snakemake"
+    name = base64.urlsafe_b64encode(done.relative_to(tmp_path / "runs").as_posix().encode()).decode()
+    (snakemake / "metadata" / name).rename(snakemake / "incomplete" / name)
+    made = command(home / "small.yaml", tmp_path / "runs")
+    assert made.returncode == 0, made.stdout + made.stderr
+    assert "start  07_efficiency" in made.stdout
+    assert done.stat().st_mtime_ns == before
 
 
 def test_one_parameter_changed_runs_only_what_depends_on_it(home, first):

@@ -19,6 +19,9 @@ from .paths import NOTEBOOKS, PROJECT, runs_root
 
 POLL_SECONDS = 0.5
 HEARTBEAT_SECONDS = 30.0
+# A manifest is written last and in one step, so that one that is there is whole, whatever became of its job. Left to
+# itself Snakemake deletes it where the job was killed between that step and its end, and makes a finished run again.
+MANIFEST_DECIDES = ("--ignore-incomplete", "--keep-incomplete")
 # A training step takes and returns hundreds of large tensors. glibc gives such memory back to the system at once and
 # gets it again as empty pages, each of them a fault; kept, steps were 1.03 to 1.08 times as fast at the same peak of
 # memory (tests/benchmarks/test_allocator.py).
@@ -92,7 +95,7 @@ def _snakemake(plan: Path, todo: list[dict[str, Any]], cores: int | None, place:
     gpus = len(leases.devices()) if any(cell["gpus"] for cell in todo) else 0
     command = supervised.command(
         "snakemake", "--snakefile", PROJECT / "Snakefile", "--directory", runs_root(), *place.options(cores, gpus),
-        "--rerun-triggers", "params", "input", "--rerun-incomplete", "--keep-going", "--nolock",
+        "--rerun-triggers", "params", "input", *MANIFEST_DECIDES, "--keep-going", "--nolock",
         "--config", f"plan={plan}", f"notebooks={NOTEBOOKS}",
     )  # fmt: skip
     environment = {"GLIBC_TUNABLES": KEEP_MEMORY} | os.environ  # other C libraries do not read it
