@@ -78,3 +78,15 @@ def test_padding_does_not_enter_attention_under_dropout(small):
     assert (batch["attention_mask"] == 0).any()
     trained = net(batch).logits
     assert torch.allclose(trained, net.eval()(batch).logits, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
+def test_a_mask_is_its_draws_times_the_scale_to_the_bit(dtype):
+    source, shape = dropout.Source(), torch.Size((33, 7))
+    source.reseed(3)
+    mask = source.mask(shape, 0.1, dtype)
+    source.reseed(3)
+    draws = source.bits.random_raw(-(-shape.numel() // 4)).view(np.uint16)[: shape.numel()]
+    kept = torch.from_numpy(draws >= round(0.1 * 65536)).to(dtype).mul_(1 / 0.9).view(shape)
+    assert torch.equal(mask, kept)
+    assert mask.dtype == dtype

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from . import batching, checkpoints, evaluating, model, parallel
+from . import batching, checkpoints, evaluating, model, parallel, vocabulary
 from .cost import Ledger, Meter
 from .phases import Phase, Plan, Recipe
 from .tasks import Suite
@@ -70,7 +70,9 @@ class Resumable(evaluating.Evaluator):
             "phase": phase, "epoch": epoch, "history": self.history, "steps": self.steps, "chosen": self.chosen,
             "ledgers": [ledger.as_dict() for ledger in self.ledgers],
         } | self._extra()  # fmt: skip
-        checkpoints.save(self.file, self.model.state_dict(), self.best, optimiser.state_dict()["state"], progress)
+        checkpoints.save(
+            self.file, vocabulary.whole_state(self.model), self.best, optimiser.state_dict()["state"], progress
+        )
         self.saved = time.monotonic()
 
     def restore(self) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from . import batching, discriminator, model, parallel, phases, resuming, seeds
+from . import batching, discriminator, model, parallel, phases, resuming, seeds, vocabulary
 from .cost import Ledger
 from .errors import InputError
 from .parallel import Parts
@@ -95,16 +95,17 @@ class Trainer(resuming.Resumable):
             sizes = [len(data[name]) if name in data else 0 for name in self.suite.names]
             weight = discriminator.pos_weight(sizes).to(plan.device)
         epochs = phases.schedule(phase, {name: len(e) for name, e in data.items()})
-        optimiser = resuming.optimiser_for(net, phase.recipe)
-        if resumed:
-            optimiser.load_state_dict(resumed["optimiser"])
-        else:
-            self.best = None
-        net.train()
-        first = resumed["epoch"] if resumed else 0
-        self._epochs(Running(number, phase, data, epochs, first, optimiser, weight, self.ledgers[number]))
-        if self.best is not None:
-            net.load_state_dict(self.best)
+        with vocabulary.in_use(net, (e.ids for e in (*data.values(), *self._others(phase))), phase.recipe):
+            optimiser = resuming.optimiser_for(net, phase.recipe)
+            if resumed:
+                optimiser.load_state_dict(resumed["optimiser"])
+            else:
+                self.best = None
+            net.train()
+            first = resumed["epoch"] if resumed else 0
+            self._epochs(Running(number, phase, data, epochs, first, optimiser, weight, self.ledgers[number]))
+            if self.best is not None:
+                net.load_state_dict(self.best)
 
     def _epochs(self, running: Running) -> None:
         phase, lengths = running.phase, {name: e.lengths for name, e in running.data.items()}
@@ -144,6 +145,10 @@ class Trainer(resuming.Resumable):
         return losses
 
     # What `weighted_training` does otherwise.
+
+    def _others(self, phase: Phase) -> list[batching.Encoded]:
+        """Texts beside the phase's own of which gradients are taken."""
+        return []
 
     def _batches(self, phase: Phase, lengths: Mapping[str, np.ndarray], rng: np.random.Generator) -> list[Parts]:
         if phase.mixing == "mixed":

