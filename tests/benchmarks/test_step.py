@@ -1,7 +1,8 @@
 """Where a training step goes: throughput with parts of it taken away, alternated within one run.
 
-"stock" is PyTorch's own dropout and attention; "free" has no dropout and takes no optimiser step, the most that work
-outside the matrix products could still give. Printed, never asserted. Run by `make bench`.
+"stock" is PyTorch's own dropout and attention; "table" is ours but trains the whole table of word embeddings, "ours"
+the rows in use; "free" has no dropout and takes no optimiser step, the most that work outside the matrix products
+could still give. On pairs of some 70 tokens and on single sentences of some 25. Printed, never asserted. Run by `make bench`.
 """
 
 import os
@@ -13,7 +14,8 @@ import pytest
 import torch
 from torch import nn
 
-from auxlearn import batching, dropout, model, tasks
+from auxlearn import batching, dropout, model, tasks, vocabulary
+from auxlearn.phases import Recipe
 
 ROWS, ROUNDS, BATCH = 512, 3, 32
 THREADS = os.cpu_count() or 1
@@ -44,48 +46,70 @@ def no_dropout(net):
     net.source.mask = lambda shape, p, dtype: torch.ones((), dtype=dtype)
 
 
-VARIANTS = {"stock": (stock, True), "ours": (lambda net: None, True), "free": (no_dropout, False)}
+def as_it_is(net):
+    pass
 
 
-def throughput(suite, change, step):
-    task, net = suite["rte"], model.build("minilm", suite)
+# What is changed, whether the optimiser steps, whether only the embeddings in use are trained.
+VARIANTS = {
+    "stock": (stock, True, False),
+    "table": (as_it_is, True, False),
+    "ours": (as_it_is, True, True),
+    "free": (no_dropout, False, True),
+}
+WHAT = {
+    "table": "a training step, all embeddings",
+    "ours": "a training step, embeddings in use",
+    "free": "a step without dropout and optimiser",
+}
+
+
+def throughput(suite, name, change, step, in_use):
+    """Examples a second, and the last loss."""
+    task, net = suite[name], model.build("minilm", suite)
     change(net)
     rows = batching.encode(task.train, task, net.tokenizer)
-    optimiser = torch.optim.AdamW(net.parameters(), lr=1e-4, fused=True)
-    batches = batching.homogeneous({"rte": rows.lengths}, BATCH, np.random.default_rng(0))
+    net.source.reseed(0)
+    batches = batching.homogeneous({name: rows.lengths}, BATCH, np.random.default_rng(0))
+    with vocabulary.in_use(net, [rows.ids], Recipe(1e-4, BATCH, weight_decay=0.0 if in_use else 0.01)):
+        optimiser = torch.optim.AdamW(net.parameters(), lr=1e-4, weight_decay=0.0, fused=True)
 
-    def one(index):
-        batch = batching.to_batch(rows, index, task, 0, net.pad_id)
-        net.task_loss(batch, net(batch, "bf16").logits).backward()
-        if step:
-            nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-            optimiser.step()
-            optimiser.zero_grad()
+        def one(index):
+            batch = batching.to_batch(rows, index, task, 0, net.pad_id)
+            loss = net.task_loss(batch, net(batch, "bf16").logits)
+            loss.backward()
+            if step:
+                nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+                optimiser.step()
+                optimiser.zero_grad()
+            return loss
 
-    one(batches[0][1])
-    start = time.perf_counter()
-    for _, index in batches:
-        one(index)
-    return ROWS / (time.perf_counter() - start)
+        one(batches[0][1])
+        start = time.perf_counter()
+        for _, index in batches:
+            loss = one(index)
+        return ROWS / (time.perf_counter() - start), loss.item()
 
 
 @pytest.mark.benchmark
-def test_where_a_step_goes(suite, ratios):
+@pytest.mark.parametrize("name", ["rte", "sst2"])
+def test_where_a_step_goes(suite, ratios, name):
     torch.set_num_threads(THREADS)
-    made = {name: [] for name in VARIANTS}
+    made, losses = {variant: [] for variant in VARIANTS}, {}
     for _ in range(ROUNDS):
-        for name, (change, step) in VARIANTS.items():
-            made[name].append(throughput(suite, change, step))
+        for variant, how in VARIANTS.items():
+            speed, losses[variant] = throughput(suite, name, *how)
+            made[variant].append(speed)
+    assert losses["ours"] == pytest.approx(losses["table"], abs=0.02)  # the same training but for rounding
     print()
-    for name, values in made.items():
+    for variant, values in made.items():
         ratio = [v / s for v, s in zip(values, made["stock"], strict=True)]
         print(
-            f"{name:6s} {statistics.median(values):6.1f} examples/s, {statistics.median(ratio):.2f} times stock "
-            f"({min(ratio):.2f} to {max(ratio):.2f})"
+            f"{name} {variant:6s} {statistics.median(values):6.1f} examples/s, {statistics.median(ratio):.2f} times "
+            f"stock ({min(ratio):.2f} to {max(ratio):.2f})"
         )
-        if name != "stock":
-            what = {"ours": "a training step", "free": "a step without dropout and optimiser"}[name]
-            ratios(what, "PyTorch's dropout and attention", ratio)
+        if variant != "stock":
+            ratios(f"{WHAT[variant]}, {name}", "PyTorch's dropout and attention", ratio)
 
 
 @pytest.mark.benchmark
