@@ -2,7 +2,8 @@
 
 "stock" is PyTorch's own dropout and attention; "table" is ours but trains the whole table of word embeddings, "ours"
 the rows in use; "free" has no dropout and takes no optimiser step, the most that work outside the matrix products
-could still give. On pairs of some 70 tokens and on single sentences of some 25. Printed, never asserted. Run by `make bench`.
+could still give. On pairs of some 70 tokens and on single sentences of some 25. Run by `make bench`; printed, never
+asserted.
 """
 
 import os
