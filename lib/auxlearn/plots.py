@@ -150,14 +150,18 @@ def score_distributions(pool: pd.DataFrame, cuts: Sequence[float], order: Sequen
     return figure
 
 
-def cascade(table: pd.DataFrame) -> Figure:
-    """Recall of the proxy's choice against the fraction of rows it still scores. `table`: as from `cascade.recall`."""
-    figure, (axis,) = _figure(width=7, height=3.6)
+def cascade(table: pd.DataFrame, aim: tuple[float, float]) -> Figure:
+    """How much of the proxy's choice a cascade finds, by its cost.
+
+    `table`: as from `cascade.recall`; `aim`: a cost and the recall that is hoped for at it.
+    """
+    figure, (axis,) = _figure(width=7, height=4.0)
+    axis.plot([0, 1], [0, 1], ":", color=QUIET, label="rows at random")
     for i, name in enumerate(table.columns):
-        axis.plot(table.index, table[name], "o-", ms=5, color=COLOURS[i], label=f"kept by {name}")
-    axis.plot([0, 1], [0, 1], ":", color=QUIET, label="kept at random")
-    axis.set(xlabel="fraction of the pool that the proxy still scores", ylabel="of its choice, found", ylim=(0, 1.03))
-    axis.set_title("Would a cheap scorer in front have lost much?")
+        axis.plot(table.index, table[name], "o-", ms=5, color=COLOURS[i], label=name)
+    axis.plot(*aim, "*", ms=15, color=PRIMARY, mec="white", label=f"aim: {aim[1]:.2f} at {aim[0]:.1f}", zorder=4)
+    axis.set(xlabel="cost, of scoring the whole pool in full", ylabel="of the proxy's choice, found", xlim=(0, 1.03))
+    axis.set(ylim=(0, 1.03), title="What would a cheap scorer in front have found?")
     axis.legend(fontsize=9, loc="lower right")
     return figure
 
