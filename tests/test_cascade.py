@@ -101,7 +101,7 @@ def test_every_scorer_of_a_scored_pool(scored, monkeypatch):
     """What is fitted to the proxy's own scores finds most of its choice; costs are as stated; the same seed repeats."""
     monkeypatch.setenv("AUXLEARN_RUNS", str(scored[1].folder / "runs"))
     pool, full, eligible, made, flops, read = scorers(scored, [1])
-    assert list(made) == ["words", "form", "distilled", "exit 1"]
+    assert list(made) == ["words", "form", "distilled", "in rounds", "exit 1"]
     assert [m.stage for m in read] == ["early_exit", "early_exit"]  # one a proxy
     whole = flops[eligible].sum()
     drawn = made["distilled"].exact
@@ -109,7 +109,7 @@ def test_every_scorer_of_a_scored_pool(scored, monkeypatch):
     assert not drawn[~eligible].any()
     assert (made["exit 1"].exact == drawn).all()
     assert not made["words"].exact.any()
-    for name in ("words", "form", "distilled"):
+    for name in ("words", "form", "distilled", "in rounds"):
         assert 0 < made[name].ledger.flops < 0.2 * whole
     layer = flops[eligible & ~drawn].sum() / 2  # one of two layers, of the rows that were not scored in full
     assert layer < made["exit 1"].ledger.flops < layer + 0.2 * whole
@@ -123,7 +123,7 @@ def test_every_scorer_of_a_scored_pool(scored, monkeypatch):
         assert np.array_equal(each.scores, again[name].scores)
         assert each.ledger.flops == again[name].ledger.flops
     assert not (other["distilled"].exact == drawn).all()
-    assert list(other) == ["words", "form", "distilled"]
+    assert list(other) == ["words", "form", "distilled", "in rounds"]
 
 
 def test_a_pass_through_all_layers_is_no_early_exit(scored, monkeypatch):

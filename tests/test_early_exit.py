@@ -59,7 +59,7 @@ def _short(plan):
     return replace(plan, encoder="tiny:1")
 
 
-@pytest.mark.parametrize("layers", [[], [0], [3]])
+@pytest.mark.parametrize("layers", [[], [-1], [3]])
 def test_layers_that_are_not_there(small, trained, layers):
     plan, training = trained
     with pytest.raises(InputError, match="layer"):

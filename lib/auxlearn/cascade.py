@@ -6,7 +6,8 @@ how many does a cascade find that may spend a fraction of full scoring?
 
 - *words* and *form* tell tasks apart by hashed n-grams or surface cues alone. They are fitted to the rows that the
   proxy was trained on (cross-fitted as the proxies are, so that no row is scored by a model that has seen it).
-- *distilled* is fitted to the proxy's own scores of a small random sample (see `distilled`).
+- *distilled* is fitted to the proxy's own scores of a small random sample; *in rounds* goes on to learn from the rows
+  that it has put first (see `distilled`).
 - *exit k* is fitted to the same sample, and reads the proxy's hidden states after layer k (see `early_exit`).
 """
 
@@ -107,8 +108,9 @@ def scorers(
     """Every cheap scorer of a pool that 02's run has scored; the proxy's FLOPs by row [N]; the runs that were read.
 
     `pool`: columns task, row and proxy, as from `stores.candidates`; `scores` [N] what the pool is ranked by. `share`
-    of the eligible rows are the sample that "distilled" and "exit k", for k in `layers`, are fitted to. Each scorer is
-    fitted for each proxy anew, and to eligible rows alone.
+    of the eligible rows are the sample that "distilled", "in rounds" and "exit k", for k in `layers`, are fitted to.
+    Each scorer is fitted for each proxy anew, and to eligible rows alone; that "in rounds" fits until half the pool is
+    scored is charged at every cost.
     """
     p, folds, stored = TDProxy(**proxy.params), pool["proxy"].to_numpy(), pd.read_parquet(proxy.path("rows.parquet"))
     plan, _ = plans.proxies(p, suite, filters.usable(suite, None, p.keep_leaks))
@@ -118,9 +120,10 @@ def scorers(
     lengths = pool[["task", "row"]].merge(stored, how="left")["length"].to_numpy()
     flops, drawn = row_flops(config, lengths), distilled.sample(folds, eligible, share, seed)
     named = {f"exit {k}": k for k in sorted(set(layers))}
+    taught = ("distilled", "in rounds", *named)
     made = {
-        name: Scorer(np.zeros(len(pool), np.float32), drawn & (name in ("distilled", *named)), Ledger("cascade"))
-        for name in ("words", "form", "distilled", *named)
+        name: Scorer(np.zeros(len(pool), np.float32), drawn & (name in taught), Ledger("cascade"))
+        for name in ("words", "form", *taught)
     }
     read = []
     for fold, each in enumerate(plan):
@@ -134,6 +137,8 @@ def scorers(
         with Meter(ledger):
             cues = distilled.cues(suite, rows)
             made["distilled"].scores[at] = distilled.predict(cues, scores[at], drawn[at], ledger)
+        with Meter(ledger := made["in rounds"].ledger):
+            made["in rounds"].scores[at] = distilled.in_rounds(cues, scores[at], drawn[at], ledger)
         if named:
             # Of all rows that this proxy scores, so that one pass serves every primary; charged for the eligible ones.
             training = runs.load("train", units.training_key(each, suite))

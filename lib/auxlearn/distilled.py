@@ -1,7 +1,8 @@
-"""Distillation: a cheap regressor learns the proxy's own score from a small random sample of the pool.
+"""Distillation: a cheap regressor learns the proxy's own score from rows that the proxy has scored.
 
-The proxy scores the sample, which it would have had to score anyway, and a ridge regression on cheap features of those
-rows is fitted to what it said (Hinton et al., 2015, with a linear student). The features here cost no matrix product:
+The proxy scores a small random sample of the pool, and a ridge regression on cheap features of those rows is fitted to
+what it said (Hinton et al., 2015, with a linear student). Every row that the proxy goes on to score is one more to
+learn from. The features here cost no matrix product:
 hashed words, surface form, and the task that a row is of, which the proxy is not told and the pool knows.
 """
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from .tasks import Suite
 
 PENALTIES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
+LEARNED = 0.5  # of the rows, from which on nothing is fitted anew
 HELD = 5  # every HELD-th row of the sample judges the penalties
 
 
@@ -83,6 +85,27 @@ def predict(x: Any, scores: np.ndarray, drawn: np.ndarray, ledger: Ledger | None
     if ledger is not None:
         ledger.flops += flops + 2.0 * (len(PENALTIES) * _cells(x[rows[held]]) + _cells(x[np.flatnonzero(~drawn)]))
     return model.predict(x).astype(np.float32)
+
+
+def in_rounds(x: Any, scores: np.ndarray, drawn: np.ndarray, ledger: Ledger | None = None) -> np.ndarray:
+    """An order in which the proxy scores rows, and what it says of each is learned from: float32 [N], highest first.
+
+    As `predict`, fitted anew after each round: a round is the best of the rows not scored yet, half as many as have
+    been scored, until half of all are; the rest follow by the last fit. (Active search, Garnett et al., 2012, by the
+    greedy rule.) Scores of a row are read only once it has had its turn. The rows of `drawn` come first.
+    """
+    known, order = drawn.copy(), [np.flatnonzero(drawn)]
+    while not known.all():
+        guess = predict(x, np.where(known, scores, np.nan), known, ledger)
+        rest = np.flatnonzero(~known)
+        rest = rest[np.argsort(-guess[rest], kind="stable")]
+        if known.sum() < LEARNED * len(known):
+            rest = rest[: max(1, int(known.sum()) // 2)]
+        order.append(rest)
+        known[rest] = True
+    made = np.empty(len(known), np.float32)
+    made[np.concatenate(order)] = -np.arange(len(known))
+    return made
 
 
 def _cells(x: Any) -> int:

@@ -29,16 +29,16 @@ if TYPE_CHECKING:
 def states(
     training: runs.Manifest, plan: phases.Plan, suite: Suite, rows: pd.DataFrame, layers: Sequence[int]
 ) -> tuple[runs.Manifest, dict[int, np.ndarray]]:
-    """Mean hidden state of each row after each of `layers` (1 = the first), by the first layers of a trained proxy.
+    """Mean hidden state of each row after each of `layers` of a trained proxy (1 = the first, 0 = the embeddings).
 
     `rows`: columns task and row (a position in its train split). Returns the run that holds them, and layer -> float16
     [N, d] in the order of `rows`: means over a row's tokens, whatever the proxy itself pools by. Made once for a
     training, these rows and layers; the layers above the highest asked for are never computed. In the plan's precision,
-    on its device. InputError for no layer, or one below 1 or above the encoder's.
+    on its device. InputError for no layer, or one that the encoder lacks.
     """
     layers, (name, has) = sorted(set(layers)), model.parse_encoder(plan.encoder)
-    if not layers or layers[0] < 1 or (has and layers[-1] > has):
-        raise InputError(f"exit_layers: {layers} of encoder {plan.encoder!r}; name one or more of its layers, from 1")
+    if not layers or layers[0] < 0 or (has and layers[-1] > has):
+        raise InputError(f"exit_layers: {layers} of encoder {plan.encoder!r}; name one or more of its layers, or 0")
     groups = {name: np.flatnonzero(rows["task"] == name) for name in suite.names}
     groups = {name: at for name, at in groups.items() if len(at)}
     by_task = {name: rows["row"].to_numpy()[at] for name, at in groups.items()}
@@ -51,7 +51,7 @@ def states(
     with run.lock():
         status, manifest = runs.read("early_exit", key)
         if status != "finished" or manifest is None:
-            manifest = _read(run, replace(plan, encoder=f"{name}:{layers[-1]}"), suite, by_task, layers)
+            manifest = _read(run, replace(plan, encoder=f"{name}:{max(1, layers[-1])}"), suite, by_task, layers)
     back = np.argsort(np.concatenate(list(groups.values())))
     return manifest, {n: np.load(manifest.path(f"layer_{n}.npy"), mmap_mode="r")[back] for n in layers}
 

@@ -48,8 +48,8 @@ class Ranking(Common):
     rule: Literal["global", "quota", "calibrated"] = "global"
     n: int = Field(200, ge=1)
     keep_leaks: bool = False
-    cascade_sample: float = Field(0.05, gt=0, lt=1)
-    exit_layers: Annotated[list[Annotated[int, Field(ge=1)]], AfterValidator(distinct)] | Literal["auto"] = "auto"
+    cascade_sample: float = Field(0.02, gt=0, lt=1)
+    exit_layers: Annotated[list[Annotated[int, Field(ge=0)]], AfterValidator(distinct)] | Literal["auto"] = "auto"
 
     def resolved(self, elsewhere: bool = False) -> Self:
         """As `Common.resolved`, and `exit_layers` decided."""
