@@ -1,72 +1,132 @@
-"""A cheap scorer in front of the proxy: what it knows, and what it would have lost."""
+"""A cheap scorer in front of the proxy: what it finds of the proxy's choice, and what that costs."""
 
 import numpy as np
-import pandas as pd
 import pytest
 
-from auxlearn import cascade, discriminator, features, selection
+from auxlearn import cascade, cost, model, plans, runs, selection, stores, units
+from auxlearn.cost import Ledger
 from auxlearn.errors import InputError
+from auxlearn.params import TDProxy
 
 
-def rows_of(suite, count, start=40):
-    return pd.concat(
-        [pd.DataFrame({"task": name, "row": np.arange(start, start + count)}) for name in suite.names],
-        ignore_index=True,
-    )
-
-
-def test_words_tell_tasks_apart_by_hand(small):
-    """Fitted to some rows, a task's other rows are told from other tasks' by their words; in any order of rows."""
-    sample = {name: np.arange(40) for name in small.names}
-    rows = rows_of(small, 30)
-    made = cascade.hashed_logits(small, sample, rows)
-    ids = rows["task"].map({name: i for i, name in enumerate(small.names)}).to_numpy()
-    auc = discriminator.column_auc(made, ids)
-    assert np.exp(made).sum(1) == pytest.approx(1, abs=1e-4)
-    assert auc[small.index("away_topic")] > 0.65  # words of its own, among many that all tasks share
-    assert np.array_equal(cascade.hashed_logits(small, sample, rows), made)
-    order = np.random.default_rng(0).permutation(len(rows))
-    mixed = cascade.hashed_logits(small, sample, rows.iloc[order])
-    assert mixed == pytest.approx(made[order], abs=1e-4)
-
-
-def test_two_tasks_and_absent_ones(small):
-    rows = rows_of(small, 10)
-    made = cascade.hashed_logits(small, {name: np.arange(40) for name in ("topic_side", "away_topic")}, rows)
-    at = [small.index(name) for name in ("topic_side", "away_topic")]
-    assert np.exp(made[:, at]).sum(1) == pytest.approx(1, abs=1e-4)
-    mine = (rows["task"] == "away_topic").to_numpy()
-    assert (made[mine, at[1]] > made[mine, at[0]]).mean() > 0.8
-    mine = (rows["task"] == "topic_side").to_numpy()
-    assert (made[mine, at[0]] > made[mine, at[1]]).mean() > 0.8
-    absent = [i for i in range(len(small)) if i not in at]
-    assert (made[:, absent] == features.ABSENT).all()
-    with pytest.raises(InputError, match="needs two"):
-        cascade.hashed_logits(small, {"topic_side": np.arange(9)}, rows)
+def scorer(scores, exact=(), flops=0.0):
+    mask = np.zeros(len(scores), bool)
+    mask[list(exact)] = True
+    return cascade.Scorer(np.asarray(scores, np.float32), mask, Ledger("cascade", flops=flops))
 
 
 def test_recall_by_hand():
     """Ten rows, one not eligible; the cheap order swaps the second best with the worst."""
-    full = np.arange(10, 0, -1.0)
-    eligible = np.ones(10, bool)
+    full, eligible = np.arange(10, 0, -1.0), np.ones(10, bool)
     eligible[0] = False  # the highest score may not be chosen
     cheap = full.copy()
     cheap[[2, 9]] = cheap[[9, 2]]
+    each = {"swapped": scorer(cheap), "same": scorer(full)}
+    made = cascade.recall(full, each, 3, np.zeros(10, int), eligible, np.ones(10), costs=(0.1, 1 / 3, 5 / 9, 1))
+    assert made["same"].tolist() == pytest.approx([0, 1, 1, 1])  # 0.1 of nine rows is none
+    assert made["swapped"].tolist() == pytest.approx([0, 2 / 3, 2 / 3, 1])
+
+
+def test_costs_add_up_by_hand():
+    """Rows of unequal cost, two of them scored to fit to, and a scorer that has a price of its own: all are spent."""
+    full = np.array([9.0, 8, 7, 6, 5, 4])
+    price = np.array([4.0, 1, 2, 1, 1, 1])  # ten in all
+    eligible = np.ones(6, bool)
+    each = {"fitted": scorer(full, exact=[1, 5], flops=2.0)}  # 2 of its own, 2 for the rows it was fitted to
     made = cascade.recall(
-        full, {"swapped": cheap, "same": full}, 3, np.zeros(10, int), eligible, fractions=(0.1, 0.5, 1)
-    )
-    assert made["same"].tolist() == [1, 1, 1]
-    assert made["swapped"].tolist() == pytest.approx([2 / 3, 2 / 3, 1])  # 0.1 of 9 rows is below n: three are kept
+        full, each, 3, np.zeros(6, int), eligible, price, costs=(0.3, 0.4, 0.7, 0.8, 0.9, 1.0)
+    )["fitted"]  # fmt: skip
+    assert np.isnan(made[0.3])
+    assert made[0.4] == pytest.approx(1 / 3)  # the sampled row that is among the best needs no finding
+    assert made[0.7] == pytest.approx(1 / 3)  # its first row is too dear
+    assert made[0.8] == pytest.approx(2 / 3)
+    assert made[0.9] == pytest.approx(2 / 3)
+    assert made[1.0] == pytest.approx(1)
+    spent = cascade.fixed_costs(each, price, eligible).loc["fitted"]
+    assert (spent["own"], spent["exact"], spent["rows"]) == pytest.approx((0.2, 0.2, 2))
+
+
+def test_a_scorer_that_runs_a_model_cannot_find_everything_at_the_cost_of_everything():
+    full = np.arange(10, 0, -1.0)
+    each = {"dear": scorer(-full, flops=4.0)}
+    made = cascade.recall(full, each, 5, np.zeros(10, int), np.ones(10, bool), np.ones(10), costs=(0.5, 1.0))["dear"]
+    assert made.tolist() == pytest.approx([0, 1 / 5])
 
 
 def test_recall_is_compared_within_folds():
     """A fold whose scores are all higher takes no more than its half, in both rankings."""
     rng = np.random.default_rng(0)
-    full, folds = rng.normal(size=400), np.arange(400) % 2
-    shifted = full + 100 * folds
-    made = cascade.recall(full, {"shifted": shifted}, 40, folds, np.ones(400, bool), fractions=(0.1, 0.2))
+    full, folds, ones = rng.normal(size=400), np.arange(400) % 2, np.ones(400, bool)
+    each = {"shifted": scorer(full + 100 * folds), "noise": scorer(rng.normal(size=400))}
+    made = cascade.recall(full, each, 40, folds, ones, np.ones(400), costs=(0.1, 0.5))
     assert made["shifted"].tolist() == [1, 1]
-    chance = cascade.recall(full, {"noise": rng.normal(size=400)}, 40, folds, np.ones(400, bool), fractions=(0.5,))
-    assert chance["noise"].item() == pytest.approx(0.5, abs=0.25)
-    best = selection.choose("global", full, 40, np.zeros(400, int), folds, 0, np.ones(400, bool))
+    assert made.loc[0.5, "noise"] == pytest.approx(0.5, abs=0.25)
+    best = selection.choose("global", full, 40, np.zeros(400, int), folds, 0, ones)
     assert len(best) == 40
+
+
+def test_a_row_s_cost_is_that_of_its_own_length(small):
+    config = model.build("tiny", small).encoder.config
+    made = cascade.row_flops(config, np.array([7, 30, 7]))
+    assert made[0] == made[2] < made[1]
+    assert made.sum() == pytest.approx(cost.encoder_flops(config, [7, 30, 7], False))
+
+
+@pytest.fixture(scope="module")
+def scored(planted, tmp_path_factory):
+    """02's run of a small planted suite, as 03 reads it: its parameters, its trainings, its store."""
+    folder = tmp_path_factory.mktemp("cascade")
+    suite = planted.capped(160)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AUXLEARN_RUNS", str(folder / "runs"))
+        p = TDProxy(proxy_rows=40, watch_rows=10, epochs=2, keep_leaks=True).resolved()
+        made, folds = plans.proxies(p, suite)
+        trainings = [units.trained(plan, suite) for plan in made]
+        store = stores.score(made, trainings, folds, suite)
+    store.rows.to_parquet(folder / "rows.parquet")
+    np.savez(folder / "logits.npz", logits=store.logits)
+    return suite, runs.Manifest({"params": p.model_dump()}, folder)
+
+
+def scorers(scored, layers, seed=0):
+    suite, proxy = scored
+    names = suite.auxiliaries("topic_side", [])
+    pool, logits = stores.candidates(proxy, suite, names)
+    full, eligible = logits[:, suite.index("topic_side")], np.arange(len(pool)) % 10 > 0
+    made, flops, read = cascade.scorers(suite, proxy, pool, "topic_side", full, eligible, 0.1, layers, seed)
+    return pool, full, eligible, made, flops, read
+
+
+def test_every_scorer_of_a_scored_pool(scored, monkeypatch):
+    """What is fitted to the proxy's own scores finds most of its choice; costs are as stated; the same seed repeats."""
+    monkeypatch.setenv("AUXLEARN_RUNS", str(scored[1].folder / "runs"))
+    pool, full, eligible, made, flops, read = scorers(scored, [1])
+    assert list(made) == ["words", "form", "distilled", "in rounds", "exit 1"]
+    assert [m.stage for m in read] == ["early_exit", "early_exit"]  # one a proxy
+    whole = flops[eligible].sum()
+    drawn = made["distilled"].exact
+    assert drawn.sum() == pytest.approx(0.1 * eligible.sum(), abs=2)
+    assert not drawn[~eligible].any()
+    assert (made["exit 1"].exact == drawn).all()
+    assert not made["words"].exact.any()
+    for name in ("words", "form", "distilled", "in rounds"):
+        assert 0 < made[name].ledger.flops < 0.2 * whole
+    layer = flops[eligible & ~drawn].sum() / 2  # one of two layers, of the rows that were not scored in full
+    assert layer < made["exit 1"].ledger.flops < layer + 0.2 * whole
+    curve = cascade.recall(full, made, 100, pool["proxy"].to_numpy(), eligible, flops, costs=(0.5, 0.9))
+    assert curve.loc[0.5, "distilled"] > 0.8
+    assert np.isnan(curve.loc[0.5, "exit 1"])
+    assert curve.loc[0.9, "exit 1"] > 0.9
+    *_, again, _, _ = scorers(scored, [1])
+    other = scorers(scored, [], seed=1)[3]
+    for name, each in made.items():
+        assert np.array_equal(each.scores, again[name].scores)
+        assert each.ledger.flops == again[name].ledger.flops
+    assert not (other["distilled"].exact == drawn).all()
+    assert list(other) == ["words", "form", "distilled", "in rounds"]
+
+
+def test_a_pass_through_all_layers_is_no_early_exit(scored, monkeypatch):
+    monkeypatch.setenv("AUXLEARN_RUNS", str(scored[1].folder / "runs"))
+    with pytest.raises(InputError, match="exit_layers"):
+        scorers(scored, [2])

@@ -1,94 +1,154 @@
-"""A cascade in front of FastMTL's scoring: a cheap scorer keeps a fraction of the pool, the proxy ranks what is left.
+"""A cascade in front of FastMTL's scoring: a cheap scorer orders the pool, the proxy ranks what comes first.
 
 The proxy's pass over the pool is most of what FastMTL's selection costs at the published size. Whether a pass over a
-fraction would have done is asked of a store that holds the whole pass: of the n rows that the proxy ranks highest, how
-many does the cheap scorer keep? One scorer here knows words: hashed one- and two-word n-grams and a logistic regression
-that tells the tasks apart, fitted to the rows that the proxy was trained on (cross-fitted as the proxies are, so that
-no row is scored by a model that has seen it).
+part of it would have done is asked of a store that holds the whole pass: of the n rows that the proxy ranks highest,
+how many does a cascade find that may spend a fraction of full scoring?
+
+- *words* and *form* tell tasks apart by hashed n-grams or surface cues alone. They are fitted to the rows that the
+  proxy was trained on (cross-fitted as the proxies are, so that no row is scored by a model that has seen it).
+- *distilled* is fitted to the proxy's own scores of a small random sample; *in rounds* goes on to learn from the rows
+  that it has put first (see `distilled`).
+- *exit k* is fitted to the same sample, and reads the proxy's hidden states after layer k (see `early_exit`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from . import discriminator, features, filters, plans, runs, selection
+from . import (
+    cost,
+    discriminator,
+    distilled,
+    early_exit,
+    features,
+    filters,
+    hashed,
+    model,
+    plans,
+    runs,
+    selection,
+    units,
+)
+from .cost import Ledger, Meter
 from .errors import InputError
 from .params import TDProxy
-from .tasks import Suite, Task
+from .tasks import Suite
 
-FEATURES = 1 << 16
-FRACTIONS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0)
-
-
-def hashed_logits(suite: Suite, sample: Mapping[str, np.ndarray], rows: pd.DataFrame) -> np.ndarray:
-    """Log-probability of each task by its words: float32 [N, K], columns in the suite's order.
-
-    `sample`: task -> positions in its train split to fit to; `rows`: columns task and row. Lower-cased words and pairs
-    of neighbours of all a row's texts, hashed to 65,536 features, each row scaled to length 1; multinomial logistic
-    regression (L2 with C = 10, lbfgs). A task without sampled rows gets `features.ABSENT`. Deterministic. InputError
-    for fewer than two tasks with rows.
-    """
-    from scipy.special import log_softmax
-    from sklearn.feature_extraction.text import HashingVectorizer
-    from sklearn.linear_model import LogisticRegression
-
-    known = [name for name in suite.names if len(sample.get(name, ()))]
-    if len(known) < 2:
-        raise InputError(f"cascade: {len(known)} tasks with rows to fit to; telling tasks apart needs two")
-    reader = HashingVectorizer(n_features=FEATURES, ngram_range=(1, 2), alternate_sign=False, token_pattern=r"\w+")
-    texts = [text for name in known for text in _texts(suite[name], sample[name])]
-    names = np.repeat(known, [len(sample[name]) for name in known])
-    model = LogisticRegression(C=10.0, max_iter=200).fit(reader.transform(texts), names)
-    made = np.full((len(rows), len(suite)), features.ABSENT, np.float32)
-    columns = [suite.names.index(name) for name in model.classes_]
-    for name, part in rows.groupby("task", sort=False):
-        found = model.decision_function(reader.transform(_texts(suite[str(name)], part["row"].to_numpy())))
-        if len(known) == 2:  # one column, of the second
-            found = np.stack([-found / 2, found / 2], 1)
-        made[np.ix_(rows.index.get_indexer(part.index), columns)] = log_softmax(found, 1)
-    return made
+COSTS = (0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0)
+AIM = (0.2, 0.95)  # of the cost of full scoring, and of the rows it would choose
 
 
-def _texts(task: Task, rows: np.ndarray) -> list[str]:
-    columns = task.train.select(rows.tolist()).select_columns(list(task.inputs))[:]
-    one = (lambda x: " ".join(x)) if task.kind == "tagging" else str
-    return [" ".join(map(one, texts)) for texts in zip(*columns.values(), strict=True)]
+@dataclass
+class Scorer:
+    """An order for the pool and what it cost."""
+
+    scores: np.ndarray  # float32 [N]; only their order within a fold counts
+    exact: np.ndarray  # bool [N], rows that the proxy scored in full so that this one could be fitted
+    ledger: Ledger  # what it ran itself, without the full passes over the rows of `exact`
 
 
-def cheap_scores(suite: Suite, proxy: runs.Manifest, pool: pd.DataFrame, primary: str) -> dict[str, np.ndarray]:
-    """Log-odds of the primary [N] by scorer ("words", "form") of a pool that 02's run has scored.
-
-    `pool`: columns task, row and proxy, as from `stores.candidates`. Each scorer is fitted to the rows of the proxy
-    that scores the row; "form" knows lengths, casing and punctuation alone (`features.surface_logits`).
-    """
-    p, target = TDProxy(**proxy.params), suite.index(primary)
-    found, _ = plans.proxies(p, suite, filters.usable(suite, None, p.keep_leaks))
-    made = {name: np.zeros(len(pool), np.float32) for name in ("words", "form")}
-    for fold, plan in enumerate(found):
-        mine = (pool["proxy"] == fold).to_numpy()
-        rows = pool[mine].reset_index(drop=True)
-        for name, logits in (("words", hashed_logits), ("form", features.surface_logits)):
-            made[name][mine] = discriminator.scores(logits(suite, plan.phases[0].rows, rows), target, "margin")
-    return made
+def row_flops(config: Any, lengths: np.ndarray) -> np.ndarray:
+    """What the proxy's pass costs by row, without padding: float64 [N] (see `cost.encoder_flops`)."""
+    unique, inverse = np.unique(lengths, return_inverse=True)
+    return np.array([cost.encoder_flops(config, [length], False) for length in unique])[inverse]
 
 
 def recall(
-    full: np.ndarray, cheap: Mapping[str, np.ndarray], n: int, folds: np.ndarray, eligible: np.ndarray, seed: int = 0,
-    fractions: Sequence[float] = FRACTIONS,
+    full: np.ndarray, scorers: Mapping[str, Scorer], n: int, folds: np.ndarray, eligible: np.ndarray,
+    row_flops: np.ndarray, seed: int = 0, costs: Sequence[float] = COSTS,
 ) -> pd.DataFrame:  # fmt: skip
-    """What a cascade keeps of the n rows that `full` scores rank highest, in 0 … 1: index fraction, a column a scorer.
+    """What a cascade finds of the n rows that `full` scores rank highest, in 0 … 1: index cost, a column a scorer.
 
-    A fraction of the eligible rows, at least n, is what the proxy would still have to score. Both are compared within
-    `folds` where there are two, as `selection.choose` does. A scorer that knows nothing keeps the fraction itself.
+    `row_flops` [N] is what the proxy's pass costs by row. Cost is everything that a cascade runs, as a fraction of that
+    pass over all eligible rows: the scorer's own FLOPs, the full pass over the rows that it was fitted to, and the full
+    pass over those that it puts first, in its order, up to the first that is too dear. NaN where the scorer alone costs
+    more. Both rankings are compared within `folds` where there are two, as `selection.choose` does. A scorer that knows
+    nothing finds about the fraction that it scores. At cost 1 a scorer that runs a model finds less than everything.
     """
     best = selection.choose("global", full, n, np.zeros(len(full), int), folds, seed, eligible)
-    size, made = int(eligible.sum()), {}
-    for name, scores in cheap.items():
-        ranks = selection.fold_ranks(scores, folds, eligible) if len(np.unique(folds)) > 1 else scores
-        place = np.empty(len(full), np.int64)
-        place[selection.top_n(ranks, size, seed, eligible)] = np.arange(size)
-        made[name] = [float((place[best] < min(size, max(n, round(f * size)))).mean()) for f in fractions]
-    return pd.DataFrame(made, index=pd.Index(fractions, name="fraction"))
+    whole, made = row_flops[eligible].sum(), {}
+    for name, scorer in scorers.items():
+        fixed = scorer.ledger.flops + row_flops[scorer.exact].sum()
+        rest = eligible & ~scorer.exact
+        ranks = selection.fold_ranks(scorer.scores, folds, rest) if len(np.unique(folds)) > 1 else scorer.scores
+        order = selection.top_n(ranks, int(rest.sum()), seed, rest)
+        reached = np.where(scorer.exact, fixed, np.inf)  # what has been spent once the row is scored
+        reached[order] = fixed + np.cumsum(row_flops[order])
+        # A sum in another order may differ in its last bits from the whole.
+        found = {c: float((reached[best] <= c * whole * (1 + 1e-9)).mean()) for c in costs}
+        made[name] = [found[c] if fixed <= c * whole else np.nan for c in costs]
+    return pd.DataFrame(made, index=pd.Index(costs, name="cost"))
+
+
+def fixed_costs(scorers: Mapping[str, Scorer], row_flops: np.ndarray, eligible: np.ndarray) -> pd.DataFrame:
+    """What a scorer has cost before the proxy scores its first row, by scorer.
+
+    `own` (what it ran itself) and `exact` (full passes over the rows it was fitted to) are fractions of the full pass
+    over all eligible rows, in FLOPs; `rows` is their number; `seconds` are those of `own` but for a proxy's first
+    layers, whose run has its own.
+    """
+    whole = row_flops[eligible].sum()
+    rows = {
+        name: {"own": s.ledger.flops / whole, "exact": row_flops[s.exact].sum() / whole, "rows": int(s.exact.sum()),
+               "seconds": s.ledger.seconds}
+        for name, s in scorers.items()
+    }  # fmt: skip
+    return pd.DataFrame(rows).T.astype({"rows": int}).rename_axis("scorer")
+
+
+def scorers(
+    suite: Suite, proxy: runs.Manifest, pool: pd.DataFrame, primary: str, scores: np.ndarray, eligible: np.ndarray,
+    share: float, layers: Sequence[int] = (), seed: int = 0,
+) -> tuple[dict[str, Scorer], np.ndarray, list[runs.Manifest]]:  # fmt: skip
+    """Every cheap scorer of a pool that 02's run has scored; the proxy's FLOPs by row [N]; the runs that were read.
+
+    `pool`: columns task, row and proxy, as from `stores.candidates`; `scores` [N] what the pool is ranked by. `share`
+    of the eligible rows are the sample that "distilled", "in rounds" and "exit k", for k in `layers`, are fitted to.
+    Each scorer is fitted for each proxy anew, and to eligible rows alone; that "in rounds" fits until half the pool is
+    scored is charged at every cost.
+    """
+    p, folds, stored = TDProxy(**proxy.params), pool["proxy"].to_numpy(), pd.read_parquet(proxy.path("rows.parquet"))
+    plan, _ = plans.proxies(p, suite, filters.usable(suite, None, p.keep_leaks))
+    config = model.build(p.encoder, suite).encoder.config
+    if layers and max(layers) >= config.num_hidden_layers:
+        raise InputError(f"exit_layers: {max(layers)} of {config.num_hidden_layers} layers is no early exit")
+    lengths = pool[["task", "row"]].merge(stored, how="left")["length"].to_numpy()
+    flops, drawn = row_flops(config, lengths), distilled.sample(folds, eligible, share, seed)
+    named = {f"exit {k}": k for k in sorted(set(layers))}
+    taught = ("distilled", "in rounds", *named)
+    made = {
+        name: Scorer(np.zeros(len(pool), np.float32), drawn & (name in taught), Ledger("cascade"))
+        for name in ("words", "form", *taught)
+    }
+    read = []
+    for fold, each in enumerate(plan):
+        at = np.flatnonzero((folds == fold) & eligible)
+        rows, sample = pool.iloc[at].reset_index(drop=True), each.phases[0].rows
+        for name, logits in (("words", hashed.logits), ("form", features.surface_logits)):
+            with Meter(made[name].ledger):
+                found = logits(suite, sample, rows, made[name].ledger)
+                made[name].scores[at] = discriminator.scores(found, suite.index(primary), "margin")
+        ledger = made["distilled"].ledger
+        with Meter(ledger):
+            cues = distilled.cues(suite, rows)
+            made["distilled"].scores[at] = distilled.predict(cues, scores[at], drawn[at], ledger)
+        with Meter(ledger := made["in rounds"].ledger):
+            made["in rounds"].scores[at] = distilled.in_rounds(cues, scores[at], drawn[at], ledger)
+        if named:
+            # Of all rows that this proxy scores, so that one pass serves every primary; charged for the eligible ones.
+            training = runs.load("train", units.training_key(each, suite))
+            mine = stored.loc[stored["proxy"] == fold, ["task", "row"]].reset_index(drop=True)
+            manifest, states = early_exit.states(training, each, suite, mine, layers)
+            read.append(manifest)
+            place = rows[["task", "row"]].merge(mine.reset_index(), how="left")["index"].to_numpy()
+        for name, layer in named.items():
+            with Meter(ledger := made[name].ledger):
+                x = distilled.standardised(states[layer][place])
+                made[name].scores[at] = distilled.predict(x, scores[at], drawn[at], ledger)
+                ledger.flops += layer / config.num_hidden_layers * flops[at][~drawn[at]].sum()
+    return made, flops, read

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from . import batching
 from .tasks import Suite, Task
 
 QUANTILES = (5, 25, 50, 75, 95)
@@ -35,6 +34,8 @@ def _dev_source(task: Task) -> str:
 
 def lengths(suite: Suite, tokenizer: Any, max_length: int) -> pd.DataFrame:
     """Quantiles (p5 … p95) and mean of token lengths a task, and how many rows were truncated; index task."""
+    from . import batching  # torch: a second, which the report (07) has no other use for
+
     rows = {}
     for name, task in suite.items():
         encoded = batching.encode(task.train, task, tokenizer, max_length)

@@ -21,6 +21,7 @@ from . import seeds
 if TYPE_CHECKING:
     from datasets import Dataset
 
+    from .cost import Ledger
     from .tasks import Suite, Task
 
 ABSENT = -1e4  # log-probability of a task the baseline never saw: finite, so that every score and AUC stays defined
@@ -112,7 +113,9 @@ def _cues(texts: list[str]) -> dict[str, np.ndarray]:
     }
 
 
-def surface_logits(suite: Suite, sample: Mapping[str, np.ndarray], rows: pd.DataFrame) -> np.ndarray:
+def surface_logits(
+    suite: Suite, sample: Mapping[str, np.ndarray], rows: pd.DataFrame, ledger: Ledger | None = None
+) -> np.ndarray:
     """Log-probability of each task by form alone: float32 [N, K], columns in the suite's order.
 
     `sample` maps a task to positions in its train split, the rows the discriminator was trained on; `rows` has columns
@@ -120,7 +123,8 @@ def surface_logits(suite: Suite, sample: Mapping[str, np.ndarray], rows: pd.Data
     cues of the sample (lengths as log(1 + n), columns standardised, L2 with C = 1, lbfgs), so `discriminator.scores`
     and `discriminator.column_auc` apply to the result as they do to the discriminator's logits. A reader who sees both
     AUCs sees when similarity is only format: length, number of texts, casing, punctuation. Deterministic. A task that
-    gives no row to the sample gets `ABSENT` throughout, hence an AUC of 0.5.
+    gives no row to the sample gets `ABSENT` throughout, hence an AUC of 0.5. The ledger is given the FLOPs of fitting
+    and predicting.
 
     InputError for an unknown task; ValueError for fewer than two tasks with rows or a position outside the train split.
     """
@@ -134,19 +138,27 @@ def surface_logits(suite: Suite, sample: Mapping[str, np.ndarray], rows: pd.Data
     trained = [name for name in suite.names if len(sample.get(name, ()))]
     if len(trained) < 2:
         raise ValueError(f"sample: two or more tasks with rows are needed, got {trained}")
-    x = np.concatenate([_design(suite[name], name, sample[name]) for name in trained])
-    y = np.repeat([suite.index(name) for name in trained], [len(sample[name]) for name in trained])
+    seen = as_rows({name: sample[name] for name in trained})
+    x, y = design(suite, seen), seen["task"].map(suite.index).to_numpy()
+    asked = design(suite, rows)
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=MAX_ITER)).fit(x, y)
-
+    decision = model.decision_function(asked)
+    if decision.ndim == 1:  # two tasks: the log-odds of the second
+        decision = np.stack([np.zeros_like(decision), decision], axis=1)
     out = np.full((len(rows), len(suite)), ABSENT, np.float32)
-    owner, positions = rows["task"].to_numpy(), rows["row"].to_numpy()
+    out[:, model.classes_] = log_softmax(decision, axis=1)
+    if ledger is not None:  # an iteration: forward and gradient
+        ledger.flops += len(trained) * (4.0 * int(model[-1].n_iter_.max()) * x.size + 2.0 * asked.size)
+    return out
+
+
+def design(suite: Suite, rows: pd.DataFrame) -> np.ndarray:
+    """Surface cues of rows with columns task and row, counts as logarithms: float64 [N, 26], in their order."""
+    made, owner, positions = np.zeros((len(rows), len(COLUMNS))), rows["task"].to_numpy(), rows["row"].to_numpy()
     for name in rows["task"].unique():
         own = np.flatnonzero(owner == name)
-        decision = model.decision_function(_design(suite[name], name, positions[own]))
-        if decision.ndim == 1:  # two tasks: the log-odds of the second
-            decision = np.stack([np.zeros_like(decision), decision], axis=1)
-        out[np.ix_(own, model.classes_)] = log_softmax(decision, axis=1)
-    return out
+        made[own] = _design(suite[name], name, positions[own])
+    return made
 
 
 def _design(task: Task, name: str, positions: np.ndarray) -> np.ndarray:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from .params_base import Common, Seeds, Trained
+from .params_base import Common, Seeds, Trained, distinct
 
 
 class TDProxy(Trained):
@@ -33,6 +33,13 @@ class TDProxy(Trained):
 
 
 class Ranking(Common):
+    """`cascade_sample` and `exit_layers` change no selection: they say which cheap scorers stand beside full scoring.
+
+    Some are fitted to that share of the pool (`distilled.sample`), and some read the proxy's states after these of its
+    layers (`early_exit`), which takes a pass over the pool by so many layers. "auto" is the first layer at smoke size
+    and none else: the pass is a sixth of scoring for a layer of six.
+    """
+
     stage = "03_ranking"
 
     seed: int = Field(0, ge=0)
@@ -41,6 +48,14 @@ class Ranking(Common):
     rule: Literal["global", "quota", "calibrated"] = "global"
     n: int = Field(200, ge=1)
     keep_leaks: bool = False
+    cascade_sample: float = Field(0.02, gt=0, lt=1)
+    exit_layers: Annotated[list[Annotated[int, Field(ge=0)]], AfterValidator(distinct)] | Literal["auto"] = "auto"
+
+    def resolved(self, elsewhere: bool = False) -> Self:
+        """As `Common.resolved`, and `exit_layers` decided."""
+        found = super().resolved(elsewhere)
+        auto: list[int] = [1] if self.size == "smoke" else []
+        return found.model_copy(update={"exit_layers": auto if self.exit_layers == "auto" else self.exit_layers})
 
     def needs(self) -> list[tuple[str, dict[str, Any]]]:
         return [("02_td_proxy", self._shared("seed", "discriminator", "keep_leaks"))]

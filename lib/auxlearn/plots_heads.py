@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.figure import Figure
 
 from .plots import COLOURS, PRIMARY, QUIET, style
@@ -34,6 +33,8 @@ def matrices(values: np.ndarray, tasks: Sequence[str], primary: str) -> Figure:
 
 def correlations(table: pd.DataFrame, tasks: Sequence[str]) -> Figure:
     """tau between tasks, raw and centred, means over seeds. `table`: task, other, tau, centred."""
+    import seaborn as sns
+
     style()
     side = 1.6 + 0.42 * len(tasks)
     figure, axes = plt.subplots(1, 2, figsize=(2 * side + 1.2, side + 0.4))
@@ -74,6 +75,8 @@ def against_chance(null: pd.DataFrame, ceiling: pd.DataFrame, primary: str) -> F
 
 def row_taus(table: pd.DataFrame, order: Sequence[str], primary: str) -> Figure:
     """Distribution of rows' tau with the primary, by task. `table`: task, and a column named as the primary."""
+    import seaborn as sns
+
     style()
     figure, axis = plt.subplots(figsize=(8, 1.5 + 0.42 * len(order)))
     sns.violinplot(

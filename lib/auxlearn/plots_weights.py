@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -15,6 +14,8 @@ from .plots import PRIMARY, QUIET, style
 
 
 def _colours(tasks: Sequence[str], primary: str) -> dict[str, object]:
+    import seaborn as sns
+
     others = [task for task in tasks if task != primary]
     return {primary: PRIMARY} | dict(zip(others, sns.color_palette("husl", len(others)), strict=True))
 

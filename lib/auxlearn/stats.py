@@ -3,6 +3,7 @@
 With few seeds most tests cannot reach significance whatever the data say: a sign-flip test on 3 pairs never goes below
 p = 0.25, on 5 never below 0.0625. So under 6 seeds no test over seeds is made and the verdict is "undecided"; tests
 start at 8 seeds, Holm-corrected over the comparisons made. All functions are pure; draws come from `seed`.
+scipy.stats is imported where it is called: it takes half a second, and not every notebook that reads results tests.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 UNDECIDED_BELOW = 6
 TEST_FROM = 8
@@ -27,6 +27,8 @@ def paired_permutation_test(a: Sequence[float], b: Sequence[float], seed: int = 
         raise ValueError("a, b: every value must be finite")
     if np.array_equal(x, y):
         return 1.0
+    from scipy import stats
+
     result = stats.permutation_test(
         (x, y), lambda u, v, axis: np.mean(u - v, axis=axis), permutation_type="samples", vectorized=True,
         n_resamples=RESAMPLES, rng=np.random.default_rng(seed),
@@ -45,6 +47,8 @@ def paired_t_test(a: Sequence[float], b: Sequence[float]) -> float:
         raise ValueError(f"a, b: two or more pairs are needed, got shapes {x.shape} and {y.shape}")
     if not np.isfinite(x).all() or not np.isfinite(y).all():
         raise ValueError("a, b: every value must be finite")
+    from scipy import stats
+
     return 1.0 if np.array_equal(x, y) else float(stats.ttest_rel(x, y).pvalue)
 
 
@@ -63,6 +67,8 @@ def t_interval(x: Sequence[float], level: float = 0.95) -> tuple[float, float]:
     values = np.asarray(x, float)
     if len(values) < 2:
         raise ValueError("x: an interval needs two or more values")
+    from scipy import stats
+
     half = stats.t.ppf((1 + level) / 2, len(values) - 1) * stats.sem(values)
     return float(values.mean() - half), float(values.mean() + half)
 
@@ -133,6 +139,8 @@ def auc_interval(
     positive, negative = np.asarray(scores)[truth], np.asarray(scores)[~truth]
     if not len(positive) or not len(negative):
         raise ValueError("truth: both values must occur")
+    from scipy import stats
+
     ranks = lambda p, q: stats.mannwhitneyu(p, q).statistic / (len(p) * len(q))  # noqa: E731
     rng = np.random.default_rng(seed)
     draws = [ranks(rng.choice(positive, len(positive)), rng.choice(negative, len(negative))) for _ in range(500)]

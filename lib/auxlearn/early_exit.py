@@ -1,0 +1,110 @@
+"""Early exit: a row's hidden states after the first layers of the proxy, which a cheap scorer can read.
+
+A proxy of L layers that stops after layer k has spent k / L of its cost on a row (embeddings are looked up, which takes
+no matrix product). A linear head on the pooled states then says whether the rest is worth it (Teerapittayanon et al.,
+2016, BranchyNet, and Xin et al., 2020, DeeBERT, train such exits with the model; here the proxy is as it was trained,
+and the head alone is fitted, to its own last logits). Token states are not kept: the full pass of a row that goes on
+starts from its words again, and is to be charged whole.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from . import batching, inference, model, phases, pool_pass, runs
+from .cost import Ledger, Meter
+from .errors import InputError
+from .tasks import Suite
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import torch
+
+
+def states(
+    training: runs.Manifest, plan: phases.Plan, suite: Suite, rows: pd.DataFrame, layers: Sequence[int]
+) -> tuple[runs.Manifest, dict[int, np.ndarray]]:
+    """Mean hidden state of each row after each of `layers` of a trained proxy (1 = the first, 0 = the embeddings).
+
+    `rows`: columns task and row (a position in its train split). Returns the run that holds them, and layer -> float16
+    [N, d] in the order of `rows`: means over a row's tokens, whatever the proxy itself pools by. Made once for a
+    training, these rows and layers; the layers above the highest asked for are never computed. In the plan's precision,
+    on its device. InputError for no layer, or one that the encoder lacks.
+    """
+    layers, (name, has) = sorted(set(layers)), model.parse_encoder(plan.encoder)
+    if not layers or layers[0] < 0 or (has and layers[-1] > has):
+        raise InputError(f"exit_layers: {layers} of encoder {plan.encoder!r}; name one or more of its layers, or 0")
+    groups = {name: np.flatnonzero(rows["task"] == name) for name in suite.names}
+    groups = {name: at for name, at in groups.items() if len(at)}
+    by_task = {name: rows["row"].to_numpy()[at] for name, at in groups.items()}
+    content = {
+        "training": training.key, "suite": suite.fingerprint, "layers": layers, "precision": plan.precision,
+        "device": plan.device, "rows": {name: phases.hash_rows(at) for name, at in by_task.items()},
+    }  # fmt: skip
+    key = runs.digest([runs.SCHEMA, content])
+    run = runs.Run("early_exit", key, content, suite.fingerprint, [training], code_roots=("early_exit",))
+    with run.lock():
+        status, manifest = runs.read("early_exit", key)
+        if status != "finished" or manifest is None:
+            manifest = _read(run, replace(plan, encoder=f"{name}:{max(1, layers[-1])}"), suite, by_task, layers)
+    back = np.argsort(np.concatenate(list(groups.values())))
+    return manifest, {n: np.load(manifest.path(f"layer_{n}.npy"), mmap_mode="r")[back] for n in layers}
+
+
+def first_layers(training: runs.Manifest, plan: phases.Plan, suite: Suite) -> model.MultiTaskModel:
+    """The trained model with the first layers alone that the plan's encoder names ("minilm:2"); in eval mode."""
+    from safetensors.torch import load_file
+
+    net = model.build(
+        plan.encoder, suite, plan.seeds["init"], pool="mean", regression=plan.regression, max_length=plan.max_length
+    )
+    found = net.load_state_dict(load_file(training.path("model.safetensors")), strict=False)
+    if found.missing_keys:
+        raise InputError(f"{training.label} holds no {found.missing_keys[0]}: it is not a model of {plan.encoder!r}")
+    return net.to(plan.device).eval()
+
+
+def _read(
+    run: runs.Run, plan: phases.Plan, suite: Suite, rows: Mapping[str, np.ndarray], layers: Sequence[int]
+) -> runs.Manifest:  # fmt: skip
+    import torch
+
+    if plan.device == "cpu":
+        torch.set_num_threads(plan.threads)
+    net, ledger, done = first_layers(run.inputs[0], plan, suite), Ledger("early_exit"), 0
+    shape = (sum(map(len, rows.values())), net.encoder.config.hidden_size)
+    made = {n: np.lib.format.open_memmap(run.path(f"layer_{n}.npy"), "w+", np.float16, shape) for n in layers}
+    with Meter(ledger, plan.device), torch.inference_mode():
+        for name, at in rows.items():
+            for first in range(0, len(at), pool_pass.SHARD):  # memory stays flat
+                some, task = at[first : first + pool_pass.SHARD], suite[name]
+                encoded = batching.encode(task.train.select(some.tolist()), task, net.tokenizer, net.max_length)
+                for index in batching.by_tokens(encoded.lengths, inference.budget(net.device.type)):
+                    batch = batching.to_batch(encoded, index, task, net.columns[name], net.pad_id)
+                    ledger.add_batch(net.encoder.config, encoded.lengths[index], batch["input_ids"].shape[1], False)
+                    for layer, values in pooled(net, batch, layers, plan.precision).items():
+                        made[layer][done + first + index] = values.cpu().numpy()
+            done += len(at)
+    for values in made.values():
+        values.flush()
+    return run.finish([f"layer_{n}.npy" for n in layers], {"rows": done}, [ledger])
+
+
+def pooled(
+    net: model.MultiTaskModel, batch: dict[str, Any], layers: Sequence[int], precision: str = "fp32"
+) -> dict[int, torch.Tensor]:
+    """Mean over tokens of the hidden states after each layer: float32 [B, d]. `batch`: as from `batching.to_batch`."""
+    import torch
+
+    inputs = {k: batch[k].to(net.device) for k in ("input_ids", "attention_mask")}
+    if "token_type_ids" in inspect.signature(net.encoder.forward).parameters:
+        inputs["token_type_ids"] = batch["token_type_ids"].to(net.device)
+    with torch.autocast(net.device.type, torch.bfloat16, enabled=precision == "bf16"):
+        found = net.encoder(**inputs, output_hidden_states=True).hidden_states  # the embeddings first
+    mask = inputs["attention_mask"].unsqueeze(-1).float()
+    return {layer: (found[layer].float() * mask).sum(1) / mask.sum(1) for layer in layers}

@@ -1,0 +1,58 @@
+"""What is heavy is imported by what uses it: a grid of hundreds of notebooks is not spent on imports."""
+
+import subprocess
+import sys
+
+import matplotlib as mpl
+import nbformat
+import pytest
+
+from auxlearn import plots
+from auxlearn.paths import NOTEBOOKS
+
+HEAVY = {
+    "accelerate", "datasets", "evaluate", "ipywidgets", "scipy.stats", "seaborn", "sklearn", "statsmodels",
+    "torch._dynamo", "torch._inductor", "transformers",
+}  # fmt: skip
+NO_MODEL = {"07_efficiency"}
+
+
+def imported(source):
+    """Modules that are there after some lines in a fresh interpreter."""
+    shown = subprocess.run(
+        [sys.executable, "-c", f"{source}\nimport sys; print(*sys.modules)"], check=True, capture_output=True, text=True
+    ).stdout
+    return set(shown.split())
+
+
+def test_what_opens_every_notebook_imports_nothing_heavy():
+    assert not imported("import auxlearn.notebook") & (HEAVY | {"torch", "matplotlib", "pandas", "pyarrow"})
+
+
+@pytest.mark.parametrize("file", sorted(NOTEBOOKS.glob("[0-9]*.ipynb")), ids=lambda f: f.stem)
+def test_the_first_cell_of_a_notebook_imports_nothing_that_waits(file):
+    cells = [c.source for c in nbformat.read(file, as_version=4).cells if "notebook.start(" in c.source]
+    source = "\n".join(line for line in cells[0].splitlines() if line.startswith(("import ", "from ")))
+    unwanted = HEAVY | ({"torch"} if file.stem in NO_MODEL else set())
+    assert not imported(source) & unwanted
+
+
+def test_the_house_style_is_seaborn_s_theme():
+    """The theme is written out so that seaborn need not be imported; with seaborn it is the same."""
+    import seaborn as sns
+
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        sns.set_theme(context="notebook", style="whitegrid", palette=plots.COLOURS)
+        theme = dict(mpl.rcParams) | {"image.cmap": None}
+        mpl.rcdefaults()
+        plots.style()
+        ours = dict(mpl.rcParams) | {"image.cmap": None}
+    changed = {name for name in theme if repr(theme[name]) != repr(ours[name])}
+    assert changed == {
+        "axes.labelsize", "axes.prop_cycle", "axes.spines.right", "axes.spines.top", "axes.titlelocation",
+        "axes.titlesize", "axes.titleweight", "figure.constrained_layout.use", "figure.dpi", "grid.color",
+        "legend.frameon", "savefig.dpi",
+    }  # fmt: skip
+    drawn = [[mpl.colors.to_hex(x) for x in each["axes.prop_cycle"].by_key()["color"]] for each in (theme, ours)]
+    assert drawn[0] == drawn[1]
