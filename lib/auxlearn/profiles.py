@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from . import documents
 from .errors import InputError
 
 LOCAL = (None, "local")
@@ -111,10 +110,7 @@ def read(folder: Path | None) -> Place:
     file = folder / "config.yaml"
     if not file.is_file():
         raise InputError(f"profile {folder}: no config.yaml there; params/profiles/slurm is one")
-    try:
-        settings = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
-    except yaml.YAMLError as error:
-        raise InputError(f"{file}: not YAML: {error}") from None
+    settings = documents.read_yaml(file) or {}
     if not isinstance(settings, dict):
         raise InputError(f"{file}: a profile maps Snakemake's options to values")
     place = Place(folder.resolve(), settings)
