@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from . import documents
-from .errors import InputError
+from .errors import InputError, shown
 
 LOCAL = (None, "local")
 CANCEL_SECONDS, PATIENCE_SECONDS = 60, 10
@@ -116,6 +117,8 @@ def read(folder: Path | None) -> Place:
     place = Place(folder.resolve(), settings)
     executor = settings.get("executor")
     if place.elsewhere:
+        if not re.fullmatch(r"[A-Za-z0-9_-]+", str(executor)):
+            raise InputError(f"{file}: executor: {shown(executor)} is none of Snakemake's, such as slurm")
         if importlib.util.find_spec(f"snakemake_executor_plugin_{str(executor).replace('-', '_')}") is None:
             remedy = "pip install -e '.[slurm]'" if executor == "slurm" else f"snakemake-executor-plugin-{executor}"
             raise InputError(f"{file}: Snakemake has no executor {executor!r} here; install it: {remedy}")
