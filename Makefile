@@ -8,18 +8,20 @@
 # make results                                          every run as one table, results.parquet and .csv
 # make kills                                            twenty SIGKILLs of a study, to reports/kills/
 # make slurm                                            the same grid on a Slurm of its own (root on Debian)
+# make fuzz [INPUTS=100000]                            hostile inputs to every loader, to reports/fuzz/
 # make bench                                            speed, as ratios within one run, to reports/benchmarks/
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PARAMS ?= params/studies/quickstart.yaml
 CORES ?=
+INPUTS ?= 100000
 PROFILE ?=
 export HF_HUB_DISABLE_TELEMETRY := 1
 # Checked notebooks must give the same digits on another processor: pin the kernels that smoke runs use.
 PIN := ATEN_CPU_CAPABILITY=avx2 MKL_CBWR=AVX2 DNNL_MAX_CPU_ISA=AVX2
 
-.PHONY: study plan test lint notebooks publish verify results bench kills slurm clean
+.PHONY: study plan test lint notebooks publish verify results bench fuzz kills slurm clean
 study: $(VENV)/.done $(if $(PROFILE),$(VENV)/.slurm)
 	@$(BIN)/auxlearn study $(PARAMS) $(if $(CORES),--cores $(CORES)) $(if $(PROFILE),--profile $(PROFILE))
 
@@ -51,6 +53,10 @@ results: $(VENV)/.done
 bench: $(VENV)/.done
 	AUXLEARN_BENCH=$(CURDIR)/reports/benchmarks/results.md \
 	  $(BIN)/python -m pytest tests/benchmarks -m benchmark -s --timeout 1800
+
+# With the extra `fuzz` installed, atheris adds 2,000 inputs a loader that coverage guides.
+fuzz: $(VENV)/.done
+	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python tests/fuzz/fuzz_run.py --inputs $(INPUTS) --guided 2000 reports/fuzz/results.md
 
 kills: $(VENV)/.done
 	AUXLEARN_KILLS=20 AUXLEARN_KILLS_RESULTS=$(CURDIR)/reports/kills/results.md \

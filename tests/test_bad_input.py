@@ -19,7 +19,7 @@ import pytest
 import torch
 import yaml
 
-from auxlearn import batching, cli, model, params, resuming, seeds, specs, studies, tasks, train
+from auxlearn import batching, cli, documents, model, params, resuming, seeds, specs, studies, tasks, train
 from auxlearn.errors import InputError
 from auxlearn.paths import NOTEBOOKS
 from auxlearn.phases import Phase, Plan, Recipe
@@ -215,7 +215,7 @@ def test_a_suite_that_may_not_be_read_is_named(suite, monkeypatch):
 def test_yaml_that_cannot_be_read_is_named(tmp_path, text, message):
     path = tmp_path / "x.yaml"
     path.write_text(text)
-    refused(lambda: specs.read_yaml(path), "x.yaml", message)
+    refused(lambda: documents.read_yaml(path), "x.yaml", message)
 
 
 def test_a_suite_cannot_extend_itself_or_what_is_no_suite(tmp_path):

@@ -12,7 +12,7 @@ from auxlearn.paths import PROJECT
 
 # Extras that no run, report or check needs, left to whoever wants them. With Slurm, but no controller to ask, its
 # plugin makes every start of Snakemake slow.
-UNLOCKED = {"tensorboard", "slurm"}
+UNLOCKED = {"tensorboard", "slurm", "fuzz"}
 
 
 def lock():

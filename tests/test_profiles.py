@@ -72,7 +72,7 @@ def test_elsewhere_neither_cores_nor_gpus_of_this_machine_count(with_plugin):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("a: [", "not YAML"),
+        ("a: [", "not valid YAML"),
         ("- a", "maps Snakemake's options"),
         ({"executor": "no-such", "jobs": 2}, "no executor 'no-such' here.*snakemake-executor-plugin-no-such"),
         ({"executor": "slurm"}, "jobs: say how many"),

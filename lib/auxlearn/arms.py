@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from . import runs, selection
+from . import parquet, runs, selection
 from .params import MTL
 from .tasks import Suite
 
@@ -74,7 +74,7 @@ def chosen(
     if p.arm == "random":
         return selection.table(rows, selection.random_n(len(rows), p.n, seed, allowed))
     (source,) = (m for m in inputs if m.params["seed"] == seed)
-    best = pd.read_parquet(source.path("selection.parquet"))
+    best = parquet.read_frame(source.path("selection.parquet"), ("task", "row"))
     control = p.arm.partition("_")[0]
     if control not in ("cie", "matched"):
         return best

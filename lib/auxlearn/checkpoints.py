@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,11 @@ from typing import Any
 
 import torch
 
+from . import documents, stored
+from .errors import InputError
+
+AGAIN = "remove it, and the training begins anew"
+_NAME = re.compile(r"(model|best)/.+|optimiser/[0-9]{1,9}/[^/]+", re.S)
 Tensors = Mapping[str, torch.Tensor]
 
 
@@ -39,12 +45,14 @@ def save(
 
 
 def load(file: Path, device: str) -> Saved:
-    """The checkpoint, its tensors on `device`."""
-    from safetensors import safe_open
-
-    with safe_open(file, "pt", device=device) as saved:
-        progress = json.loads(saved.metadata()["progress"])
-        tensors = {name: saved.get_tensor(name) for name in saved.keys()}  # noqa: SIM118
+    """The checkpoint, its tensors on `device`; what is none is an InputError."""
+    tensors, metadata = stored.tensors(file, device, AGAIN)
+    try:
+        progress = documents.loads(metadata["progress"])
+        if not isinstance(progress, dict) or not all(_NAME.fullmatch(name) for name in tensors):
+            raise ValueError("its progress or a tensor's name is of another form")
+    except (KeyError, ValueError, RecursionError) as error:
+        raise InputError(f"{file}: not a checkpoint ({error}); {AGAIN}") from None
     part = lambda p: {k.removeprefix(p): v for k, v in tensors.items() if k.startswith(p)}  # noqa: E731
     optimiser: dict[int, dict[str, torch.Tensor]] = {}
     for name, value in part("optimiser/").items():

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from . import metrics, runs, stats
+from . import metrics, runs, stats, stored
 from .params_weighting import BY_SCORE, WEIGHINGS
 from .results import scores
 from .tasks import Task
@@ -16,8 +16,8 @@ from .tasks import Task
 
 def predictions(arm: runs.Manifest) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     """An arm's dev predictions [seeds, values], the references [values], and sentence lengths for tagging."""
-    with np.load(arm.path("predictions.npz"), allow_pickle=False) as saved:
-        return saved["predictions"], saved["references"], saved.get("lengths")
+    saved = stored.arrays(arm.path("predictions.npz"), ("predictions", "references"))
+    return saved["predictions"], saved["references"], saved.get("lengths")
 
 
 def row_interval(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import time
@@ -13,7 +12,7 @@ from typing import Any
 import yaml
 from filelock import FileLock, Timeout
 
-from . import claims, leases, profiles, runs, studies, supervised
+from . import claims, files, leases, profiles, runs, studies, supervised
 from .errors import InputError
 from .paths import NOTEBOOKS, PROJECT, runs_root
 
@@ -31,7 +30,7 @@ KEEP_MEMORY = (
 
 
 def study_folder(name: str) -> Path:
-    return runs_root() / "studies" / name
+    return files.inside(runs_root() / "studies", name, "study")
 
 
 def prepare(study: studies.Study) -> tuple[Path, list[dict[str, Any]]]:
@@ -171,16 +170,15 @@ def publish(name: str) -> Path:
     folder = study_folder(name)
     if not (folder / "plan.json").is_file():
         raise InputError(f"study {name!r} has not been run here; `make study PARAMS=…` first")
-    plan = json.loads((folder / "plan.json").read_text())
-    for cell in plan["cells"]:
+    from . import report
+
+    for cell in report.plan(name)["cells"]:
         manifest = runs.load(cell["stage"], cell["key"], "run `make study` again before publishing")
-        if cell["params"]["size"] == "smoke":
+        if cell["params"].get("size") == "smoke":
             raise InputError(f"{cell['label']}: smoke results are not published")
         if manifest.git.get("dirty", True):
             raise InputError(
                 f"{cell['label']}: was made from a tree with uncommitted changes (or outside git); commit, remove "
                 f"{manifest.folder} and run the study again"
             )
-    from . import report
-
     return report.publish(name)

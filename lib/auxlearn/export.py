@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .errors import InputError
+from . import documents
+from .errors import InputError, shown
 from .tasks import Suite, Task
 from .writing import new_file, new_folder, safe, write_csv
+
+HIGHEST = 1 << 53  # rank: all whole numbers up to here are floats too
 
 # --- selections --------------------------------------------------------------------------------------------------
 
@@ -72,17 +74,14 @@ def load_rank_json(folder: Path, primary: str) -> pd.DataFrame:
         raise InputError(f"{folder}: no rank files (<task>.json) here")
     key, rows = f"for_{primary}_rank", []
     for file in files:
-        try:
-            content = json.loads(file.read_text(encoding="utf-8"))
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise InputError(f"{file}: not JSON ({error})") from None
+        content = documents.read_json(file)
         values = content.get(key) if isinstance(content, dict) else None
         if not isinstance(values, list):
-            has = ", ".join(content) if isinstance(content, dict) else type(content).__name__
+            has = ", ".join(content)[:200] if isinstance(content, dict) else type(content).__name__
             raise InputError(f"{file}: no list {key!r}; it has {has}")
         for row, rank in enumerate(values):
-            if isinstance(rank, bool) or not isinstance(rank, (int, float)) or not math.isfinite(rank):
-                raise InputError(f"{file}, {key} entry {row}: {rank!r} is not a rank")
+            if isinstance(rank, bool) or not isinstance(rank, (int, float)) or not abs(rank) <= HIGHEST:
+                raise InputError(f"{file}, {key} entry {row}: {shown(rank)} is not a rank; rank from 1, -1 for none")
             if rank > 0:
                 rows.append((file.stem, row, rank))
     table = pd.DataFrame(rows, columns=["task", "row", "rank"])

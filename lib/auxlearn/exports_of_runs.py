@@ -24,6 +24,7 @@ from . import (
     glue_submission,
     inference,
     params,
+    parquet,
     runs,
     scoring,
     tasks,
@@ -167,7 +168,7 @@ def selection(key: str, folder: Path, seed: int | None = None, with_text: bool =
         if seed not in (None, found.params["seed"]):
             raise InputError(f"seed: {found.label} is of seed {found.params['seed']}, not {seed}")
         p = params.validate(found.stage, found.params)
-        suite, chosen = _suite(found, p), pd.read_parquet(found.path("selection.parquet"))
+        suite, chosen = _suite(found, p), parquet.read_frame(found.path("selection.parquet"))
     else:
         of = trained(found.label, seed)
         p, suite, chosen = of.params, of.suite, of.chosen

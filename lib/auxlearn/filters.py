@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from . import leakage, runs
+from . import leakage, parquet, runs
 from .tasks import Suite
 
 NEAR = 0.8  # Jaccard similarity from which a row counts as a near-duplicate
@@ -22,7 +22,7 @@ def hits(suite: Suite) -> pd.DataFrame:
             found = leakage.find(suite, near=NEAR)
             found.to_parquet(run.path("hits.parquet"))
             manifest = run.finish(["hits.parquet"], {"hits": len(found)})
-    return pd.read_parquet(manifest.path("hits.parquet"))
+    return parquet.read_frame(manifest.path("hits.parquet"))
 
 
 def usable(suite: Suite, target: str | None, keep_leaks: bool = False) -> dict[str, np.ndarray]:

@@ -8,7 +8,9 @@ submits, so 0 is written here. The server answers nobody from here: the format i
 
 from __future__ import annotations
 
+import lzma
 import math
+import struct
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
@@ -110,8 +112,14 @@ def check(path: Path) -> None:
                 if made.getinfo(f"{name}.tsv").file_size > _LARGEST:
                     raise InputError(f"{path}, {name}.tsv: far too large")
                 _check_text(f"{path}, {name}.tsv", file, made.read(f"{name}.tsv"))
-    except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError) as error:
-        raise InputError(f"{path}: not a readable zip ({error})") from None
+    except InputError:
+        raise
+    # EOFError, OSError, struct.error, LZMAError: of damaged members; RuntimeError, ValueError: of encrypted ones.
+    except (
+        zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, OSError, NotImplementedError,
+        RuntimeError, ValueError, OverflowError,
+    ) as error:  # fmt: skip
+        raise InputError(f"{path}: not a readable zip ({error}); write it again") from None
 
 
 def _check_text(where: str, file: File, content: bytes) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from . import arms, gradts, runs, searching, train
+from . import arms, gradts, parquet, runs, searching, train
 from .errors import InputError
 from .params import MTL
 from .searching import Chosen
@@ -24,7 +24,7 @@ def task_taus(source: runs.Manifest, seed: int, primary: str, auxiliaries: list[
     An auxiliary whose matrix is constant (no gradient reached a head) has no tau and is no candidate; a primary like
     that is an InputError.
     """
-    table = pd.read_parquet(source.path("task_taus.parquet"))
+    table = parquet.read_frame(source.path("task_taus.parquet"), ("seed", "task", "other", "tau"))
     table = table[(table["seed"] == seed) & (table["task"] == primary)].set_index("other")["tau"]
     taus = {name: float(table[name]) for name in auxiliaries if np.isfinite(table[name])}
     if not taus:
@@ -37,7 +37,7 @@ def task_taus(source: runs.Manifest, seed: int, primary: str, auxiliaries: list[
 
 def row_taus(source: runs.Manifest, seed: int, primary: str) -> pd.DataFrame:
     """tau between the primary's task matrix and each measured row's: task, row, tau."""
-    table = pd.read_parquet(source.path("row_taus.parquet"))
+    table = parquet.read_frame(source.path("row_taus.parquet"), ("seed", "task", "row", primary))
     return table.loc[table["seed"] == seed, ["task", "row", primary]].rename(columns={primary: "tau"})
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from . import batching, cost, importance, phases, runs, scoring, train
+from . import batching, cost, importance, phases, runs, scoring, stored, train
 from .cost import Ledger, Meter
 from .tasks import Suite
 
@@ -32,8 +32,7 @@ def measured(
             manifest = _measure(run, training, plan, suite, name, rows, dropout)
             if progress:
                 progress(f"measured {name}: {len(rows)} rows")
-    with np.load(manifest.path("importance.npz"), allow_pickle=False) as saved:
-        return manifest, {definition: saved[definition] for definition in importance.DEFINITIONS}
+    return manifest, stored.arrays(manifest.path("importance.npz"), importance.DEFINITIONS)
 
 
 def _measure(

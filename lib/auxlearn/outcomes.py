@@ -6,7 +6,6 @@ Beside the statuses of `runs.read`: *failed* (its notebook holds an error), *not
 from __future__ import annotations
 
 import functools
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +14,8 @@ from typing import Any
 
 import nbformat
 
-from . import runs
+from . import documents, manifests, runs
+from .errors import InputError
 from .headlines import Headline, headline
 from .paths import runs_root
 
@@ -85,7 +85,7 @@ class Outcome:
             return Headline()
         try:
             return headline(self.stage, self.manifest.metrics)
-        except (KeyError, TypeError, ValueError, AttributeError):
+        except (LookupError, ArithmeticError, TypeError, ValueError, AttributeError):
             return Headline(note="not to be read from this manifest")
 
     def _total(self, column: str) -> float | None:
@@ -118,7 +118,7 @@ def read(cell: Mapping[str, Any]) -> Outcome:
     for name in ("stale", "damaged"):
         # `engine.prepare` sets such a manifest aside. Until the run is begun anew, the notebook beside it is its own.
         aside = found.folder / f"manifest.{name}.json"
-        if aside.is_file() and (old := _parsed(aside, found.folder)) and _started(node) <= old.data.get("finished", ""):
+        if aside.is_file() and (old := _parsed(aside)) and _started(node) <= old.data.get("finished", ""):
             found.status, found.manifest = name, old
             return found
     found.error = error(node)
@@ -152,8 +152,8 @@ def executed(path: Path) -> nbformat.NotebookNode | None:
 @functools.lru_cache(maxsize=8)
 def _executed(path: Path, time_ns: int, size: int) -> nbformat.NotebookNode | None:
     try:
-        return nbformat.read(path, as_version=4)
-    except Exception:  # half written, or not a notebook: nbformat's errors share no base class
+        return documents.read_notebook(path)
+    except InputError:  # half written, or not a notebook
         return None
 
 
@@ -168,14 +168,15 @@ def error(node: nbformat.NotebookNode) -> str:
 
 def _started(node: nbformat.NotebookNode) -> str:
     """When papermill began, as an ISO time comparable with a manifest's; late where it does not say."""
-    return (node.metadata.get("papermill", {}).get("start_time") or "9")[:19]
+    papermill = node.metadata.get("papermill")
+    start = papermill.get("start_time") if isinstance(papermill, dict) else None
+    return start[:19] if isinstance(start, str) else "9"
 
 
-def _parsed(path: Path, folder: Path) -> runs.Manifest | None:
+def _parsed(path: Path) -> runs.Manifest | None:
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-        return runs.Manifest(data, folder) if isinstance(data, dict) else None
-    except ValueError:
+        return manifests.read(path)
+    except InputError:
         return None
 
 

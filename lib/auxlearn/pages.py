@@ -15,10 +15,11 @@ from typing import Any
 import jinja2
 import nbformat
 
-from . import formulas, outcomes, palette
+from . import documents, formulas, outcomes, palette
 
 TEMPLATES = Path(__file__).parent / "templates"
 SHOWN = ("text/plain", "image/png")  # the only outputs that reach a page: neither can carry markup
+PYTHON = {"language_info": {"name": "python", "pygments_lexer": "ipython3"}}  # of every notebook here
 FAILED = "failed"  # id of the cell that an error stopped
 
 
@@ -46,22 +47,24 @@ def page(
 
     `record`: of its run, as from `provenance.run`; `cell`: of the plan, shown where a run left no record.
     """
-    node = nbformat.read(notebook, as_version=4)
+    node = documents.read_notebook(notebook)
     tags = lambda cell: cell.metadata.get("tags", [])  # noqa: E731
     hidden = {"papermill-error-cell-tag"}  # papermill's notes of an error, which the page makes itself
     if any("injected-parameters" in tags(cell) for cell in node.cells):
         hidden.add("parameters")
-    node.cells = [cell for cell in node.cells if not hidden & set(tags(cell))]
+    # Raw cells are there to reach a page unescaped; no notebook here has one.
+    node.cells = [cell for cell in node.cells if cell.cell_type != "raw" and not hidden & set(tags(cell))]
+    node.metadata = nbformat.from_dict(PYTHON)
     heading = ""
     for each in node.cells:
         heading = _heading(each) or heading
+        each.metadata = nbformat.from_dict({"tags": tags(each)})
         images = 0
         for output in each.get("outputs", []):
             if "data" in output:
-                output["data"] = {k: v for k, v in output["data"].items() if k in SHOWN}
-                if png := output["data"].get("image/png"):
-                    output["data"]["image/png"] = base64.b64encode(palette.smaller(base64.b64decode(png))).decode()
-                output.setdefault("metadata", {})["image/png"] = {"alt": alt(each.source, images, heading)}
+                output["data"] = _shown(output["data"])
+                # Metadata of its own could say what stands in the tag of the picture.
+                output["metadata"] = nbformat.from_dict({"image/png": {"alt": alt(each.source, images, heading)}})
                 images += "image/png" in output["data"]
         if "outputs" in each:
             each.outputs = [output for output in each.outputs if output.get("data", True)]
@@ -74,6 +77,18 @@ def page(
         title=title, body=body, record=record, status=status, cell=cell, error=error, meaning=outcomes.MEANING,
         failed=FAILED,
     )  # fmt: skip
+
+
+def _shown(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Of an output, what may stand on a page: text, and a picture in fewer bytes."""
+    kept = {k: "".join(v) for k, v in data.items() if k in SHOWN}
+    if "image/png" in kept:
+        try:
+            kept["image/png"] = base64.b64encode(palette.smaller(base64.b64decode(kept["image/png"]))).decode()
+        except ValueError as error:  # not base64, or not a picture
+            del kept["image/png"]
+            kept["text/plain"] = f"({error})"
+    return kept
 
 
 def _heading(cell: nbformat.NotebookNode) -> str:

@@ -20,7 +20,7 @@ def distinct(values: list[Any]) -> list[Any]:
 class Common(BaseModel):
     """What all notebooks share. `rows` caps each task's training rows (0 = all); 0 threads means all cores."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, validate_default=True)
+    model_config = ConfigDict(extra="forbid", strict=True, validate_default=True, allow_inf_nan=False)
 
     stage: ClassVar[str]
     # Fields that change nothing in this stage's result, and so stay out of its key.

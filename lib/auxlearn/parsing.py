@@ -1,48 +1,31 @@
-"""Text formats as rows: JSON lines, CSV, TSV, CoNLL columns and Parquet, plain or gzipped, each fault with its line."""
+"""Text formats as rows: JSON lines, CSV, TSV and CoNLL columns, plain or gzipped, each fault with its line."""
 
 from __future__ import annotations
 
 import csv
 import gzip
-import json
+import os
 import re
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
+from .documents import loads
 from .errors import InputError
+from .files import MAX_BYTES, most_bytes, open_of
 
 Row = dict[str, Any]
 
-# A gz file may expand to GZIP_FREE bytes, or to GZIP_RATIO times its size and never above GZIP_MOST (text: 3 to 20 x).
+# A gz file may expand to GZIP_FREE bytes, or to GZIP_RATIO times its size and never above GZIP_MOST (text: 3 to 20 x);
+# where AUXLEARN_MAX_BYTES is set, to that.
 GZIP_FREE, GZIP_RATIO, GZIP_MOST = 64 << 20, 200, 4 << 30
 _SUBWORD = re.compile(r"[0-9]+[-.][0-9]+")  # CoNLL-U: multi-word ids and empty nodes
 _NUMBERS: tuple[tuple[re.Pattern[str], Callable[[str], Any]], ...] = (
     (re.compile(r" *-?(0|[1-9][0-9]{0,17}) *"), int),
     (re.compile(r" *-?(0|[1-9][0-9]{0,14})(\.[0-9]+)?([eE][-+]?[0-9]{1,2})? *"), float),
 )
-
-
-@contextmanager
-def system(path: Path) -> Iterator[None]:
-    """What the file system refuses, as an InputError."""
-    try:
-        yield
-    except OSError as error:
-        reason = error.strerror or error
-        raise InputError(f"{path}: cannot be read ({reason}); check its permissions and the disk") from None
-
-
-@contextmanager
-def open_of(path: Path) -> Iterator[BinaryIO]:
-    with system(path):
-        if not path.is_file():
-            what = "is not a regular file" if path.exists() else "no such file"
-            raise InputError(f"{path}: {what}; check the suite's `root` and `source`")
-        with path.open("rb") as file:
-            yield file
 
 
 def filled(path: Path, rows: list[Any]) -> list[Any]:
@@ -55,7 +38,8 @@ def lines_of(path: Path) -> Iterator[tuple[int, str]]:
     """The lines of a UTF-8 text file, .gz or not, with their numbers; a BOM is dropped, line ends are kept."""
     number, packed = 0, path.suffix == ".gz"
     with open_of(path) as raw:
-        left = min(GZIP_MOST, max(GZIP_FREE, GZIP_RATIO * path.stat().st_size))
+        size = os.fstat(raw.fileno()).st_size
+        left = most_bytes(min(GZIP_MOST, max(GZIP_FREE, GZIP_RATIO * size)))
         file = gzip.GzipFile(fileobj=raw) if packed else raw
         while True:
             try:
@@ -73,7 +57,7 @@ def lines_of(path: Path) -> Iterator[tuple[int, str]]:
             left -= len(line)
             if packed and left < 0:
                 what = f"expands beyond {GZIP_RATIO} x its size or {GZIP_MOST >> 30} GiB (a zip bomb?)"
-                raise InputError(f"{path}, line {number}: {what}; if it is sound, unpack it first")
+                raise InputError(f"{path}, line {number}: {what}; if it is sound, unpack it or set {MAX_BYTES}")
             yield number, text
 
 
@@ -83,28 +67,13 @@ def read_jsonl(path: Path) -> list[Row]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
-            if "\\ud" in line or "\\uD" in line:
-                json.dumps(row, ensure_ascii=False).encode()  # half a surrogate pair is no text
+            row = loads(line)
         except (ValueError, RecursionError) as error:
             reason = getattr(error, "msg", error)
             raise InputError(f"{path}, line {number}: not JSON ({reason}); one object a line") from None
         if not isinstance(row, dict):
             raise InputError(f"{path}, line {number}: a JSON object is expected, not {type(row).__name__}")
         rows.append(row)
-    return rows
-
-
-def read_parquet(path: Path) -> list[Row]:
-    import pyarrow.parquet
-
-    with open_of(path) as file:
-        try:
-            table = pyarrow.parquet.ParquetFile(file).read()
-            rows = table.to_pylist()
-        except Exception as error:
-            raise InputError(f"{path}: not a readable Parquet file ({error}); write or copy it again") from None
-    unique(path, table.column_names)
     return rows
 
 
@@ -141,8 +110,8 @@ def csv_records(path: Path) -> Iterator[tuple[int, list[str]]]:
 
 
 def unique(path: Path, names: list[str]) -> None:
-    if twice := [name for name in names if names.count(name) > 1]:
-        raise InputError(f"{path}: column {twice[0]!r} is there twice; name every column differently")
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
+        raise InputError(f"{path}: column {twice[0][:80]!r} is there twice; name every column differently")
 
 
 def typed(cells: tuple[str, ...]) -> list[Any]:
@@ -193,6 +162,3 @@ def read_conll(path: Path, columns: tuple[int, int]) -> list[Row]:
     if any(len(w) > 1 for w in words) and all(w == [str(i + 1) for i in range(len(w))] for w in words):
         raise InputError(f"{path}: its first column numbers the tokens; give `columns`, as [1, 3] for words and UPOS")
     return rows
-
-
-# --- the hub -----------------------------------------------------------------------------------------------------

@@ -18,9 +18,10 @@ from typing import Any
 import numpy as np
 from filelock import FileLock
 
-from . import batching, inference
+from . import batching, documents, inference, stored
 from .batching import Encoded
 from .cost import Ledger, Meter
+from .errors import InputError
 from .model import MultiTaskModel
 from .tasks import Suite, Task
 
@@ -69,7 +70,11 @@ class PoolPass:
             for other in self.marks.parent.iterdir():
                 if other != self.marks:
                     shutil.rmtree(other)
-        if not (self._made.is_file() and all(self._intact(name) for name in self._shapes())):
+        try:
+            whole = self._made.is_file() and all(self._intact(name) for name in self._shapes())
+        except InputError:
+            whole = False
+        if not whole:
             shutil.rmtree(self.marks, ignore_errors=True)
         self.marks.mkdir(parents=True, exist_ok=True)
 
@@ -110,7 +115,7 @@ class PoolPass:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        lengths = np.load(self._path("lengths"), mmap_mode="r")
+        lengths = stored.array(self._path("lengths"))
         writer, part = None, self.folder / "rows.parquet.part"
         try:
             for shard in self.shards:
@@ -129,7 +134,7 @@ class PoolPass:
 
     def ledgers(self) -> list[Ledger]:
         """What each shard cost."""
-        return [Ledger.from_dict(json.loads(self._mark(shard).read_text())) for shard in self.shards]
+        return [Ledger.from_dict(documents.read_object(self._mark(shard))) for shard in self.shards]
 
     def clear(self) -> None:
         """Remove what only an interrupted pass needs."""
@@ -148,7 +153,7 @@ class PoolPass:
         return (self.marks if name == "lengths" else self.folder) / f"{name}.npy"
 
     def _shapes(self) -> dict[str, list[Any]]:
-        return json.loads(self._made.read_text())
+        return documents.read_object(self._made)
 
     def _make(self, values: Mapping[str, np.ndarray]) -> None:
         """Arrays of all rows for values like these."""
@@ -161,8 +166,8 @@ class PoolPass:
     def _intact(self, name: str) -> bool:
         shape, dtype = self._shapes()[name]
         try:
-            found = np.load(self._path(name), mmap_mode="r")
-        except (OSError, ValueError):
+            found = stored.array(self._path(name))
+        except InputError:
             return False
         return (list(found.shape), str(found.dtype)) == ([self.size, *shape], dtype)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -13,9 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from .errors import InputError
+from . import documents
+from .errors import InputError, shown
 
 LOCAL = (None, "local")
 CANCEL_SECONDS, PATIENCE_SECONDS = 60, 10
@@ -111,15 +111,14 @@ def read(folder: Path | None) -> Place:
     file = folder / "config.yaml"
     if not file.is_file():
         raise InputError(f"profile {folder}: no config.yaml there; params/profiles/slurm is one")
-    try:
-        settings = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
-    except yaml.YAMLError as error:
-        raise InputError(f"{file}: not YAML: {error}") from None
+    settings = documents.read_yaml(file) or {}
     if not isinstance(settings, dict):
         raise InputError(f"{file}: a profile maps Snakemake's options to values")
     place = Place(folder.resolve(), settings)
     executor = settings.get("executor")
     if place.elsewhere:
+        if not re.fullmatch(r"[A-Za-z0-9_-]+", str(executor)):
+            raise InputError(f"{file}: executor: {shown(executor)} is none of Snakemake's, such as slurm")
         if importlib.util.find_spec(f"snakemake_executor_plugin_{str(executor).replace('-', '_')}") is None:
             remedy = "pip install -e '.[slurm]'" if executor == "slurm" else f"snakemake-executor-plugin-{executor}"
             raise InputError(f"{file}: Snakemake has no executor {executor!r} here; install it: {remedy}")

@@ -14,16 +14,40 @@ Runs that another one read stand here too, down to single trainings and passes; 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from . import runs
+from pydantic import ValidationError
+
+from . import documents, manifests, runs, specs
+from .errors import InputError
 from .paths import runs_root
 
 NAME = "provenance.json"
 SCHEMA = 1
+AGAIN = "publish the study again"
+
+
+class _Run(manifests.Shape):
+    manifest: str
+    outputs: dict[manifests.FileName, str]
+    code: manifests.Code
+    git: manifests.Git
+
+
+class _Suite(manifests.Shape):
+    name: str
+    rows: int
+
+
+class _Record(manifests.Shape):
+    """What `verify` and the front page read of a record that may come from anyone."""
+
+    written: str
+    runs: dict[manifests.Label, _Run]
+    suites: dict[str, _Suite]
+    files: dict[str, str]
 
 
 def run(manifest: runs.Manifest, status: str) -> dict[str, Any]:
@@ -80,13 +104,17 @@ def write(target: Path, content: Mapping[str, Any]) -> Path:
 
 
 def read(target: Path) -> dict[str, Any] | None:
-    """A report's provenance; None where it has none. A file that is no such record is a ValueError."""
+    """A report's provenance; None where it has none. A file that is no such record is an InputError."""
     path = target / NAME
     if not path.is_file():
         return None
-    found = json.loads(path.read_text(encoding="utf-8"))
-    if not isinstance(found, dict) or found.get("schema") != SCHEMA:
-        raise ValueError(f"{path}: not a record of provenance of schema {SCHEMA}")
+    found = documents.read_object(path, AGAIN)
+    if found.get("schema") != SCHEMA:
+        raise InputError(f"{path}: not a record of provenance of schema {SCHEMA}; {AGAIN}")
+    try:
+        _Record.model_validate(found)
+    except ValidationError as error:
+        raise InputError(f"{path}: not a record of provenance: {specs.explain(error)[:500]}; {AGAIN}") from None
     return found
 
 
@@ -119,8 +147,7 @@ def _label(wanted: Mapping[str, Any]) -> str:
 
 
 def _read(wanted: Mapping[str, Any]) -> runs.Manifest | None:
-    folder = runs_root() / _label(wanted)
     try:
-        return runs.Manifest(json.loads((folder / "manifest.json").read_text(encoding="utf-8")), folder)
-    except (OSError, ValueError):
+        return manifests.read(runs_root() / _label(wanted) / "manifest.json")
+    except InputError:
         return None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from . import parsing
+from . import files, parquet, parsing
 from .errors import InputError
 from .parsing import Row
 
@@ -46,7 +46,7 @@ def read_file(path: Path, columns: tuple[int, int] | None = None) -> list[Row]:
     if kind.startswith(".jsonl"):
         return parsing.filled(path, parsing.read_jsonl(path))
     if kind == ".parquet":
-        return parsing.filled(path, parsing.read_parquet(path))
+        return parsing.filled(path, parquet.read_rows(path))
     names, records = parsing.table(path)
     cells = [parsing.typed(column) for column in zip(*(row for _, row in records), strict=True)]
     return [dict(zip(names, row, strict=True)) for row in zip(*cells, strict=True)]
@@ -95,11 +95,11 @@ def _glue(name: str, split: str, path: Path) -> list[Row]:
 
 def _splits(folder: Path, names: dict[str, list[str]]) -> dict[str, Path]:
     found: dict[str, Path] = {}
-    with parsing.system(folder):
+    with files.system(folder):
         if not folder.is_dir():
             raise InputError(f"{folder}: no such folder; check the suite's `root` (is AUXLEARN_DATA set?)")
-        for split, files in names.items():
-            hits = [folder / file for file in files if (folder / file).is_file()]
+        for split, known in names.items():
+            hits = [folder / file for file in known if (folder / file).is_file()]
             if len(hits) > 1:
                 several = ", ".join(hit.name for hit in hits)
                 raise InputError(f"{folder}: {split} exists more than once ({several}); keep one")
@@ -114,6 +114,9 @@ def read_hub(name: str, config: str | None, revision: str | None) -> dict[str, l
     """The splits of a hub data set, or of a local folder in the hub's layout, by `datasets.load_dataset`."""
     import datasets
 
+    # `load_dataset("csv")` is no data set of that name, but whatever lies in the folder one happens to be in.
+    if name in datasets.packaged_modules._PACKAGED_DATASETS_MODULES:
+        raise InputError(f"hub: {name!r} is a file format, no data set; name one as owner/name, or use `files`")
     try:
         splits = datasets.load_dataset(name, config, revision=revision)
     except Exception as error:

@@ -7,7 +7,6 @@ escaped.
 from __future__ import annotations
 
 import html
-import json
 import re
 import shutil
 from collections import Counter
@@ -15,18 +14,25 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from . import outcomes, pages, palette, provenance, stats
+from pydantic import ValidationError
+
+from . import documents, files, outcomes, pages, palette, parquet, provenance, shapes, specs, stats, writing
 from .errors import InputError
 from .outcomes import Outcome
 from .paths import PROJECT, runs_root
 
-# What the index says of each arm, in 07's metrics; those of another version of the notebook are left out.
-_ARM = {"added", "score", "difference", "low", "high", "row_low", "row_high", "p", "verdict", "tflop"}
+AGAIN = "run `make study` again"
 
 
 def plan(name: str) -> dict[str, Any]:
-    path = runs_root() / "studies" / name / "plan.json"
-    return json.loads(path.read_text(encoding="utf-8"))
+    """A study's plan, as `engine.prepare` wrote it; one that is none is an InputError."""
+    path = files.inside(runs_root() / "studies", name, "study") / "plan.json"
+    found = documents.read_object(path, AGAIN)
+    try:
+        shapes.Plan.model_validate(found)
+    except ValidationError as error:
+        raise InputError(f"{path}: not a study's plan: {specs.explain(error)[:500]}; {AGAIN}") from None
+    return found
 
 
 def render(name: str, target: Path | None = None, everything: bool = True) -> Path:
@@ -87,7 +93,7 @@ def _comparison(rows: list[Outcome], row: Outcome, target: Path) -> dict[str, An
     """What the index shows of a 07; None for another stage, or where its metrics cannot be read. Copies its figure."""
     metrics = row.manifest.data.get("metrics", {}) if row.stage == "07_efficiency" and row.manifest else {}
     arms, p = metrics.get("arms", {}), row.params
-    if not arms or not all(set(arms.get(arm, ())) >= _ARM for arm in p["arms"]):
+    if not arms or not shapes.fits(shapes.Metrics, metrics) or not set(p["arms"]) <= arms.keys():
         return None
     source, figure = row.manifest.path("differences.png"), ""
     if source.is_file():
@@ -116,8 +122,8 @@ def _truth(rows: list[Outcome], p: dict[str, Any]) -> dict[str, Any] | None:
         for row in rows
         if row.stage == "03_ranking"
         and row.manifest is not None
-        and "truth_auc" in row.manifest.data.get("metrics", {})
-        and all(row.params[name] == p[name] for name in ("primary", "n"))
+        and shapes.fits(shapes.Truth, row.manifest.data.get("metrics", {}))
+        and all(row.params.get(name) == p[name] for name in ("primary", "n"))
     ]
     if len(made) < 2:
         return None
@@ -137,14 +143,14 @@ def _suffix(rows: Sequence[Outcome], row: Outcome) -> str:
         return ""
     parts = [row.params["primary"], row.params["n"]]
     for name in ("suite", "rows", "encoder"):
-        if len({p[name] for p in same}) > 1:
-            parts.append(Path(str(row.params[name])).stem)
+        if len({str(p.get(name)) for p in same}) > 1:
+            parts.append(Path(str(row.params.get(name))).stem)
     return "".join(f"-{part}" for part in parts)
 
 
 def publish(name: str) -> Path:
     """Write the small report that is committed: index, 07, one page of each other notebook, tidy results."""
-    target = PROJECT / "reports" / name
+    target = files.inside(PROJECT / "reports", name, "report")
     if target.exists():
         shutil.rmtree(target)
     rows = [outcomes.read(cell) for cell in plan(name)["cells"]]
@@ -159,7 +165,7 @@ def _results(rows: Sequence[Outcome], target: Path) -> None:
     import pandas as pd
 
     tables = [
-        pd.read_parquet(row.manifest.path("results.parquet")).assign(
+        parquet.read_frame(row.manifest.path("results.parquet")).assign(
             primary=row.params["primary"], n=row.params["n"], run=row.key
         )
         for row in rows
@@ -167,12 +173,16 @@ def _results(rows: Sequence[Outcome], target: Path) -> None:
     ]
     target.mkdir(parents=True, exist_ok=True)
     if tables:
-        pd.concat(tables).to_csv(target / "results.csv")
+        found = pd.concat(tables)
+        # The index is the first column; without a name, as a data frame's own.
+        names = [name or "" for name in found.index.names]
+        found = found.reset_index(names=names)
+        writing.write_csv(writing.safe(found), target / "results.csv")
 
 
 def mark_stale(name: str, why: str) -> Path:
     """Say on a published report, and on the front page, that what it shows is out of date; returns its index."""
-    index = PROJECT / "reports" / name / "index.html"
+    index = files.inside(PROJECT / "reports", name, "report") / "index.html"
     if not index.is_file():
         raise InputError(f"no report {name!r} in {PROJECT / 'reports'}")
     index.write_text(pages.marked_stale(index.read_text(encoding="utf-8"), why), encoding="utf-8")

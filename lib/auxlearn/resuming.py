@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from . import batching, checkpoints, evaluating, model, parallel, vocabulary
+from . import batching, checkpoints, evaluating, model, parallel, specs, stored, vocabulary
 from .cost import Ledger, Meter
+from .errors import InputError
 from .phases import Phase, Plan, Recipe
 from .tasks import Suite
 
@@ -35,6 +37,19 @@ class Running:
     optimiser: torch.optim.Optimizer
     weight: torch.Tensor | None  # of the discriminator's columns
     ledger: Ledger
+
+
+class _Progress(BaseModel):
+    """What a checkpoint must say of how far its training had come."""
+
+    model_config = ConfigDict(extra="allow")
+
+    phase: int = Field(ge=0)
+    epoch: int = Field(ge=0)
+    history: list[dict[str, Any]]
+    steps: list[dict[str, Any]]
+    chosen: dict[str, int]
+    ledgers: list[Ledger]
 
 
 class Resumable(evaluating.Evaluator):
@@ -81,7 +96,9 @@ class Resumable(evaluating.Evaluator):
             return {"phase": -1}
         saved = checkpoints.load(self.file, self.plan.device)
         progress = saved.progress
-        self.model.load_state_dict(saved.model)
+        self._check(saved)
+        for state in (saved.best, saved.model) if saved.best else (saved.model,):
+            stored.fitted(self.model, state, self.file, checkpoints.AGAIN)
         self.best = saved.best
         self.history, self.steps, self.chosen = progress["history"], progress["steps"], progress["chosen"]
         self.ledgers = [Ledger.from_dict(row) for row in progress["ledgers"]]
@@ -90,6 +107,23 @@ class Resumable(evaluating.Evaluator):
         state = optimiser_for(self.model, phase.recipe).state_dict() | {"state": saved.optimiser}
         self.progress(f"resumed {phase.name} after epoch {progress['epoch']}")
         return progress | {"optimiser": state}
+
+    def _check(self, saved: checkpoints.Saved) -> None:
+        """Refuse a checkpoint that is not of this plan: run folders may come from anyone."""
+        wrong = ""
+        try:
+            progress = _Progress.model_validate(saved.progress)
+        except ValidationError as error:
+            wrong = specs.explain(error)[:500]
+        else:
+            if progress.phase >= len(self.plan.phases) or len(progress.ledgers) < len(self.plan.phases):
+                wrong = f"its phase {progress.phase} or its ledgers are not of this plan"
+            shapes = [p.shape for p in self.model.parameters()]
+            for at, state in saved.optimiser.items():
+                if at >= len(shapes) or any(value.dim() and value.shape != shapes[at] for value in state.values()):
+                    wrong = f"the optimiser's state {at} is of no parameter of this model"
+        if wrong:
+            raise InputError(f"{self.file}: not a checkpoint of this training: {wrong}; {checkpoints.AGAIN}")
 
     def forget(self) -> None:
         """Remove the checkpoint of a training that is finished."""

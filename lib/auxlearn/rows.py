@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from .errors import InputError
+from .errors import InputError, shown
 from .specs import TaskSpec
 
 
@@ -17,7 +17,7 @@ def clean(name: str, split: str, spec: TaskSpec, rows: list[dict[str, Any]]) -> 
         where = f"task {name!r}, {split} row {number}"
         missing = [c for c in (*spec.inputs, spec.label) if c not in row]
         if missing and not (split == "test" and missing == [spec.label]):
-            raise InputError(f"{where}: no column {missing[0]!r}; it has {', '.join(map(str, row))}")
+            raise InputError(f"{where}: no column {missing[0]!r}; it has {', '.join(map(str, row))[:500]}")
         new: dict[str, Any] = {"row_id": number}
         for column in spec.inputs:
             value = row[column]
@@ -28,7 +28,7 @@ def clean(name: str, split: str, spec: TaskSpec, rows: list[dict[str, Any]]) -> 
             elif value is None and len(spec.inputs) == 2:  # an empty cell
                 new[column] = ""
             elif not isinstance(value, str):
-                raise InputError(f"{where}: {column!r} must be text, not {value!r}")
+                raise InputError(f"{where}: {column!r} must be text, not {shown(value)}")
             else:
                 new[column] = value
         # One text of a pair may be empty, as a few of GLUE's are.
@@ -56,8 +56,8 @@ def _label(where: str, split: str, spec: TaskSpec, ids: dict[str, int], value: A
         return _label_id(where, spec, ids, value)
     try:
         number = float(value)
-    except (TypeError, ValueError):
-        raise InputError(f"{where}: the label {value!r} is not a number") from None
+    except (TypeError, ValueError, OverflowError):
+        raise InputError(f"{where}: the label {shown(value)} is not a number") from None
     low, high = spec.range or (0.0, 0.0)
     if split == "test" and number == -1.0 and low > -1:
         return None
@@ -74,6 +74,6 @@ def _label_id(where: str, spec: TaskSpec, ids: dict[str, int], value: Any) -> in
         text = str(value)
         if text in ids:
             return ids[text]
-        if text.isascii() and text.isdecimal() and int(text) < len(ids):
+        if text.isascii() and text.isdecimal() and len(text) < 19 and int(text) < len(ids):
             return int(text)
-    raise InputError(f"{where}: unknown label {value!r}; labels are {', '.join(ids)} or ids 0 to {len(ids) - 1}")
+    raise InputError(f"{where}: unknown label {shown(value)}; labels are {', '.join(ids)} or ids 0 to {len(ids) - 1}")

@@ -7,6 +7,7 @@ code that made it, or a run it read, has changed since; else *finished*.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import functools
 import hashlib
@@ -22,18 +23,16 @@ from typing import Any
 
 from filelock import FileLock
 
+from . import manifests
 from .code import code_hash
 from .cost import Ledger
 from .errors import InputError
+from .manifests import Manifest, digest
 from .paths import NOTEBOOKS, PROJECT, runs_root, short
 
 SCHEMA = 1  # raise when a stage's files or meaning change in a way that the code hash cannot tell
+LINKS = 50  # runs that one may read through others; no stage is so far from the data
 VERSIONS = ("torch", "transformers", "datasets", "tokenizers", "numpy", "scipy", "scikit-learn", "auxlearn")
-
-
-def digest(content: Any) -> str:
-    """16 hex digits of JSON-able content, independent of key order."""
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def key(stage: str, params: Mapping[str, Any], suite: str, inputs: Iterable[str]) -> str:
@@ -51,38 +50,6 @@ def file_hash(path: Path) -> str:
 def _file_hash(path: Path, time_ns: int, size: int) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-@dataclass
-class Manifest:
-    """The record of a finished run, as read from its folder."""
-
-    data: dict[str, Any]
-    folder: Path
-
-    def __getattr__(self, name: str) -> Any:
-        if name in ("data", "folder"):
-            raise AttributeError(name)
-        try:
-            return self.data[name]
-        except KeyError:
-            raise AttributeError(f"manifest has no {name!r}") from None
-
-    def path(self, name: str) -> Path:
-        return self.folder / name
-
-    @property
-    def label(self) -> str:
-        return f"{self.stage}/{self.key}"
-
-    def reference(self) -> dict[str, str]:
-        """How another run's manifest records that it read this one."""
-        return {
-            "stage": self.stage,
-            "key": self.key,
-            "outputs": digest(self.outputs),
-            "code": self.code["hash"],
-        }
 
 
 @dataclass
@@ -194,29 +161,53 @@ def device_name(device: str) -> str:
 
 def read(stage: str, key: str) -> tuple[str, Manifest | None]:
     """A run's status and, where it can be read, its manifest."""
+    return _read(stage, key, {})
+
+
+def _read(stage: str, key: str, known: dict[tuple[str, str], Any]) -> tuple[str, Manifest | None]:
+    """`known`: what was found of the runs met on the way, None while it is being found out."""
+    if (stage, key) in known or sum(found is None for found in known.values()) > LINKS:
+        # A run that reads itself, through however many others, was never made so.
+        return known.get((stage, key)) or ("damaged", None)
+    known[stage, key] = None
+    known[stage, key] = found = _status(stage, key, known)
+    return found
+
+
+def _status(stage: str, key: str, known: dict[tuple[str, str], Any]) -> tuple[str, Manifest | None]:
     folder = runs_root() / stage / key
     file = folder / "manifest.json"
     if not file.is_file():
         return ("interrupted" if folder.is_dir() and any(folder.iterdir()) else "missing"), None
     try:
-        manifest = Manifest(json.loads(file.read_text(encoding="utf-8")), folder)
+        manifest = manifests.read(file)
+        if not manifests.whole(manifest):
+            return "damaged", None
         outputs = manifest.outputs.items()
         intact = all((folder / n).is_file() and file_hash(folder / n) == h for n, h in outputs)
         if not intact or (manifest.stage, manifest.key) != (stage, key):
             return "damaged", manifest
-    except (ValueError, AttributeError, TypeError):
+        stale = _is_stale(manifest, known)
+    except (InputError, OSError):
         return "damaged", None
-    return ("stale" if is_stale(manifest) else "finished"), manifest
+    return ("stale" if stale else "finished"), manifest
 
 
 def is_stale(manifest: Manifest) -> bool:
     """Whether its code, or anything it read, has changed since. Keys carry parameters and data; this carries code."""
+    return _is_stale(manifest, {})
+
+
+def _is_stale(manifest: Manifest, known: dict[tuple[str, str], Any]) -> bool:
     code = manifest.code
     notebook = NOTEBOOKS / code["notebook"] if code["notebook"] else None
-    if (notebook and not notebook.is_file()) or code_hash(code["roots"], notebook) != code["hash"]:
+    try:
+        if code_hash(code["roots"], notebook) != code["hash"]:
+            return True
+    except OSError:  # a notebook or a module that is no longer there
         return True
     for wanted in manifest.inputs:
-        status, found = read(wanted["stage"], wanted["key"])
+        status, found = _read(wanted["stage"], wanted["key"], known)
         if status != "finished" or found is None or found.reference() != wanted:
             return True
     return False
@@ -239,10 +230,8 @@ def all_runs(stage: str) -> list[Manifest]:
     """Every manifest of a stage that can be parsed, whatever its status."""
     found = []
     for file in sorted((runs_root() / stage).glob("*/manifest.json")):
-        try:
-            found.append(Manifest(json.loads(file.read_text(encoding="utf-8")), file.parent))
-        except ValueError:
-            continue
+        with contextlib.suppress(InputError):
+            found.append(manifests.read(file))
     return found
 
 

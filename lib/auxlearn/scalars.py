@@ -7,12 +7,11 @@ it served; several log folders of TensorBoard's can be laid side by side.
 from __future__ import annotations
 
 import datetime
-import json
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from . import runs, writing
+from . import documents, runs, stored, writing
 from .errors import InputError
 from .paths import runs_root, short
 
@@ -54,7 +53,7 @@ def _names() -> dict[str, str]:
 
 
 def _training(log: Any, manifest: runs.Manifest) -> None:
-    detail = json.loads(manifest.path("history.json").read_text(encoding="utf-8"))
+    detail = documents.read_object(manifest.path("history.json"), stored.AGAIN)
     at = datetime.datetime.fromisoformat(manifest.finished).timestamp()  # the steps' own times are not recorded
     log.add_text("run", f"    {manifest.label}\n    code {manifest.code['hash']}, data {manifest.suite}", 0, at)
     for number, row in enumerate(detail["history"], 1):

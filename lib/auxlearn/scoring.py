@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from . import importance, launched, model, phases, pool_pass, probes, readings, runs, train
+from . import importance, launched, model, parquet, phases, pool_pass, probes, readings, runs, stored, train
 from .cost import total
 from .errors import InputError
 from .tasks import Suite
@@ -24,8 +24,6 @@ PLAIN = ("features", "logits")  # what a forward pass alone gives, and 02 reads
 
 def load_model(training: runs.Manifest, plan: phases.Plan, suite: Suite) -> model.MultiTaskModel:
     """The model of a training that kept it."""
-    from safetensors.torch import load_file
-
     net = model.build(
         plan.encoder,
         suite,
@@ -34,7 +32,8 @@ def load_model(training: runs.Manifest, plan: phases.Plan, suite: Suite) -> mode
         regression=plan.regression,
         max_length=plan.max_length,
     )
-    net.load_state_dict(load_file(training.path("model.safetensors")))
+    file = training.path("model.safetensors")
+    stored.fitted(net, stored.tensors(file)[0], file)
     return net.to(plan.device).eval()
 
 
@@ -94,11 +93,11 @@ def scored(
             asked = {"reads": reads, "targets": dict(targets or {}), "parameters": parameters}
             manifest = _score(run, training, plan, suite, rows, asked, progress)
     found = {Path(name).stem: manifest.path(name) for name in manifest.outputs if name.endswith(".npy")}
-    # Copied on write: who writes into a store changes no file.
-    arrays = {name: np.asarray(np.load(path, mmap_mode="c")) for name, path in found.items()}
+    arrays = {name: stored.array(path) for name, path in found.items()}
     heads = {name: arrays.pop(name) for name in importance.DEFINITIONS if name in arrays}
     fixed = {name: arrays.pop(name, None) for name in PLAIN}
-    return Store(manifest, pd.read_parquet(manifest.path("rows.parquet")), **fixed, **arrays, importance=heads)
+    table = parquet.read_frame(manifest.path("rows.parquet"), ("task", "row", "row_id", "length"))
+    return Store(manifest, table, **fixed, **arrays, importance=heads)
 
 
 def _score(

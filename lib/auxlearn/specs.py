@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from . import parsing
+from . import documents, files
 from .errors import InputError
 
 Kind = Literal["classification", "regression", "tagging"]
+RESERVED = ("row_id", "origin", "helpful")  # columns that reading a row adds
+EXTENDED = 8  # suites that one may extend, one after the other
 METRICS = ("accuracy", "f1", "macro_f1", "matthews", "pearson", "spearman", "entity_f1")
 
 
@@ -31,7 +33,7 @@ class Source(_Strict):
     files: dict[Literal["train", "dev", "test"], str] | None = None
     columns: tuple[int, int] | None = None
     glue_data: str | None = None  # a folder of the classic download, such as RTE
-    hub: str | None = None
+    hub: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_.-]*(/[A-Za-z0-9_-][A-Za-z0-9_.-]*)?$")] | None = None
     config: str | None = None
     revision: str | None = None
     planted: bool = False
@@ -78,9 +80,14 @@ class TaskSpec(_Strict):
 
     @model_validator(mode="after")
     def _fits(self) -> TaskSpec:
+        columns = [*self.inputs, self.label]
+        if len(set(columns)) != len(columns):
+            raise ValueError("inputs and label must be different columns")
+        if taken := sorted(set(columns) & set(RESERVED)):
+            raise ValueError(f"{taken[0]!r} is a column that reading adds; rename yours")
         if self.kind == "regression":
-            if self.range is None or not self.range[0] < self.range[1]:
-                raise ValueError("a regression task needs range: [low, high]")
+            if self.range is None or not -math.inf < self.range[0] < self.range[1] < math.inf:
+                raise ValueError("a regression task needs range: [low, high], two finite numbers")
             if self.labels:
                 raise ValueError("a regression task has a range, no labels")
         elif not self.labels or len(self.labels) < 2 or len(set(self.labels)) != len(self.labels):
@@ -104,13 +111,15 @@ class SuiteSpec(_Strict):
 
 def extended(path: Path, seen: tuple[Path, ...] = ()) -> Any:
     """The YAML with what it extends filled in."""
-    raw = read_yaml(path)
+    raw = documents.read_yaml(path)
     if not isinstance(raw, dict) or "extends" not in raw:
         return raw
-    base = (path.parent / str(raw.pop("extends"))).resolve()
-    if base in (*seen, path.resolve()):
+    if len(seen) >= EXTENDED:
+        raise InputError(f"{path}: extends a suite that extends another, and so on {EXTENDED} times; write it out")
+    base = Path(os.path.realpath(files.inside(path.parent, str(raw.pop("extends")), f"{path}: extends")))
+    if base in (*seen, Path(os.path.realpath(path))):
         raise InputError(f"{path}: extends itself")
-    under = extended(base, (*seen, path.resolve()))
+    under = extended(base, (*seen, Path(os.path.realpath(path))))
     if not isinstance(under, dict) or not isinstance(under.get("tasks"), dict):
         raise InputError(f"{path}: extends {base.name}, which is not a suite")
     tasks, own = dict(under["tasks"]), raw.get("tasks") or {}
@@ -139,38 +148,7 @@ def read_suite(path: Path) -> tuple[SuiteSpec, Path]:
     expanded = os.path.expandvars(spec.root)
     if "$" in expanded:
         raise InputError(f"{path}: root {spec.root!r} names an environment variable that is not set")
-    return spec, (path.parent / expanded).resolve()
-
-
-class _UniqueKeys(yaml.SafeLoader):
-    """Safe YAML that refuses a key given twice, which plain YAML silently overwrites."""
-
-
-def _unique_mapping(loader: _UniqueKeys, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-    keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<"]
-    for key in keys:
-        if keys.count(key) > 1:
-            raise InputError(f"line {node.start_mark.line + 1}: {key!r} is given twice; names must be unique")
-    loader.flatten_mapping(node)
-    return yaml.SafeLoader.construct_mapping(loader, node, deep)
-
-
-_UniqueKeys.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _unique_mapping)
-
-
-def read_yaml(path: Path) -> Any:
-    """Safe YAML from a file; a syntax error or a key given twice is an InputError naming the line."""
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
-    with parsing.system(path):
-        text = path.read_bytes()
-    try:
-        return yaml.load(text.decode("utf-8"), Loader=_UniqueKeys)
-    except InputError as error:
-        raise InputError(f"{path}, {error}") from None
-    # ValueError: undecodable bytes, a date that is none, a tag that does not fit; RecursionError: nested too deep.
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise InputError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    return spec, Path(os.path.realpath(path.parent / expanded))
 
 
 def explain(error: ValidationError) -> str:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from . import arms, runs, scoring, units
+from . import arms, parquet, runs, scoring, stored, units
 from .cost import Ledger
+from .errors import InputError
 from .phases import Plan
 from .tasks import Suite
 
@@ -66,12 +67,15 @@ def candidates(
     proxy: runs.Manifest, suite: Suite, auxiliaries: list[str], usable: Mapping[str, np.ndarray] | None = None
 ) -> tuple[pd.DataFrame, np.ndarray]:
     """The pool (as `arms.pool`, with `proxy` and `in_proxy`) and its logits [N, K], in the same order."""
-    rows = pd.read_parquet(proxy.path("rows.parquet"))
-    with np.load(proxy.path("logits.npz"), allow_pickle=False) as saved:
-        logits = saved["logits"]
+    rows = parquet.read_frame(proxy.path("rows.parquet"), ("task", "row", "proxy", "in_proxy"))
+    logits = stored.arrays(proxy.path("logits.npz"), ("logits",))["logits"]
+    if logits.shape != (len(rows), len(suite)) or rows.duplicated(["task", "row"]).any():
+        raise InputError(f"{proxy.path('logits.npz')}: {logits.shape} logits do not fit rows and tasks; {stored.AGAIN}")
     rows["at"] = np.arange(len(rows))
     pool = arms.pool(suite, auxiliaries, usable).merge(
         rows[["task", "row", "proxy", "in_proxy", "at"]], on=["task", "row"], how="left", validate="one_to_one"
     )
+    if pool["at"].isna().any():
+        raise InputError(f"{proxy.path('rows.parquet')}: does not hold all rows of the pool; {stored.AGAIN}")
     at = pool.pop("at").to_numpy(np.int64)
     return pool, logits[at]

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from . import specs
+from . import documents, specs
 from .errors import InputError
 
 DEFAULT_STAGES = ["01_data_prep", "06_mtl", "07_efficiency"]
@@ -53,7 +53,7 @@ class Expects(BaseModel):
 class StudyFile(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    study: str
+    study: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$", max_length=100)]  # names a folder
     title: str = ""
     base: dict[str, Any] = {}
     grid: dict[str, list[Any]] = {}
@@ -65,7 +65,7 @@ class StudyFile(BaseModel):
 
 def read(path: Path) -> StudyFile:
     """A checked study file; whatever is wrong is an InputError naming it."""
-    raw = specs.read_yaml(path)
+    raw = documents.read_yaml(path)
     try:
         return StudyFile.model_validate(raw)
     except ValidationError as error:

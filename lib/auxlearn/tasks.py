@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import readers, rows, seeds, specs
+from . import files, readers, rows, seeds, specs
 from .errors import InputError
 from .specs import Kind, Source, TaskSpec
 
@@ -147,17 +147,20 @@ def _rows(name: str, task: TaskSpec, root: Path) -> tuple[dict[str, list[dict[st
             raise InputError(f"task {name!r}: the planted suite has no such task; it has {', '.join(made)}")
         found = {split: getattr(made[name], split) for split in readers.SPLITS}
     elif source.hub:
-        local = root / source.hub
+        local = files.inside(root, source.hub, f"task {name!r}: hub")
         found = readers.read_hub(str(local) if local.is_dir() else source.hub, source.config, source.revision)
     elif source.glue_data:
-        found = readers.read_glue(root / source.glue_data)
+        found = readers.read_glue(files.inside(root, source.glue_data, f"task {name!r}: glue_data"))
     else:
         if source.folder is not None:
-            files = readers.folder_files(root / source.folder)
+            given = readers.folder_files(files.inside(root, source.folder, f"task {name!r}: folder"))
         else:
-            files = {split: root / file for split, file in (source.files or {}).items()}
-        found = {split: readers.read_file(file, source.columns) for split, file in files.items()}
-        digests = {split: hashlib.sha256(file.read_bytes()).hexdigest() for split, file in files.items()}
+            given = {
+                split: files.inside(root, file, f"task {name!r}: files.{split}")
+                for split, file in (source.files or {}).items()
+            }
+        found = {split: readers.read_file(file, source.columns) for split, file in given.items()}
+        digests = {split: hashlib.sha256(file.read_bytes()).hexdigest() for split, file in given.items()}
         return found, json.dumps([digests, source.columns], sort_keys=True)
     text = json.dumps(found, sort_keys=True, default=str)
     return found, hashlib.sha256(text.encode()).hexdigest()

@@ -38,6 +38,7 @@ COLUMNS = {
     "param_NAME": "each parameter as resolved; lists and mappings as JSON",
 }  # fmt: skip
 KEY = re.compile(r"[0-9a-f]{16}")
+SEED = re.compile(r"[0-9]{1,18}")
 
 
 def table() -> pd.DataFrame:
@@ -96,29 +97,38 @@ def _measured(metrics: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     for name, content in metrics.items():
         if name == "ledger":  # costs a seed and task, of trainings whose own rows hold them
             continue
-        if name == "seeds":  # of 06: everything that one seed gave
+        if name == "seeds" and _by_seed(content):  # of 06: everything that one seed gave
             for seed, part in content.items():
                 for metric, value in part.items():
                     if metric == "ledger":
                         yield from _costs(value, int(seed))
-                    elif metric == "dev":
+                    elif metric == "dev" and isinstance(value, dict):
                         yield from ({"split": "dev"} | row for row in _leaves(value, seed))
                     else:
                         yield from _leaves({metric: value}, seed)
-        elif name == "dev":  # of a training
+        elif name == "dev" and isinstance(content, dict):  # of a training
             yield from ({"split": "dev"} | row for row in _leaves(content))
-        elif name == "arms":  # of 07
+        elif name == "arms" and _dicts(content):  # of 07
             for arm, row in content.items():
                 yield from (leaf | {"of": arm} for leaf in _leaves(row))
-        elif name == "pairs":
+        elif name == "pairs" and isinstance(content, list):
             for row in content:
-                values = {k: v for k, v in row.items() if k not in ("arm", "baseline")}
-                yield from (leaf | {"of": f"{row['arm']} − {row['baseline']}"} for leaf in _leaves(values))
-        elif isinstance(content, dict) and content and all(str(k).isdigit() for k in content):
+                if isinstance(row, dict):
+                    values = {k: v for k, v in row.items() if k not in ("arm", "baseline")}
+                    yield from (leaf | {"of": f"{row.get('arm')} − {row.get('baseline')}"} for leaf in _leaves(values))
+        elif isinstance(content, dict) and content and all(map(SEED.fullmatch, content)):
             for seed, part in content.items():
                 yield from _leaves({name: part}, seed)
         else:
             yield from _leaves({name: content})
+
+
+def _dicts(content: Any) -> bool:
+    return isinstance(content, dict) and all(isinstance(part, dict) for part in content.values())
+
+
+def _by_seed(content: Any) -> bool:
+    return _dicts(content) and all(map(SEED.fullmatch, content))
 
 
 def _leaves(content: Mapping[str, Any], seed: str | None = None) -> Iterator[dict[str, Any]]:
@@ -140,12 +150,15 @@ def _paths(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, 
         yield path, value
 
 
-def _costs(ledger: list[dict[str, Any]], seed: int | None) -> Iterator[dict[str, Any]]:
-    for row in ledger:
+def _costs(ledger: Any, seed: int | None) -> Iterator[dict[str, Any]]:
+    for row in ledger if isinstance(ledger, list) else ():
+        if not isinstance(row, dict) or not isinstance(row.get("stage"), str):
+            continue
         base = {"split": "cost", "of": row["stage"]} | ({} if seed is None else {"seed": seed})
-        yield base | {"metric": "tflop", "value": row["flops"] / 1e12}
+        if isinstance(row.get("flops"), (int, float)):
+            yield base | {"metric": "tflop", "value": row["flops"] / 1e12}
         for metric in ("seconds", "tokens", "padded_tokens", "steps", "examples", "peak_bytes", "joules"):
-            if row.get(metric) is not None:
+            if isinstance(row.get(metric), (int, float)):
                 yield base | {"metric": metric, "value": float(row[metric])}
 
 

@@ -98,7 +98,9 @@ class Trainer(resuming.Resumable):
         with vocabulary.in_use(net, (e.ids for e in (*data.values(), *self._others(phase))), phase.recipe):
             optimiser = resuming.optimiser_for(net, phase.recipe)
             if resumed:
-                optimiser.load_state_dict(resumed["optimiser"])
+                state = vocabulary.cut_optimiser(net, resumed["optimiser"]["state"])
+                optimiser.load_state_dict(resumed["optimiser"] | {"state": state})
+                self.best = self.best and vocabulary.cut_state(net, self.best)
             else:
                 self.best = None
             net.train()

@@ -6,7 +6,6 @@ units, so that an edit to a figure re-executes a notebook in seconds and trains 
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -15,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from . import bandit_training, launched, phases, runs, train, weighted_training
+from . import bandit_training, documents, launched, phases, runs, stored, train, weighted_training
 from .cost import Ledger
 from .tasks import Suite
 
@@ -62,7 +61,7 @@ def trained(plan: phases.Plan, suite: Suite, progress: train.Progress | None = N
             if status == "stale":  # a checkpoint made by other code must not be resumed
                 run.path("checkpoint.safetensors").unlink(missing_ok=True)
             manifest = _train(run, plan, suite, progress)
-    detail = json.loads(manifest.path("history.json").read_text())
+    detail = documents.read_object(manifest.path("history.json"), stored.AGAIN)
     predictions, references = read_predictions(manifest, suite, plan)
     tables = [pd.DataFrame(detail[name]) for name in ("history", "steps")]
     return Training(manifest, *tables, predictions, references, detail["updates"])
@@ -109,9 +108,10 @@ def written(result: train.Result, plan: phases.Plan, suite: Suite, folder: Path)
 def read_predictions(manifest: runs.Manifest, suite: Suite, plan: phases.Plan) -> tuple[Any, Any]:
     if not plan.primary:
         return None, None
-    with np.load(manifest.path("predictions.npz"), allow_pickle=False) as saved:
-        made, gold = saved["predictions"], saved["references"]
-        if suite[plan.primary].kind == "tagging":
-            cuts = np.cumsum(saved["lengths"])[:-1]
-            return np.split(made, cuts), np.split(gold, cuts)
+    tagging = suite[plan.primary].kind == "tagging"
+    names = ("predictions", "references", *(["lengths"] if tagging else []))
+    made, gold, *lengths = (stored.arrays(manifest.path("predictions.npz"), names)[name] for name in names)
+    if tagging:
+        cuts = np.cumsum(*lengths)[:-1]
+        return np.split(made, cuts), np.split(gold, cuts)
     return made, gold

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from . import provenance, runs, tasks
+from . import files, provenance, runs, tasks
 from .code import code_hash
 from .errors import InputError
 from .paths import NOTEBOOKS, PROJECT, runs_root, short
@@ -40,10 +39,7 @@ def verify(name: str) -> Finding:
     """Check a published report, or that of a study in the run folder where none is published."""
     folder = _folder(name)
     found = Finding(folder)
-    try:
-        content = provenance.read(folder)
-    except ValueError as error:
-        raise InputError(f"{error}; publish the study again") from None
+    content = provenance.read(folder)
     if content is None:
         found.unchecked.append(
             f"everything: this report has no {provenance.NAME}, for it was published before there was one; publish the "
@@ -58,7 +54,8 @@ def verify(name: str) -> Finding:
 
 
 def _folder(name: str) -> Path:
-    places = [PROJECT / "reports" / name, runs_root() / "studies" / name / "report"]
+    reports, studies = PROJECT / "reports", runs_root() / "studies"
+    places = [files.inside(reports, name, "report"), files.inside(studies, name, "report") / "report"]
     for folder in places:
         if (folder / "index.html").is_file() or (folder / provenance.NAME).is_file():
             return folder
@@ -140,8 +137,6 @@ def _data(found: Finding, content: Mapping[str, Any]) -> None:
             now = tasks.load(suite["name"], suite["rows"]).fingerprint
         except InputError as error:
             found.unchecked.append(f"{shown}: {str(error).splitlines()[0]}")
-        except (OSError, json.JSONDecodeError) as error:
-            found.unchecked.append(f"{shown}: {error}")
         else:
             found.count("fingerprints of data")
             if now != fingerprint:

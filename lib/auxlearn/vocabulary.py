@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
@@ -75,10 +76,50 @@ def in_use(net: nn.Module, ids: Iterable[np.ndarray], recipe: Recipe) -> Iterato
     yield
 
 
-def whole_state(net: nn.Module) -> Mapping[str, torch.Tensor]:
-    """The model's state with the whole table, whatever is in use."""
-    state = net.state_dict()
+def _tables(net: nn.Module) -> Iterator[tuple[str, InUse]]:
     for name, module in net.named_modules():
         if isinstance(module, InUse):
-            state[f"{name}.weight"] = module.whole().weight.detach()
-    return state
+            yield f"{name}.weight", module
+
+
+# A checkpoint holds whole tables, so that it is read as any other; what a phase holds of it is cut from that again.
+
+
+def whole_state(net: nn.Module, state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """A state of the model (the present one, or the best so far) with the whole table."""
+    made = dict(state)
+    for name, words in _tables(net):
+        made[name] = words.whole().weight.detach().clone()
+        made[name][words.rows] = state[name]
+    return made
+
+
+def whole_optimiser(net: nn.Module, state: Mapping[int, Mapping[str, Any]]) -> dict[int, dict[str, Any]]:
+    """An optimiser's state, by parameter, with zeros for the rows that it has never seen, which is what theirs is."""
+    made = {i: dict(entries) for i, entries in state.items()}
+    for at, words in _numbered(net):
+        for name, value in made.get(at, {}).items():
+            if value.shape == words.weight.shape:
+                made[at][name] = value.new_zeros(len(words.at), *value.shape[1:])
+                made[at][name][words.rows] = value
+    return made
+
+
+def cut_state(net: nn.Module, state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The inverse of `whole_state`."""
+    return dict(state) | {name: state[name][words.rows] for name, words in _tables(net)}
+
+
+def cut_optimiser(net: nn.Module, state: Mapping[int, Mapping[str, Any]]) -> dict[int, dict[str, Any]]:
+    """The inverse of `whole_optimiser`."""
+    made = {i: dict(entries) for i, entries in state.items()}
+    for at, words in _numbered(net):
+        for name, value in made.get(at, {}).items():
+            if value.dim():
+                made[at][name] = value[words.rows]
+    return made
+
+
+def _numbered(net: nn.Module) -> list[tuple[int, InUse]]:
+    numbers = {name: i for i, (name, _) in enumerate(net.named_parameters())}
+    return [(numbers[name], words) for name, words in _tables(net)]

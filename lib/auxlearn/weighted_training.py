@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from . import batching, head_fit, phases, probes, seeds, tawt, train
+from . import batching, checkpoints, head_fit, phases, probes, seeds, tawt, train
 from .cost import Ledger
+from .errors import InputError
 from .phases import Phase, Plan
 from .tasks import Suite
 from .weighting import Updater, Weights, effective_shares
@@ -266,5 +267,7 @@ class _Weigher(train.Trainer):
         return {"updates": self.updates, "weights": weights}
 
     def _take(self, progress: dict[str, Any]) -> None:
+        if missing := {"updates", "weights"} - progress.keys():
+            raise InputError(f"{self.file}: a checkpoint without its {min(missing)}; {checkpoints.AGAIN}")
         self.updates, self.restored = progress["updates"], progress["weights"]
         self.cost = self.ledgers[-1]

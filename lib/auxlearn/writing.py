@@ -15,7 +15,8 @@ import pandas as pd
 
 from .errors import InputError
 
-FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes for a formula (OWASP, "CSV Injection")
+# What a spreadsheet takes for a formula (OWASP, "CSV Injection"); the last four are full-width = + - @.
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
 def safe(table: pd.DataFrame) -> pd.DataFrame:

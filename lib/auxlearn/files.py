@@ -1,0 +1,66 @@
+"""Files of others: opened, bounded in bytes and kept inside their root, each fault as an InputError with the remedy.
+
+AUXLEARN_MAX_BYTES lifts every bound on what one file may hold or expand to (see `most_bytes`).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from .errors import InputError
+
+MAX_BYTES = "AUXLEARN_MAX_BYTES"
+
+
+def most_bytes(default: int) -> int:
+    """How many bytes a file may hold or expand to: `default`, or AUXLEARN_MAX_BYTES where that is set."""
+    given = os.environ.get(MAX_BYTES, "")
+    if not given:
+        return default
+    if not (given.isascii() and given.isdecimal() and len(given) < 19 and int(given)):
+        raise InputError(f"{MAX_BYTES}={given[:40]!r}: give a whole number of bytes above 0, such as 8000000000")
+    return int(given)
+
+
+@contextmanager
+def system(path: Path) -> Iterator[None]:
+    """What the file system refuses, as an InputError."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or error
+        raise InputError(f"{path}: cannot be read ({reason}); check its permissions and the disk") from None
+
+
+@contextmanager
+def open_of(path: Path, remedy: str = "check the suite's `root` and `source`") -> Iterator[BinaryIO]:
+    """A regular file, open for reading."""
+    with system(path):
+        if not path.is_file():
+            what = "is not a regular file" if path.exists() else "no such file"
+            raise InputError(f"{path}: {what}; {remedy}")
+        with path.open("rb") as file:
+            yield file
+
+
+def read_bytes(path: Path, most: int, remedy: str) -> bytes:
+    """A whole file of at most `most` bytes (or AUXLEARN_MAX_BYTES)."""
+    most = most_bytes(most)
+    with open_of(path, remedy) as file:
+        # One byte more than may be: a file that grows, or whose size is not told, is bounded too.
+        found = file.read(most + 1)
+    if len(found) > most:
+        raise InputError(f"{path}: holds more than {most:,} bytes; if it is sound, set {MAX_BYTES} to more")
+    return found
+
+
+def inside(root: Path, name: str, what: str) -> Path:
+    """`root / name`, checked to lie in the root when links are followed; `what` names it in the error."""
+    base = os.path.realpath(root)
+    if "\0" in name or not Path(os.path.realpath(root / name)).is_relative_to(base):
+        raise InputError(f"{what}: {name[:200]!r} leads out of {root}; name a path inside it, or move that root")
+    return root / name
