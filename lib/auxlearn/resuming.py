@@ -85,9 +85,11 @@ class Resumable(evaluating.Evaluator):
             "phase": phase, "epoch": epoch, "history": self.history, "steps": self.steps, "chosen": self.chosen,
             "ledgers": [ledger.as_dict() for ledger in self.ledgers],
         } | self._extra()  # fmt: skip
+        net, best = self.model, self.best
         checkpoints.save(
-            self.file, vocabulary.whole_state(self.model), self.best, optimiser.state_dict()["state"], progress
-        )
+            self.file, vocabulary.whole_state(net, net.state_dict()), best and vocabulary.whole_state(net, best),
+            vocabulary.whole_optimiser(net, optimiser.state_dict()["state"]), progress,
+        )  # fmt: skip
         self.saved = time.monotonic()
 
     def restore(self) -> dict[str, Any]:
