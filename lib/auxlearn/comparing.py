@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from . import metrics, runs, stats
+from . import counting, metrics, runs, stats
 from .params_weighting import BY_SCORE, WEIGHINGS
 from .results import scores
 from .tasks import Task
@@ -31,16 +31,25 @@ def row_interval(
     cuts = np.cumsum(lengths)[:-1] if lengths is not None else None
     split = (lambda x: np.split(x, cuts)) if cuts is not None else (lambda x: x)
     a_rows, b_rows, gold_rows = [split(x) for x in a], [split(x) for x in b], split(gold)
-    function, rng = metrics.FUNCTIONS[task.metric], np.random.default_rng(seed)
-    take = (lambda x, i: [x[j] for j in i]) if cuts is not None else (lambda x, i: x[i])
+    rng, size = np.random.default_rng(seed), len(gold_rows)
+    if task.metric in counting.METRICS:
+        counted = lambda made: np.stack([  # noqa: E731
+            counting.counts(task.metric, task.labels, rows, gold_rows) for rows in made
+        ])  # fmt: skip
+        a_counts, b_counts = counted(a_rows), counted(b_rows)  # [S, N, k]
+        difference = lambda rows: np.subtract(*(  # noqa: E731
+            counting.value(task.metric, np.bincount(rows, minlength=size) @ each) for each in (a_counts, b_counts)
+        ))  # fmt: skip
+    else:  # correlations: never of tagging
+        function = metrics.FUNCTIONS[task.metric]
+        difference = lambda rows: np.array([  # noqa: E731
+            function(x[rows], gold[rows], task.labels) - function(y[rows], gold[rows], task.labels)
+            for x, y in zip(a, b, strict=True)
+        ])  # fmt: skip
     draws = []
     for _ in range(1000):
-        rows, which = rng.integers(0, len(gold_rows), len(gold_rows)), rng.integers(0, len(a), len(a))
-        truth = take(gold_rows, rows)
-        draws.append(np.mean([
-            function(take(a_rows[s], rows), truth, task.labels) - function(take(b_rows[s], rows), truth, task.labels)
-            for s in which
-        ]))  # fmt: skip
+        rows, which = rng.integers(0, size, size), rng.integers(0, len(a), len(a))
+        draws.append(difference(rows)[which].mean())
     low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
