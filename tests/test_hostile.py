@@ -428,7 +428,8 @@ def test_a_notebook_brings_no_markup_to_a_page(tmp_path):
 
 @pytest.mark.parametrize(
     "content",
-    ["", "{}", '{"nbformat": 4, "nbformat_minor": 5}', '{"nbformat": 4, "nbformat_minor": 5, "cells": 3, "metadata": {}}',
+    ["", "{}", '{"nbformat": 4, "nbformat_minor": 5}',
+     '{"nbformat": 4, "nbformat_minor": 5, "cells": 3, "metadata": {}}',
      '{"nbformat": 3, "worksheets": []}'],
 )  # fmt: skip
 def test_what_is_no_notebook_is_refused(tmp_path, content):
