@@ -304,8 +304,8 @@ LOADERS = {
     for loader in (
         Loader("suite YAML", "x.yaml", json_of(SUITES), _suite),
         Loader("suite YAML as text", "x.yaml", bytes_of([_yaml(s) for s in SUITES]), _suite),
-        Loader("study YAML", "x.yaml", json_of(STUDIES), _study),
-        Loader("study YAML as text", "x.yaml", bytes_of([_yaml(s) for s in STUDIES]), _study),
+        Loader("study YAML", "x.yaml", json_of(STUDIES), _study, 0.2),
+        Loader("study YAML as text", "x.yaml", bytes_of([_yaml(s) for s in STUDIES]), _study, 0.2),
         Loader("parameters YAML", "x.yaml", json_of([{"arm": "random", "n": 3, "lr": 1e-3, "seeds": [0]}]),
                lambda path: params.validate("06_mtl", _mapping(documents.read_yaml(path)))),
         Loader("profile YAML", "config.yaml", json_of(PROFILES), lambda path: profiles.read(path.parent)),

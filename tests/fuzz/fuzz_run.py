@@ -114,10 +114,9 @@ def page(tallies: dict[str, list[Tally]], number: int, seconds: float) -> str:
         f"Written by `make fuzz`. Seed {number}. Commit {git.get('commit', 'none')[:10]}"
         f"{' with uncommitted changes' if git.get('dirty') else ''}. Python {sys.version.split()[0]}, "
         f"{', '.join(found)}.", "",
-        "An input is a valid document that was damaged as bytes or given values of other types, sizes and meanings, "
-        "one in ten random bytes or JSON. *Accepted*: it was read. *Refused*: an InputError, or a run that counts as "
-        f"damaged. *Crashed*: anything else, or more than {SECONDS} s. The longest time is processor time of one "
-        "input.",
+        "An input is a valid document that was damaged as bytes or given values of other types and sizes, one "
+        "in ten random bytes or JSON. *Accepted*: it was read. *Refused*: an InputError, or a run that counts as "
+        f"damaged. *Crashed*: anything else, or more than {SECONDS} s. Times are of one input, on the processor.",
     ]  # fmt: skip
     for way, some in tallies.items():
         if some:
