@@ -26,6 +26,12 @@ def learning_curves(history: pd.DataFrame, column: str, label: str) -> Figure:
     return figure
 
 
+def _narrow(arm: str) -> str:
+    """An arm's name in the width that there is for it: a long one on two lines."""
+    at = max(arm.find("+"), arm.find("_"))
+    return arm if len(arm) <= 13 or at < 0 else f"{arm[: at + 1]}\n{arm[at + 1 :]}"
+
+
 def seed_scores(table: pd.DataFrame, metric: str, order: Sequence[str], floor: float) -> Figure:
     """Dev score an arm and seed; a line joins a seed's scores, a bar marks the mean. `table`: arm, seed, score.
 
@@ -42,7 +48,7 @@ def seed_scores(table: pd.DataFrame, metric: str, order: Sequence[str], floor: f
         axis.plot([place[a] for a in part.index], part["score"], "-o", color=QUIET, ms=5, lw=1, mec="white")
     for arm, part in table.groupby("arm"):
         axis.hlines(part["score"].mean(), place[arm] - 0.22, place[arm] + 0.22, color=PRIMARY, lw=2.5)
-    axis.set_xticks(range(len(order)), order)
+    axis.set_xticks(range(len(order)), [_narrow(arm) for arm in order])
     axis.set(
         ylabel=f"{metric}, dev",
         title="Every seed, paired across arms (bar = mean)",
