@@ -1,7 +1,7 @@
 """Metrics of resampled rows: what a metric needs of each row is counted once, and then only added up.
 
 Accuracy, F1 in its three forms and Matthews' correlation depend on rows only through sums: of correct labels, of the
-confusion matrix, of entities. A bootstrap that calls the metric anew for each draw takes half an hour over entities.
+confusion matrix, of entities. A bootstrap that calls the metric anew for each draw takes many minutes over entities.
 """
 
 from __future__ import annotations
