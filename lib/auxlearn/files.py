@@ -51,8 +51,8 @@ def read_bytes(path: Path, most: int, remedy: str) -> bytes:
     """A whole file of at most `most` bytes (or AUXLEARN_MAX_BYTES)."""
     most = most_bytes(most)
     with open_of(path, remedy) as file:
-        # One byte more than may be: a file that grows, or whose size is not told, is bounded too.
-        found = file.read(most + 1)
+        # By its size, for Python sets aside as much as is asked for; the byte more tells of a file that grew.
+        found = file.read(min(os.fstat(file.fileno()).st_size, most) + 1)
     if len(found) > most:
         raise InputError(f"{path}: holds more than {most:,} bytes; if it is sound, set {MAX_BYTES} to more")
     return found
