@@ -2,9 +2,9 @@
 
 Half of MiniLM's values are word embeddings, and a few thousand rows of text use a quarter of them. The others have no
 gradient, and so AdamW without weight decay leaves them as they are, yet a dense gradient is filled with zeros for them,
-clipped, and stepped over, which on a CPU is a sixth of a step of short texts (tests/benchmarks/test_step.py). Here the
-rows in use are a parameter of their own for as long as a phase lasts. Results are those of the whole table but for the
-rounding of the gradient's norm, whose terms are added in another order.
+clipped, and stepped over: on a CPU a tenth to a fifth of a step of short texts (tests/benchmarks/test_step.py). Here
+the rows in use are a parameter of their own for as long as a phase lasts. Results are those of the whole table but for
+the rounding of the gradient's norm, whose terms are added in another order.
 """
 
 from __future__ import annotations
