@@ -8,7 +8,7 @@
 # make results                                          every run as one table, results.parquet and .csv
 # make kills                                            twenty SIGKILLs of a study, to reports/kills/
 # make slurm                                            the same grid on a Slurm of its own (root on Debian)
-# make fuzz [INPUTS=100000]                            hostile inputs to every loader, to reports/fuzz/
+# make fuzz [INPUTS=100000]                             hostile inputs to every loader, to reports/fuzz/
 # make bench                                            speed, as ratios within one run, to reports/benchmarks/
 PYTHON ?= python3
 VENV := .venv

@@ -38,6 +38,33 @@ MIXED = {
 }  # fmt: skip
 
 
+class Killed(Exception):
+    """What ends a training in the middle."""
+
+
+def killed_at_every_epoch(run, checkpoint: Path):
+    """`run(progress)`'s result after it was ended at each epoch in turn and begun again, and how often it was begun."""
+
+    def dying(after):
+        seen = []
+
+        def progress(message):
+            seen.append(message)
+            if "epoch" in message and not message.startswith("resumed") and len(seen) > after:
+                raise Killed
+
+        return progress
+
+    attempts = 0
+    while True:
+        attempts += 1
+        try:
+            # A new attempt gets one epoch further: "resumed" counts as a message.
+            return run(dying(1 if attempts == 1 else 2)), attempts
+        except Killed:
+            assert checkpoint.is_file()
+
+
 def write_jsonl(path: Path, rows: list[dict]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")

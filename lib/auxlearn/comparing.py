@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,34 +24,27 @@ def row_interval(
     arm: runs.Manifest, baseline: runs.Manifest, task: Task, level: float, seed: int = 0
 ) -> tuple[float, float]:
     """Bootstrap over seeds x dev rows of the difference in the task's own metric."""
-    a, gold, lengths = predictions(arm)
-    b, _, _ = predictions(baseline)
-    if task.metric == "accuracy" and lengths is None:
-        return stats.rows_and_seeds_interval((a == gold).astype(float) - (b == gold), level, seed)
-    cuts = np.cumsum(lengths)[:-1] if lengths is not None else None
-    split = (lambda x: np.split(x, cuts)) if cuts is not None else (lambda x: x)
-    a_rows, b_rows, gold_rows = [split(x) for x in a], [split(x) for x in b], split(gold)
-    rng, size = np.random.default_rng(seed), len(gold_rows)
-    if task.metric in counting.METRICS:
-        counted = lambda made: np.stack([  # noqa: E731
-            counting.counts(task.metric, task.labels, rows, gold_rows) for rows in made
-        ])  # fmt: skip
-        a_counts, b_counts = counted(a_rows), counted(b_rows)  # [S, N, k]
-        difference = lambda rows: np.subtract(*(  # noqa: E731
-            counting.value(task.metric, np.bincount(rows, minlength=size) @ each) for each in (a_counts, b_counts)
-        ))  # fmt: skip
-    else:  # correlations: never of tagging
-        function = metrics.FUNCTIONS[task.metric]
-        difference = lambda rows: np.array([  # noqa: E731
-            function(x[rows], gold[rows], task.labels) - function(y[rows], gold[rows], task.labels)
-            for x, y in zip(a, b, strict=True)
-        ])  # fmt: skip
+    (mine, gold), (others, _) = sentences(arm), sentences(baseline)
+    if task.metric == "accuracy" and task.kind != "tagging":
+        right = np.stack(mine) == gold
+        return stats.rows_and_seeds_interval(right.astype(float) - (np.stack(others) == gold), level, seed)
+    rng, size, seeds = np.random.default_rng(seed), len(gold), len(mine)
+    a, b = (_of_rows(task, each, gold) for each in (mine, others))
     draws = []
     for _ in range(1000):
-        rows, which = rng.integers(0, size, size), rng.integers(0, len(a), len(a))
-        draws.append(difference(rows)[which].mean())
+        rows, which = rng.integers(0, size, size), rng.integers(0, seeds, seeds)
+        draws.append((a(rows) - b(rows))[which].mean())
     low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
+
+
+def _of_rows(task: Task, each: Sequence[Any], gold: Any) -> Callable[[np.ndarray], np.ndarray]:
+    """The metric of given rows (positions, any number of times) under each seed's predictions: float64 [seeds]."""
+    if task.metric in counting.METRICS:
+        counts = np.stack([counting.counts(task.metric, task.labels, made, gold) for made in each])  # [S, N, k]
+        return lambda rows: counting.value(task.metric, np.bincount(rows, minlength=len(gold)) @ counts)
+    metric = metrics.FUNCTIONS[task.metric]  # a correlation, and so no sentences
+    return lambda rows: np.array([metric(made[rows], gold[rows], task.labels) for made in each])
 
 
 def paired(

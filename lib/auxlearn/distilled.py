@@ -2,8 +2,8 @@
 
 The proxy scores a small random sample of the pool, and a ridge regression on cheap features of those rows is fitted to
 what it said (Hinton et al., 2015, with a linear student). Every row that the proxy goes on to score is one more to
-learn from. The features here cost no matrix product:
-hashed words, surface form, and the task that a row is of, which the proxy is not told and the pool knows.
+learn from. The features here cost no matrix product: hashed words, surface form, and the task that a row is of, which
+the proxy is not told and the pool knows.
 """
 
 from __future__ import annotations
@@ -72,9 +72,8 @@ def predict(x: Any, scores: np.ndarray, drawn: np.ndarray, ledger: Ledger | None
     def fitted(penalty: float, to: np.ndarray) -> Any:
         nonlocal flops
         model = Ridge(penalty, solver="lsqr", tol=1e-4).fit(x[to], y[to])
-        flops += (
-            4.0 * _cells(x[to]) * int(np.max(model.n_iter_))
-        )  # an iteration: a product with x and one with its transpose
+        # An iteration is a product with x and one with its transpose.
+        flops += 4.0 * _cells(x[to]) * int(np.max(model.n_iter_))
         return model
 
     errors = []

@@ -9,14 +9,13 @@ starts from its words again, and is to be charged whole.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import batching, inference, model, phases, pool_pass, runs
+from . import batching, inference, model, phases, pool_pass, runs, stored
 from .cost import Ledger, Meter
 from .errors import InputError
 from .tasks import Suite
@@ -53,17 +52,15 @@ def states(
         if status != "finished" or manifest is None:
             manifest = _read(run, replace(plan, encoder=f"{name}:{max(1, layers[-1])}"), suite, by_task, layers)
     back = np.argsort(np.concatenate(list(groups.values())))
-    return manifest, {n: np.load(manifest.path(f"layer_{n}.npy"), mmap_mode="r")[back] for n in layers}
+    return manifest, {n: stored.array(manifest.path(f"layer_{n}.npy"))[back] for n in layers}
 
 
 def first_layers(training: runs.Manifest, plan: phases.Plan, suite: Suite) -> model.MultiTaskModel:
     """The trained model with the first layers alone that the plan's encoder names ("minilm:2"); in eval mode."""
-    from safetensors.torch import load_file
-
     net = model.build(
         plan.encoder, suite, plan.seeds["init"], pool="mean", regression=plan.regression, max_length=plan.max_length
     )
-    found = net.load_state_dict(load_file(training.path("model.safetensors")), strict=False)
+    found = net.load_state_dict(stored.tensors(training.path("model.safetensors"))[0], strict=False)
     if found.missing_keys:
         raise InputError(f"{training.label} holds no {found.missing_keys[0]}: it is not a model of {plan.encoder!r}")
     return net.to(plan.device).eval()
@@ -101,10 +98,7 @@ def pooled(
     """Mean over tokens of the hidden states after each layer: float32 [B, d]. `batch`: as from `batching.to_batch`."""
     import torch
 
-    inputs = {k: batch[k].to(net.device) for k in ("input_ids", "attention_mask")}
-    if "token_type_ids" in inspect.signature(net.encoder.forward).parameters:
-        inputs["token_type_ids"] = batch["token_type_ids"].to(net.device)
+    inputs = net.inputs(batch)
     with torch.autocast(net.device.type, torch.bfloat16, enabled=precision == "bf16"):
         found = net.encoder(**inputs, output_hidden_states=True).hidden_states  # the embeddings first
-    mask = inputs["attention_mask"].unsqueeze(-1).float()
-    return {layer: (found[layer].float() * mask).sum(1) / mask.sum(1) for layer in layers}
+    return {layer: model.token_mean(found[layer].float(), inputs["attention_mask"]) for layer in layers}

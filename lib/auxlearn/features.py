@@ -128,7 +128,6 @@ def surface_logits(
 
     InputError for an unknown task; ValueError for fewer than two tasks with rows or a position outside the train split.
     """
-    from scipy.special import log_softmax
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
@@ -142,14 +141,20 @@ def surface_logits(
     x, y = design(suite, seen), seen["task"].map(suite.index).to_numpy()
     asked = design(suite, rows)
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=MAX_ITER)).fit(x, y)
-    decision = model.decision_function(asked)
-    if decision.ndim == 1:  # two tasks: the log-odds of the second
-        decision = np.stack([np.zeros_like(decision), decision], axis=1)
-    out = np.full((len(rows), len(suite)), ABSENT, np.float32)
-    out[:, model.classes_] = log_softmax(decision, axis=1)
     if ledger is not None:  # an iteration: forward and gradient
         ledger.flops += len(trained) * (4.0 * int(model[-1].n_iter_.max()) * x.size + 2.0 * asked.size)
-    return out
+    return log_probabilities(model.decision_function(asked), model.classes_, len(suite))
+
+
+def log_probabilities(decision: np.ndarray, columns: Sequence[int], size: int) -> np.ndarray:
+    """A logistic regression's decisions [N, C] ([N] of two classes) in these of `size` columns; the rest are ABSENT."""
+    from scipy.special import log_softmax
+
+    if decision.ndim == 1:  # the log-odds of the second
+        decision = np.stack([np.zeros_like(decision), decision], axis=1)
+    made = np.full((len(decision), size), ABSENT, np.float32)
+    made[:, columns] = log_softmax(decision, axis=1)
+    return made
 
 
 def design(suite: Suite, rows: pd.DataFrame) -> np.ndarray:

@@ -6,14 +6,15 @@ AUXLEARN_MAX_BYTES lifts every bound on what one file may hold or expand to (see
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 from .errors import InputError
 
 MAX_BYTES = "AUXLEARN_MAX_BYTES"
+Made = TypeVar("Made")
 
 
 def most_bytes(default: int) -> int:
@@ -56,6 +57,17 @@ def read_bytes(path: Path, most: int, remedy: str) -> bytes:
     if len(found) > most:
         raise InputError(f"{path}: holds more than {most:,} bytes; if it is sound, set {MAX_BYTES} to more")
     return found
+
+
+def converted(
+    path: Path, call: Callable[[], Made], faults: tuple[type[Exception], ...], what: str, remedy: str
+) -> Made:
+    """A library's call on what a file holds; its `faults`, which are of many kinds, say that the file is not `what`."""
+    try:
+        return call()
+    except faults as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise InputError(f"{path}: not {what} ({reason}); {remedy}") from None
 
 
 def inside(root: Path, name: str, what: str) -> Path:

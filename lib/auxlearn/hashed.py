@@ -46,7 +46,6 @@ def logits(
     regression (L2 with C = 10, lbfgs). A task without sampled rows gets `features.ABSENT`. Deterministic. The ledger is
     given the FLOPs of fitting and predicting. InputError for fewer than two tasks with rows.
     """
-    from scipy.special import log_softmax
     from sklearn.linear_model import LogisticRegression
 
     known = [name for name in suite.names if len(sample.get(name, ()))]
@@ -55,14 +54,10 @@ def logits(
     fitted_to = features.as_rows({name: sample[name] for name in known})
     seen, asked = counts(suite, fitted_to), counts(suite, rows)
     model = LogisticRegression(C=10.0, max_iter=200).fit(seen, fitted_to["task"].to_numpy(str))
-    found = model.decision_function(asked)
-    if len(known) == 2:  # one column, of the second
-        found = np.stack([-found / 2, found / 2], 1)
-    made = np.full((len(rows), len(suite)), features.ABSENT, np.float32)
-    made[:, [suite.names.index(name) for name in model.classes_]] = log_softmax(found, 1)
     if ledger is not None:  # an iteration: forward and gradient
         ledger.flops += len(known) * (4.0 * int(model.n_iter_.max()) * seen.nnz + 2.0 * asked.nnz)
-    return made
+    columns = [suite.index(name) for name in model.classes_]
+    return features.log_probabilities(model.decision_function(asked), columns, len(suite))
 
 
 def _texts(task: Task, rows: np.ndarray) -> list[str]:

@@ -80,11 +80,14 @@ class MultiTaskModel(nn.Module):
     def device(self) -> torch.device:
         return self.discriminator.weight.device
 
+    def inputs(self, batch: dict[str, Any]) -> dict[str, torch.Tensor]:
+        """What the encoder takes of a batch, on its device: int64 [B, T] each."""
+        names = ("input_ids", "attention_mask", *(("token_type_ids",) if self._takes_types else ()))
+        return {name: batch[name].to(self.device) for name in names}
+
     def forward(self, batch: dict[str, Any], precision: str = "fp32") -> Output:
         """Run one batch (see `batching.to_batch`, `batching.join`) through the encoder and the heads."""
-        inputs = {k: batch[k].to(self.device) for k in ("input_ids", "attention_mask")}
-        if self._takes_types:
-            inputs["token_type_ids"] = batch["token_type_ids"].to(self.device)
+        inputs = self.inputs(batch)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=precision == "bf16"):
             out = self.encoder(**inputs)
         with torch.autocast(self.device.type, enabled=False):
@@ -94,8 +97,7 @@ class MultiTaskModel(nn.Module):
             elif self.pool == "cls":
                 features = states[:, 0]
             else:
-                mask = inputs["attention_mask"].unsqueeze(-1).to(states.dtype)
-                features = (states * mask).sum(1) / mask.sum(1)
+                features = token_mean(states, inputs["attention_mask"])
             dropped = self.dropout(features)
             if "parts" in batch:
                 logits: Any = [self._read(name, states[at], dropped[at]) for name, at, _ in batch["parts"]]
@@ -140,6 +142,12 @@ class MultiTaskModel(nn.Module):
         """The head's regression outputs on the task's own scale, clipped to its range."""
         low, high = self.ranges[name]
         return (values if self.regression == "raw" else values * (high - low) + low).clamp(low, high)
+
+
+def token_mean(states: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+    """Mean of hidden states [B, T, d] over a row's tokens: [B, d]."""
+    mask = attention_mask.unsqueeze(-1).to(states.dtype)
+    return (states * mask).sum(1) / mask.sum(1)
 
 
 def build(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, TypeVar
+from typing import TYPE_CHECKING, BinaryIO
 
 from .errors import InputError
-from .files import MAX_BYTES, most_bytes, open_of
+from .files import MAX_BYTES, Made, converted, most_bytes, open_of
 from .parsing import Row, unique
 
 if TYPE_CHECKING:
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 TABLE_BYTES = 4 << 30  # that the rows of one file may take, or AUXLEARN_MAX_BYTES
 CELL_BYTES = 8  # that a cell takes at least
-Made = TypeVar("Made")
 
 
 def read_rows(path: Path) -> list[Row]:
@@ -87,12 +86,8 @@ def _bytes(array: pa.Array) -> int:
 
 
 def _converted(path: Path, call: Callable[[], Made], remedy: str) -> Made:
-    """A call of Arrow's or pandas's on what a file holds; the file's faults, which are errors of many kinds there."""
     import pyarrow as pa
 
-    try:
-        return call()
     # OSError: what Arrow makes of damaged pages; the others: of text that is none, dates beyond a year, wrong metadata.
-    except (pa.ArrowException, OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise InputError(f"{path}: not a readable Parquet file ({reason}); {remedy}") from None
+    faults = (pa.ArrowException, OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError)
+    return converted(path, call, faults, "a readable Parquet file", remedy)

@@ -9,19 +9,23 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, TypeVar
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
 from .errors import InputError
-from .files import MAX_BYTES, most_bytes, open_of
+from .files import MAX_BYTES, Made, converted, most_bytes, open_of
 
 if TYPE_CHECKING:
     import torch
 
 ARRAY_BYTES = 16 << 30  # of one archive's arrays, or AUXLEARN_MAX_BYTES; single arrays are mapped, not read
 AGAIN = "make its run anew"
-Made = TypeVar("Made")
+# What NumPy and zipfile raise of files that are none.
+FAULTS = (
+    ValueError, TypeError, KeyError, SyntaxError, OverflowError, EOFError, OSError, struct.error, zlib.error,
+    tokenize.TokenError, zipfile.BadZipFile, NotImplementedError, RuntimeError,
+)  # fmt: skip
 
 
 def arrays(path: Path, names: Iterable[str] = (), remedy: str = AGAIN) -> dict[str, np.ndarray]:
@@ -95,12 +99,4 @@ def _header(file: BinaryIO, size: int) -> None:
 
 
 def _converted(path: Path, call: Callable[[], Made], remedy: str) -> Made:
-    """A call of NumPy's on what a file holds; the file's faults, which are errors of many kinds there."""
-    try:
-        return call()
-    except (
-        ValueError, TypeError, KeyError, SyntaxError, OverflowError, EOFError, OSError, struct.error, zlib.error,
-        tokenize.TokenError, zipfile.BadZipFile, NotImplementedError, RuntimeError,
-    ) as error:  # fmt: skip
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise InputError(f"{path}: not readable as arrays ({reason}); {remedy}") from None
+    return converted(path, call, FAULTS, "readable as arrays", remedy)
