@@ -10,7 +10,6 @@ import struct
 import zipfile
 import zlib
 
-import nbformat
 import nbformat.v4 as nb
 import numpy as np
 import pandas as pd
@@ -371,7 +370,14 @@ def test_metrics_of_any_shape_are_rows(runs_folder, metrics):
     assert list(tracking._rows("train", KEY))
 
 
-@pytest.mark.parametrize("changes", [{"runs": {"../../x": {}}}, {"files": []}, {"schema": 2}, {"suites": {"a": 1}}])
+RUN = {"manifest": "0", "outputs": {}, "git": {}}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"runs": {"../../x": {}}}, {"files": []}, {"schema": 2}, {"suites": {"a": 1}},
+     {"runs": {f"train/{KEY}": RUN | {"code": {"roots": ["errors"]}}}}],
+)  # fmt: skip
 def test_provenance_of_another_shape_is_refused(tmp_path, changes):
     good = {"schema": 1, "written": "2024", "runs": {}, "suites": {}, "files": {}}
     written(tmp_path / provenance.NAME, json.dumps(good))
@@ -414,11 +420,14 @@ def test_a_notebook_brings_no_markup_to_a_page(tmp_path):
             metadata={"width": "1 onerror=alert(1)", "height": "1 onload=alert(1)"},
         ),
         nb.new_output("display_data", {"image/png": "bm90IGEgcGljdHVyZQ=="}),
+        nb.new_output("display_data", {"text/plain": "of another type below"}),
         nb.new_output("error", ename=evil, evalue=evil, traceback=[evil]),
     ]  # fmt: skip
     cells = [nb.new_code_cell(evil, outputs=outputs), nb.new_raw_cell("<b>raw</b>"), nb.new_markdown_cell(evil)]
     path = tmp_path / "x.ipynb"
-    nbformat.write(nb.new_notebook(cells=cells, metadata={"language_info": {"name": '"><script>'}}), path)
+    made = json.loads(json.dumps(nb.new_notebook(cells=cells, metadata={"language_info": {"name": '"><script>'}})))
+    made["cells"][0]["outputs"][4]["data"] = {"image/png": -1, "text/plain": [[evil]]}  # nbformat refuses to make it
+    path.write_text(json.dumps(made))
     text = pages.page(path, evil)
     for part in ("<script", "onerror=", "onload=", "<b>raw"):
         assert part not in text
@@ -445,3 +454,12 @@ def test_cells_that_a_spreadsheet_would_run_are_text(tmp_path):
     writing.write_csv(made, tmp_path / "x.csv")
     again = pd.read_csv(tmp_path / "x.csv")
     assert again["n"].tolist() == table["n"].tolist()
+
+
+def test_a_message_is_short_whatever_it_quotes():
+    """Where stands at its begin and what to do at its end."""
+    error = InputError(f"a.yaml, task t: {'x' * 100_000} is no label; give one of bad, good")
+    assert len(str(error)) < 2100
+    assert str(error).startswith("a.yaml, task t: x")
+    assert str(error).endswith("give one of bad, good")
+    assert str(InputError("short")) == "short"

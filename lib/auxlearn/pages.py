@@ -81,7 +81,8 @@ def page(
 
 def _shown(data: Mapping[str, Any]) -> dict[str, Any]:
     """Of an output, what may stand on a page: text, and a picture in fewer bytes."""
-    kept = {k: "".join(v) for k, v in data.items() if k in SHOWN}
+    lines = {k: [v] if isinstance(v, str) else v for k, v in data.items() if k in SHOWN}
+    kept = {k: "".join(v) for k, v in lines.items() if isinstance(v, list) and all(isinstance(x, str) for x in v)}
     if "image/png" in kept:
         try:
             kept["image/png"] = base64.b64encode(palette.smaller(base64.b64decode(kept["image/png"]))).decode()

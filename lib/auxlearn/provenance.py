@@ -29,10 +29,14 @@ SCHEMA = 1
 AGAIN = "publish the study again"
 
 
+class _Code(manifests.Code):
+    hash: str
+
+
 class _Run(manifests.Shape):
     manifest: str
     outputs: dict[manifests.FileName, str]
-    code: manifests.Code
+    code: _Code
     git: manifests.Git
 
 
