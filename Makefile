@@ -51,7 +51,7 @@ results: $(VENV)/.done
 	@$(BIN)/auxlearn results --csv
 
 bench: $(VENV)/.done
-	AUXLEARN_BENCH=$(CURDIR)/reports/benchmarks/results.md \
+	AUXLEARN_BENCH=$(CURDIR)/reports/benchmarks \
 	  $(BIN)/python -m pytest tests/benchmarks -m benchmark -s --timeout 1800
 
 # With the extra `fuzz` installed, atheris adds 2,000 inputs a loader that coverage guides.

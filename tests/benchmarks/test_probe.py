@@ -34,11 +34,11 @@ def measured():
 
 
 @pytest.mark.benchmark
-def test_a_probe_against_the_training_it_watches(measured, ratios):
+def test_a_probe_against_the_training_it_watches(measured, precision, ratios):
     suite, net, data = measured
     optimiser = torch.optim.AdamW(net.parameters(), lr=1e-4, fused=True)
     rng, chunks, rows = np.random.default_rng(0), TAWT().probe_chunks, TAWT().probe_rows
-    ways = {"exact": probes.Probe(net, "shared", "bf16"), "last layer": probes.Probe(net, "last_layer", "bf16")}
+    ways = {"exact": probes.Probe(net, "shared", precision), "last layer": probes.Probe(net, "last_layer", precision)}
 
     def batch(parts):
         return batching.join(
@@ -57,7 +57,7 @@ def test_a_probe_against_the_training_it_watches(measured, ratios):
 
     def step(parts, read=None):
         some = batch(parts)
-        net.task_loss(some, net(some, "bf16").logits).backward()
+        net.task_loss(some, net(some, precision).logits).backward()
         spent = 0.0
         if read:
             start = time.perf_counter()

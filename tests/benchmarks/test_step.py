@@ -65,7 +65,7 @@ WHAT = {
 }
 
 
-def throughput(suite, name, change, step, in_use):
+def throughput(suite, precision, name, change, step, in_use):
     """Examples a second, and the last loss."""
     task, net = suite[name], model.build("minilm", suite)
     change(net)
@@ -77,7 +77,7 @@ def throughput(suite, name, change, step, in_use):
 
         def one(index):
             batch = batching.to_batch(rows, index, task, 0, net.pad_id)
-            loss = net.task_loss(batch, net(batch, "bf16").logits)
+            loss = net.task_loss(batch, net(batch, precision).logits)
             loss.backward()
             if step:
                 nn.utils.clip_grad_norm_(net.parameters(), 1.0)
@@ -94,12 +94,12 @@ def throughput(suite, name, change, step, in_use):
 
 @pytest.mark.benchmark
 @pytest.mark.parametrize("name", ["rte", "sst2"])
-def test_where_a_step_goes(suite, ratios, name):
+def test_where_a_step_goes(suite, precision, ratios, name):
     torch.set_num_threads(THREADS)
     made, losses = {variant: [] for variant in VARIANTS}, {}
     for _ in range(ROUNDS):
         for variant, how in VARIANTS.items():
-            speed, losses[variant] = throughput(suite, name, *how)
+            speed, losses[variant] = throughput(suite, precision, name, *how)
             made[variant].append(speed)
     assert losses["ours"] == pytest.approx(losses["table"], abs=0.02)  # the same training but for rounding
     print()
@@ -110,7 +110,7 @@ def test_where_a_step_goes(suite, ratios, name):
             f"stock ({min(ratio):.2f} to {max(ratio):.2f})"
         )
         if variant != "stock":
-            ratios(f"{WHAT[variant]}, {name}", "PyTorch's dropout and attention", ratio)
+            ratios(f"{WHAT[variant]}, {name}, {precision}", "PyTorch's dropout and attention", ratio)
 
 
 @pytest.mark.benchmark
