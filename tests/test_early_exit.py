@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
-from auxlearn import batching, early_exit, phases, runs, scoring, seeds, units
+from auxlearn import batching, early_exit, phases, pool_pass, runs, scoring, seeds, units
 from auxlearn.cost import Ledger, encoder_flops
 from auxlearn.errors import InputError
 
@@ -36,6 +36,35 @@ def test_states_are_those_of_the_whole_model(small, trained):
     again, _ = early_exit.states(training, plan, small, rows, [1])
     assert again.key == manifest.key
     assert again.path("layer_1.npy").stat().st_mtime_ns == before
+
+
+def test_an_interrupted_pass_goes_on_with_the_shards_that_are_missing(small, trained, monkeypatch):
+    plan, training = trained
+    rows = pd.DataFrame({"task": small.names[0], "row": np.arange(20)})
+    monkeypatch.setattr(pool_pass, "SHARD", 8)
+    fill, filled = pool_pass.PoolPass.fill, []
+
+    def until(self, shard, *rest):
+        if len(filled) == 2:
+            raise KeyboardInterrupt
+        fill(self, shard, *rest)
+        filled.append(shard.place)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pool_pass.PoolPass, "fill", until)
+        with pytest.raises(KeyboardInterrupt):
+            early_exit.states(training, plan, small, rows, [0, 1])
+        filled[:] = [None]  # room for the one that is left, and for no other
+        manifest, made = early_exit.states(training, plan, small, rows, [0, 1])
+    assert filled == [None, 16]
+    assert Ledger.from_dict(manifest.ledger[0]).examples == 20
+    monkeypatch.undo()
+    net = early_exit.first_layers(training, _short(plan), small)
+    task = small[small.names[0]]
+    encoded = batching.encode(task.train.select(range(20)), task, net.tokenizer, 32)
+    batch = batching.to_batch(encoded, np.arange(20), task, net.columns[task.name], net.pad_id)
+    for layer, values in early_exit.pooled(net, batch, [0, 1]).items():
+        assert made[layer] == pytest.approx(values.detach().numpy(), abs=2e-3)
 
 
 def test_only_the_first_layers_are_run_and_charged(small, trained):

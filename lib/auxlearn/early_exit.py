@@ -9,16 +9,17 @@ starts from its words again, and is to be charged whole.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from . import batching, inference, model, phases, pool_pass, runs, stored
-from .cost import Ledger, Meter
+from .batching import Encoded
+from .cost import Ledger, total
 from .errors import InputError
-from .tasks import Suite
+from .tasks import Suite, Task
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,8 +33,9 @@ def states(
 
     `rows`: columns task and row (a position in its train split). Returns the run that holds them, and layer -> float16
     [N, d] in the order of `rows`: means over a row's tokens, whatever the proxy itself pools by. Made once for a
-    training, these rows and layers; the layers above the highest asked for are never computed. In the plan's precision,
-    on its device. InputError for no layer, or one that the encoder lacks.
+    training, these rows and layers, shard by shard, so that an interrupted pass goes on where it stopped; the layers
+    above the highest asked for are never computed. In the plan's precision, on its device. InputError for no layer, or
+    one that the encoder lacks.
     """
     layers, (name, has) = sorted(set(layers)), model.parse_encoder(plan.encoder)
     if not layers or layers[0] < 0 or (has and layers[-1] > has):
@@ -73,23 +75,28 @@ def _read(
 
     if plan.device == "cpu":
         torch.set_num_threads(plan.threads)
-    net, ledger, done = first_layers(run.inputs[0], plan, suite), Ledger("early_exit"), 0
-    shape = (sum(map(len, rows.values())), net.encoder.config.hidden_size)
-    made = {n: np.lib.format.open_memmap(run.path(f"layer_{n}.npy"), "w+", np.float16, shape) for n in layers}
-    with Meter(ledger, plan.device), torch.inference_mode():
-        for name, at in rows.items():
-            for first in range(0, len(at), pool_pass.SHARD):  # memory stays flat
-                some, task = at[first : first + pool_pass.SHARD], suite[name]
-                encoded = batching.encode(task.train.select(some.tolist()), task, net.tokenizer, net.max_length)
-                for index in batching.by_tokens(encoded.lengths, inference.budget(net.device.type)):
-                    batch = batching.to_batch(encoded, index, task, net.columns[name], net.pad_id)
-                    ledger.add_batch(net.encoder.config, encoded.lengths[index], batch["input_ids"].shape[1], False)
-                    for layer, values in pooled(net, batch, layers, plan.precision).items():
-                        made[layer][done + first + index] = values.cpu().numpy()
-            done += len(at)
-    for values in made.values():
-        values.flush()
-    return run.finish([f"layer_{n}.npy" for n in layers], {"rows": done}, [ledger])
+    work = pool_pass.PoolPass.of(run, rows, run.inputs[0].code["hash"])
+    if todo := work.missing():
+        net = first_layers(run.inputs[0], plan, suite)
+        for shard in todo:
+            work.fill(shard, net, suite[shard.task], _reader(net, layers, plan.precision))
+    manifest = run.finish(work.finish(suite), {"rows": work.size}, [total("early_exit", work.ledgers())])
+    work.clear()
+    return manifest
+
+
+def _reader(net: model.MultiTaskModel, layers: Sequence[int], precision: str) -> pool_pass.Reader:
+    import torch
+
+    def read(encoded: Encoded, task: Task, ledger: Ledger) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
+        with torch.inference_mode():
+            for index in batching.by_tokens(encoded.lengths, inference.budget(net.device.type)):
+                batch = batching.to_batch(encoded, index, task, net.columns[task.name], net.pad_id)
+                ledger.add_batch(net.encoder.config, encoded.lengths[index], batch["input_ids"].shape[1], False)
+                found = pooled(net, batch, layers, precision)
+                yield index, {f"layer_{n}": values.half() for n, values in found.items()}
+
+    return read
 
 
 def pooled(

@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from filelock import FileLock
 
-from . import batching, documents, inference, stored
+from . import batching, documents, inference, runs, stored
 from .batching import Encoded
 from .cost import Ledger, Meter
 from .errors import InputError
@@ -26,7 +27,7 @@ from .model import MultiTaskModel
 from .tasks import Suite, Task
 
 SHARD = 4096  # rows that are lost, at most, to an interruption
-DTYPES = {"features": np.float16, "lengths": np.int32}  # else float32
+DTYPES = {"features": np.float16, "lengths": np.int32}  # else float32, or float16 where a reader gives halves
 # Of encoded rows of a task: batches of (row positions, name -> values [B, ...]), their cost put into the ledger.
 Reader = Callable[[Encoded, Task, Ledger], Iterator[tuple[np.ndarray, dict[str, Any]]]]
 
@@ -64,6 +65,23 @@ class PoolPass:
                 place += len(some)
         self.size = place
 
+    @classmethod
+    def of(cls, run: runs.Run, rows: Mapping[str, np.ndarray], *code: str) -> PoolPass:
+        """That of a run, begun: it goes on from what the same code left (`code`: hashes of more than the run's own).
+
+        Of a run that was finished by other code, or has been damaged, nothing is reused.
+        """
+        if run.path("manifest.json").is_file():
+            for path in run.folder.iterdir():
+                if path.is_dir():
+                    shutil.rmtree(path)
+                elif path.name not in (".lock", "manifest.json"):
+                    path.unlink()
+            run.path("manifest.json").unlink()  # last: until then it says so
+        made = cls(run.folder, run.path("shards") / "-".join((run.code()["hash"], *code)), rows)
+        made.begin()
+        return made
+
     def begin(self) -> None:
         """Forget what cannot be gone on from: marks of another pass, or without their arrays."""
         if self.marks.parent.is_dir():
@@ -91,7 +109,8 @@ class PoolPass:
                 for name, value in values.items():
                     block = value.float().cpu().numpy()
                     if name not in made:
-                        made[name] = np.zeros((len(encoded), *block.shape[1:]), DTYPES.get(name, np.float32))
+                        usual = np.float16 if value.dtype is torch.float16 else np.float32
+                        made[name] = np.zeros((len(encoded), *block.shape[1:]), DTYPES.get(name, usual))
                     made[name][index] = block
         self.put(shard, made | {"lengths": encoded.lengths.astype(DTYPES["lengths"])}, ledger)
 

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -104,19 +103,10 @@ def _score(
     run: runs.Run, training: runs.Manifest, plan: phases.Plan, suite: Suite, rows: Mapping[str, np.ndarray],
     asked: Mapping[str, Any], progress: train.Progress | None,
 ) -> runs.Manifest:  # fmt: skip
-    marks = run.path("shards") / f"{run.code()['hash']}-{training.code['hash']}"
-    if run.path("manifest.json").is_file():  # made by other code, or damaged: nothing of it is reused
-        for path in run.folder.iterdir():
-            if path.is_dir():
-                shutil.rmtree(path)
-            elif path.name not in (".lock", "manifest.json"):
-                path.unlink()
-        run.path("manifest.json").unlink()  # last: until then it says so
-    work = pool_pass.PoolPass(run.folder, marks, rows)
-    work.begin()
+    work = pool_pass.PoolPass.of(run, rows, training.code["hash"])
     if todo := [shard.name for shard in work.missing()]:
         job = {
-            "training": str(training.folder), "marks": str(marks), "rows": dict(rows), "todo": todo,
+            "training": str(training.folder), "marks": str(work.marks), "rows": dict(rows), "todo": todo,
             "precision": run.params["precision"], **asked,
         }  # fmt: skip
         if plan.processes > 1:
