@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from safetensors.torch import load_file, save_file
 
 from auxlearn import batching, cli, documents, model, params, resuming, seeds, specs, studies, tasks, train
 from auxlearn.errors import InputError
@@ -405,6 +406,34 @@ def test_a_folder_without_a_known_config_is_refused(small, encoder, content):
 def test_damaged_weights_are_refused(small, encoder):
     file = encoder / "model.safetensors"
     file.write_bytes(file.read_bytes()[:-200])
+    refused(lambda: model.build(str(encoder), small), str(encoder), "cannot be loaded")
+
+
+def test_weights_that_are_not_there_are_not_made_up(small, encoder):
+    """transformers would draw them at random and say so in a warning; a pooler alone may be new."""
+    file = encoder / "model.safetensors"
+    kept = load_file(file)
+    save_file({k: v for k, v in kept.items() if not k.startswith("pooler.")}, file, {"format": "pt"})
+    model.build(str(encoder), small)
+    save_file({k: v for k, v in kept.items() if "layer.0.attention.self.query" not in k}, file, {"format": "pt"})
+    refused(lambda: model.build(str(encoder), small), str(encoder), "lack encoder.layer.0.attention.self.query.bias")
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [({"vocab_size": 10**9}, "its config describes"), ({"num_hidden_layers": 10**6}, "not 1 to 1000"),
+     ({"num_hidden_layers": 0}, "it has 0 layers"), ({"hidden_size": "wide"}, "cannot be loaded"),
+     ({"hidden_size": -8}, "cannot be loaded"), ({"num_attention_heads": 0}, "cannot be loaded")],
+)  # fmt: skip
+def test_a_config_that_its_weights_do_not_bear_out_is_refused(small, encoder, changes, why):
+    """Before memory is set aside for what it says."""
+    config = encoder / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | changes))
+    refused(lambda: model.build(str(encoder), small), str(encoder), why)
+
+
+def test_a_tokenizer_that_is_none_is_refused(small, encoder):
+    (encoder / "tokenizer.json").write_text('{"version": "1.0", "model": {"type": "Magic"}}')
     refused(lambda: model.build(str(encoder), small), str(encoder), "cannot be loaded")
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from auxlearn import batching, inference, model
+from auxlearn import batching, encoders, inference, model
 from auxlearn.errors import InputError
 
 
@@ -86,10 +86,10 @@ def test_any_encoder_folder_works_and_is_known_by_content(small, tmp_path):
         net = model.build(str(tmp_path / name), small).eval()
         assert net.pool == pool
         assert net(batching.collate(rows(task), task, net)).features.shape == (12, 16)
-        marks.add(model.encoder_fingerprint(str(tmp_path / name)))
+        marks.add(encoders.fingerprint(str(tmp_path / name)))
     assert len(marks) == 2
     (tmp_path / "bert").rename(tmp_path / "moved")
-    assert model.encoder_fingerprint(str(tmp_path / "moved")) in marks
+    assert encoders.fingerprint(str(tmp_path / "moved")) in marks
 
 
 def test_unreachable_encoder_is_one_clear_error(small, tmp_path, monkeypatch):
@@ -124,10 +124,10 @@ def test_the_first_layers_of_an_encoder_are_an_encoder(small, tmp_path):
     assert len(cut.encoder.encoder.layer) == 1
     layer = [v for k, v in cut.encoder.state_dict().items() if "layer.0" in k]
     assert all(torch.equal(a, b) for a, b in zip(layer, [v for k, v in theirs.items() if "layer.0" in k], strict=True))
-    prints = [model.encoder_fingerprint(f"{tmp_path / 'e'}{end}") for end in ("", ":1", ":2")]
+    prints = [encoders.fingerprint(f"{tmp_path / 'e'}{end}") for end in ("", ":1", ":2")]
     assert len(set(prints)) == 3
     assert all(p.startswith("folder:") for p in prints)
-    assert model.parse_encoder("org/name") == ("org/name", None)
+    assert encoders.parse("org/name") == ("org/name", None)
     for encoder, words in (
         (f"{tmp_path / 'e'}:3", "has 2 layers, not 3"),
         ("tiny:9", "has 2 layers"),

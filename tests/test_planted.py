@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from auxlearn import discriminator as td
-from auxlearn import model, plans, planted, scoring, seeds, stats, tasks, train, units
+from auxlearn import encoders, plans, planted, scoring, seeds, stats, tasks, train, units
 from auxlearn.params import TDProxy
 from auxlearn.train import Phase, Plan, Recipe
 
@@ -83,7 +83,7 @@ def test_every_word_is_whole_in_the_tiny_vocabulary():
         for text in task.train[column]
         for word in (text if isinstance(text, list) else text.split())
     }
-    assert 7000 < len(words) <= model.TINY_WORDS
+    assert 7000 < len(words) <= encoders.TINY_WORDS
 
 
 def test_truth_is_marked_in_every_row():

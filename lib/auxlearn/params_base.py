@@ -82,9 +82,9 @@ class Common(BaseModel):
         if "auxiliaries" in kept:
             kept["auxiliaries"] = sorted(kept["auxiliaries"])
         if any(map(os.path.isdir, (self.encoder, self.encoder.rpartition(":")[0]))):
-            from .model import encoder_fingerprint
+            from . import encoders
 
-            kept["encoder"] = encoder_fingerprint(self.encoder)
+            kept["encoder"] = encoders.fingerprint(self.encoder)
         return kept
 
     def needs(self) -> list[tuple[str, dict[str, Any]]]:

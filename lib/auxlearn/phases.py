@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from . import model
+from . import encoders, model
 from .errors import InputError
 from .tasks import Suite
 
@@ -129,7 +129,7 @@ class Plan:
         """JSON-able content of the plan over a suite: rows by hash, the suite and the encoder by fingerprint."""
         content = asdict(self) | {
             "suite": suite.fingerprint,
-            "encoder": model.encoder_fingerprint(self.encoder),
+            "encoder": encoders.fingerprint(self.encoder),
         }
         return json.loads(json.dumps(content, default=hash_rows))
 

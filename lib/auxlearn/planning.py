@@ -55,9 +55,9 @@ def _kind(p: params.Common) -> tuple[object, ...]:
 
 def seen(p: params.Common) -> float:
     """FLOP/s over this run folder's trainings of the same encoder, precision, threads and device; 0 without any."""
-    from . import model
+    from . import encoders
 
-    encoder, here = model.encoder_fingerprint(p.encoder), runs.device_name(p.device)
+    encoder, here = encoders.fingerprint(p.encoder), runs.device_name(p.device)
     flops = seconds = 0.0
     for manifest in runs.all_runs("train"):
         q = manifest.params

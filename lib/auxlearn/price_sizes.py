@@ -44,15 +44,16 @@ class Sizer:
 
 def measured(p: params.Common) -> Sizes:
     """From the suite's own rows and the encoder's own tokenizer."""
-    from . import batching, model
+    from . import batching, encoders, model
 
     try:
         suite = tasks.load(p.suite, p.rows)
-        if model.parse_encoder(p.encoder)[0] in model.NAMED:
+        name, layers = encoders.parse(p.encoder)
+        if name in encoders.NAMED:
             net = model.build(p.encoder, suite)
             config, tokenizer = net.encoder.config, net.tokenizer
         else:  # a price needs no weights
-            config, tokenizer = _configured(*model.parse_encoder(p.encoder))
+            config, tokenizer = encoders.described(name, layers)
     except InputError as error:
         raise InputError(
             f"{error}. To price a study without its data or encoder, say under `expects` what they hold"
@@ -65,14 +66,3 @@ def measured(p: params.Common) -> Sizes:
         tokens[name] = float(batching.encode(task.train.select(some.tolist()), task, tokenizer, limit).lengths.mean())
     shown = ", ".join(f"{name} {tokens[name]:.0f}" for name in tokens)
     return Sizes(rows, tokens, config, f"rows of {p.suite}; mean tokens by {p.encoder}, measured: {shown}")
-
-
-def _configured(encoder: str, layers: int | None) -> tuple[Any, Any]:
-    from transformers import AutoConfig, AutoTokenizer
-
-    try:
-        config = AutoConfig.from_pretrained(encoder, trust_remote_code=False)
-        config.num_hidden_layers = layers or config.num_hidden_layers
-        return config, AutoTokenizer.from_pretrained(encoder, config=config)
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"encoder {encoder!r} cannot be read: {str(error).splitlines()[0]}") from None

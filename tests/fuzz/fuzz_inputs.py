@@ -112,6 +112,18 @@ def damaged(valid: list[bytes]) -> Callable[[random.Random], bytes]:
     return lambda rng: flipped(rng, rng.choice(valid))
 
 
+def safetensors(valid: bytes) -> Callable[[random.Random], bytes]:
+    """Tensors with another header, whose length is told rightly; damaged as bytes; or both."""
+
+    def make(rng: random.Random) -> bytes:
+        size = int.from_bytes(valid[:8], "little")
+        header = as_json(changed(rng, json.loads(valid[8 : 8 + size])))
+        made = len(header).to_bytes(8, "little") + header + valid[8 + size :]
+        return flipped(rng, made if rng.random() < 0.5 else valid) if rng.random() < 0.5 else made
+
+    return make
+
+
 def packed(make: Callable[[random.Random], bytes]) -> Callable[[random.Random], bytes]:
     """Gzipped inputs: sound gzip of damaged content, or the other way round, or a small bomb."""
 

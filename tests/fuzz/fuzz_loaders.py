@@ -19,6 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import fuzz_encoders
 import fuzz_inputs as inputs
 import nbformat.v4 as nb
 import numpy as np
@@ -289,14 +290,6 @@ CHECKPOINT = save(
 )
 
 
-def _tensors(rng: random.Random) -> bytes:
-    """A checkpoint with another header, whose length is told rightly."""
-    size = int.from_bytes(CHECKPOINT[:8], "little")
-    header = inputs.as_json(inputs.changed(rng, json.loads(CHECKPOINT[8 : 8 + size])))
-    made = len(header).to_bytes(8, "little") + header + CHECKPOINT[8 + size :]
-    return inputs.flipped(rng, made if rng.random() < 0.5 else CHECKPOINT) if rng.random() < 0.5 else made
-
-
 json_of, bytes_of = inputs.document, inputs.damaged
 jsonl = json_of([ROWS, SCORES], _lines)
 LOADERS = {
@@ -322,7 +315,8 @@ LOADERS = {
         Loader("Parquet, table", "x.parquet", bytes_of(PARQUET), lambda path: parquet.read_frame(path, ("task",)), 0.5),
         Loader("npz", "x.npz", _npz, stored.arrays),
         Loader("npy", "x.npy", inputs.numpy_file, stored.array),
-        Loader("checkpoint", "x.safetensors", _tensors, lambda path: checkpoints.load(path, "cpu")),
+        Loader("checkpoint", "x.safetensors", inputs.safetensors(CHECKPOINT),
+               lambda path: checkpoints.load(path, "cpu")),
         Loader("manifest", f"06_mtl/{KEY}/manifest.json", json_of([MANIFEST]), _manifest),
         Loader("provenance", "provenance.json", json_of([RECORD]), _provenance),
         Loader("plan", "studies/s/plan.json", json_of([PLAN]), _plan),
@@ -333,6 +327,8 @@ LOADERS = {
         Loader("rank JSON", "t.json", json_of([{"for_p_rank": [1, -1, 2.5, 3]}]),
                lambda path: export.load_rank_json(path.parent, "p")),
         Loader("submission zip", "x.zip", _submission, glue_submission.check, 0.3),
+        *(Loader(f"encoder, {name}", name, fuzz_encoders.make(name), fuzz_encoders.read, 0.05)
+          for name in fuzz_encoders.FILES),
     )
 }  # fmt: skip
 

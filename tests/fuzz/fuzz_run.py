@@ -21,6 +21,7 @@ import tempfile
 import time
 import warnings
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import fuzz_inputs
@@ -93,7 +94,8 @@ def guided(tally: Tally, number: int, of: int, corpus: Path) -> None:
             counts = {"counts": tally.counts, "longest": tally.longest, "named": tally.named}
             (corpus / "counts.json").write_text(json.dumps(counts))
 
-    atheris.instrument_func(tally.loader.read)
+    read = tally.loader.read
+    atheris.instrument_func(read.func if isinstance(read, partial) else read)
     atheris.Setup([sys.argv[0], f"-atheris_runs={of}", f"-seed={number + 1}", str(corpus / "seeds")], one)
     atheris.Fuzz()
 
@@ -177,14 +179,15 @@ def _guided_apart(loader: fuzz_loaders.Loader, given_: argparse.Namespace, corpu
     corpus.mkdir()
     command = [sys.executable, __file__, "--only", loader.name, "--seed", str(given_.seed)]
     command += ["--guided", str(given_.guided), str(corpus / "counts.json")]
-    subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ, check=False)
     tally, file = Tally(loader, crashes, corpus), corpus / "counts.json"
-    if file.is_file():
-        found = json.loads(file.read_text())
-        tally.counts, tally.longest, tally.named = Counter(found["counts"]), found["longest"], found["named"]
-        for kept in (corpus / "crashes").glob("*"):
-            crashes.mkdir(parents=True, exist_ok=True)
-            kept.replace(crashes / kept.name)
+    if not file.is_file():
+        raise RuntimeError(f"atheris did not run for {loader.name}: {done.stderr[-500:]}")
+    found = json.loads(file.read_text())
+    tally.counts, tally.longest, tally.named = Counter(found["counts"]), found["longest"], found["named"]
+    for kept in (corpus / "crashes").glob("*"):
+        crashes.mkdir(parents=True, exist_ok=True)
+        kept.replace(crashes / kept.name)
     return tally
 
 
