@@ -29,7 +29,8 @@ plan: $(VENV)/.done
 	@$(BIN)/auxlearn plan $(PARAMS) $(if $(CORES),--cores $(CORES))
 
 test: $(VENV)/.done lint
-	$(BIN)/python -m pytest tests -m "not benchmark and not slurm" --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest tests -m "not benchmark and not slurm" --numprocesses 2 \
+	  --dist loadfile --no-loadscope-reorder
 	rm -rf $(VENV)/nbval-runs
 	cd notebooks && $(PIN) AUXLEARN_RUNS=$(CURDIR)/$(VENV)/nbval-runs ../$(BIN)/python -m pytest --nbval --nbval-current-env \
 	  -p no:cacheprovider --timeout 600 .
