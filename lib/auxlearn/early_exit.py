@@ -78,8 +78,9 @@ def _read(
     work = pool_pass.PoolPass.of(run, rows, run.inputs[0].code["hash"])
     if todo := work.missing():
         net = first_layers(run.inputs[0], plan, suite)
+        read = _reader(net, layers, plan.precision)
         for shard in todo:
-            work.fill(shard, net, suite[shard.task], _reader(net, layers, plan.precision))
+            work.fill(shard, net, suite[shard.task], read)
     manifest = run.finish(work.finish(suite), {"rows": work.size}, [total("early_exit", work.ledgers())])
     work.clear()
     return manifest
