@@ -343,6 +343,15 @@ def test_what_does_not_change_an_arm_is_not_in_its_key():
     assert key("random", steps=20, tune_steps=5) != key("random", steps=20, tune_steps=6)
 
 
+def test_final_weights_are_from_a_training_of_the_same_length():
+    needed = lambda name, **given: dict(arm(name, **given).needs())["05_tawt_weighting"]  # noqa: E731
+    by_steps = needed("final_pretrain", steps=20, tune_steps=6)
+    assert (by_steps["paradigm"], by_steps["steps"], by_steps["tune_steps"]) == ("pretrain", 20, 6)
+    assert "tune_steps" not in needed("final_joint", steps=20, tune_steps=6)  # joint training has no such phase
+    by_epochs = needed("final_pretrain", steps=0, stage2_epochs=5, tune_epochs=4)
+    assert (by_epochs["stage2_epochs"], by_epochs["tune_epochs"], "tune_steps" in by_epochs) == (5, 4, False)
+
+
 def test_steps_that_leave_nothing_are_refused(small, usable):
     with pytest.raises(ValueError, match="leave none"):
         MTL(steps=10, tune_steps=10)

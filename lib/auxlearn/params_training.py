@@ -220,20 +220,15 @@ class MTL(Weighed):
     def needs(self) -> list[tuple[str, dict[str, Any]]]:
         found = self._rows_need()
         if self.weighing and WEIGHINGS[self.weighing][1] == "final":
-            fields = [
-                "primary",
-                "auxiliaries",
-                "seeds",
-                "lr",
-                "batch_size",
-                "loss_scale",
-                "keep_leaks",
-                "steps",
-                "holdout",
-            ]
-            fields += [] if self.steps else ["stage2_epochs", "tune_epochs"]
-            wanted = self._shared(*fields, *sorted(WEIGHT_FIELDS))
-            found.append(("05_tawt_weighting", wanted | {"paradigm": WEIGHINGS[self.weighing][0]}))
+            paradigm = WEIGHINGS[self.weighing][0]
+            fields = ["primary", "auxiliaries", "seeds", "lr", "batch_size", "loss_scale", "keep_leaks", "holdout"]
+            fields.append("steps")
+            if not self.steps:
+                fields += ["stage2_epochs", "tune_epochs"]
+            elif paradigm == "pretrain":
+                fields += ["tune_steps"]
+            wanted = self._shared(*fields, *sorted(WEIGHT_FIELDS)) | {"paradigm": paradigm}
+            found.append(("05_tawt_weighting", wanted))
         return found
 
     def _rows_need(self) -> list[tuple[str, dict[str, Any]]]:
