@@ -50,6 +50,25 @@ def test_updates_are_read_back_and_shares_count_rows(plan, small):
     ]
 
 
+def test_many_seeds_are_drawn_a_task_a_panel():
+    rows = [
+        (seed, task, step, step // 10, 0.2 + 0.01 * seed, 0.1 * seed, 0.3)
+        for seed in range(4)
+        for task in ("topic_side", "topic_name", "word_class", "cross_group", "look_alike")
+        for step in (0, 10, 20)
+    ]
+    table = pd.DataFrame(rows, columns=["seed", "task", "step", "update", "weight", "cosine", "error"])
+    null = table[table["seed"] == 0]
+    figure = plots_weights.trajectories(table, null, "topic_side")
+    assert [axis.get_title(loc="left") for axis in figure.axes] == list(table["task"].unique())
+    lines = figure.axes[0].get_lines()
+    assert len(lines) == 4 + 1 + 1  # seeds, their mean, no gradient
+    assert lines[4].get_ydata().tolist() == pytest.approx([0.215] * 3)
+    shown = plots_weights.cosines(table, "topic_side")
+    assert [len(axis.containers) for axis in shown.axes] == [4] * 5
+    assert len(plots_weights.cosines(table[table["seed"] < 3], "topic_side").axes) == 1
+
+
 def test_probes_are_compared_on_one_and_the_same_training(plan, small, monkeypatch):
     made, real = [], units.trained
     monkeypatch.setattr(units, "trained", lambda *a: made.append(real(*a)) or made[-1])
