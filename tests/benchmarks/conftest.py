@@ -44,7 +44,9 @@ def table() -> str:
 
 
 def kind() -> str:
-    """The processor's newest extension that matters to matrix products."""
+    """The GPU's name, or else the processor's newest extension that matters to matrix products."""
+    if torch.cuda.is_available():
+        return "-".join(torch.cuda.get_device_name().lower().split())
     known = torch.cpu.get_capabilities()
     return next((name for name in ("amx_bf16", "avx512_bf16", "avx512_f", "avx2") if known.get(name)), "none")
 
