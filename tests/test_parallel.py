@@ -134,6 +134,33 @@ launched.train(plan, suite, Path(sys.argv[1]), lambda message: print(message, fl
 """
 
 
+# Process 1 refuses to train while process 0 waits for its share of the first batch.
+ALONE = """
+import os, sys
+from pathlib import Path
+from auxlearn import launched, units
+from auxlearn.errors import InputError
+
+class Refusing:
+    def run(self, *given):
+        raise InputError("this one alone")
+
+if os.environ["RANK"] == "1":
+    units.trainer = lambda plan: Refusing()
+launched._work(Path(sys.argv[1]))
+"""
+
+
+@pytest.mark.timeout(300)
+def test_an_error_of_one_process_ends_the_others(small, encoder, tmp_path, monkeypatch):
+    script = tmp_path / "alone.py"
+    script.write_text(ALONE)
+    real = launched.supervised.command
+    monkeypatch.setattr(launched.supervised, "command", lambda *given: real(*given[:-3], script, given[-1]))
+    with pytest.raises(InputError, match="this one alone"):
+        launched.train(plan(encoder, 2), small, tmp_path)
+
+
 @pytest.mark.timeout(300)
 def test_they_end_with_the_process_that_started_them(tmp_path):
     def workers():

@@ -172,6 +172,8 @@ def _work(folder: Path) -> None:
     part.write_text(json.dumps(made), encoding="utf-8")
     part.replace(answer)
     if asked is None:  # shares of a pass may end hours apart, and a barrier has a time limit
+        if "error" in made:
+            os._exit(1)  # others may wait for this one in the middle of a step; torchrun ends them
         state.wait_for_everyone()
     state.destroy_process_group()
 
