@@ -12,10 +12,11 @@ import io
 import json
 import os
 import random
+import tempfile
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +109,7 @@ def _parquet(**columns: Any) -> bytes:
 
 
 PARQUET = [
+    _parquet(text=["a", "b"], label=[1.0, 2.5]),
     _parquet(text=["a", "b", None], label=[1.0, 2.5, 3.0]),
     _parquet(text=["x"] * 50, label=pd.date_range("2020", periods=50)),
     _parquet(task=["t", "u"], row=[0, 1], row_id=[3, 4], length=[5, 6], tokens=[["a"], ["b", "c"]]),
@@ -274,13 +276,25 @@ def _npz(rng: random.Random) -> bytes:
     return inputs.flipped(rng, made.getvalue()) if rng.random() < 0.5 else made.getvalue()
 
 
+@cache
+def _answers() -> dict[str, bytes]:
+    """The files of a sound submission."""
+    with tempfile.TemporaryDirectory() as folder:
+        made = glue_submission.write({}, Path(folder, "x.zip"))
+        with zipfile.ZipFile(made) as packed:
+            return {name: packed.read(name) for name in packed.namelist()}
+
+
 def _submission(rng: random.Random) -> bytes:
+    files = dict(_answers())
+    for name in rng.sample(sorted(files), rng.choice((0, 0, 1, 2))):
+        sound = files[name]
+        files[name] = rng.choice((b"", sound[:200], inputs.flipped(rng, sound), b"index\tprediction\n0\t1\n"))
     made = io.BytesIO()
-    with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as packed:
-        for name in glue_submission.FILES:
-            text = b"index\tprediction\n" + b"".join(b"%d\t%d\n" % (i, i % 2) for i in range(rng.choice((0, 3, 1104))))
-            packed.writestr(f"{name}.tsv", inputs.flipped(rng, text) if rng.random() < 0.3 else text)
-    return inputs.flipped(rng, made.getvalue()) if rng.random() < 0.7 else made.getvalue()
+    with zipfile.ZipFile(made, "w") as packed:
+        for name, text in files.items():
+            packed.writestr(name, text)
+    return inputs.flipped(rng, made.getvalue()) if rng.random() < 0.5 else made.getvalue()
 
 
 PROGRESS = json.dumps({"phase": 0, "epoch": 1, "history": [], "steps": [], "chosen": {}, "ledgers": []})
@@ -326,7 +340,7 @@ LOADERS = {
         Loader("picture", "x.png", bytes_of([PNG]), lambda path: palette.smaller(path.read_bytes()), 0.5),
         Loader("rank JSON", "t.json", json_of([{"for_p_rank": [1, -1, 2.5, 3]}]),
                lambda path: export.load_rank_json(path.parent, "p")),
-        Loader("submission zip", "x.zip", _submission, glue_submission.check, 0.3),
+        Loader("submission zip", "x.zip", _submission, glue_submission.check, 0.05),
         *(Loader(f"encoder, {name}", name, fuzz_encoders.make(name), fuzz_encoders.read, 0.05)
           for name in fuzz_encoders.FILES),
     )

@@ -1,5 +1,7 @@
 """2,000 hostile inputs to the loaders of outside bytes: nothing but InputError comes out (see `fuzz_loaders`)."""
 
+import random
+
 import fuzz_inputs
 import fuzz_loaders
 import pytest
@@ -22,3 +24,11 @@ def test_hostile_input_is_read_or_refused(loader, tmp_path, monkeypatch):
         fuzz_loaders.outcome(loader, tmp_path, data)
 
     read()
+
+
+@pytest.mark.parametrize("loader", fuzz_loaders.LOADERS.values(), ids=lambda loader: loader.name)
+def test_some_inputs_are_read(loader, tmp_path, monkeypatch):
+    """Else a loader would be tried on what its first line refuses alone."""
+    monkeypatch.setenv("AUXLEARN_RUNS", str(tmp_path))
+    made = (loader.make(random.Random(number)) for number in range(3000))
+    assert any(fuzz_loaders.outcome(loader, tmp_path, data)[0] == "accepted" for data in made)
