@@ -14,6 +14,7 @@ import psutil
 import pytest
 import yaml
 
+from auxlearn import runs
 from helpers import STUDY, assert_same_findings
 
 KILLS = int(os.environ.get("AUXLEARN_KILLS", "2"))
@@ -125,6 +126,7 @@ def test_a_killed_study_ends_as_an_unharmed_one(home):
 
 def write(path, rows, laps, took):
     path.parent.mkdir(parents=True, exist_ok=True)
+    git = runs.git_state()
     names = ["study", "after", "victim", "during", "then"]
     lines = [
         "# Killed at random moments",
@@ -132,7 +134,8 @@ def write(path, rows, laps, took):
         f"`make kills`: {len(rows)} SIGKILLs (seed {SEED}) over {laps} runs of a study of 8 notebook runs that takes "
         f"{took:.0f} s unharmed. After each, the same command again. In every study all metrics and files equalled "
         "those of an unharmed run bit for bit (but for measured times), no finished run was made twice, and no process "
-        "or lock was left.",
+        f"or lock was left. Commit {git.get('commit', 'none')[:10]}"
+        f"{' with uncommitted changes' if git.get('dirty') else ''}.",
         "",
         "| " + " | ".join(names) + " |",
         "|" + " --- |" * len(names),
