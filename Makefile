@@ -33,7 +33,7 @@ test: $(VENV)/.done lint
 	  --dist loadfile --no-loadscope-reorder
 	rm -rf $(VENV)/nbval-runs
 	cd notebooks && $(PIN) AUXLEARN_RUNS=$(CURDIR)/$(VENV)/nbval-runs ../$(BIN)/python -m pytest --nbval --nbval-current-env \
-	  -p no:cacheprovider --timeout 600 --numprocesses 2 --dist loadfile .
+	  -p no:cacheprovider --timeout 600 .
 
 lint: $(VENV)/.done
 	$(BIN)/ruff check lib tests
