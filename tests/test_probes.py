@@ -229,6 +229,7 @@ def test_long_sums_keep_their_digits():
     g = torch.randn(3_000_000, generator=torch.Generator().manual_seed(0))
     exact = float(g.double() @ g.double())
     assert float(probes._products(g[None], g)[0]) == pytest.approx(exact, rel=2e-6)
+    assert float(torch.stack(probes._dots([g], g)).double().sum()) == pytest.approx(exact, rel=2e-6)
 
 
 # --- per-example scores ----------------------------------------------------------------------------------------------
