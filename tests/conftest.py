@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from auxlearn import tasks
-from helpers import mixed_study, write_jsonl
+from helpers import mixed_study, unharmed_study, write_jsonl
 
 # Real data lies outside the project: where AUXLEARN_DATA says, or nowhere.
 DATA = os.environ.get("AUXLEARN_DATA", "")
@@ -76,7 +76,15 @@ def mixed(mixed_runs, runs_folder):
     return runs_folder
 
 
-LONGEST = ("test_engine.py", "test_kills.py", "test_own_task.py")  # begun first, so that no worker ends alone with one
+@pytest.fixture(scope="session")
+def unharmed(tmp_path_factory):
+    """A finished run of `helpers.STUDY`, which every worker reads and none writes to: see `helpers.Unharmed`."""
+    base = tmp_path_factory.getbasetemp()
+    return unharmed_study((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "unharmed")
+
+
+# Begun first, so that no worker ends alone with one; while one makes `unharmed`, the other does not wait for it.
+LONGEST = ("test_engine.py", "test_own_task.py", "test_kills.py")
 
 
 def pytest_collection_modifyitems(items):

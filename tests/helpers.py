@@ -1,9 +1,15 @@
 """What several test modules write by hand."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
 from pathlib import Path
 
+import filelock
 import pandas as pd
 import pytest
 import yaml
@@ -104,6 +110,39 @@ def mixed_study(folder: Path) -> None:
             (target / "tasks.parquet").write_bytes(b"altered")
         if ending == "interrupted":
             file.unlink()
+
+
+@dataclass
+class Unharmed:
+    """A study that ran from start to end: its file, its run folder, what its command returned, said and took."""
+
+    study: Path
+    folder: Path
+    returncode: int
+    stdout: str
+    seconds: float
+
+
+def unharmed_study(home: Path) -> Unharmed:
+    """Run STUDY in an empty folder, or read what another process ran there."""
+    home.mkdir(exist_ok=True)
+    study, folder, said = home / "small.yaml", home / "runs", home / "said.json"
+    with filelock.FileLock(home / "lock"):
+        if not said.is_file():
+            study.write_text(yaml.safe_dump(STUDY))
+            begun = time.monotonic()
+            made = study_command(study, folder)
+            text = {"returncode": made.returncode, "stdout": made.stdout, "seconds": time.monotonic() - begun}
+            said.write_text(json.dumps(text))
+    return Unharmed(study, folder, **json.loads(said.read_text()))
+
+
+def study_command(study: Path, folder: Path) -> subprocess.CompletedProcess:
+    """`auxlearn study`, its runs in `folder`; both its outputs as one text."""
+    return subprocess.run(
+        [sys.executable, "-m", "auxlearn.cli", "study", str(study)],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ | {"AUXLEARN_RUNS": str(folder)},
+    )  # fmt: skip
 
 
 def assert_same_findings(one: Path, other: Path) -> None:

@@ -2,35 +2,23 @@
 
 import base64
 import json
-import os
 import shutil
-import subprocess
-import sys
 
 import pytest
 import yaml
 
 from auxlearn import engine, report, runs
-from helpers import STUDY
-
-
-def command(path, folder):
-    environment = os.environ | {"AUXLEARN_RUNS": str(folder)}
-    return subprocess.run(
-        [sys.executable, "-m", "auxlearn.cli", "study", str(path)], capture_output=True, text=True, env=environment
-    )
+from helpers import STUDY, study_command
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory):
+def home(tmp_path_factory, unharmed):
+    """A folder with the study and a copy of its finished runs, for these tests to go on with."""
+    assert unharmed.returncode == 0, unharmed.stdout
     folder = tmp_path_factory.mktemp("study")
-    (folder / "small.yaml").write_text(yaml.safe_dump(STUDY))
+    shutil.copy2(unharmed.study, folder)
+    shutil.copytree(unharmed.folder, folder / "runs")
     return folder
-
-
-@pytest.fixture(scope="module")
-def first(home):
-    return command(home / "small.yaml", home / "runs")
 
 
 @pytest.fixture(autouse=True)
@@ -42,13 +30,13 @@ def plan(home):
     return json.loads((home / "runs" / "studies" / "small" / "plan.json").read_text())["cells"]
 
 
-def test_runs_to_its_report(home, first):
-    assert first.returncode == 0, first.stdout + first.stderr
-    assert "study small: 8 notebook runs, 0 of them already finished" in first.stdout
-    assert "start  07_efficiency" in first.stdout
-    assert "0 of 8 left" in first.stdout
-    index = home / "runs" / "studies" / "small" / "report" / "index.html"
-    assert f"report: {index}" in first.stdout
+def test_runs_to_its_report(home, unharmed):
+    assert "study small: 8 notebook runs, 0 of them already finished" in unharmed.stdout
+    assert "start  07_efficiency" in unharmed.stdout
+    assert "0 of 8 left" in unharmed.stdout
+    report_at = "studies/small/report/index.html"
+    assert f"report: {unharmed.folder / report_at}" in unharmed.stdout
+    index = home / "runs" / report_at
     text = index.read_text()
     assert "A &lt;b&gt;small&lt;/b&gt; study" in text  # escaped
     assert text.count('data-status="finished"') == 8
@@ -65,14 +53,14 @@ def test_runs_to_its_report(home, first):
         assert "<script" not in page
 
 
-def test_run_again_has_nothing_to_do(home, first):
-    again = command(home / "small.yaml", home / "runs")
+def test_run_again_has_nothing_to_do(home):
+    again = study_command(home / "small.yaml", home / "runs")
     assert "8 of them already finished" in again.stdout
     assert "nothing to be done" in again.stdout
     assert again.returncode == 0
 
 
-def test_a_run_whose_job_was_killed_after_its_manifest_is_not_made_again(home, first, tmp_path):
+def test_a_run_whose_job_was_killed_after_its_manifest_is_not_made_again(home, tmp_path):
     """As SIGKILL leaves it there: all files, and Snakemake's mark that the job had not ended."""
     shutil.copytree(home / "runs", tmp_path / "runs")
     cells = {cell["stage"]: tmp_path / "runs" / cell["stage"] / cell["key"] for cell in plan(home)}
@@ -81,30 +69,30 @@ def test_a_run_whose_job_was_killed_after_its_manifest_is_not_made_again(home, f
     before, snakemake = done.stat().st_mtime_ns, tmp_path / "runs" / ".snakemake"
     name = base64.urlsafe_b64encode(done.relative_to(tmp_path / "runs").as_posix().encode()).decode()
     (snakemake / "metadata" / name).rename(snakemake / "incomplete" / name)
-    made = command(home / "small.yaml", tmp_path / "runs")
-    assert made.returncode == 0, made.stdout + made.stderr
+    made = study_command(home / "small.yaml", tmp_path / "runs")
+    assert made.returncode == 0, made.stdout
     assert "start  07_efficiency" in made.stdout
     assert done.stat().st_mtime_ns == before
 
 
-def test_one_parameter_changed_runs_only_what_depends_on_it(home, first):
+def test_one_parameter_changed_runs_only_what_depends_on_it(home):
     changed = STUDY | {"notebooks": STUDY["notebooks"] | {"06_mtl": STUDY["notebooks"]["06_mtl"] | {"tune_epochs": 2}}}
     (home / "changed.yaml").write_text(yaml.safe_dump(changed))
-    made = command(home / "changed.yaml", home / "runs")
+    made = study_command(home / "changed.yaml", home / "runs")
     assert "6 of them already finished" in made.stdout
     assert "start  06_mtl topic_side td_bce" in made.stdout
     assert "start  06_mtl topic_side single" not in made.stdout
     assert "02_td_proxy" not in made.stdout
-    assert made.returncode == 0, made.stdout + made.stderr
+    assert made.returncode == 0, made.stdout
 
 
-def test_a_failing_cell_leaves_its_notebook_and_the_rest_goes_on(home, first):
+def test_a_failing_cell_leaves_its_notebook_and_the_rest_goes_on(home):
     """A learning rate at which the proxy's loss is not finite: it and what reads it fail, and the report says so."""
     bad = {
         "notebooks": STUDY["notebooks"] | {"02_td_proxy": {"proxy_rows": 15, "watch_rows": 10, "epochs": 1, "lr": 1e30}}
     }
     (home / "failing.yaml").write_text(yaml.safe_dump(STUDY | {"study": "failing"} | bad))
-    made = command(home / "failing.yaml", home / "runs")
+    made = study_command(home / "failing.yaml", home / "runs")
     assert made.returncode != 0
     assert "02_td_proxy bce seed=0 failed" in made.stdout
     assert "is not finite at epoch 1" in made.stdout
@@ -115,7 +103,7 @@ def test_a_failing_cell_leaves_its_notebook_and_the_rest_goes_on(home, first):
     assert "is not finite at epoch 1" in text
 
 
-def test_the_ledger_charges_an_arm_for_its_selection(home, first):
+def test_the_ledger_charges_an_arm_for_its_selection(home):
     import pandas as pd
 
     (cell,) = (c for c in plan(home) if c["stage"] == "07_efficiency")
@@ -128,7 +116,7 @@ def test_the_ledger_charges_an_arm_for_its_selection(home, first):
     assert (costs["flops"] > 0).all()
 
 
-def test_only_clean_runs_are_published(home, first, monkeypatch, tmp_path):
+def test_only_clean_runs_are_published(home, monkeypatch, tmp_path):
     monkeypatch.setattr(report, "PROJECT", tmp_path)
     real = runs.load
 

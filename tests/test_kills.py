@@ -11,11 +11,9 @@ import time
 from pathlib import Path
 
 import psutil
-import pytest
-import yaml
 
-from auxlearn import runs
-from helpers import STUDY, assert_same_findings
+from auxlearn import pages, runs
+from helpers import assert_same_findings
 
 KILLS = int(os.environ.get("AUXLEARN_KILLS", "2"))
 RESULTS = os.environ.get("AUXLEARN_KILLS_RESULTS", "")
@@ -24,9 +22,9 @@ VICTIMS = {"engine": "auxlearn.cli", "snakemake": "snakemake", "job": "auxlearn.
 GONE_SECONDS = 10  # within which everything that the victim started must have ended
 
 
-def start(home, folder):
+def start(study, folder):
     environment = os.environ | {"AUXLEARN_RUNS": str(folder)}
-    command = [sys.executable, "-m", "auxlearn.cli", "study", str(home / "small.yaml")]
+    command = [sys.executable, "-m", "auxlearn.cli", "study", str(study)]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
 
 
@@ -63,16 +61,9 @@ def what(folder):
     )
 
 
-@pytest.fixture(scope="module")
-def home(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("kills")
-    (folder / "small.yaml").write_text(yaml.safe_dump(STUDY))
-    return folder
-
-
-def strike(home, folder, draw, longest, first):
+def strike(study, folder, draw, longest, first):
     """Start the study, kill one of its processes after a while; a row for the table, None where it had ended before."""
-    engine = start(home, folder)
+    engine = start(study, folder)
     wait = draw.uniform(2, longest)
     try:
         engine.wait(wait)
@@ -97,17 +88,15 @@ def strike(home, folder, draw, longest, first):
     return {"victim": victim, "after": f"{wait:.1f} s", "during": during, "then": after}
 
 
-def test_a_killed_study_ends_as_an_unharmed_one(home):
-    whole = home / "whole"
-    begun = time.monotonic()
-    assert start(home, whole).wait() == 0
-    took = time.monotonic() - begun
+def test_a_killed_study_ends_as_an_unharmed_one(unharmed, tmp_path):
+    assert unharmed.returncode == 0, unharmed.stdout
+    study, took = unharmed.study, unharmed.seconds
     draw, rows, lap = random.Random(SEED), [], 0
     while len(rows) < KILLS:  # a study that is finished cannot be killed: begin another
         lap += 1
-        folder, finished = home / f"killed-{lap}", {}
+        folder, finished = tmp_path / f"killed-{lap}", {}
         while len(rows) < KILLS:
-            row = strike(home, folder, draw, min(took, 30.0), first=not rows)
+            row = strike(study, folder, draw, min(took, 30.0), first=not rows)
             now = manifests(folder)
             again = [name for name, time_ns in finished.items() if now.get(name) != time_ns]
             assert not again, f"finished and yet run again, or lost: {again}"
@@ -116,9 +105,9 @@ def test_a_killed_study_ends_as_an_unharmed_one(home):
                 rows += [row | {"study": lap}] if row else []
                 break
             rows.append(row | {"study": lap})
-        assert start(home, folder).wait() == 0
+        assert start(study, folder).wait() == 0
         assert all(manifests(folder)[name] == time_ns for name, time_ns in finished.items())
-        assert_same_findings(folder, whole)
+        assert_same_findings(folder, unharmed.folder)
         assert not processes(folder)
     if RESULTS:
         write(Path(RESULTS), rows, lap, took)
@@ -126,7 +115,6 @@ def test_a_killed_study_ends_as_an_unharmed_one(home):
 
 def write(path, rows, laps, took):
     path.parent.mkdir(parents=True, exist_ok=True)
-    git = runs.git_state()
     names = ["study", "after", "victim", "during", "then"]
     lines = [
         "# Killed at random moments",
@@ -134,8 +122,7 @@ def write(path, rows, laps, took):
         f"`make kills`: {len(rows)} SIGKILLs (seed {SEED}) over {laps} runs of a study of 8 notebook runs that takes "
         f"{took:.0f} s unharmed. After each, the same command again. In every study all metrics and files equalled "
         "those of an unharmed run bit for bit (but for measured times), no finished run was made twice, and no process "
-        f"or lock was left. Commit {git.get('commit', 'none')[:10]}"
-        f"{' with uncommitted changes' if git.get('dirty') else ''}.",
+        f"or lock was left. Commit {pages.commit(runs.git_state())}.",
         "",
         "| " + " | ".join(names) + " |",
         "|" + " --- |" * len(names),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from auxlearn import batching, example_gradients, importance, inference, model, probes, readings
+from auxlearn import batching, example_gradients, importance, inference, lean, model, probes, readings
 from auxlearn.cost import Ledger
 from auxlearn.errors import InputError
 
@@ -88,7 +88,7 @@ def test_what_is_not_asked_for_is_neither_given_nor_changes_the_rest(net, small,
 def test_forward_readings_are_bit_for_bit_those_of_the_forward_pass(net, small, name, precision):
     rows, task = encoded(net, small, name, np.arange(80)), small[name]
     pairs = zip(
-        inference.outputs(net, rows, task, precision),
+        inference.outputs(net, rows, task, precision, ready=lean.forward(net, precision)),
         readings.over_rows(net, rows, task, ["features", "logits", "loss"], precision=precision),
         strict=True,
     )

@@ -8,6 +8,7 @@ devices everything is PyTorch's own.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -56,6 +57,13 @@ class Dropout(nn.Module):
         return f"p={self.p}"
 
 
+def unusual(module: nn.Module, query: torch.Tensor, key: torch.Tensor, options: Mapping[str, Any]) -> bool:
+    """Whether attention is more than softmax of scaled products under a mask, and best left to transformers."""
+    causal = options.get("is_causal") or getattr(module, "is_causal", False)
+    more = any(options.get(name) is not None for name in ("position_bias", "softcap"))
+    return bool(causal or more or key.shape[1] != query.shape[1])
+
+
 def attention(
     module: nn.Module, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor,
     attention_mask: torch.Tensor | None, scaling: float | None = None, dropout: float = 0.0, **kwargs: Any,
@@ -63,9 +71,7 @@ def attention(
     """Attention as transformers calls it: [B, H, T, D] in, [B, T, H, D] out. PyTorch's own but under CPU dropout."""
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-    special = kwargs.get("is_causal") or getattr(module, "is_causal", False) or key.shape[1] != query.shape[1]
-    special = special or kwargs.get("position_bias") is not None or kwargs.get("softcap") is not None
-    if dropout == 0 or query.device.type != "cpu" or special:
+    if dropout == 0 or query.device.type != "cpu" or unusual(module, query, key, kwargs):
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, scaling=scaling, dropout=dropout, **kwargs
         )
@@ -89,11 +95,16 @@ def install(encoder: nn.Module, source: Source) -> None:
                 setattr(module, name, Dropout(child.p, source))
     if getattr(encoder.config, "_attn_implementation", None) != "sdpa":
         return
-    from transformers import AttentionInterface
-    from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, AttentionMaskInterface
-
-    AttentionInterface.register(NAME, attention)
-    AttentionMaskInterface.register(NAME, ALL_MASK_ATTENTION_FUNCTIONS["sdpa"])
+    register(NAME, attention)
     encoder.config._attn_implementation = NAME
     for module in encoder.modules():
         module.dropout_source = source
+
+
+def register(name: str, function: Callable[..., Any]) -> None:
+    """Make an attention function known to transformers, with masks as its SDPA takes them."""
+    from transformers import AttentionInterface
+    from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, AttentionMaskInterface
+
+    AttentionInterface.register(name, function)
+    AttentionMaskInterface.register(name, ALL_MASK_ATTENTION_FUNCTIONS["sdpa"])

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import batching, encoders, inference, model, phases, pool_pass, runs, stored
+from . import batching, encoders, inference, lean, model, phases, pool_pass, runs, stored
 from .batching import Encoded
 from .cost import Ledger, total
 from .errors import InputError
@@ -90,12 +90,13 @@ def _reader(net: model.MultiTaskModel, layers: Sequence[int], precision: str) ->
     import torch
 
     def read(encoded: Encoded, task: Task, ledger: Ledger) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
-        with torch.inference_mode():
-            for index in batching.by_tokens(encoded.lengths, inference.budget(net.device.type)):
-                batch = batching.to_batch(encoded, index, task, net.columns[task.name], net.pad_id)
-                ledger.add_batch(net.encoder.config, encoded.lengths[index], batch["input_ids"].shape[1], False)
+        ready = lean.forward(net, precision)
+        for index in batching.by_tokens(encoded.lengths, inference.budget(net.device.type)):
+            batch = batching.to_batch(encoded, index, task, net.columns[task.name], net.pad_id)
+            ledger.add_batch(net.encoder.config, encoded.lengths[index], batch["input_ids"].shape[1], False)
+            with torch.inference_mode(), ready():
                 found = pooled(net, batch, layers, precision)
-                yield index, {f"layer_{n}": values.half() for n, values in found.items()}
+            yield index, {f"layer_{n}": values.half() for n, values in found.items()}
 
     return read
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -25,22 +26,26 @@ def budget(kind: str) -> int:
 
 
 def outputs(
-    model: MultiTaskModel, encoded: Encoded, task: Task, precision: str = "fp32", ledger: Ledger | None = None
-) -> Iterator[tuple[np.ndarray, Output]]:
-    """Batches of (row positions, Output) in length order; the model's mode is left as found."""
+    model: MultiTaskModel, encoded: Encoded, task: Task, precision: str = "fp32", ledger: Ledger | None = None,
+    ready: Callable[[], AbstractContextManager[None]] = nullcontext,
+) -> Iterator[tuple[np.ndarray, Output]]:  # fmt: skip
+    """Batches of (row positions, Output) in length order; the model's mode is left as found.
+
+    Each batch is run within `ready()` (see `lean.forward`).
+    """
     was_training = model.training
     model.eval()
     try:
-        with torch.inference_mode():
-            for index in batching.by_tokens(encoded.lengths, budget(model.device.type)):
-                batch = batching.to_batch(encoded, index, task, model.columns[task.name], model.pad_id)
-                if ledger is not None:
-                    ledger.add_batch(model.encoder.config, encoded.lengths[index], batch["input_ids"].shape[1], False)
+        for index in batching.by_tokens(encoded.lengths, budget(model.device.type)):
+            batch = batching.to_batch(encoded, index, task, model.columns[task.name], model.pad_id)
+            if ledger is not None:
+                ledger.add_batch(model.encoder.config, encoded.lengths[index], batch["input_ids"].shape[1], False)
+            with torch.inference_mode(), ready():  # not around the yield: whoever reads is not to run within them
                 out = model(batch, precision)
-                # Losses are taken before their step, so only a prediction shows a model that its last step broke.
-                if not torch.isfinite(out.logits).all():
-                    raise InputError(f"predictions for {task.name!r} are not finite: training diverged; lower lr")
-                yield index, out
+            # Losses are taken before their step, so only a prediction shows a model that its last step broke.
+            if not torch.isfinite(out.logits).all():
+                raise InputError(f"predictions for {task.name!r} are not finite: training diverged; lower lr")
+            yield index, out
     finally:
         model.train(was_training)
 

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from filelock import FileLock
 
-from . import batching, documents, inference, runs, stored
+from . import batching, documents, inference, lean, runs, stored
 from .batching import Encoded
 from .cost import Ledger, Meter
 from .errors import InputError
@@ -44,7 +44,8 @@ def plain(model: MultiTaskModel, precision: str) -> Reader:
     """Features and discriminator logits, by a forward pass alone."""
 
     def read(encoded: Encoded, task: Task, ledger: Ledger) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
-        for index, out in inference.outputs(model, encoded, task, precision, ledger):
+        ready = lean.forward(model, precision)
+        for index, out in inference.outputs(model, encoded, task, precision, ledger, ready):
             yield index, {"features": out.features, "logits": out.discriminator}
 
     return read

@@ -4,21 +4,21 @@ Pooled features, the discriminator's logits and the rows' losses take a forward 
 inner products with targets' gradients (`example_gradients`) listen to one backward pass of the summed losses, so that
 asked together they share both passes, and with features, logits and losses the forward pass.
 
-Without anything that needs a gradient a batch's numbers are those of `inference.outputs`, bit for bit. With it
-attention is not a fused kernel (see `importance`) and batches are smaller, which moves the last bits.
+Without anything that needs a gradient a batch's numbers are those of `pool_pass.plain`, bit for bit. With it attention
+is another (see `importance` and `lean`) and batches are smaller, which moves the last bits.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from . import batching, cost, example_gradients, importance, inference, probes
+from . import batching, cost, example_gradients, importance, inference, lean, probes
 from .batching import Encoded
 from .cost import Ledger
 from .errors import InputError
@@ -97,11 +97,14 @@ def over_rows(
     usual = (
         inference.budget(kind) if not differentiates(reads) else importance.TOKENS.get(kind, importance.TOKENS["cpu"])
     )
+    ready = nullcontext if differentiates(reads) else lean.forward(model, precision)
     for index in batching.by_tokens(encoded.lengths, budget or usual):
         batch = batching.to_batch(encoded, index, task, model.columns[task.name], model.pad_id)
         if ledger is not None:
             _count(ledger, model, encoded.lengths[index], batch["input_ids"].shape[1], reads, probe)
-        yield index, read(model, batch, reads, precision=precision, probe=probe)
+        with ready():
+            made = read(model, batch, reads, precision=precision, probe=probe)
+        yield index, made
 
 
 def targets(

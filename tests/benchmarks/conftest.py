@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from auxlearn import params_base, runs
+from auxlearn import pages, params_base, runs
 
 ROWS: list[dict[str, str]] = []
 COLUMNS = ("what", "against", "ratio", "range", "aim")
@@ -72,8 +72,7 @@ def pytest_terminal_summary(terminalreporter):
     terminalreporter.write_line(table())
     if folder := os.environ.get("AUXLEARN_BENCH"):
         target = Path(folder) / f"results-{kind()}.md"
-        git = runs.git_state()
-        state = f"{git.get('commit', 'none')[:10]}{' with uncommitted changes' if git.get('dirty') else ''}"
+        state = pages.commit(runs.git_state())
         head = f"# Benchmarks\n\nMade by `make bench` on {machine()}, commit {state}.\n"
         text = f"{head}Ratios of runs that alternated: median and range.\n\n{table()}\n"
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -13,7 +13,18 @@ import numpy as np
 import pytest
 import torch
 
-from auxlearn import batching, cost, example_gradients, importance, inference, model, params_base, readings, tasks
+from auxlearn import (
+    batching,
+    cost,
+    example_gradients,
+    importance,
+    inference,
+    model,
+    params_base,
+    pool_pass,
+    readings,
+    tasks,
+)
 
 ROWS, ROUNDS, TARGETS = int(os.environ.get("BENCH_ROWS", 256)), 3, 4
 THREADS = int(os.environ.get("BENCH_THREADS", os.cpu_count() or 1))
@@ -50,8 +61,7 @@ def one_pass(pool, reads, precision="fp32"):
 
 def forward_pass(pool, precision="fp32"):
     net, task, rows, _ = pool
-    outs = inference.outputs(net, rows, task, precision)
-    return whole(((i, {"features": out.features, "logits": out.discriminator}) for i, out in outs), len(rows))
+    return whole(pool_pass.plain(net, precision)(rows, task, cost.Ledger("bench")), len(rows))
 
 
 def in_batches(pool, function):

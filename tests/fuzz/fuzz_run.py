@@ -28,7 +28,7 @@ import fuzz_inputs
 import fuzz_loaders
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
-from auxlearn import runs
+from auxlearn import pages, runs
 
 SECONDS = 60  # after which an input counts as a crash
 
@@ -107,15 +107,13 @@ def page(tallies: dict[str, list[Tally]], number: int, seconds: float) -> str:
         total += tally.counts
     names = ("hypothesis", "atheris", "numpy", "pyarrow", "pandas", "PyYAML", "pydantic", "nbformat", "safetensors")
     found = [f"{n} {importlib.metadata.version(n)}" for n in names if _installed(n)]
-    git = runs.git_state()
     lines = [
         "# Hostile inputs", "",
         f"{total.total():,} inputs to {len(fuzz_loaders.LOADERS)} loaders: {total['accepted']:,} accepted, "
         f"{total['refused']:,} refused with one error of ours, {total['crashed']:,} crashed. "
         f"{seconds:,.0f} s, {total.total() / max(seconds, 1e-9):,.0f} inputs a second on one core.", "",
-        f"Written by `make fuzz`. Seed {number}. Commit {git.get('commit', 'none')[:10]}"
-        f"{' with uncommitted changes' if git.get('dirty') else ''}. Python {sys.version.split()[0]}, "
-        f"{', '.join(found)}.", "",
+        f"Written by `make fuzz`. Seed {number}. Commit {pages.commit(runs.git_state())}. "
+        f"Python {sys.version.split()[0]}, {', '.join(found)}.", "",
         "An input is a valid document that was damaged as bytes or given values of other types and sizes, one "
         "in ten random bytes or JSON. *Accepted*: it was read. *Refused*: an InputError, or a run that counts as "
         f"damaged. *Crashed*: anything else, or more than {SECONDS} s. Times are of one input, on the processor.",

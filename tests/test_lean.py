@@ -1,0 +1,108 @@
+"""The forward pass in bf16 with fewer conversions and attention in cache: what it changes and what it leaves."""
+
+import numpy as np
+import pytest
+import torch
+
+from auxlearn import batching, dropout, inference, lean, model
+from test_importance import built
+
+KINDS = ("bert", "roberta", "electra", "distilbert", "modernbert", "albert")
+
+
+@pytest.fixture(scope="module")
+def nets(small, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("encoders")
+    return {kind: built(kind, small, folder).eval() for kind in KINDS}
+
+
+def features(net, suite, name="topic_side", precision="bf16", quick=False):
+    task = suite[name]
+    rows = batching.encode(task.train.select(range(60)), task, net.tokenizer)
+    ready = {"ready": lean.forward(net, precision)} if quick else {}
+    made = torch.zeros(60, net.encoder.config.hidden_size)
+    for index, out in inference.outputs(net, rows, task, precision, **ready):
+        made[index] = out.features.clone()
+    return made
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_it_is_as_near_to_fp32_as_autocast_is(nets, small, kind):
+    net = nets[kind]
+    exact, usual, quick = features(net, small, precision="fp32"), features(net, small), features(net, small, quick=True)
+    far = (usual - exact).abs().mean()
+    assert far > 0
+    assert (quick - exact).abs().mean() < 1.5 * far
+    assert (quick - usual).abs().mean() < 1.5 * far
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_but_for_attention_no_bit_changes(nets, small, kind, monkeypatch):
+    usual = features(nets[kind], small)
+    seen = []
+
+    def theirs(*args, **kwargs):
+        seen.append(args[1].dtype)
+        return dropout.attention(*args, **kwargs)
+
+    monkeypatch.setattr(lean, "attention", theirs)
+    assert torch.equal(features(nets[kind], small, quick=True), usual)
+    assert set(seen) == {torch.bfloat16}
+
+
+@pytest.mark.parametrize("scratch", [1, 5000, 1 << 30])
+@pytest.mark.parametrize("mask", ["none", "rows", "shared", "added"])
+def test_attention_is_softmax_of_products_however_rows_are_dealt(monkeypatch, scratch, mask):
+    monkeypatch.setattr(lean, "SCRATCH", scratch)
+    rng = torch.Generator().manual_seed(0)
+    query, key, value = torch.randn(3, 5, 2, 7, 4, generator=rng)
+    seen = torch.rand(5, 1, 7, 7, generator=rng) > 0.3
+    seen[..., 0] = True
+    given = {"none": None, "rows": seen, "shared": seen[:1], "added": torch.randn(5, 1, 7, 7, generator=rng)}[mask]
+    made, _ = lean.attention(torch.nn.Identity(), query, key, value, given, scaling=0.3)
+    wanted = torch.nn.functional.scaled_dot_product_attention(query, key, value, given, scale=0.3).transpose(1, 2)
+    assert torch.allclose(made, wanted, atol=1e-6)
+
+
+@pytest.mark.parametrize("failing", [False, True])
+def test_the_model_is_left_as_it_was(nets, small, failing):
+    net, usual = nets["bert"], features(nets["bert"], small)
+    before = dict(net.named_parameters())
+    ready = lean.forward(net, "bf16")
+    try:
+        with ready():
+            assert net.encoder.encoder.layer[0].attention.self.key.weight.dtype == torch.bfloat16
+            assert net.encoder.embeddings.word_embeddings.weight is before["encoder.embeddings.word_embeddings.weight"]
+            assert net.encoder.config._attn_implementation == lean.NAME
+            if failing:
+                raise KeyError
+    except KeyError:
+        pass
+    after = dict(net.named_parameters())
+    assert before.keys() == after.keys()
+    assert all(before[name] is p and p.requires_grad and p.dtype == torch.float32 for name, p in after.items())
+    assert net.encoder.config._attn_implementation == dropout.NAME
+    assert not any(m._forward_pre_hooks for m in net.modules())
+    assert torch.equal(features(net, small), usual)
+
+
+def test_in_fp32_nothing_changes(nets, small):
+    net = nets["bert"]
+    with lean.forward(net, "fp32")():
+        assert net.encoder.encoder.layer[0].attention.self.key.weight.dtype == torch.float32
+        assert net.encoder.config._attn_implementation == dropout.NAME
+    assert torch.equal(features(net, small, precision="fp32", quick=True), features(net, small, precision="fp32"))
+
+
+def test_passes_over_one_model_in_turn_do_not_meet(small):
+    """A batch of one, then one of the other: each is what it is alone."""
+    net, task = model.build("tiny", small).eval(), small["topic_side"]
+    rows = batching.encode(task.train.select(range(60)), task, net.tokenizer)
+    alone = {quick: features(net, small, quick=quick) for quick in (False, True)}
+    passes = [inference.outputs(net, rows, task, "bf16"),
+              inference.outputs(net, rows, task, "bf16", ready=lean.forward(net, "bf16"))]  # fmt: skip
+    for (index, usual), (same, quick) in zip(*passes, strict=True):
+        assert np.array_equal(index, same)
+        assert torch.equal(usual.features, alone[False][index])
+        assert torch.equal(quick.features, alone[True][index])
+    assert not torch.is_inference_mode_enabled()
