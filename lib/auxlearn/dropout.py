@@ -64,6 +64,13 @@ def unusual(module: nn.Module, query: torch.Tensor, key: torch.Tensor, options: 
     return bool(causal or more or key.shape[1] != query.shape[1])
 
 
+def to_add(mask: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """What a mask adds to scores of this type: nothing where a boolean one is true; others are given as they add."""
+    if mask.dtype != torch.bool:
+        return mask
+    return torch.zeros_like(mask, dtype=dtype).masked_fill_(~mask, torch.finfo(dtype).min)
+
+
 def attention(
     module: nn.Module, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor,
     attention_mask: torch.Tensor | None, scaling: float | None = None, dropout: float = 0.0, **kwargs: Any,
@@ -78,10 +85,7 @@ def attention(
     with torch.autocast("cpu", enabled=False):
         scores = torch.matmul(query * (query.shape[-1] ** -0.5 if scaling is None else scaling), key.transpose(2, 3))
         if attention_mask is not None:
-            if attention_mask.dtype == torch.bool:
-                hidden = torch.zeros_like(attention_mask, dtype=scores.dtype)
-                attention_mask = hidden.masked_fill_(~attention_mask, torch.finfo(scores.dtype).min)
-            scores = scores + attention_mask
+            scores = scores + to_add(attention_mask, scores.dtype)
         weights = torch.softmax(scores, dim=-1)
         out = torch.matmul(weights * module.dropout_source.mask(weights.shape, dropout, weights.dtype), value)
     return out.transpose(1, 2).contiguous(), None

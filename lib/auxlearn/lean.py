@@ -87,9 +87,8 @@ def attention(
         return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
     size, heads, length, width = query.shape
     scaling = width**-0.5 if scaling is None else scaling
-    if attention_mask is not None and attention_mask.dtype == torch.bool:
-        seen = attention_mask
-        attention_mask = torch.zeros(seen.shape).masked_fill_(~seen, torch.finfo(torch.float32).min)
+    if attention_mask is not None:
+        attention_mask = dropout.to_add(attention_mask, torch.float32)
     out = query.new_empty(size, length, heads, value.shape[-1])
     step = max(1, SCRATCH // (4 * heads * length * key.shape[2]))
     with torch.autocast("cpu", enabled=False):

@@ -275,7 +275,8 @@ def _products(rows: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
 def _dots(rows: Sequence[torch.Tensor], g: torch.Tensor) -> list[torch.Tensor]:
     """The terms of `_products`, R a block, to be added in fp64: half its time where rows are few, and one sum a model.
 
-    PyTorch's `dot` keeps more digits than its matrix product: blocks four times as long were off by 3e-7.
+    PyTorch's `dot` keeps more digits than its matrix product, so blocks may be four times as long. For `read` alone:
+    the exact probe's last bits steer the weights of published trainings.
     """
     step = 4 * BLOCK
     return [torch.dot(row[at : at + step], g[at : at + step]) for at in range(0, len(g), step) for row in rows]
