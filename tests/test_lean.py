@@ -1,10 +1,12 @@
-"""The forward pass in bf16 with fewer conversions and attention in cache: what it changes and what it leaves."""
+"""The pass in bf16 with fewer conversions and attention in cache: what it changes and what it leaves."""
+
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
 import torch
 
-from auxlearn import batching, dropout, inference, lean, model
+from auxlearn import batching, dropout, importance, inference, lean, model
 from test_importance import built
 
 KINDS = ("bert", "roberta", "electra", "distilbert", "modernbert", "albert")
@@ -50,18 +52,58 @@ def test_but_for_attention_no_bit_changes(nets, small, kind, monkeypatch):
     assert set(seen) == {torch.bfloat16}
 
 
+def importances(net, suite, name="topic_side", precision="bf16", dropped=False):
+    task = suite[name]
+    rows = batching.encode(task.train.select(range(60)), task, net.tokenizer)
+    made = {}
+    for index, found in importance.over_rows(net, rows, task, precision=precision, dropout=dropped):
+        for definition, values in found.items():
+            made.setdefault(definition, values.new_zeros(60, *values.shape[1:]))[index] = values
+    return made
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "albert"])  # whose layers share their heads
+def test_importance_is_as_near_to_fp32_as_under_autocast(nets, small, kind, monkeypatch):
+    exact, quick = importances(nets[kind], small, precision="fp32"), importances(nets[kind], small)
+    monkeypatch.setattr(lean, "forward", lambda model, precision: nullcontext)
+    usual = importances(nets[kind], small)
+    for definition in importance.DEFINITIONS:
+        far = (usual[definition] - exact[definition]).abs().mean()
+        assert far > 0
+        assert (quick[definition] - exact[definition]).abs().mean() < 1.5 * far
+
+
+def test_importance_under_dropout_keeps_its_bits(nets, small, monkeypatch):
+    quick = importances(nets["bert"], small, dropped=True)
+    monkeypatch.setattr(lean, "forward", lambda model, precision: nullcontext)
+    usual = importances(nets["bert"], small, dropped=True)
+    assert all(torch.equal(quick[definition], usual[definition]) for definition in importance.DEFINITIONS)
+
+
 @pytest.mark.parametrize("scratch", [1, 5000, 1 << 30])
 @pytest.mark.parametrize("mask", ["none", "rows", "shared", "added"])
-def test_attention_is_softmax_of_products_however_rows_are_dealt(monkeypatch, scratch, mask):
+@pytest.mark.parametrize("trained", ["", "query", "key", "value", "query key value"])
+def test_attention_is_softmax_of_products_however_rows_are_dealt(monkeypatch, scratch, mask, trained):
     monkeypatch.setattr(lean, "SCRATCH", scratch)
     rng = torch.Generator().manual_seed(0)
-    query, key, value = torch.randn(3, 5, 2, 7, 4, generator=rng)
+    given = dict(zip(("query", "key", "value"), torch.randn(3, 5, 2, 7, 4, generator=rng), strict=True))
     seen = torch.rand(5, 1, 7, 7, generator=rng) > 0.3
     seen[..., 0] = True
-    given = {"none": None, "rows": seen, "shared": seen[:1], "added": torch.randn(5, 1, 7, 7, generator=rng)}[mask]
-    made, _ = lean.attention(torch.nn.Identity(), query, key, value, given, scaling=0.3)
-    wanted = torch.nn.functional.scaled_dot_product_attention(query, key, value, given, scale=0.3).transpose(1, 2)
-    assert torch.allclose(made, wanted, atol=1e-6)
+    added = {"none": None, "rows": seen, "shared": seen[:1], "added": torch.randn(5, 1, 7, 7, generator=rng)}[mask]
+    arriving = torch.randn(5, 7, 2, 4, generator=rng)
+    found = []
+    for ours in (True, False):
+        inputs = {name: x.clone().requires_grad_(name in trained) for name, x in given.items()}
+        if ours:
+            out, _ = lean.attention(torch.nn.Identity(), *inputs.values(), added, scaling=0.3)
+        else:
+            out = torch.nn.functional.scaled_dot_product_attention(*inputs.values(), added, scale=0.3).transpose(1, 2)
+        if trained:
+            out.backward(arriving)
+        found.append([out.detach()] + [x.grad for x in inputs.values() if x.requires_grad])
+    assert len(found[0]) == 1 + len(trained.split())
+    for made, wanted in zip(*found, strict=True):
+        assert torch.allclose(made, wanted, atol=2e-6)
 
 
 @pytest.mark.parametrize("failing", [False, True])

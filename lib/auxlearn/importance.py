@@ -30,7 +30,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from . import batching, seeds
+from . import batching, lean, seeds
 from .batching import IGNORE, Encoded
 from .errors import InputError
 from .model import MultiTaskModel
@@ -121,17 +121,20 @@ def over_rows(
 
     `budget`: padded tokens a batch. Memory does not depend on the number of rows.
     """
+    ready = lean.forward(model, precision)
     for index in batching.by_tokens(encoded.lengths, budget or TOKENS.get(model.device.type, TOKENS["cpu"])):
         batch = batching.to_batch(encoded, index, task, model.columns[task.name], model.pad_id)
-        yield index, _measure(model, batch, tuple(definitions), precision, dropout, seed)
+        yield index, _measure(model, batch, tuple(definitions), precision, dropout, seed, ready)
 
 
 def _measure(
-    model: MultiTaskModel, batch: dict[str, Any], definitions: tuple[str, ...], precision: str, dropout: bool, seed: int
-) -> dict[str, torch.Tensor]:
+    model: MultiTaskModel, batch: dict[str, Any], definitions: tuple[str, ...], precision: str, dropout: bool,
+    seed: int, ready: lean.Ready | None = None,
+) -> dict[str, torch.Tensor]:  # fmt: skip
     with ExitStack() as stack:
         stack.enter_context(left_as_found(model, dropout, _stream(seed, batch)))
         found = listen(stack, model, batch, definitions)
+        stack.enter_context((ready or lean.forward(model, precision))())
         with torch.inference_mode(False), torch.enable_grad():
             example_losses(model, batch, model(batch, precision).logits).sum().backward()
     return found()

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 import torch
 
-from . import batching
+from . import batching, lean
 from .batching import IGNORE, Encoded
 from .cost import Ledger
 from .errors import InputError
@@ -27,7 +27,7 @@ def budget(kind: str) -> int:
 
 def outputs(
     model: MultiTaskModel, encoded: Encoded, task: Task, precision: str = "fp32", ledger: Ledger | None = None,
-    ready: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ready: lean.Ready = nullcontext,
 ) -> Iterator[tuple[np.ndarray, Output]]:  # fmt: skip
     """Batches of (row positions, Output) in length order; the model's mode is left as found.
 

@@ -4,14 +4,14 @@ Pooled features, the discriminator's logits and the rows' losses take a forward 
 inner products with targets' gradients (`example_gradients`) listen to one backward pass of the summed losses, so that
 asked together they share both passes, and with features, logits and losses the forward pass.
 
-Without anything that needs a gradient a batch's numbers are those of `pool_pass.plain`, bit for bit. With it attention
-is another (see `importance` and `lean`) and batches are smaller, which moves the last bits.
+Without anything that needs a gradient a batch's numbers are those of `pool_pass.plain`, bit for bit. With it batches
+are smaller and in fp32 attention is another (see `importance`), which moves the last bits.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
@@ -51,7 +51,7 @@ def differentiates(reads: Collection[str]) -> bool:
 
 def read(
     model: MultiTaskModel, batch: dict[str, Any], reads: Collection[str], *, precision: str = "fp32",
-    probe: probes.Probe | None = None,
+    probe: probes.Probe | None = None, ready: lean.Ready | None = None,
 ) -> dict[str, torch.Tensor]:  # fmt: skip
     """What is asked of a task-pure batch, fp32 on the model's device; dropout off, the model is left as found.
 
@@ -72,6 +72,7 @@ def read(
         stack.enter_context(torch.inference_mode(not backward))
         if backward:
             stack.enter_context(torch.enable_grad())
+        stack.enter_context((ready or lean.forward(model, precision))())
         out = model(batch, precision)
         if not torch.isfinite(out.logits).all():
             raise InputError(f"predictions for {batch['task']!r} are not finite: training diverged; lower lr")
@@ -97,14 +98,12 @@ def over_rows(
     usual = (
         inference.budget(kind) if not differentiates(reads) else importance.TOKENS.get(kind, importance.TOKENS["cpu"])
     )
-    ready = nullcontext if differentiates(reads) else lean.forward(model, precision)
+    ready = lean.forward(model, precision)
     for index in batching.by_tokens(encoded.lengths, budget or usual):
         batch = batching.to_batch(encoded, index, task, model.columns[task.name], model.pad_id)
         if ledger is not None:
             _count(ledger, model, encoded.lengths[index], batch["input_ids"].shape[1], reads, probe)
-        with ready():
-            made = read(model, batch, reads, precision=precision, probe=probe)
-        yield index, made
+        yield index, read(model, batch, reads, precision=precision, probe=probe, ready=ready)
 
 
 def targets(
