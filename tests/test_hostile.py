@@ -106,6 +106,7 @@ def test_yaml_of_many_keys_is_read_in_time(tmp_path):
         ('{"a": 9223372036854775808}', "does not fit 64 bits"),
         ('{"a": "\\ud800"}', "surrogates"),
         ("[1]", "a JSON object is expected, not list"),
+        ('{"a": [{"b": 1, "c": 2, "b": 1}]}', "'b' is given twice in one object"),
         (b'{"a": "\xff"}', "not JSON: invalid start byte"),
         ("{", "not JSON"),
     ],

@@ -294,6 +294,7 @@ def test_glue_folder_must_exist(tmp_path):
         ("x.jsonl", '{"a": 1}\n{broken\n', "line 2: not JSON"),
         ("x.jsonl", '{"a": 1}\n[1]\n', "line 2: a JSON object is expected, not list"),
         ("x.jsonl", "[" * 100_000, "line 1: not JSON"),
+        ("x.jsonl", '{"a": 1}\n{"a": 1, "b": 2, "a": 3}\n', r"line 2: not JSON \('a' is given twice"),
         ("x.jsonl", '{"a": "\\ud83d"}\n', "line 1: not JSON .*surrogates"),
         ("x.jsonl", '{"a": ' + "9" * 5000 + "}\n", "line 1: not JSON"),
         ("x.jsonl", b'{"a": 1}\n{"a": "\xff"}\n', r"line 2: not UTF-8 \(invalid start byte at byte 7 of the line\)"),

@@ -29,12 +29,22 @@ _STRING = re.compile(r'"(?:[^"\\]|\\.)*"', re.S)
 def loads(text: str, whole: Callable[[str], Any] | None = None) -> Any:
     """JSON as plain values, whole numbers by `whole`; a ValueError or RecursionError says what is wrong.
 
-    Half a surrogate pair is refused: it is no text, and could not be written anywhere.
+    Half a surrogate pair is refused: it is no text, and could not be written anywhere. So is a name given twice in one
+    object, of whose values JSON's readers keep one or the other.
     """
-    value = json.loads(text, parse_int=whole)
+    value = json.loads(text, parse_int=whole, object_pairs_hook=_unique)
     if "\\ud" in text or "\\uD" in text:
         json.dumps(value, ensure_ascii=False).encode()
     return value
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        seen: set[str] = set()
+        twice = next(name for name, _ in pairs if name in seen or seen.add(name))
+        raise ValueError(f"{twice[:NUMBER]!r} is given twice in one object")
+    return made
 
 
 def read_json(path: Path, remedy: str = "copy it again, or make it anew") -> Any:
