@@ -2,7 +2,10 @@
 
 import gc
 import json
+import os
 import shutil
+import subprocess
+import sys
 import zipfile
 
 import datasets
@@ -322,3 +325,15 @@ def test_check_and_price_run_nothing(tmp_path, capsys, runs_folder):
 def test_an_unread_run_folder_names_the_remedy(tmp_path, capsys):
     assert runs.all_runs("06_mtl") == []
     assert "no run of 06_mtl or train" in refused(capsys, "export", "model", "abc", tmp_path / "out")
+
+
+def test_a_reader_that_has_enough_ends_a_command_quietly():
+    """As in `auxlearn price FILE | head`."""
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "auxlearn.cli", "results", "--columns"]
+    try:
+        done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, timeout=60)
+    finally:
+        os.close(write)
+    assert (done.returncode, done.stderr) == (141, "")

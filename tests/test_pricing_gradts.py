@@ -261,6 +261,15 @@ def test_a_study_of_04_alone_is_priced(priced):
         priced({}, stages=["01_data_prep"])
 
 
+def test_a_study_that_ends_with_rankings_is_priced(priced):
+    made, whole = priced({}, stages=["02_td_proxy", "03_ranking"]), priced({"arm": ["td_bce"], "n": [20]})
+    assert made.table.empty
+    assert made.total["proxy"] == whole.total["proxy"] > 0
+    assert made.total["scoring"] == whole.total["scoring"] > 0
+    assert made.total[["stage2", "tune", "heads"]].sum() == 0
+    assert "whole grid, all seeds, shared work once: " in made.shown()
+
+
 def test_importance_at_the_proxy_costs_the_proxy_and_no_tuning(priced):
     made = priced({"arm": ["td_bce", "gradts_proxy"], "n": [20]})
     ranked, read = made.table.loc[("topic_side", "td_bce", 20)], made.table.loc[("topic_side", "gradts_proxy", 20)]

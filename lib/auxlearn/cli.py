@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections import Counter
 from pathlib import Path
@@ -11,12 +12,21 @@ from .errors import InputError
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run a command; 0 when all went well, 1 where a report has changed, 2 after an InputError, 130 after Ctrl-C."""
+    """Run a command and return its exit status.
+
+    0 when all went well, 1 where a report has changed, 2 after an InputError, 130 after Ctrl-C, 141 where whatever
+    reads the output has closed it.
+    """
     try:
-        return _run(_parser().parse_args(argv))
+        status = _run(_parser().parse_args(argv))
+        sys.stdout.flush()
+        return status
     except InputError as error:
         print(f"auxlearn: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left of it is flushed at exit
+        return 141
     except KeyboardInterrupt:
         return 130
 

@@ -39,7 +39,8 @@ class Price:
         shared = [name for name in SHARED if used[name]] or list(SHARED[:2])
         lines = [
             f"PROJECTION in {word}, one seed a line; nothing was run. {self.source}.",
-            "Left out: embeddings, pooler, task heads, optimiser, evaluation, padding within batches, removed leaks.",
+            "Left out: embeddings, pooler, task heads, optimiser, evaluation, padding within batches, removed leaks,",
+            "the cheap scorers that 03 compares.",
         ]  # fmt: skip
         if self.primaries:
             lines += [

@@ -34,17 +34,15 @@ def price(path: Path) -> Price:
     """A study's price, with nothing run: by the file's `expects`, else by the suite's rows and the encoder's tokens.
 
     Leaves out what `pricing` leaves out (embeddings, pooler, heads, optimiser, evaluation, but for that by which a
-    search decides), padding within batches and what the leak filter removes. Auxiliary rows are taken to be mixed as
-    the pool is. What a search runs is known once it has run: its price is an upper bound, at that mix.
+    search decides), padding within batches, what the leak filter removes and the cheap scorers that 03 compares.
+    Auxiliary rows are taken to be mixed as the pool is. What a search runs is known once it has run: its price is an
+    upper bound, at that mix.
     """
     file = study_file.read(path)
     cells = [cell for cell in studies.expanded(path, studies.Unread(file)) if cell.stage in PRICED]
     try:
-        if not any(cell.stage in PRICED[1:] for cell in cells):
-            raise InputError(
-                "stages: none of 04_gradts_correlation, 05_tawt_weighting and 06_mtl among them, so there is nothing "
-                "to price"
-            )
+        if not cells:
+            raise InputError(f"stages: none of {', '.join(PRICED)} among them, so there is nothing to price")
         count = _Count(file, cells)
         for cell in cells:
             count.add(cell)
