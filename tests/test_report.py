@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from auxlearn import cli, engine, headlines, outcomes, provenance, report, verify
+from auxlearn import cli, engine, headlines, outcomes, provenance, report, runs, verify
 from auxlearn.errors import InputError
 from auxlearn.outcomes import Outcome
 from auxlearn.paths import PROJECT
@@ -228,6 +228,17 @@ def test_the_provenance_of_a_published_report(published):
     for mark in (run.name, record["suite"], record["code"]["hash"], *record["outputs"].values()):
         assert mark in page
     assert "<details>" in page
+
+
+def test_data_are_named_by_who_knows_their_file_whatever_reads_what(runs_folder, tmp_path):
+    """A unit names its suite by its content, and comes after the run that reads it."""
+    unit = runs.Run("importance", "b" * 16, {"suite": "f" * 16}, "f" * 16).finish([], {})
+    given = {"suite": "params/suites/x.yaml", "rows": 60}
+    made = runs.Run("04_gradts_correlation", "a" * 16, given, "f" * 16, [unit]).finish([], {})
+    (tmp_path / "report").mkdir()
+    found = provenance.record("s", "t", [("finished", made)], {}, tmp_path / "report")
+    assert set(found["runs"]) == {f"importance/{unit.key}", f"04_gradts_correlation/{made.key}"}
+    assert found["suites"] == {"f" * 16: {"name": "params/suites/x.yaml", "rows": 60}}
 
 
 def test_nothing_changed(published, capsys):

@@ -93,7 +93,7 @@ def record(
         del one["precision"]
         out["runs"][label] = one
         out["environments"][one["environment"]] = versions
-        if suite["name"]:  # trainings know a suite by its content alone
+        if suite["name"] not in ("", suite["fingerprint"]):  # what a run reads knows a suite by its content alone
             out["suites"][suite["fingerprint"]] = {"name": suite["name"], "rows": suite["rows"]}
         for wanted in manifest.data.get("inputs", []):
             # By the manifest alone: whether a unit's files are whole and its code is today's, the study's runs say.
