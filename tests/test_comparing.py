@@ -16,15 +16,16 @@ def tagging(metric="entity_f1"):
     return tasks.Task("t", "tagging", ("tokens",), "tags", LABELS, None, metric, (metric,), None, None, None)
 
 
-def arm(folder, name, predictions, gold, task):
-    """A finished run of one arm with these sentences predicted, one list a seed."""
+def arm(folder, name, predictions, gold, task, seeds=(0, 1)):
+    """A finished run of one arm with these sentences predicted, one list a seed; metrics as a manifest sorts them."""
     path = folder / f"{name}.npz"
     flat = lambda rows: np.concatenate([np.asarray(r, np.int64) for r in rows])  # noqa: E731
     np.savez(path, predictions=np.stack([flat(p) for p in predictions]), references=flat(gold),
              lengths=[len(g) for g in gold])  # fmt: skip
     dev = [{task.metric: metrics.FUNCTIONS[task.metric](p, gold, LABELS)} for p in predictions]
-    seeds = {str(s): {"dev": score, "epoch": 1, "added": 0} for s, score in enumerate(dev)}
-    return SimpleNamespace(params={"arm": name}, metrics={"seeds": seeds}, path=lambda _: path)
+    made = {str(s): {"dev": score, "epoch": 1, "added": 0} for s, score in zip(seeds, dev, strict=True)}
+    params, metered = {"arm": name, "seeds": list(seeds)}, {"seeds": dict(sorted(made.items()))}
+    return SimpleNamespace(params=params, metrics=metered, path=lambda _: path)
 
 
 def test_the_sentence_test_is_the_authors_and_may_contradict_the_corpus(tmp_path):
@@ -42,6 +43,18 @@ def test_the_sentence_test_is_the_authors_and_may_contradict_the_corpus(tmp_path
     assert first["p"] == pytest.approx(ttest_rel([1, 0, 0, 0], [0, 1, 1, 0]).pvalue)
     assert table.loc[("a", "b", 1), "p"] == 1  # the same model twice
     assert comparing.sentence_tests(made, [], task).empty  # a study without pairs of arms to tell apart
+
+
+def test_predictions_are_those_of_their_seed_whatever_order_text_puts_seeds_in(tmp_path):
+    """Accuracy of sentences of one token each is the mean over sentences: both differences are one number."""
+    task, gold, right, half = tagging("accuracy"), [[1], [1]], [[1], [1]], [[1], [0]]
+    made = [
+        arm(tmp_path, "a", [right, half], gold, task, (9, 10)),
+        arm(tmp_path, "b", [half, right], gold, task, (9, 10)),
+    ]
+    table = comparing.sentence_tests(made, [("a", "b")], task)
+    assert table["difference"].to_dict() == {("a", "b", 9): 0.5, ("a", "b", 10): -0.5}
+    assert table["corpus"].to_dict() == table["difference"].to_dict()
 
 
 def test_a_sentence_s_score_is_its_own_metric():

@@ -96,6 +96,12 @@ def row(made, arm, n=0):
     return made.table.loc[("topic_side", arm, n)]
 
 
+@pytest.mark.parametrize("arm", ["power", "tawt_power"])
+def test_each_prior_is_a_training_of_its_own(priced, arm):
+    one, three = (priced({"arm": [arm], "prior_power": powers}).total.sum() for powers in ([-1], [-1, -0.5, 0]))
+    assert three == pytest.approx(3 * one)
+
+
 def test_joint_training_is_one_phase_and_a_probe_an_epoch(priced):
     made = priced({"arm": ["tawt_joint", "tawt_normalised", "shuffled_joint"]})
     for arm in ("tawt_joint", "tawt_normalised", "shuffled_joint"):

@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 from scipy import stats as reference
@@ -18,6 +20,30 @@ def test_sign_flip_test_by_hand():
     assert stats.paired_permutation_test([1, 2, 3], [1, 2, 3]) == 1.0
     with pytest.raises(ValueError, match="finite"):
         stats.paired_permutation_test([1, np.nan], [0, 0])
+
+
+def test_flips_that_tie_count_though_scores_are_rounded():
+    """Right answers of 1,767: -1 once and 1 once tie with what was seen. By whole numbers p is 16 / 256."""
+    base = np.array([1033, 1093, 1045, 1011, 908, 1092, 986, 943])
+    more = np.array([3, 2, 3, -1, 1, -1, 5, 5])
+    assert stats.paired_permutation_test((base + more) / 1767, base / 1767) == 16 / 256
+    rng = np.random.default_rng(0)
+    flips = np.array(list(itertools.product([1, -1], repeat=8)))
+    for n in (200, 277, 1767):
+        for _ in range(50):
+            base, more = rng.integers(n // 2, n // 4 * 3, 8), rng.integers(-6, 7, 8)
+            wanted = np.mean(np.abs(flips @ more) >= abs(more.sum()))
+            assert stats.paired_permutation_test((base + more) / n, base / n) == wanted
+
+
+def test_of_many_pairs_flips_are_drawn():
+    rng = np.random.default_rng(3)
+    a, b = rng.normal(0.4, 1, 20), rng.normal(0, 1, 20)
+    made = stats.paired_permutation_test(a, b)
+    assert made == stats.paired_permutation_test(a, b)
+    assert made != stats.paired_permutation_test(a, b, seed=1)
+    assert made == pytest.approx(reference.ttest_rel(a, b).pvalue, abs=0.03)
+    assert stats.paired_permutation_test(a + 100, b) == 1 / 10_000
 
 
 def test_sign_flip_test_holds_its_level():

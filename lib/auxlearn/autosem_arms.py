@@ -2,7 +2,7 @@
 
 | | default | `autosem_rule="paper"` |
 |---|---|---|
-| reward | a tie, or the first score, earns 0.5 | ties and the first score earn 1 |
+| reward | a tie earns 0.5; the first score is held against that before training | ties and the first score earn 1 |
 | tasks kept | mean utility over rounds above 0.5 | the highest final utilities, whatever they are |
 | ratios | see `ratios.Search` | see `ratios.Search` |
 | stage 2 | tasks interleaved by their share of the steps | short cycles of the ratios, as AUTOSEM's `_task_selector` |

@@ -124,7 +124,7 @@ def sentence_tests(arms: Sequence[runs.Manifest], pairs: Sequence[tuple[str, str
     """
     by_name, made = {m.params["arm"]: m for m in arms}, {}
     for name in dict.fromkeys(name for pair in pairs for name in pair):
-        seeds = list(by_name[name].metrics["seeds"])
+        seeds = map(str, by_name[name].params["seeds"])  # the order of predictions; metrics are sorted as text
         each, gold = sentences(by_name[name])
         made[name] = {seed: metrics.by_row(task, row, gold) for seed, row in zip(seeds, each, strict=True)}
     rows = []
