@@ -337,3 +337,12 @@ def test_a_reader_that_has_enough_ends_a_command_quietly():
     finally:
         os.close(write)
     assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_a_pipe_of_something_else_that_breaks_is_an_error(monkeypatch):
+    def broken(given):
+        raise BrokenPipeError("of a helper")
+
+    monkeypatch.setattr(cli, "_run", broken)
+    with pytest.raises(BrokenPipeError, match="of a helper"):
+        cli.main(["results", "--columns"])

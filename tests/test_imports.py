@@ -1,5 +1,6 @@
 """What is heavy is imported by what uses it: a grid of hundreds of notebooks is not spent on imports."""
 
+import re
 import subprocess
 import sys
 
@@ -7,8 +8,8 @@ import matplotlib as mpl
 import nbformat
 import pytest
 
-from auxlearn import plots
-from auxlearn.paths import NOTEBOOKS
+from auxlearn import code, plots
+from auxlearn.paths import NOTEBOOKS, PROJECT
 
 HEAVY = {
     "accelerate", "datasets", "evaluate", "ipywidgets", "scipy.stats", "seaborn", "sklearn", "statsmodels",
@@ -35,6 +36,15 @@ def test_the_first_cell_of_a_notebook_imports_nothing_that_waits(file):
     source = "\n".join(line for line in cells[0].splitlines() if line.startswith(("import ", "from ")))
     unwanted = HEAVY | ({"torch"} if file.stem in NO_MODEL else set())
     assert not imported(source) & unwanted
+
+
+def test_the_readme_names_every_module_in_an_order_of_imports():
+    rows = [line.split("|")[1] for line in (PROJECT / "README.md").read_text().splitlines() if line.startswith("| `")]
+    rank = {name: place for place, row in enumerate(rows) for name in re.findall(r"`([a-z_]+…?)`", row)}
+    names = {file.stem for file in code.PACKAGE.glob("*.py")} - {"__init__"}
+    place = {name: rank["params…" if name.startswith("params") else name] for name in names}
+    for name in names:
+        assert not [other for other in code.modules([name]) if place[other] > place[name]], f"of {name}"
 
 
 def test_the_house_style_is_seaborn_s_theme():

@@ -21,7 +21,7 @@ def nets(small, tmp_path_factory):
 def features(net, suite, name="topic_side", precision="bf16", quick=False):
     task = suite[name]
     rows = batching.encode(task.train.select(range(60)), task, net.tokenizer)
-    ready = {"ready": lean.forward(net, precision)} if quick else {}
+    ready = {"ready": lean.prepare(net, precision)} if quick else {}
     made = torch.zeros(60, net.encoder.config.hidden_size)
     for index, out in inference.outputs(net, rows, task, precision, **ready):
         made[index] = out.features.clone()
@@ -65,7 +65,7 @@ def importances(net, suite, name="topic_side", precision="bf16", dropped=False):
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "albert"])  # whose layers share their heads
 def test_importance_is_as_near_to_fp32_as_under_autocast(nets, small, kind, monkeypatch):
     exact, quick = importances(nets[kind], small, precision="fp32"), importances(nets[kind], small)
-    monkeypatch.setattr(lean, "forward", lambda model, precision: nullcontext)
+    monkeypatch.setattr(lean, "prepare", lambda model, precision: nullcontext)
     usual = importances(nets[kind], small)
     for definition in importance.DEFINITIONS:
         far = (usual[definition] - exact[definition]).abs().mean()
@@ -75,7 +75,7 @@ def test_importance_is_as_near_to_fp32_as_under_autocast(nets, small, kind, monk
 
 def test_importance_under_dropout_keeps_its_bits(nets, small, monkeypatch):
     quick = importances(nets["bert"], small, dropped=True)
-    monkeypatch.setattr(lean, "forward", lambda model, precision: nullcontext)
+    monkeypatch.setattr(lean, "prepare", lambda model, precision: nullcontext)
     usual = importances(nets["bert"], small, dropped=True)
     assert all(torch.equal(quick[definition], usual[definition]) for definition in importance.DEFINITIONS)
 
@@ -110,7 +110,7 @@ def test_attention_is_softmax_of_products_however_rows_are_dealt(monkeypatch, sc
 def test_the_model_is_left_as_it_was(nets, small, failing):
     net, usual = nets["bert"], features(nets["bert"], small)
     before = dict(net.named_parameters())
-    ready = lean.forward(net, "bf16")
+    ready = lean.prepare(net, "bf16")
     try:
         with ready():
             assert net.encoder.encoder.layer[0].attention.self.key.weight.dtype == torch.bfloat16
@@ -130,7 +130,7 @@ def test_the_model_is_left_as_it_was(nets, small, failing):
 
 def test_in_fp32_nothing_changes(nets, small):
     net = nets["bert"]
-    with lean.forward(net, "fp32")():
+    with lean.prepare(net, "fp32")():
         assert net.encoder.encoder.layer[0].attention.self.key.weight.dtype == torch.float32
         assert net.encoder.config._attn_implementation == dropout.NAME
     assert torch.equal(features(net, small, precision="fp32", quick=True), features(net, small, precision="fp32"))
@@ -142,7 +142,7 @@ def test_passes_over_one_model_in_turn_do_not_meet(small):
     rows = batching.encode(task.train.select(range(60)), task, net.tokenizer)
     alone = {quick: features(net, small, quick=quick) for quick in (False, True)}
     passes = [inference.outputs(net, rows, task, "bf16"),
-              inference.outputs(net, rows, task, "bf16", ready=lean.forward(net, "bf16"))]  # fmt: skip
+              inference.outputs(net, rows, task, "bf16", ready=lean.prepare(net, "bf16"))]  # fmt: skip
     for (index, usual), (same, quick) in zip(*passes, strict=True):
         assert np.array_equal(index, same)
         assert torch.equal(usual.features, alone[False][index])

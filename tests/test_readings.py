@@ -88,7 +88,7 @@ def test_what_is_not_asked_for_is_neither_given_nor_changes_the_rest(net, small,
 def test_forward_readings_are_bit_for_bit_those_of_the_forward_pass(net, small, name, precision):
     rows, task = encoded(net, small, name, np.arange(80)), small[name]
     pairs = zip(
-        inference.outputs(net, rows, task, precision, ready=lean.forward(net, precision)),
+        inference.outputs(net, rows, task, precision, ready=lean.prepare(net, precision)),
         readings.over_rows(net, rows, task, ["features", "logits", "loss"], precision=precision),
         strict=True,
     )

@@ -23,7 +23,7 @@ def test_sign_flip_test_by_hand():
 
 
 def test_flips_that_tie_count_though_scores_are_rounded():
-    """Right answers of 1,767: -1 once and 1 once tie with what was seen. By whole numbers p is 16 / 256."""
+    """Right answers of 1,767 rows by 8 seeds; several flips tie with what was seen. By whole numbers p is 16 / 256."""
     base = np.array([1033, 1093, 1045, 1011, 908, 1092, 986, 943])
     more = np.array([3, 2, 3, -1, 1, -1, 5, 5])
     assert stats.paired_permutation_test((base + more) / 1767, base / 1767) == 16 / 256

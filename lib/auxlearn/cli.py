@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import select
 import sys
 from collections import Counter
 from pathlib import Path
@@ -25,10 +26,19 @@ def main(argv: list[str] | None = None) -> int:
         print(f"auxlearn: {error}", file=sys.stderr)
         return 2
     except BrokenPipeError:
+        if not _unread():
+            raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left of it is flushed at exit
         return 141
     except KeyboardInterrupt:
         return 130
+
+
+def _unread() -> bool:
+    """Whether nobody reads the output any more."""
+    asked = select.poll()
+    asked.register(sys.stdout.fileno(), 0)  # errors and hang-ups are told unasked
+    return bool(asked.poll(0))
 
 
 def _parser() -> argparse.ArgumentParser:

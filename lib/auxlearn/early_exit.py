@@ -90,7 +90,7 @@ def _reader(net: model.MultiTaskModel, layers: Sequence[int], precision: str) ->
     import torch
 
     def read(encoded: Encoded, task: Task, ledger: Ledger) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
-        ready = lean.forward(net, precision)
+        ready = lean.prepare(net, precision)
         for index in batching.by_tokens(encoded.lengths, inference.budget(net.device.type)):
             batch = batching.to_batch(encoded, index, task, net.columns[task.name], net.pad_id)
             ledger.add_batch(net.encoder.config, encoded.lengths[index], batch["input_ids"].shape[1], False)

@@ -21,7 +21,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -31,6 +30,7 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from . import batching, lean, seeds
+from .attention_layers import Layer, attention_layers, inseparable
 from .batching import IGNORE, Encoded
 from .errors import InputError
 from .model import MultiTaskModel
@@ -40,56 +40,6 @@ DEFINITIONS = ("gate", "kv_rows", "kv_columns")
 # Weight gradients held at once: on a CPU what stays in its cache until it is reduced, elsewhere enough for the device.
 SCRATCH = {"cpu": 2 << 20, "cuda": 256 << 20}
 TOKENS = {"cpu": 512, "cuda": 32768}  # padded tokens a batch in `over_rows`; on a CPU 2048 measured 1.5 times slower
-
-
-@dataclass(frozen=True)
-class Layer:
-    """One layer's attention: the linear modules that make keys and values, and the one that reads the heads."""
-
-    name: str
-    sources: tuple[tuple[nn.Linear, int], ...]  # (module, its first row that belongs to a key or a value)
-    output: nn.Linear
-
-
-def attention_layers(encoder: nn.Module) -> list[Layer]:
-    """The encoder's attention layers, first layer first, told by structure; InputError where heads cannot be told.
-
-    An attention module owns either three `nn.Linear` named for query, key and value (q…, k…, v…: BERT, RoBERTa,
-    ELECTRA, DistilBERT, MPNet) or, beside its output, one three times as high that stacks [query, key, value]
-    (ModernBERT). Its output projection is its own further linear module, or else the first one after it.
-    """
-    ordered = list(encoder.named_modules())
-    found: list[Layer] = []
-    for place, (name, module) in enumerate(ordered):
-        linear = {n: m for n, m in module.named_children() if isinstance(m, nn.Linear)}
-        roles = {letter: [m for n, m in linear.items() if n[0] == letter] for letter in "qkv"}
-        if all(len(modules) == 1 for modules in roles.values()):
-            (key,), (value,) = roles["k"], roles["v"]
-            rest = [m for m in linear.values() if m not in (*roles["q"], key, value)]
-            after = (m for _, m in ordered[place + 1 :] if isinstance(m, nn.Linear) and m not in linear.values())
-            output = rest[0] if rest else next(after, None)
-            fits = len(rest) < 2 and output is not None and key.weight.shape == value.weight.shape
-            if not fits or output.in_features != value.out_features:
-                raise _inseparable(encoder, f"{name} does not fit query, key, value and output projections")
-            found.append(Layer(name, ((key, 0), (value, 0)), output))
-        elif len(linear) == 2:
-            fused, output = linear.values()
-            if fused.out_features == 3 * output.in_features:
-                found.append(Layer(name, ((fused, output.in_features),), output))
-    heads, depth = encoder.config.num_attention_heads, encoder.config.num_hidden_layers
-    if len(found) != depth:
-        raise _inseparable(encoder, f"{len(found)} attention modules found for {depth} layers")
-    for layer in found:
-        if layer.output.in_features % heads or layer.sources[0][0].in_features % heads:
-            raise _inseparable(encoder, f"{layer.name} does not divide into {heads} heads")
-    return found
-
-
-def _inseparable(encoder: nn.Module, why: str) -> InputError:
-    return InputError(
-        f"encoder {type(encoder).__name__}: heads cannot be told apart: {why}. Head importance needs an encoder whose "
-        "layers each own query, key, value and output projections (BERT, RoBERTa, ELECTRA, DistilBERT, ModernBERT)"
-    )
 
 
 def head_importance(
@@ -103,14 +53,15 @@ def head_importance(
     are fp32. With `dropout` (the GradTS code measures with it on) masks follow from `seed` and the batch's tokens.
     ValueError names a row without a label. Mode, `.grad`, `requires_grad` and random state are left as found.
     """
-    return _measure(model, batch, (definition,), precision, dropout, seed)[definition]
+    ready = lean.prepare(model, precision)
+    return _measure(model, batch, (definition,), precision, dropout, seed, ready)[definition]
 
 
 def all_importances(
     model: MultiTaskModel, batch: dict[str, Any], *, precision: str = "fp32", dropout: bool = False, seed: int = 0
 ) -> dict[str, torch.Tensor]:
     """All definitions from one pass: name -> float32 [B, L, H]; see `head_importance`."""
-    return _measure(model, batch, DEFINITIONS, precision, dropout, seed)
+    return _measure(model, batch, DEFINITIONS, precision, dropout, seed, lean.prepare(model, precision))
 
 
 def over_rows(
@@ -121,7 +72,7 @@ def over_rows(
 
     `budget`: padded tokens a batch. Memory does not depend on the number of rows.
     """
-    ready = lean.forward(model, precision)
+    ready = lean.prepare(model, precision)
     for index in batching.by_tokens(encoded.lengths, budget or TOKENS.get(model.device.type, TOKENS["cpu"])):
         batch = batching.to_batch(encoded, index, task, model.columns[task.name], model.pad_id)
         yield index, _measure(model, batch, tuple(definitions), precision, dropout, seed, ready)
@@ -129,12 +80,12 @@ def over_rows(
 
 def _measure(
     model: MultiTaskModel, batch: dict[str, Any], definitions: tuple[str, ...], precision: str, dropout: bool,
-    seed: int, ready: lean.Ready | None = None,
+    seed: int, ready: lean.Ready,
 ) -> dict[str, torch.Tensor]:  # fmt: skip
     with ExitStack() as stack:
         stack.enter_context(left_as_found(model, dropout, _stream(seed, batch)))
         found = listen(stack, model, batch, definitions)
-        stack.enter_context((ready or lean.forward(model, precision))())
+        stack.enter_context(ready())
         with torch.inference_mode(False), torch.enable_grad():
             example_losses(model, batch, model(batch, precision).logits).sum().backward()
     return found()
@@ -158,7 +109,7 @@ def listen(
 
     def all_met(*_: Any) -> None:
         if pending:
-            raise _inseparable(model.encoder, f"{', '.join(sorted(pending))} took no part in the forward pass")
+            raise inseparable(model.encoder, f"{', '.join(sorted(pending))} took no part in the forward pass")
 
     stack.callback(model.register_forward_hook(all_met).remove)
     # Not a fused kernel: on a CPU those were slower at these lengths and rounded twice as coarsely.

@@ -31,7 +31,7 @@ def outputs(
 ) -> Iterator[tuple[np.ndarray, Output]]:  # fmt: skip
     """Batches of (row positions, Output) in length order; the model's mode is left as found.
 
-    Each batch is run within `ready()` (see `lean.forward`).
+    Each batch is run within `ready()` (see `lean.prepare`).
     """
     was_training = model.training
     model.eval()

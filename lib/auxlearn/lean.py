@@ -25,7 +25,7 @@ NAME = "auxlearn_in_cache"  # of the attention function, in the encoder's config
 SCRATCH = 2 << 20  # bytes of attention scores at a time
 
 
-def forward(model: MultiTaskModel, precision: str) -> Ready:
+def prepare(model: MultiTaskModel, precision: str) -> Ready:
     """For one pass, in which no weight changes: `with ready():` around each of its batches, and only there.
 
     Within it the model may be run forward, and backward to activations, not to weights. Where precision is not "bf16"

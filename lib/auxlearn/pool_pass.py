@@ -44,7 +44,7 @@ def plain(model: MultiTaskModel, precision: str) -> Reader:
     """Features and discriminator logits, by a forward pass alone."""
 
     def read(encoded: Encoded, task: Task, ledger: Ledger) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
-        ready = lean.forward(model, precision)
+        ready = lean.prepare(model, precision)
         for index, out in inference.outputs(model, encoded, task, precision, ledger, ready):
             yield index, {"features": out.features, "logits": out.discriminator}
 

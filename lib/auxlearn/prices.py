@@ -165,7 +165,8 @@ def _training(p: Weighed, weighing: str) -> str:
     if p.tawt_rule == "paper":  # overrides them
         unused |= {n for n in Weighed.model_fields if n.startswith(("weight_", "probe_"))} - {"weight_c"} | {"combine"}
     kept = {name: getattr(p, name) for name in Weighed.model_fields if name not in unused}
-    kept |= {name: getattr(p, name) for name in (f"prior_{WEIGHINGS[weighing][0]}",) if hasattr(p, name)}
+    prior = f"prior_{WEIGHINGS[weighing][0]}"  # where the weights start, if a parameter says so
+    kept |= {prior: getattr(p, prior)} if hasattr(p, prior) else {}
     kept |= {"auxiliaries": sorted(p.auxiliaries), "keep_model": getattr(p, "keep_model", False)}
     return runs.digest([p.suite, weighing, kept])
 

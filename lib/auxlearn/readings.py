@@ -72,7 +72,7 @@ def read(
         stack.enter_context(torch.inference_mode(not backward))
         if backward:
             stack.enter_context(torch.enable_grad())
-        stack.enter_context((ready or lean.forward(model, precision))())
+        stack.enter_context((ready or lean.prepare(model, precision))())
         out = model(batch, precision)
         if not torch.isfinite(out.logits).all():
             raise InputError(f"predictions for {batch['task']!r} are not finite: training diverged; lower lr")
@@ -98,7 +98,7 @@ def over_rows(
     usual = (
         inference.budget(kind) if not differentiates(reads) else importance.TOKENS.get(kind, importance.TOKENS["cpu"])
     )
-    ready = lean.forward(model, precision)
+    ready = lean.prepare(model, precision)
     for index in batching.by_tokens(encoded.lengths, budget or usual):
         batch = batching.to_batch(encoded, index, task, model.columns[task.name], model.pad_id)
         if ledger is not None:

@@ -154,7 +154,7 @@ def test_fewer_conversions_and_attention_in_cache(suite, net, ratios, name):
     rows, made = batching.encode(task.train.select(range(ROWS)), task, net.tokenizer), {}
 
     def run(way, precision="bf16"):
-        ready = lean.forward(net, "bf16") if way == "lean" else nullcontext
+        ready = lean.prepare(net, "bf16") if way == "lean" else nullcontext
         outs = inference.outputs(net, rows, task, precision, ready=ready)
         made[way] = whole(((index, {"features": out.features}) for index, out in outs), len(rows))["features"]
 
@@ -174,10 +174,10 @@ def test_importance_with_fewer_conversions_and_attention_in_cache(pool, ratios, 
     if not params_base.has_bf16("cpu"):
         pytest.skip("this processor does not multiply in bf16")
     net, task, rows, _ = pool
-    ready, made = {"lean": lean.forward, "usual": lambda model, precision: nullcontext}, {}
+    ready, made = {"lean": lean.prepare, "usual": lambda model, precision: nullcontext}, {}
 
     def run(way, precision="bf16"):
-        monkeypatch.setattr(lean, "forward", ready[way])
+        monkeypatch.setattr(lean, "prepare", ready[way])
         found = importance.over_rows(net, rows, task, (definition,), precision=precision)
         made[way if precision == "bf16" else "exact"] = whole(found, len(rows))[definition]
 
