@@ -235,16 +235,25 @@ def test_what_does_not_change_an_arm_is_not_in_its_key():
     assert of("autosem_p1", task_threshold=0.1) == of("autosem_p1", task_threshold=0.2)
 
 
+def test_a_curve_stands_at_the_mean_of_rows_added():
+    seeds = {str(s): {"dev": {"f1": 0.5 + s / 10}, "added": added} for s, added in enumerate((0, 100, 100))}
+    made = results.curve([SimpleNamespace(params={"arm": "gradts_thres"}, metrics={"seeds": seeds})], "f1", 1000)
+    assert made[["n", "share", "seeds"]].iloc[0].tolist() == [67, 0.067, 3]
+
+
 def test_what_choosing_costs_when_a_candidate_joins():
     stages = pd.DataFrame(
-        {"proxy": [0.0, 4.0, 0.0, 0.0], "task_tuning": [0.0, 0.0, 30.0, 0.0], "importance": [0.0, 0.0, 10.0, 0.0],
-         "bandit": [0.0, 0.0, 0.0, 7.0], "trial": [0.0, 0.0, 5.0, 20.0], "tune": 3.0},
-        index=["single", "td_bce", "gradts_trial", "autosem"],
+        {"proxy": [0.0, 4.0, 0.0, 0.0, 4.0], "task_tuning": [0.0, 0.0, 30.0, 0.0, 0.0],
+         "importance": [0.0, 0.0, 10.0, 0.0, 8.0], "bandit": [0.0, 0.0, 0.0, 7.0, 0.0],
+         "trial": [0.0, 0.0, 5.0, 20.0, 0.0], "tune": 3.0},
+        index=["single", "td_bce", "gradts_trial", "autosem", "gradts_proxy"],
     )  # fmt: skip
     made = results.new_candidate(stages, 4)
     assert made.loc["td_bce"].tolist() == [4, 4]
     assert made.loc["gradts_trial"].tolist() == [45, 15]
     assert made.loc["autosem"].tolist() == [27, 27]
+    assert made.loc["gradts_proxy"].tolist() == [12, 12]  # a new task is a new column of its discriminator
+    assert results.new_candidate(stages.drop(columns="proxy"), 4).loc["gradts_trial"].tolist() == [45, 15]
     assert "single" not in made.index
 
 

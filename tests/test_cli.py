@@ -62,6 +62,7 @@ def made(tmp_path_factory):
             "random": executed("06_mtl", **SHORT, arm="random", seeds=[0, 1]),
             "heads": executed("04_gradts_correlation", **SIZE, seeds=[0], tune_rows=20, importance_rows=10, epochs=1),
             "gradts": executed("06_mtl", **SHORT, arm="gradts_thres", task_threshold=-1.0, seeds=[0]),
+            "trial": executed("06_mtl", **SHORT, arm="gradts_trial", trial_most=1, seeds=[0]),
             "tagging": executed("06_mtl", **SHORT, arm="single", primary="word_class", seeds=[3], keep_model=True),
             "wnli": executed("06_mtl", **SHORT | own, arm="single", seeds=[0], keep_model=True),
         }
@@ -115,6 +116,21 @@ def test_an_arm_s_rows_are_those_that_it_trained_on(ready, tmp_path, capsys):
         capsys, "export", "selection", ready["ranking"].key, tmp_path / "x", "--seed", 4
     )
     assert not (tmp_path / "x").exists()
+
+
+def test_what_an_arm_searched_for_is_in_its_run_s_cost(ready):
+    of_seeds = [row for part in ready["trial"].metrics["seeds"].values() for row in part["ledger"]]
+    assert {"trial", "tune"} <= {row["stage"] for row in of_seeds}
+    assert ready["trial"].ledger == of_seeds
+
+
+def test_a_target_that_cannot_be_written_is_one_line(ready, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    target = tmp_path / "file" / "x"
+    told = refused(capsys, "export", "selection", ready["gradts"].key, target)
+    assert told == f"auxlearn: {target}: cannot be written (Not a directory); check its permissions and the disk\n"
+    for command in (["results"], ["export", "predictions", ready["gradts"].key]):
+        assert "cannot be written (" in refused(capsys, *command, tmp_path / "file" / "x.parquet")
 
 
 def test_a_gradts_arm_s_rows_are_rebuilt_from_its_correlations(ready, tmp_path):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import yaml
 
-from auxlearn import filters, leakage, runs, tasks
+from auxlearn import code, filters, leakage, runs, tasks
 from helpers import write_jsonl
 
 TEXT = "{0} text number {1} is about {0} and about nothing else"
@@ -67,7 +67,7 @@ def test_leaks_are_found_once_a_suite(suite, monkeypatch, runs_folder):
 
 def test_leaks_are_found_anew_by_other_code(suite, monkeypatch):
     filters.hits(suite)
-    monkeypatch.setattr(runs, "code_hash", lambda *a: "changed")
+    monkeypatch.setattr(code, "code_hash", lambda *a: "changed")
     monkeypatch.setattr(leakage, "find", lambda *a, **k: pytest.fail("looked for leaks"))
     with pytest.raises(pytest.fail.Exception, match="looked for leaks"):
         filters.hits(suite)

@@ -22,6 +22,7 @@ from safetensors.torch import save_file
 
 from auxlearn import (
     checkpoints,
+    code,
     documents,
     engine,
     export,
@@ -315,15 +316,15 @@ def test_pictures_are_bounded():
 
 def manifest(folder, stage="train", key=KEY, **changes):
     content = {
-        "stage": stage, "key": key, "inputs": [], "outputs": {}, "code": {"roots": ["errors"], "notebook": None,
-        "hash": runs.code_hash(["errors"])},
+        "stage": stage, "key": key, "params": {}, "key_params": {}, "suite": "", "inputs": [], "outputs": {},
+        "code": {"roots": ["errors"], "notebook": None, "hash": code.code_hash(["errors"])},
     } | changes  # fmt: skip
     path = folder / stage / key / "manifest.json"
     return written(path, json.dumps(content))
 
 
 def test_a_run_that_reads_itself_is_damaged(runs_folder):
-    reads = [{"stage": "train", "key": KEY, "outputs": runs.digest({}), "code": runs.code_hash(["errors"])}]
+    reads = [{"stage": "train", "key": KEY, "outputs": runs.digest({}), "code": code.code_hash(["errors"])}]
     manifest(runs_folder)
     assert runs.read("train", KEY)[0] == "finished"
     manifest(runs_folder, inputs=reads)
@@ -332,9 +333,9 @@ def test_a_run_that_reads_itself_is_damaged(runs_folder):
 
 def test_runs_that_read_each_other_many_times_are_read_once(runs_folder):
     keys = [f"{i:016x}" for i in range(30)]
-    code = runs.code_hash(["errors"])
+    made_by = code.code_hash(["errors"])
     for i, key in enumerate(keys):
-        below = [{"stage": "train", "key": keys[min(i + 1, 29)], "outputs": runs.digest({}), "code": code}] * 2
+        below = [{"stage": "train", "key": keys[min(i + 1, 29)], "outputs": runs.digest({}), "code": made_by}] * 2
         manifest(runs_folder, key=key, inputs=below if i < 29 else [])
     assert runs.read("train", keys[0])[0] == "finished"
 

@@ -92,6 +92,23 @@ def test_any_encoder_folder_works_and_is_known_by_content(small, tmp_path):
     assert encoders.fingerprint(str(tmp_path / "moved")) in marks
 
 
+def test_a_folder_is_named_from_the_project_not_from_where_one_stands(small, tmp_path, monkeypatch):
+    monkeypatch.setattr(encoders, "PROJECT", tmp_path / "project")
+    net = model.build("tiny", small)
+    for part in (net.encoder, net.tokenizer):
+        part.save_pretrained(tmp_path / "project" / "mine")
+    (tmp_path / "stand" / "other").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "stand")
+    known = encoders.fingerprint(str(tmp_path / "project" / "mine"))
+    assert known == encoders.fingerprint("mine") != "mine"
+    assert model.build("mine", small).encoder.config.hidden_size == net.encoder.config.hidden_size
+    for call in (encoders.fingerprint, encoders.described):
+        with pytest.raises(
+            InputError, match=r"encoder 'other': a folder is named from .*project, or by its whole path"
+        ):
+            call("other")
+
+
 def test_unreachable_encoder_is_one_clear_error(small, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(InputError, match="cannot be loaded"):

@@ -6,10 +6,10 @@ from html.parser import HTMLParser
 
 import pytest
 
-from auxlearn import cli, engine, headlines, outcomes, provenance, report, runs, verify
+from auxlearn import cli, engine, headlines, outcomes, pages, provenance, report, runs, verify
 from auxlearn.errors import InputError
 from auxlearn.outcomes import Outcome
-from auxlearn.paths import PROJECT
+from auxlearn.paths import NOTEBOOKS, PROJECT
 
 ENDINGS = {
     ("01_data_prep", 60): "finished", ("01_data_prep", 70): "stale", ("01_data_prep", 80): "damaged",
@@ -150,8 +150,6 @@ def test_without_its_script_the_table_is_whole(mixed):
 
 def test_one_seed_has_no_interval_and_still_a_report(tmp_path):
     """Intervals over seeds of one seed are None in a manifest; the index says so and does not fail."""
-    from auxlearn import pages, runs
-
     made = {"verdict": "undecided (1 seed)", "p": None, "low": None, "high": None, "row_low": -0.01, "row_high": 0.05}
     arm = {"difference": 0.02, "score": 0.5, "added": 10, "tflop": 1.0} | made
     base = dict.fromkeys(("difference", "low", "high", "row_low", "row_high", "p"))
@@ -185,10 +183,36 @@ def test_headlines_have_intervals_where_there_are_seeds():
     compared = headlines.headline("07_efficiency", {"arms": arms})
     assert (compared.name, compared.text, compared.interval) == ("b − single", "+0.100", "+0.050 to +0.150")
     odd = cell(stage="06_mtl")
-    from auxlearn import runs
-
     odd.manifest = runs.Manifest({"metrics": {"other": 1}, "ledger": []}, PROJECT)
     assert odd.headline.note == "not to be read from this manifest"
+
+
+def test_n_is_shown_where_it_decides_something(tmp_path):
+    def compared(key_params, **params):
+        row = cell(stage="07_efficiency", primary="rte", n=200, **params)
+        row.manifest = runs.Manifest({"key_params": key_params}, tmp_path)
+        return row
+
+    unused, used = compared({}), compared({"n": 200})
+    assert (unused.sized, used.sized) == (False, True)
+    assert ["n 200" in text for text in outcomes.parameters([unused, used])] == [False, True]
+    assert [report._suffix([unused, used], row) for row in (unused, used)] == ["-rte", "-rte-200"]
+    unused.manifest = None  # not run yet
+    assert unused.sized
+
+
+def test_a_run_that_serves_several_primaries_says_whose_its_notebook_shows():
+    row = cell(stage="04_gradts_correlation", primary="mrpc")
+    tau = {"rte": {"mrpc": 0.3, "wnli": 0.8}, "mrpc": {"rte": 0.3, "wnli": 0.1}}
+    row.manifest = runs.Manifest({"params": {"primary": "rte"}, "metrics": {"tau": tau}}, PROJECT)
+    shown = row.headline
+    assert (shown.name, shown.text, shown.note) == ("highest tau with mrpc", "0.300", "rte 0.30, wnli 0.10")
+    assert row.other_primary == "rte"
+    notebook = NOTEBOOKS / "04_gradts_correlation.ipynb"
+    assert "is of rte, and this study's is mrpc" in pages.page(notebook, "t", cell=row.cell, other_primary="rte")
+    assert "serves several" not in pages.page(notebook, "t", cell=row.cell)
+    row.manifest.data["params"]["primary"] = "mrpc"
+    assert row.other_primary == ""
 
 
 # --- provenance and verification -----------------------------------------------------------------------------------

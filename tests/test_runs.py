@@ -1,6 +1,7 @@
 """Keys, status, staleness, lookup: what makes a finished run trustworthy."""
 
 import json
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -9,6 +10,7 @@ import pytest
 
 from auxlearn import code, notebook, params, runs, tasks
 from auxlearn.errors import InputError
+from auxlearn.paths import NOTEBOOKS, PROJECT
 
 
 def finished(stage="02_td_proxy", given=None, suite="s", inputs=(), **kwargs):
@@ -146,12 +148,84 @@ def test_changed_code_makes_a_run_and_all_that_read_it_stale(monkeypatch):
     proxy = finished(code_roots=("seeds",))
     ranking = finished("03_ranking", inputs=[proxy], code_roots=("errors",))
     assert runs.read(ranking.stage, ranking.key)[0] == "finished"
-    real = runs.code_hash
-    monkeypatch.setattr(runs, "code_hash", lambda roots, n=None: "changed" if "seeds" in roots else real(roots, n))
+    real = code.code_hash
+    monkeypatch.setattr(code, "code_hash", lambda roots, n=None: "changed" if "seeds" in roots else real(roots, n))
     assert runs.read(proxy.stage, proxy.key)[0] == "stale"
     assert runs.read(ranking.stage, ranking.key)[0] == "stale"
     with pytest.raises(InputError, match="made by other code"):
         runs.load(ranking.stage, ranking.key)
+
+
+def test_a_run_of_a_process_whose_code_was_edited_meanwhile_is_stale(tmp_path, monkeypatch):
+    monkeypatch.setattr(code, "PACKAGE", tmp_path / "auxlearn")
+    shutil.copytree(PROJECT / "lib" / "auxlearn", tmp_path / "auxlearn", copy_function=shutil.copy2)
+    assert runs.read("x", finished("03_ranking", code_roots=("seeds",)).key)[0] == "missing"
+    fine, later = finished(code_roots=("seeds",)), finished(given={"seed": 1}, code_roots=("files",))
+    with open(tmp_path / "auxlearn" / "seeds.py", "a") as file:
+        file.write("\nMORE = 1\n")
+    made = finished(given={"seed": 2}, code_roots=("seeds",))  # what was imported is not what is there now
+    assert made.code["hash"] == runs.EDITED
+    assert runs.read(made.stage, made.key)[0] == "stale"
+    assert runs.read(fine.stage, fine.key)[0] == "stale"
+    assert runs.read(later.stage, later.key)[0] == "finished"
+
+
+def test_a_notebook_that_is_saved_otherwise_while_it_runs_makes_no_run_to_trust(tmp_path, monkeypatch):
+    folder = tmp_path / "notebooks"
+    shutil.copytree(NOTEBOOKS, folder)
+    monkeypatch.setattr(runs, "NOTEBOOKS", folder)
+    file = folder / "01_data_prep.ipynb"
+    session = notebook.start("01_data_prep", {})
+    session.run.path("x.txt").write_text("1")
+    text = file.read_text()
+    file.write_text(text.replace("**What was learned.**", "**What we learned.**"))  # prose is no code
+    assert session.finish(["x.txt"], {}).code["hash"] != runs.EDITED
+    file.write_text(text.replace("globals())", "globals() )"))
+    with pytest.raises(InputError, match=r"edited after this kernel had read it.*restart the kernel"):
+        session.finish(["x.txt"], {})
+    assert runs.read("01_data_prep", session.run.key)[0] == "stale"
+
+
+def test_a_kernel_that_is_older_than_its_code_is_told_so_before_it_begins(monkeypatch, runs_folder):
+    monkeypatch.setitem(code._IMPORTED, "seeds", (1, 1))
+    with pytest.raises(InputError, match="restart the kernel"):
+        notebook.start("01_data_prep", {})
+    assert not (runs_folder / "01_data_prep").exists()
+
+
+def test_an_order_that_decides_nothing_tells_no_runs_apart(planted):
+    two = finished(given={"auxiliaries": ["topic_name", "look_alike"]}, stage="03_ranking")
+    wanted = {"auxiliaries": ["look_alike", "topic_name"]}
+    assert runs.agrees(two, wanted)
+    assert finished(given=wanted, stage="03_ranking").key == two.key
+    assert not runs.agrees(two, {"auxiliaries": ["look_alike"]})
+    orders = [planted.auxiliaries("topic_side", only) for only in (wanted["auxiliaries"], two.params["auxiliaries"])]
+    assert orders[0] == orders[1] == [name for name in planted.names if name in orders[0]]
+
+
+def test_encoders_in_folders_are_told_apart_by_content_wherever_a_run_names_them(tmp_path):
+    given = {"suite": "x.yaml", "size": "full", "precision": "fp32", "device": "cpu", "encoder": str(tmp_path / "e")}
+    content = tmp_path / "e" / "config.json"
+    content.parent.mkdir()
+    content.write_text("{}")
+    proxy = finished(given=given)
+    heads = finished("04_gradts_correlation", given | {"encoder": "minilm", "also": [given["encoder"]]})
+    assert runs.agrees(proxy, {"encoder": given["encoder"]})
+    assert runs.agrees(heads, {"also": [given["encoder"]]})
+    content.write_text("{ }")
+    assert not runs.agrees(proxy, {"encoder": given["encoder"]})
+    assert not runs.agrees(heads, {"also": [given["encoder"]]})
+    assert finished(given=given).key != proxy.key
+
+
+def test_a_manifest_that_does_not_say_what_it_is_a_run_of_is_none(capsys):
+    good = finished()
+    record = json.loads(good.path("manifest.json").read_text())
+    for name in ("suite", "params", "key_params"):
+        good.path("manifest.json").write_text(json.dumps({k: v for k, v in record.items() if k != name}))
+        with pytest.raises(InputError, match=r"no run of 02_td_proxy matches seed=0"):
+            runs.find("02_td_proxy", {"seed": 0}, "s")
+        assert runs.read(good.stage, good.key)[0] == "damaged"
 
 
 def test_a_run_whose_input_was_made_anew_otherwise_is_stale():

@@ -98,6 +98,12 @@ def test_verdicts():
     assert stats.verdict(enough, enough.p) == "better"
     assert stats.verdict(stats.compare(base - 0.1, base), enough.p) == "worse"
     assert stats.verdict(enough, 0.2) == "no difference shown"
+    assert stats.verdict(enough, 6 * enough.p, comparisons=6) == "better"
+    assert stats.verdict(enough, 0.2, comparisons=6) == "no difference shown"
+    assert stats.verdict(enough, 7 * enough.p, comparisons=7) == "undecided (8 seeds for 7 comparisons)"
+    assert stats.verdict(enough, 7 * enough.p, 0.9, comparisons=7) == "better"
+    more = stats.compare(np.linspace(0.5, 0.6, 10) + 0.1, np.linspace(0.5, 0.6, 10))
+    assert stats.verdict(more, 0.2, comparisons=20) == "no difference shown"
 
 
 def test_auc_interval():

@@ -4,7 +4,7 @@ import json
 import pytest
 import yaml
 
-from auxlearn import engine, runs, studies, tasks
+from auxlearn import code, engine, runs, studies, tasks
 from auxlearn.errors import InputError
 from auxlearn.paths import PROJECT
 
@@ -57,6 +57,30 @@ def test_exclude_leaves_combinations_out(tmp_path):
     assert [(c.params.arm, c.params.n) for c in study.cells] == [("single", 20), ("random", 20)]
 
 
+def test_what_is_excluded_is_not_made_again_for_the_comparison(tmp_path):
+    grid = {"arm": ["single", "random", "td_bce"], "n": [20, 30, 40]}
+    gone = [{"arm": "td_bce", "n": 30}, {"arm": "td_bce", "n": 40}, {"arm": "random", "n": 40}]
+    study = studies.load(written(tmp_path, grid=grid, exclude=gone))
+    trained = sorted((c.params.arm, c.params.n) for c in study.cells if c.stage == "06_mtl")
+    assert trained == [("random", 20), ("random", 30), ("single", 20), ("td_bce", 20)]
+    compared = {c.params.n: c for c in study.cells if c.stage == "07_efficiency"}
+    assert set(compared) == {20, 30}  # at 40 nothing is left to compare
+    assert compared[20].params.arms == ["single", "random", "td_bce"]
+    assert compared[20].params.left_out == ["td_bce 30", "random 40", "td_bce 40"]
+    assert [(up.params.arm, up.params.n) for up in compared[20].reads][1:] == [
+        ("random", 20), ("td_bce", 20), ("random", 30),
+    ]  # fmt: skip
+    assert compared[30].params.arms == ["single", "random"]
+    whole = studies.load(written(tmp_path, grid=grid))
+    assert {tuple(c.params.left_out) for c in whole.cells if c.stage == "07_efficiency"} == {()}
+
+
+def test_where_no_arm_draws_rows_n_is_not_shown(tmp_path):
+    labels = lambda arms: {c.label for c in studies.load(written(tmp_path, grid={"arm": arms})).cells}  # noqa: E731
+    assert not any("n=" in label for label in labels(["single", "all_data"]))
+    assert "07_efficiency topic_side n=200 seeds=[0, 1]" in labels(["single", "all_data", "random"])
+
+
 def test_one_parameter_changed_changes_only_what_depends_on_it(tmp_path):
     keys = lambda **changes: {(c.stage, c.key) for c in studies.load(written(tmp_path, **changes)).cells}  # noqa: E731
     base = keys()
@@ -76,6 +100,9 @@ def test_one_parameter_changed_changes_only_what_depends_on_it(tmp_path):
         ({"grid": {"arms": [], "n": [2]}}, "grid: arms has no values"),
         ({"grid": {"arm": ["best"]}}, "arm: "),
         ({"exclude": [{"seed": 1}]}, "exclude: seed is not in grid"),
+        ({"stages": []}, "stages: "),
+        ({"base": BASE | {"seeds": 3}, "stages": ["03_ranking"]}, "base: seeds: 3 is not a list of seeds"),
+        ({"base": BASE | {"seeds": []}, "stages": ["03_ranking"]}, r"base: seeds: \[\] is not a list of seeds"),
         ({"stages": ["08_magic"]}, "no notebook is called '08_magic'"),
         ({"notebooks": {"06_mtl": {"score": "auto"}}}, "unknown parameter score"),
         ({"base": BASE | {"primary": "nothing"}}, "task 'nothing' is not in suite"),
@@ -139,7 +166,7 @@ def test_a_stale_manifest_is_set_aside_before_snakemake_looks(tmp_path, runs_fol
     run.path("x.txt").write_text("1")
     run.finish(["x.txt"], {})
     assert engine.prepare(study)[1] == []
-    monkeypatch.setattr(runs, "code_hash", lambda *a: "changed")
+    monkeypatch.setattr(code, "code_hash", lambda *a: "changed")
     assert len(engine.prepare(study)[1]) == 1
     assert (run.folder / "manifest.stale.json").is_file()
     assert not (run.folder / "manifest.json").exists()

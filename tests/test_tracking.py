@@ -36,9 +36,8 @@ def some(runs_folder):
     arms = {"random": {"difference": 0.1, "low": None, "verdict": "better"}}
     pairs = [{"arm": "random", "baseline": "all_data", "difference": -0.2}]
     run("07_efficiency", "b", {"n": 20, "lr": 1}, {"floor": 0.5, "arms": arms, "pairs": pairs})
-    run(
-        "04_gradts_correlation", "c", {}, {"tau": {"rte": 0.3}, "agreement": {"gate": {"kv": 0.7}}, "ledger": {"0": {}}}
-    )
+    heads = {"tau": {"rte": {"wnli": 0.3}}, "agreement": {"gate": {"kv": 0.7}}, "ledger": {"0": {}}}
+    run("04_gradts_correlation", "c", {}, heads)
     run("05_tawt_weighting", "d", {}, {"final": {"3": {"rte": 0.9}}})
     run("train", "e", {"phases": [{"name": "tune"}]}, {"dev": {"accuracy": 0.75}, "chosen": {"tune": 2}})
     return runs_folder

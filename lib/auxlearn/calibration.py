@@ -97,7 +97,7 @@ def table(
     `logits` [N, K] of rows that the discriminator was not trained on; `task_id` int [N]; `names` of the K columns. The
     AUC is that of the probability, so under "ce" that of the softmax, not of the raw logit; NaN where a task has no or
     all rows. base_rate is the task's share of the rows; brier the mean squared error of the
-    probability, which base_rate (1 - base_rate) must be undercut to be of use. With `pos_weight` (BCE) also
+    probability, of use where it is below base_rate (1 - base_rate). With `pos_weight` (BCE) also
     ece_corrected, brier_corrected and mean_corrected, of sigmoid(z - log w).
     """
     z, ids = np.asarray(logits, np.float64), np.asarray(task_id)

@@ -17,6 +17,15 @@ from pathlib import Path
 _IN_KEY = {"planted"}
 _PARAMETERS = {"parameters", "injected-parameters"}
 PACKAGE = Path(__file__).resolve().parent
+_Stamp = tuple[int, int]
+
+
+def _stamp(path: Path) -> _Stamp:
+    stat = path.stat()
+    return stat.st_mtime_ns, stat.st_size
+
+
+_IMPORTED = {path.stem: _stamp(path) for path in PACKAGE.glob("*.py")}  # the files that this process imports
 
 
 def _imports(tree: ast.AST) -> set[str]:
@@ -49,7 +58,7 @@ def _stripped(tree: ast.AST) -> str:
 
 
 @functools.lru_cache(maxsize=512)
-def _module(path: Path, stamp: tuple[int, int]) -> tuple[str, frozenset[str]]:
+def _module(path: Path, stamp: _Stamp) -> tuple[str, frozenset[str]]:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     imports = frozenset(_imports(tree))
     return hashlib.sha256(_stripped(tree).encode()).hexdigest(), imports
@@ -79,8 +88,21 @@ def modules(roots: Iterable[str]) -> set[str]:
 
 def _hash(name: str) -> tuple[str, frozenset[str]]:
     path = PACKAGE / f"{name}.py"
-    stat = path.stat()
-    return _module(path, (stat.st_mtime_ns, stat.st_size))
+    return _module(path, _stamp(path))
+
+
+def edited(roots: Iterable[str], notebook: Path | None = None, source: str = "") -> bool:
+    """Whether files that `code_hash` would read now are others than this process imported.
+
+    `source`: the `notebook_source` of the notebook when it was opened. Times and sizes tell modules, so that an edit of
+    comments counts too: what was imported cannot be read again.
+    """
+    found = set(roots)
+    if notebook is not None:
+        if notebook_source(notebook) != source:
+            return True
+        found |= _imports(ast.parse(source))
+    return any(_stamp(PACKAGE / f"{name}.py") != _IMPORTED.get(name) for name in modules(found))
 
 
 def code_hash(roots: Iterable[str] = (), notebook: Path | None = None) -> str:

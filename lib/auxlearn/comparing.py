@@ -70,7 +70,8 @@ def paired(
     if out["p"].notna().all():
         out["p"] = stats.holm(out["p"].to_numpy())
     tested = [None if np.isnan(p) else p for p in out["p"]]
-    out["verdict"] = [stats.verdict(made, p, level) for made, p in zip(out.pop("made"), tested, strict=True)]
+    made = zip(out.pop("made"), tested, strict=True)
+    out["verdict"] = [stats.verdict(comparison, p, level, len(out)) for comparison, p in made]
     return out
 
 

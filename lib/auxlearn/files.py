@@ -5,6 +5,8 @@ AUXLEARN_MAX_BYTES lifts every bound on what one file may hold or expand to (see
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -28,13 +30,13 @@ def most_bytes(default: int) -> int:
 
 
 @contextmanager
-def system(path: Path) -> Iterator[None]:
-    """What the file system refuses, as an InputError."""
+def system(path: Path, what: str = "read") -> Iterator[None]:
+    """What the file system refuses while a path is "read" or "written", as an InputError."""
     try:
         yield
     except OSError as error:
         reason = error.strerror or error
-        raise InputError(f"{path}: cannot be read ({reason}); check its permissions and the disk") from None
+        raise InputError(f"{path}: cannot be {what} ({reason}); check its permissions and the disk") from None
 
 
 @contextmanager
@@ -68,6 +70,18 @@ def converted(
     except faults as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise InputError(f"{path}: not {what} ({reason}); {remedy}") from None
+
+
+def file_hash(path: Path) -> str:
+    """sha256 of a file; within a process, read anew only when its size or time has changed."""
+    stat = path.stat()
+    return _file_hash(path, stat.st_mtime_ns, stat.st_size)
+
+
+@functools.lru_cache(maxsize=4096)
+def _file_hash(path: Path, time_ns: int, size: int) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def inside(root: Path, name: str, what: str) -> Path:

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from . import writing
 from .errors import InputError
 
 _NLI, _ENTAILS = ("entailment", "neutral", "contradiction"), ("entailment", "not_entailment")
@@ -73,9 +74,8 @@ def write(predictions: Mapping[str, Sequence[Any]], path: Path, fillers: bool = 
         name: [file.filler] * file.rows if name in absent else _answers(name, file, predictions[name])
         for name, file in FILES.items()
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside, part = path.with_suffix(".fillers.txt"), path.with_name(f".{path.name}.part")
-    try:
+    beside = path.with_suffix(".fillers.txt")
+    with writing.new_file(path) as part:
         with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as made:
             for name, lines in answers.items():
                 text = "\n".join([HEADER, *(f"{i}\t{answer}" for i, answer in enumerate(lines))]) + "\n"
@@ -89,9 +89,6 @@ def write(predictions: Mapping[str, Sequence[Any]], path: Path, fillers: bool = 
             beside.write_text("constant answers, not predictions:\n" + "".join(rows), encoding="utf-8")
         else:
             beside.unlink(missing_ok=True)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
     return path
 
 

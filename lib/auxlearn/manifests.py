@@ -132,7 +132,6 @@ def read(file: Path) -> Manifest:
 
 
 def whole(manifest: Manifest) -> bool:
-    """Whether it says all that a status is read from."""
-    return manifest.data.keys() >= {"stage", "key", "outputs", "inputs", "code"} and manifest.code.keys() >= {
-        "roots", "notebook", "hash",
-    }  # fmt: skip
+    """Whether it says all that its status, and whether it is the run that is asked for, are read from."""
+    read = {"stage", "key", "params", "key_params", "suite", "outputs", "inputs", "code"}
+    return manifest.data.keys() >= read and manifest.code.keys() >= {"roots", "notebook", "hash"}

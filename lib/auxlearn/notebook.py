@@ -61,6 +61,7 @@ class Session:
         self.run.inputs += units
         recorded = {f"{s}/{purpose}": v for s in drawn for purpose, v in seeds.record(s).items()}
         manifest = self.run.finish(outputs, metrics, ledgers, recorded, rows)
+        _check_unedited(manifest.code)
         print(f"finished {manifest.label}: {', '.join(outputs)}")
         return manifest
 
@@ -87,12 +88,21 @@ def start(stage: str, namespace: Mapping[str, Any]) -> Session:
         ("notebook",),
         notebook=f"{stage}.ipynb",
     )
+    _check_unedited(run.code())
     claims.claim(run.folder)
     if p.size == "smoke":
         print(BANNER)
     print(f"suite {suite.name} ({suite.fingerprint}), primary {p.primary}, encoder {p.encoder}")
     print(f"run {stage}/{key}" + "".join(f"\nreads {m.label}" for m in inputs))
     return Session(p, suite, run, list(inputs), watching.Bar() if watching.someone() else None)
+
+
+def _check_unedited(code: Mapping[str, Any]) -> None:
+    if code["hash"] == runs.EDITED:
+        raise InputError(
+            "the code of this notebook, or of what it imports, was edited after this kernel had read it, so that what "
+            "it makes counts as stale; restart the kernel and run the notebook from its first cell"
+        )
 
 
 def _inputs(p: params.Common, suite: tasks.Suite) -> list[runs.Manifest]:

@@ -78,13 +78,24 @@ class Outcome:
         path = self.folder / "notebook.ipynb"
         return path if path.is_file() and executed(path) is not None else None
 
+    @property
+    def sized(self) -> bool:
+        """Whether the parameter `n` decides anything of the run."""
+        return self.manifest is None or "n" in self.manifest.data.get("key_params", ("n",))
+
+    @property
+    def other_primary(self) -> str:
+        """The primary that its notebook was run for, where another study's run serves this one too."""
+        made_for = self.manifest.data.get("params", {}).get("primary") if self.manifest else None
+        return made_for if made_for != self.params.get("primary") and isinstance(made_for, str) else ""
+
     @functools.cached_property
     def headline(self) -> Headline:
         """The headline figure; empty where there is no manifest, or one that is not as its stage writes it."""
         if self.manifest is None:
             return Headline()
         try:
-            return headline(self.stage, self.manifest.metrics)
+            return headline(self.stage, self.manifest.metrics, self.params.get("primary", ""))
         except (LookupError, ArithmeticError, TypeError, ValueError, AttributeError):
             return Headline(note="not to be read from this manifest")
 
@@ -131,7 +142,7 @@ def parameters(outcomes: Sequence[Outcome]) -> list[str]:
     texts = []
     for each in outcomes:
         same = [o.params for o in outcomes if o.stage == each.stage]
-        shown = [n for n in _NAMED if n in each.params]
+        shown = [n for n in _NAMED if n in each.params and (n != "n" or each.sized)]
         shown += [
             n for n, v in each.params.items() if n not in {*shown, *_UNSHOWN} and any(p.get(n) != v for p in same)
         ]

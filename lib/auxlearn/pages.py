@@ -41,11 +41,12 @@ def commit(git: Mapping[str, Any]) -> str:
 
 def page(
     notebook: Path, title: str, record: Mapping[str, Any] | None = None, status: str = "finished",
-    cell: Mapping[str, Any] | None = None,
+    cell: Mapping[str, Any] | None = None, other_primary: str = "",
 ) -> str:  # fmt: skip
     """An executed notebook, as far as it came, as HTML.
 
-    `record`: of its run, as from `provenance.run`; `cell`: of the plan, shown where a run left no record.
+    `record`: of its run, as from `provenance.run`; `cell`: of the plan, shown where a run left no record;
+    `other_primary`: the primary it was run for, where that is not the study's.
     """
     node = documents.read_notebook(notebook)
     tags = lambda cell: cell.metadata.get("tags", [])  # noqa: E731
@@ -75,7 +76,7 @@ def page(
         body = body.replace(box, f'{box} id="{FAILED}"', 1)
     return environment().get_template("page.html").render(
         title=title, body=body, record=record, status=status, cell=cell, error=error, meaning=outcomes.MEANING,
-        failed=FAILED,
+        failed=FAILED, other_primary=other_primary,
     )  # fmt: skip
 
 

@@ -47,6 +47,7 @@ class DataPrep(Common):
 class Efficiency(Common):
     """Compares `arms` at `n` for one primary; `curve` adds other n, at which those arms are read that depend on n.
 
+    `left_out` names what of the curve was not run, each as "ARM N".
     `sentence_test` adds the TAWT authors' test, over the dev sentences of one pair of models a seed.
     """
 
@@ -56,6 +57,7 @@ class Efficiency(Common):
     arms: list[Arm] = Field(["single", "random", "td_bce"], min_length=2)
     n: int = Field(200, ge=1)
     curve: list[int] = []
+    left_out: list[str] = []
     level: float = Field(0.95, gt=0.5, lt=1)
     sentence_test: bool = False
 
@@ -63,12 +65,25 @@ class Efficiency(Common):
     def _baseline(self) -> Self:
         if self.arms[0] != "single" or len(set(self.arms)) != len(self.arms):
             raise ValueError(f"arms: {self.arms} must be distinct and begin with 'single', the baseline of all others")
+        possible = [f"{arm} {n}" for arm in self.arms for n in self.curve if n != self.n]
+        if unknown := [entry for entry in self.left_out if entry not in possible]:
+            raise ValueError(f"left_out: {unknown[0]!r} is not ARM N of another n of the curve")
         return self
+
+    @property
+    def sized(self) -> bool:
+        """Whether `n` decides anything here."""
+        return any(depends_on_n(arm) for arm in self.arms)
+
+    def key_params(self) -> dict[str, Any]:
+        unused = set() if self.sized else {"n", "curve", "left_out"}
+        return {k: v for k, v in super().key_params().items() if k not in unused}
 
     def needs(self) -> list[tuple[str, dict[str, Any]]]:
         wanted = self._shared("primary", "auxiliaries", "seeds")
         cells = [(arm, self.n) for arm in self.arms]
         cells += [(arm, n) for n in self.curve if n != self.n for arm in self.arms if depends_on_n(arm)]
+        cells = [(arm, n) for arm, n in cells if f"{arm} {n}" not in self.left_out]
         return [("06_mtl", wanted | {"arm": arm, "n": n}) for arm, n in cells]
 
 

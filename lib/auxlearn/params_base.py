@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from . import keyed
 from .errors import InputError
 
 
@@ -79,13 +80,7 @@ class Common(BaseModel):
     def key_params(self) -> dict[str, Any]:
         """The parameters that this stage's result depends on."""
         kept = self.model_dump(exclude=set(self.not_in_key))
-        if "auxiliaries" in kept:
-            kept["auxiliaries"] = sorted(kept["auxiliaries"])
-        if any(map(os.path.isdir, (self.encoder, self.encoder.rpartition(":")[0]))):
-            from . import encoders
-
-            kept["encoder"] = encoders.fingerprint(self.encoder)
-        return kept
+        return {name: keyed.form(name, value) for name, value in kept.items()}
 
     def needs(self) -> list[tuple[str, dict[str, Any]]]:
         """The runs that this one reads: stage, and the parameters that they must agree in."""

@@ -52,7 +52,7 @@ def _render(name: str, rows: list[Outcome], target: Path | None, everything: boo
             shown.add(row.stage)
             row.link = f"{row.stage}-{row.key}.html" if everything else f"{row.stage}{_suffix(rows, row)}.html"
             record = provenance.run(row.manifest, row.status) if row.manifest else None
-            text = pages.page(row.notebook, row.label, record, row.status, row.cell)
+            text = pages.page(row.notebook, row.label, record, row.status, row.cell, row.other_primary)
             (target / row.link).write_text(text, encoding="utf-8")
             figures[row.link] = [f"{row.stage}/{row.key}"]
     comparisons = [made for row in rows if (made := _comparison(rows, row, target)) is not None]
@@ -104,7 +104,10 @@ def _comparison(rows: list[Outcome], row: Outcome, target: Path) -> dict[str, An
         f"Paired differences in {metrics['metric']} on dev to single-task training of {p['primary']}, a line an arm, "
         f"with intervals over seeds and over seeds and rows. {'; '.join(said)}."
     )
-    return {"row": row, "params": p, "metrics": metrics, "figure": figure, "alt": alt, "truth": _truth(rows, p)}
+    return {
+        "row": row, "params": p, "metrics": metrics, "figure": figure, "alt": alt, "truth": _truth(rows, p),
+        "sized": row.sized,
+    }  # fmt: skip
 
 
 def _signed(value: float) -> str:
@@ -141,7 +144,7 @@ def _suffix(rows: Sequence[Outcome], row: Outcome) -> str:
     same = [r.params for r in rows if r.stage == row.stage]
     if len(same) < 2:
         return ""
-    parts = [row.params["primary"], row.params["n"]]
+    parts = [row.params["primary"], *([row.params["n"]] if row.sized else [])]
     for name in ("suite", "rows", "encoder"):
         if len({str(p.get(name)) for p in same}) > 1:
             parts.append(Path(str(row.params.get(name))).stem)
@@ -166,7 +169,7 @@ def _results(rows: Sequence[Outcome], target: Path) -> None:
 
     tables = [
         parquet.read_frame(row.manifest.path("results.parquet")).assign(
-            primary=row.params["primary"], n=row.params["n"], run=row.key
+            primary=row.params["primary"], n=row.params["n"] if row.sized else None, run=row.key
         )
         for row in rows
         if row.stage == "07_efficiency" and row.manifest is not None
@@ -174,6 +177,7 @@ def _results(rows: Sequence[Outcome], target: Path) -> None:
     target.mkdir(parents=True, exist_ok=True)
     if tables:
         found = pd.concat(tables)
+        found["n"] = found["n"].astype("Int64")
         # The index is the first column; without a name, as a data frame's own.
         names = [name or "" for name in found.index.names]
         found = found.reset_index(names=names)

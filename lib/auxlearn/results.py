@@ -39,12 +39,15 @@ def scores(arms: Sequence[runs.Manifest], metric: str) -> pd.DataFrame:
 
 
 def curve(arms: Sequence[runs.Manifest], metric: str, pool: int, level: float = 0.95) -> pd.DataFrame:
-    """Mean score against the share of the auxiliary pool added: arm, n, share, score, low, high (t over seeds)."""
+    """Mean score against the share of the auxiliary pool added: arm, n, share, score, low, high (t over seeds).
+
+    n: rows added, mean over seeds, for a search may choose none.
+    """
     rows = []
     for m in arms:
         values = [part["dev"][metric] for part in m.metrics["seeds"].values()]
         low, high = stats.t_interval(values, level) if len(values) > 1 else (np.nan, np.nan)
-        added = next(iter(m.metrics["seeds"].values()))["added"]
+        added = round(np.mean([part["added"] for part in m.metrics["seeds"].values()]))
         rows.append({"arm": m.params["arm"], "n": added, "share": added / pool, "score": np.mean(values), "low": low,
                      "high": high, "seeds": len(values)})  # fmt: skip
     return pd.DataFrame(rows).sort_values(["arm", "n"], kind="stable").reset_index(drop=True)
@@ -102,13 +105,15 @@ def new_candidate(stages: pd.DataFrame, tasks: int) -> pd.DataFrame:
     """What choosing costs at first, and again when one task joins `tasks` (primary included); index arm.
 
     GradTS keeps every task's matrix and adds the new one's, `1 / tasks` of its tuning and importance (tasks taken
-    alike); trials, as an upper bound, all anew. A discriminator and a bandit know their tasks from the start: all anew.
-    Arms that choose nothing are left out. In whatever cost `stages` holds.
+    alike); trials, as an upper bound, all anew. A discriminator and a bandit know their tasks from the start: all anew,
+    and so is importance that was read at a discriminator's proxy. Arms that choose nothing are left out. In whatever
+    cost `stages` holds.
     """
-    per_task = [s for s in ("task_tuning", "importance") if s in stages]
-    other = [s for s in SELECTION if s in stages and s not in per_task]
-    first = stages[[*per_task, *other]].sum(axis=1)
-    again = stages[per_task].sum(axis=1) / tasks + stages[other].sum(axis=1)
+    first = stages[[s for s in SELECTION if s in stages]].sum(axis=1)
+    kept = stages[[s for s in ("task_tuning", "importance") if s in stages]].sum(axis=1)
+    if "proxy" in stages:
+        kept = kept.where(stages["proxy"] == 0, 0.0)
+    again = first - kept + kept / tasks
     made = pd.DataFrame({"at first": first, "one more task": again})
     return made[made["at first"] > 0]
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import datetime
 import functools
-import hashlib
 import importlib.metadata
 import json
 import os
@@ -23,14 +22,15 @@ from typing import Any
 
 from filelock import FileLock
 
-from . import manifests
-from .code import code_hash
+from . import code, keyed, manifests
 from .cost import Ledger
 from .errors import InputError
+from .files import file_hash
 from .manifests import Manifest, digest
 from .paths import NOTEBOOKS, PROJECT, runs_root, short
 
 SCHEMA = 1  # raise when a stage's files or meaning change in a way that the code hash cannot tell
+EDITED = "edited"  # in place of a code's hash
 LINKS = 50  # runs that one may read through others; no stage is so far from the data
 VERSIONS = ("torch", "transformers", "datasets", "tokenizers", "numpy", "scipy", "scikit-learn", "auxlearn")
 
@@ -38,18 +38,6 @@ VERSIONS = ("torch", "transformers", "datasets", "tokenizers", "numpy", "scipy",
 def key(stage: str, params: Mapping[str, Any], suite: str, inputs: Iterable[str]) -> str:
     """A run's key: stage, schema, result-changing parameters, suite fingerprint, keys of what it reads."""
     return digest([stage, SCHEMA, dict(params), suite, sorted(inputs)])
-
-
-def file_hash(path: Path) -> str:
-    """sha256 of a file; within a process, read anew only when its size or time has changed."""
-    stat = path.stat()
-    return _file_hash(path, stat.st_mtime_ns, stat.st_size)
-
-
-@functools.lru_cache(maxsize=4096)
-def _file_hash(path: Path, time_ns: int, size: int) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @dataclass
@@ -66,6 +54,10 @@ class Run:
     notebook: str | None = None
     started: str = field(default_factory=lambda: now())
 
+    def __post_init__(self) -> None:
+        notebook = NOTEBOOKS / self.notebook if self.notebook else None
+        self._opened = (notebook, code.notebook_source(notebook) if notebook else "")
+
     @property
     def folder(self) -> Path:
         return runs_root() / self.stage / self.key
@@ -79,11 +71,12 @@ class Run:
         return FileLock(self.path(".lock"))
 
     def code(self) -> dict[str, Any]:
-        notebook = NOTEBOOKS / self.notebook if self.notebook else None
+        """What this process runs; where its files have been edited since, a hash that no code has: stale at once."""
+        edited = code.edited(self.code_roots, *self._opened)
         return {
             "roots": list(self.code_roots),
             "notebook": self.notebook,
-            "hash": code_hash(self.code_roots, notebook),
+            "hash": EDITED if edited else code.code_hash(self.code_roots, self._opened[0]),
         }
 
     def finish(
@@ -199,10 +192,10 @@ def is_stale(manifest: Manifest) -> bool:
 
 
 def _is_stale(manifest: Manifest, known: dict[tuple[str, str], Any]) -> bool:
-    code = manifest.code
-    notebook = NOTEBOOKS / code["notebook"] if code["notebook"] else None
+    made_by = manifest.code
+    notebook = NOTEBOOKS / made_by["notebook"] if made_by["notebook"] else None
     try:
-        if code_hash(code["roots"], notebook) != code["hash"]:
+        if code.code_hash(made_by["roots"], notebook) != made_by["hash"]:
             return True
     except OSError:  # a notebook or a module that is no longer there
         return True
@@ -237,8 +230,8 @@ def all_runs(stage: str) -> list[Manifest]:
 
 def agrees(manifest: Manifest, wanted: Mapping[str, Any]) -> bool:
     """Whether a run is what is wanted, in every wanted parameter that its key depends on."""
-    keyed, given = manifest.key_params, manifest.params
-    return all(value in (keyed[name], given[name]) for name, value in wanted.items() if name in keyed)
+    had = manifest.key_params
+    return all(had[name] == keyed.form(name, value) for name, value in wanted.items() if name in had)
 
 
 def find(stage: str, wanted: Mapping[str, Any], suite: str) -> Manifest:
@@ -246,7 +239,7 @@ def find(stage: str, wanted: Mapping[str, Any], suite: str) -> Manifest:
 
     No match, more than one, or a match that is stale or damaged is an InputError with the line that would make it.
     """
-    hits = [m for m in all_runs(stage) if m.suite == suite and agrees(m, wanted)]
+    hits = [m for m in all_runs(stage) if manifests.whole(m) and m.suite == suite and agrees(m, wanted)]
     line = papermill_line(stage, wanted)
     if not hits:
         raise InputError(f"no run of {stage} matches {_shown(wanted)} in {short(runs_root())}; make it with\n  {line}")

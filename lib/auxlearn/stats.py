@@ -2,7 +2,8 @@
 
 With few seeds most tests cannot reach significance whatever the data say: a sign-flip test on 3 pairs never goes below
 p = 0.25, on 5 never below 0.0625. So under 6 seeds no test over seeds is made and the verdict is "undecided"; tests
-start at 8 seeds, Holm-corrected over the comparisons made. All functions are pure; draws come from `seed`.
+start at 8 seeds, Holm-corrected over the comparisons made, and where those are so many that no p could pass (7 with 8
+seeds), the verdict is "undecided" too. All functions are pure; draws come from `seed`.
 scipy.stats is imported where it is called: it takes half a second, and not every notebook that reads results tests.
 """
 
@@ -125,13 +126,16 @@ def compare(arm: Sequence[float], baseline: Sequence[float], level: float = 0.95
     return Comparison(float(d.mean()), float(low), float(high), len(d), p)
 
 
-def verdict(comparison: Comparison, adjusted_p: float | None, level: float = 0.95) -> str:
-    """better, worse, no difference shown, or undecided, from the corrected p alone."""
+def verdict(comparison: Comparison, adjusted_p: float | None, level: float = 0.95, comparisons: int = 1) -> str:
+    """better, worse, no difference shown, or undecided, from the p that Holm corrected over so many comparisons."""
     if comparison.seeds < UNDECIDED_BELOW:
         return f"undecided ({comparison.seeds} seed{'s' if comparison.seeds != 1 else ''})"
     if adjusted_p is None:
         return f"no test ({comparison.seeds} seeds; needs {TEST_FROM})"
     if adjusted_p >= 1 - level:
+        least = comparisons * max(2.0 ** (1 - comparison.seeds), 1 / (RESAMPLES + 1))  # Holm's for the smallest p
+        if least >= 1 - level:
+            return f"undecided ({comparison.seeds} seeds for {comparisons} comparisons)"
         return "no difference shown"
     return "better" if comparison.difference > 0 else "worse"
 

@@ -25,7 +25,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from . import filters, params, plans, runs, specs, study_file, tasks
+from . import filters, keyed, params, plans, runs, specs, study_file, tasks
 from .code import code_hash
 from .errors import InputError
 from .paths import NOTEBOOKS, PROJECT
@@ -47,19 +47,20 @@ class Cell:
         return self.params.stage
 
     @cached_property
-    def _keyed(self) -> set[str]:
-        return set(self.params.key_params())
+    def _keyed(self) -> dict[str, Any]:
+        return self.params.key_params()
 
     def agrees(self, wanted: Mapping[str, Any]) -> bool:
         """`runs.agrees` for a run that is not made yet."""
-        return all(getattr(self.params, name) == value for name, value in wanted.items() if name in self._keyed)
+        had = self._keyed
+        return all(had[name] == keyed.form(name, value) for name, value in wanted.items() if name in had)
 
     @property
     def label(self) -> str:
         """What a person calls it: the stage and what tells it from its siblings."""
         p = self.params
         parts = [str(getattr(p, f)) for f in ("primary", "arm", "discriminator") if getattr(p, f, None)]
-        parts += [f"{f}={getattr(p, f)}" for f in ("n", "seed", "seeds") if hasattr(p, f)]
+        parts += [f"{f}={getattr(p, f)}" for f in ("n", "seed", "seeds") if f in self._keyed]
         parts += ["at=proxy"] if getattr(p, "at", "") == "proxy" else []
         if self.stage in ("01_data_prep", "02_td_proxy", "04_gradts_correlation"):
             parts = parts[1:]
@@ -115,6 +116,8 @@ class _Expansion:
         for name, values in self.file.grid.items():
             if not values:
                 raise InputError(f"grid: {name} has no values")
+        if not (isinstance(listed := self.file.base.get("seeds", [0]), list) and listed):
+            raise InputError(f"base: seeds: {listed!r} is not a list of seeds, such as [0, 1, 2]")
         for row in self.file.exclude:
             if unknown := set(row) - set(self.file.grid):
                 raise InputError(f"exclude: {', '.join(sorted(unknown))} is not in grid")
@@ -164,8 +167,23 @@ class _Expansion:
             defaults.setdefault("curve", file.grid["n"])
         for values in itertools.product(*axes.values()):
             given = defaults | dict(zip(axes, values, strict=True))
-            if not any(row and set(row) <= set(given) and row.items() <= given.items() for row in file.exclude):
-                yield given
+            if self._excluded(given):
+                continue
+            if stage == "07_efficiency" and file.exclude and defaults.get("arms", ()) is file.grid.get("arm"):
+                given = self._compared(given)
+                if len(given["arms"]) < min(2, len(file.grid["arm"])):
+                    continue  # beside the baseline alone there is nothing to compare
+            yield given
+
+    def _excluded(self, given: Mapping[str, Any]) -> bool:
+        return any(row and set(row) <= set(given) and row.items() <= given.items() for row in self.file.exclude)
+
+    def _compared(self, given: dict[str, Any]) -> dict[str, Any]:
+        """07's parameters without the arms, and what of its curve, that `exclude` names."""
+        arms = [arm for arm in self.file.grid["arm"] if not self._excluded(given | {"arm": arm})]
+        curve = [n for n in given.get("curve", ()) if not self._excluded(given | {"n": n})]
+        out = [f"{arm} {n}" for n in curve for arm in arms if self._excluded(given | {"arm": arm, "n": n})]
+        return given | {"arms": arms, "curve": curve, "left_out": out}
 
     def _suite(self, p: params.Common) -> Any:
         at = (p.suite, p.rows)

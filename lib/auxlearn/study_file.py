@@ -58,7 +58,7 @@ class StudyFile(BaseModel):
     base: dict[str, Any] = {}
     grid: dict[str, list[Any]] = {}
     exclude: list[dict[str, Any]] = []
-    stages: list[str] = DEFAULT_STAGES
+    stages: list[str] = Field(DEFAULT_STAGES, min_length=1)
     notebooks: dict[str, dict[str, Any]] = {}
     expects: Expects | None = None
 

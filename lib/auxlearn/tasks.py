@@ -84,14 +84,14 @@ class Suite(Mapping[str, Task]):
         return self.names.index(self[name].name)
 
     def auxiliaries(self, primary: str, only: list[str] | None = None) -> list[str]:
-        """The tasks that may help `primary`: all others, or those of `only`, each checked to exist."""
+        """The tasks that may help `primary`, in the suite's order: all others, or those of `only`, checked to exist."""
         self[primary]
         chosen = [self[name].name for name in only] if only else [n for n in self.names if n != primary]
         if len(set(chosen)) < len(chosen):
             raise InputError(f"auxiliaries: {only} names a task twice; its rows would be drawn twice")
         if primary in chosen:
             raise InputError(f"auxiliaries: {primary!r} is the primary and cannot be its own auxiliary")
-        return chosen
+        return [name for name in self.names if name in chosen]
 
     def capped(self, limit: int, seed: int = 0) -> Suite:
         """The suite with at most `limit` training rows a task, drawn by seed (0 = all); dev and test stay whole."""

@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 
 from .errors import InputError
+from .files import system
 
 # What a spreadsheet takes for a formula (OWASP, "CSV Injection"); the last four are full-width = + - @.
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
@@ -44,25 +45,27 @@ def write_csv(table: pd.DataFrame, path: Path) -> None:
 def new_folder(folder: Path) -> Iterator[Path]:
     """A folder to fill that becomes `folder` when all went well; a target that holds anything is refused."""
     folder = Path(folder).resolve()
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(f"{folder}: exists and is not an empty folder; give a new one")
-    part = folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:8]}")
-    part.mkdir(parents=True)
-    try:
-        yield part
-        os.replace(part, folder)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+    with system(folder, "written"):
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise InputError(f"{folder}: exists and is not an empty folder; give a new one")
+        part = folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:8]}")
+        part.mkdir(parents=True)
+        try:
+            yield part
+            os.replace(part, folder)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
 
 
 @contextlib.contextmanager
 def new_file(path: Path) -> Iterator[Path]:
     """A file to write that becomes `path` when all went well."""
     path = Path(path).resolve()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}-{uuid.uuid4().hex[:8]}")
-    try:
-        yield part
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    with system(path, "written"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f".{path.name}-{uuid.uuid4().hex[:8]}")
+        try:
+            yield part
+            os.replace(part, path)
+        finally:
+            part.unlink(missing_ok=True)
