@@ -174,3 +174,15 @@ def unmeasured(value):
     if isinstance(value, dict):
         return {name: unmeasured(part) for name, part in value.items() if name not in MEASURED}
     return [unmeasured(part) for part in value] if isinstance(value, list) else value
+
+
+def luminance(colour):
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+    return sum(w * c for w, c in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+def contrast(a, b):
+    """WCAG 2's ratio."""
+    high, low = sorted((luminance(a), luminance(b)), reverse=True)
+    return (high + 0.05) / (low + 0.05)

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.colors import to_hex
 from scipy.stats import kendalltau
 
 from auxlearn import (
@@ -16,6 +17,7 @@ from auxlearn import (
     heads,
     importance,
     plans,
+    plots_heads,
     results,
     runs,
     scoring,
@@ -25,6 +27,7 @@ from auxlearn import (
 from auxlearn.cost import Ledger
 from auxlearn.errors import InputError
 from auxlearn.params import MTL, GradTS, TDProxy
+from helpers import contrast
 
 P = GradTS(tune_rows=24, importance_rows=10, epochs=1, seeds=[0, 1]).resolved()
 
@@ -117,6 +120,21 @@ def test_ceilings_nulls_and_agreement_are_correlations(made):
     agreement = heads.agreement(made)
     assert np.allclose(np.diag(agreement), 1)
     assert np.allclose(agreement, agreement.T)
+
+
+def test_every_tau_in_the_figure_can_be_read():
+    values = np.linspace(-1, 1, 81).reshape(9, 9)
+    rows = [
+        {"task": i, "other": j, "tau": values[i, j], "centred": values[i, j] if i != j else np.nan}
+        for i in range(9) for j in range(9)
+    ]  # fmt: skip
+    figure = plots_heads.correlations(pd.DataFrame(rows), range(9))
+    for axis, cells in zip(figure.axes, (81, 72), strict=True):
+        assert len(axis.texts) == cells
+        written = {text.get_position(): text for text in axis.texts}
+        for i, back in enumerate(axis.collections[0].get_facecolors()):
+            if (text := written.get((i % 9 + 0.5, i // 9 + 0.5))) is not None:
+                assert contrast(to_hex(text.get_color()), to_hex(back)) >= 4.5, text.get_text()
 
 
 # --- arms ------------------------------------------------------------------------------------------------------------

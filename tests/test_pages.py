@@ -7,6 +7,7 @@ import pytest
 
 from auxlearn import pages
 from auxlearn.paths import NOTEBOOKS
+from helpers import contrast
 
 
 def cells(name):
@@ -60,18 +61,6 @@ def test_outputs_are_text_and_pictures_alone(tmp_path):
     assert "ValueError: bad &lt;i&gt;" in text
     assert text.count('id="failed"') == 1
     assert 'href="#failed"' in text
-
-
-def luminance(colour):
-    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
-    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
-    return sum(w * c for w, c in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
-
-
-def contrast(a, b):
-    """WCAG 2's ratio."""
-    high, low = sorted((luminance(a), luminance(b)), reverse=True)
-    return (high + 0.05) / (low + 0.05)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

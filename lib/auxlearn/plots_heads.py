@@ -45,6 +45,11 @@ def correlations(table: pd.DataFrame, tasks: Sequence[str]) -> Figure:
             wide, ax=axis, annot=True, fmt=".2f", cmap="vlag", vmin=-1, vmax=1, center=0, cbar=False, linewidths=0.5,
             annot_kws={"fontsize": 7},
         )  # fmt: skip
+        shown = wide.notna().to_numpy().ravel()  # cells without a number have no text
+        for text, (red, green, blue, _) in zip(axis.texts, axis.collections[0].get_facecolors()[shown], strict=True):
+            # WCAG's luminance; seaborn takes white for colours on which dark reads better.
+            linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in (red, green, blue)]
+            text.set_color("black" if np.dot(linear, (0.2126, 0.7152, 0.0722)) > 0.179 else "white")
         axis.set(title=title, xlabel="", ylabel="")
         axis.tick_params(axis="x", rotation=60, labelsize=8)
         axis.tick_params(axis="y", rotation=0, labelsize=8)
