@@ -188,14 +188,15 @@ def test_headlines_have_intervals_where_there_are_seeds():
 
 
 def test_n_is_shown_where_it_decides_something(tmp_path):
-    def compared(key_params, **params):
-        row = cell(stage="07_efficiency", primary="rte", n=200, **params)
+    def compared(key_params, n=200):
+        row = cell(stage="07_efficiency", primary="rte", n=n)
         row.manifest = runs.Manifest({"key_params": key_params}, tmp_path)
         return row
 
     unused, used = compared({}), compared({"n": 200})
     assert (unused.sized, used.sized) == (False, True)
-    assert ["n 200" in text for text in outcomes.parameters([unused, used])] == [False, True]
+    other = compared({"n": 400}, n=400)
+    assert ["· n " in text for text in outcomes.parameters([unused, used, other])] == [False, True, True]
     assert [report._suffix([unused, used], row) for row in (unused, used)] == ["-rte", "-rte-200"]
     unused.manifest = None  # not run yet
     assert unused.sized

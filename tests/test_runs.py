@@ -1,6 +1,7 @@
 """Keys, status, staleness, lookup: what makes a finished run trustworthy."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import pytest
 
 from auxlearn import code, notebook, params, runs, tasks
 from auxlearn.errors import InputError
-from auxlearn.paths import NOTEBOOKS, PROJECT
+from auxlearn.paths import NOTEBOOKS
 
 
 def finished(stage="02_td_proxy", given=None, suite="s", inputs=(), **kwargs):
@@ -156,39 +157,90 @@ def test_changed_code_makes_a_run_and_all_that_read_it_stale(monkeypatch):
         runs.load(ranking.stage, ranking.key)
 
 
-def test_a_run_of_a_process_whose_code_was_edited_meanwhile_is_stale(tmp_path, monkeypatch):
+@pytest.fixture
+def as_imported(tmp_path, monkeypatch):
+    """A copy of the package, in the place of the one that this process imported."""
+    shutil.copytree(code.PACKAGE, tmp_path / "auxlearn", copy_function=shutil.copy2)
     monkeypatch.setattr(code, "PACKAGE", tmp_path / "auxlearn")
-    shutil.copytree(PROJECT / "lib" / "auxlearn", tmp_path / "auxlearn", copy_function=shutil.copy2)
-    assert runs.read("x", finished("03_ranking", code_roots=("seeds",)).key)[0] == "missing"
-    fine, later = finished(code_roots=("seeds",)), finished(given={"seed": 1}, code_roots=("files",))
-    with open(tmp_path / "auxlearn" / "seeds.py", "a") as file:
+    return tmp_path / "auxlearn"
+
+
+def test_a_run_of_a_process_whose_code_was_edited_meanwhile_is_stale(as_imported):
+    fine, other = finished(code_roots=("seeds",)), finished(given={"seed": 1}, code_roots=("files",))
+    with open(as_imported / "seeds.py", "a") as file:
         file.write("\nMORE = 1\n")
     made = finished(given={"seed": 2}, code_roots=("seeds",))  # what was imported is not what is there now
     assert made.code["hash"] == runs.EDITED
     assert runs.read(made.stage, made.key)[0] == "stale"
     assert runs.read(fine.stage, fine.key)[0] == "stale"
-    assert runs.read(later.stage, later.key)[0] == "finished"
+    assert runs.read(other.stage, other.key)[0] == "finished"
 
 
-def test_a_notebook_that_is_saved_otherwise_while_it_runs_makes_no_run_to_trust(tmp_path, monkeypatch):
-    folder = tmp_path / "notebooks"
-    shutil.copytree(NOTEBOOKS, folder)
-    monkeypatch.setattr(runs, "NOTEBOOKS", folder)
-    file = folder / "01_data_prep.ipynb"
+@pytest.mark.parametrize("now", ["# a comment\n{}", "{}"])
+def test_a_module_that_was_touched_or_has_a_new_comment_was_not_edited(as_imported, now):
+    file = as_imported / "seeds.py"
+    file.write_text(now.replace("{}", file.read_text()))
+    os.utime(file, (1, 1))
+    made = finished(code_roots=("seeds",))
+    assert made.code["hash"] != runs.EDITED
+    assert runs.read(made.stage, made.key)[0] == "finished"
+
+
+@pytest.mark.parametrize("change", [lambda file: file.write_text("def half("), lambda file: file.unlink()])
+def test_code_that_is_half_written_or_gone_loses_no_run_and_makes_it_stale(as_imported, change):
+    older = finished(code_roots=("seeds",))
+    change(as_imported / "seeds.py")
+    made = finished(given={"seed": 2}, code_roots=("seeds",))
+    assert made.code["hash"] == runs.EDITED
+    assert [runs.read(m.stage, m.key)[0] for m in (older, made)] == ["stale", "stale"]
+
+
+def test_a_process_that_is_older_than_its_code_makes_no_unit_and_removes_nothing(as_imported):
+    run = runs.Run("train", "k" * 16, {}, "s", code_roots=("seeds",))
+    with run.lock():
+        run.path("checkpoint.safetensors").write_text("of the same code")
+    (as_imported / "seeds.py").write_text("MORE = 1\n")
+    with pytest.raises(InputError, match=r"the code of train, or of what it imports, was edited"):
+        run.lock()
+
+
+@pytest.fixture
+def copied(tmp_path, monkeypatch):
+    """Copies of the notebooks, in their place."""
+    shutil.copytree(NOTEBOOKS, tmp_path / "notebooks")
+    for module in (runs, notebook):
+        monkeypatch.setattr(module, "NOTEBOOKS", tmp_path / "notebooks")
+    return tmp_path / "notebooks"
+
+
+def changed(file):
+    file.write_text(file.read_text().replace("globals())", "globals() | {})"))
+
+
+def test_a_notebook_that_is_saved_otherwise_while_it_runs_makes_no_run(copied):
+    file = copied / "01_data_prep.ipynb"
     session = notebook.start("01_data_prep", {})
     session.run.path("x.txt").write_text("1")
-    text = file.read_text()
-    file.write_text(text.replace("**What was learned.**", "**What we learned.**"))  # prose is no code
+    file.write_text(file.read_text().replace("**What was learned.**", "**What we learned.**"))  # prose is no code
     assert session.finish(["x.txt"], {}).code["hash"] != runs.EDITED
-    file.write_text(text.replace("globals())", "globals() )"))
-    with pytest.raises(InputError, match=r"edited after this kernel had read it.*restart the kernel"):
+    session.run.path("manifest.json").unlink()
+    changed(file)
+    with pytest.raises(InputError, match=r"was edited after this kernel .* run the notebook from its first cell"):
         session.finish(["x.txt"], {})
-    assert runs.read("01_data_prep", session.run.key)[0] == "stale"
+    assert runs.read("01_data_prep", session.run.key)[0] == "interrupted"
 
 
-def test_a_kernel_that_is_older_than_its_code_is_told_so_before_it_begins(monkeypatch, runs_folder):
-    monkeypatch.setitem(code._IMPORTED, "seeds", (1, 1))
-    with pytest.raises(InputError, match="restart the kernel"):
+def test_a_notebook_that_is_saved_otherwise_while_it_opens_makes_no_run(copied, monkeypatch, runs_folder):
+    real = tasks.load
+    monkeypatch.setattr(tasks, "load", lambda *a: (changed(copied / "01_data_prep.ipynb"), real(*a))[1])
+    with pytest.raises(InputError, match="was edited after this kernel"):
+        notebook.start("01_data_prep", {})
+    assert not (runs_folder / "01_data_prep").exists()
+
+
+def test_a_kernel_that_is_older_than_its_code_is_told_so_before_it_begins(as_imported, runs_folder):
+    (as_imported / "seeds.py").write_text("MORE = 1\n")
+    with pytest.raises(InputError, match="restart it"):
         notebook.start("01_data_prep", {})
     assert not (runs_folder / "01_data_prep").exists()
 

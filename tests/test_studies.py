@@ -75,6 +75,33 @@ def test_what_is_excluded_is_not_made_again_for_the_comparison(tmp_path):
     assert {tuple(c.params.left_out) for c in whole.cells if c.stage == "07_efficiency"} == {()}
 
 
+def test_what_is_excluded_is_left_out_of_arms_that_the_file_names_itself(tmp_path):
+    arms = ["single", "random", "all_data"]
+    grid, gone = {"arm": arms, "n": [20, 40]}, [{"arm": "random", "n": 40}]
+    study = studies.load(written(tmp_path, grid=grid, exclude=gone, notebooks={"07_efficiency": {"arms": arms}}))
+    assert [c.params.n for c in study.cells if c.stage == "06_mtl" and c.params.arm == "random"] == [20]
+    compared = {c.params.n: c.params for c in study.cells if c.stage == "07_efficiency"}
+    assert compared[20].left_out == ["random 40"]
+    assert compared[40].arms == ["single", "all_data"]
+    told = {"curve": [30, 40], "left_out": ["random 30"]}
+    study = studies.load(written(tmp_path, grid=grid | {"n": [20]}, exclude=gone, notebooks={"07_efficiency": told}))
+    assert study.cells[-1].params.left_out == ["random 40", "random 30"]
+
+
+def test_an_arm_that_does_not_depend_on_n_is_excluded_at_all_or_not_at_all(tmp_path):
+    grid = {"arm": ["single", "random", "all_data"], "n": [20, 30]}
+
+    def compared(*exclude):
+        made = studies.load(written(tmp_path, grid=grid, exclude=list(exclude))).cells
+        return [c.params.arms for c in made if c.stage == "07_efficiency"]
+
+    whole = grid["arm"]
+    assert compared({"arm": "single", "n": 30}, {"arm": "all_data", "n": 30}) == [whole, whole]
+    assert compared(*({"arm": "all_data", "n": n} for n in (20, 30))) == [whole[:2], whole[:2]]
+    with pytest.raises(InputError, match="exclude: leaves out single at every n"):
+        compared({"arm": "single"})
+
+
 def test_where_no_arm_draws_rows_n_is_not_shown(tmp_path):
     labels = lambda arms: {c.label for c in studies.load(written(tmp_path, grid={"arm": arms})).cells}  # noqa: E731
     assert not any("n=" in label for label in labels(["single", "all_data"]))
@@ -101,6 +128,8 @@ def test_one_parameter_changed_changes_only_what_depends_on_it(tmp_path):
         ({"grid": {"arm": ["best"]}}, "arm: "),
         ({"exclude": [{"seed": 1}]}, "exclude: seed is not in grid"),
         ({"stages": []}, "stages: "),
+        ({"exclude": [{"n": 30}], "notebooks": {"07_efficiency": {"curve": 30}}}, "curve: "),
+        ({"exclude": [{"n": 30}], "notebooks": {"07_efficiency": {"arms": [1, "single"]}}}, "arms"),
         ({"base": BASE | {"seeds": 3}, "stages": ["03_ranking"]}, "base: seeds: 3 is not a list of seeds"),
         ({"base": BASE | {"seeds": []}, "stages": ["03_ranking"]}, r"base: seeds: \[\] is not a list of seeds"),
         ({"stages": ["08_magic"]}, "no notebook is called '08_magic'"),

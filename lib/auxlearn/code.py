@@ -25,7 +25,8 @@ def _stamp(path: Path) -> _Stamp:
     return stat.st_mtime_ns, stat.st_size
 
 
-_IMPORTED = {path.stem: _stamp(path) for path in PACKAGE.glob("*.py")}  # the files that this process imports
+# The files that this process imports, as they were when it began.
+_IMPORTED = {path.stem: (_stamp(path), path.read_bytes()) for path in PACKAGE.glob("*.py")}
 
 
 def _imports(tree: ast.AST) -> set[str]:
@@ -92,17 +93,25 @@ def _hash(name: str) -> tuple[str, frozenset[str]]:
 
 
 def edited(roots: Iterable[str], notebook: Path | None = None, source: str = "") -> bool:
-    """Whether files that `code_hash` would read now are others than this process imported.
+    """Whether the code that `code_hash` would read now is other than what this process runs, or cannot be read.
 
-    `source`: the `notebook_source` of the notebook when it was opened. Times and sizes tell modules, so that an edit of
-    comments counts too: what was imported cannot be read again.
+    `source`: the `notebook_source` of the notebook when it was opened.
     """
     found = set(roots)
-    if notebook is not None:
-        if notebook_source(notebook) != source:
-            return True
-        found |= _imports(ast.parse(source))
-    return any(_stamp(PACKAGE / f"{name}.py") != _IMPORTED.get(name) for name in modules(found))
+    try:
+        if notebook is not None:
+            opened = ast.parse(source)
+            found |= _imports(opened)
+            if _stripped(ast.parse(notebook_source(notebook))) != _stripped(opened):
+                return True
+        return not all(_as_imported(name) for name in modules(found))
+    except (OSError, SyntaxError, ValueError, KeyError):  # gone, half written, or a module that was not there
+        return True
+
+
+def _as_imported(name: str) -> bool:
+    path, (stamp, source) = PACKAGE / f"{name}.py", _IMPORTED[name]
+    return _stamp(path) == stamp or _stripped(ast.parse(path.read_bytes())) == _stripped(ast.parse(source))
 
 
 def code_hash(roots: Iterable[str] = (), notebook: Path | None = None) -> str:

@@ -35,7 +35,9 @@ def system(path: Path, what: str = "read") -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason = error.strerror or error
+        reason = error.strerror or str(error)
+        if isinstance(error.filename, str) and not Path(error.filename).resolve().is_relative_to(path.parent.resolve()):
+            reason += f": {error.filename}"  # what was read for it, say
         raise InputError(f"{path}: cannot be {what} ({reason}); check its permissions and the disk") from None
 
 

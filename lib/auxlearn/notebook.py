@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import claims, params, runs, seeds, tasks, watching
+from . import claims, code, params, runs, seeds, tasks, watching
 from .cost import Ledger
 from .errors import InputError
 from .paths import NOTEBOOKS, PROJECT
@@ -60,8 +60,8 @@ class Session:
         drawn = [p.seed] if hasattr(p, "seed") else getattr(p, "seeds", [])
         self.run.inputs += units
         recorded = {f"{s}/{purpose}": v for s in drawn for purpose, v in seeds.record(s).items()}
+        self.run.check_unedited()
         manifest = self.run.finish(outputs, metrics, ledgers, recorded, rows)
-        _check_unedited(manifest.code)
         print(f"finished {manifest.label}: {', '.join(outputs)}")
         return manifest
 
@@ -72,6 +72,7 @@ def start(stage: str, namespace: Mapping[str, Any]) -> Session:
     At smoke size, what it reads is made when it is missing; at full size a missing run is an InputError with the line
     that makes it.
     """
+    opened = code.notebook_source(NOTEBOOKS / f"{stage}.ipynb")  # first: what follows may take its time
     p = params.check(stage, namespace).resolved()
     suite = tasks.load(p.suite, p.rows)
     suite.auxiliaries(p.primary, p.auxiliaries)
@@ -87,22 +88,15 @@ def start(stage: str, namespace: Mapping[str, Any]) -> Session:
         key_params,
         ("notebook",),
         notebook=f"{stage}.ipynb",
+        opened=opened,
     )
-    _check_unedited(run.code())
+    run.check_unedited()
     claims.claim(run.folder)
     if p.size == "smoke":
         print(BANNER)
     print(f"suite {suite.name} ({suite.fingerprint}), primary {p.primary}, encoder {p.encoder}")
     print(f"run {stage}/{key}" + "".join(f"\nreads {m.label}" for m in inputs))
     return Session(p, suite, run, list(inputs), watching.Bar() if watching.someone() else None)
-
-
-def _check_unedited(code: Mapping[str, Any]) -> None:
-    if code["hash"] == runs.EDITED:
-        raise InputError(
-            "the code of this notebook, or of what it imports, was edited after this kernel had read it, so that what "
-            "it makes counts as stale; restart the kernel and run the notebook from its first cell"
-        )
 
 
 def _inputs(p: params.Common, suite: tasks.Suite) -> list[runs.Manifest]:

@@ -142,10 +142,9 @@ def parameters(outcomes: Sequence[Outcome]) -> list[str]:
     texts = []
     for each in outcomes:
         same = [o.params for o in outcomes if o.stage == each.stage]
-        shown = [n for n in _NAMED if n in each.params and (n != "n" or each.sized)]
-        shown += [
-            n for n, v in each.params.items() if n not in {*shown, *_UNSHOWN} and any(p.get(n) != v for p in same)
-        ]
+        unshown = _UNSHOWN if each.sized else _UNSHOWN | {"n"}
+        shown = [n for n in _NAMED if n in each.params and n not in unshown]
+        shown += [n for n, v in each.params.items() if n not in {*shown, *unshown} and any(p.get(n) != v for p in same)]
         texts.append(" · ".join(f"{n} {_value(each.params[n])}" for n in shown))
     return texts
 

@@ -52,11 +52,13 @@ class Run:
     key_params: dict[str, Any] = field(default_factory=dict)  # those that the key is made of
     code_roots: tuple[str, ...] = ()
     notebook: str | None = None
+    opened: str | None = None  # the code of its cells when the kernel read them; None: as it is now
     started: str = field(default_factory=lambda: now())
 
     def __post_init__(self) -> None:
-        notebook = NOTEBOOKS / self.notebook if self.notebook else None
-        self._opened = (notebook, code.notebook_source(notebook) if notebook else "")
+        self._notebook = NOTEBOOKS / self.notebook if self.notebook else None
+        if self._notebook and self.opened is None:
+            self.opened = code.notebook_source(self._notebook)
 
     @property
     def folder(self) -> Path:
@@ -67,17 +69,31 @@ class Run:
         return self.folder / name
 
     def lock(self) -> FileLock:
-        """Held while a unit is made, so that two processes asking for it make it once."""
+        """Held while a unit is made, so that two processes asking for it make it once.
+
+        InputError in a process that is older than the code, before it makes or removes anything.
+        """
+        self.check_unedited()
         return FileLock(self.path(".lock"))
 
     def code(self) -> dict[str, Any]:
         """What this process runs; where its files have been edited since, a hash that no code has: stale at once."""
-        edited = code.edited(self.code_roots, *self._opened)
         return {
             "roots": list(self.code_roots),
             "notebook": self.notebook,
-            "hash": EDITED if edited else code.code_hash(self.code_roots, self._opened[0]),
+            "hash": EDITED if self._edited() else code.code_hash(self.code_roots, self._notebook),
         }
+
+    def _edited(self) -> bool:
+        return code.edited(self.code_roots, self._notebook, self.opened or "")
+
+    def check_unedited(self) -> None:
+        """InputError where the code was edited since this process imported it: what it makes would be stale."""
+        if self._edited():
+            raise InputError(
+                f"the code of {self.stage}, or of what it imports, was edited after this kernel or process had read "
+                "it, so that nothing it makes could be trusted; restart it and run the notebook from its first cell"
+            )
 
     def finish(
         self, outputs: Sequence[str], metrics: Mapping[str, Any], ledgers: Iterable[Ledger] = (),
@@ -197,7 +213,7 @@ def _is_stale(manifest: Manifest, known: dict[tuple[str, str], Any]) -> bool:
     try:
         if code.code_hash(made_by["roots"], notebook) != made_by["hash"]:
             return True
-    except OSError:  # a notebook or a module that is no longer there
+    except (OSError, SyntaxError, ValueError):  # a notebook or a module that is no longer there, or half written
         return True
     for wanted in manifest.inputs:
         status, found = _read(wanted["stage"], wanted["key"], known)

@@ -28,6 +28,7 @@ from pydantic import ValidationError
 from . import filters, keyed, params, plans, runs, specs, study_file, tasks
 from .code import code_hash
 from .errors import InputError
+from .params_training import depends_on_n
 from .paths import NOTEBOOKS, PROJECT
 from .study_file import StudyFile
 
@@ -169,21 +170,35 @@ class _Expansion:
             given = defaults | dict(zip(axes, values, strict=True))
             if self._excluded(given):
                 continue
-            if stage == "07_efficiency" and file.exclude and defaults.get("arms", ()) is file.grid.get("arm"):
+            if stage == "07_efficiency" and file.exclude:
                 given = self._compared(given)
-                if len(given["arms"]) < min(2, len(file.grid["arm"])):
-                    continue  # beside the baseline alone there is nothing to compare
+                if len(given["arms"]) < 2:  # beside the baseline alone there is nothing to compare
+                    continue
             yield given
 
     def _excluded(self, given: Mapping[str, Any]) -> bool:
         return any(row and set(row) <= set(given) and row.items() <= given.items() for row in self.file.exclude)
 
     def _compared(self, given: dict[str, Any]) -> dict[str, Any]:
-        """07's parameters without the arms, and what of its curve, that `exclude` names."""
-        arms = [arm for arm in self.file.grid["arm"] if not self._excluded(given | {"arm": arm})]
-        curve = [n for n in given.get("curve", ()) if not self._excluded(given | {"n": n})]
-        out = [f"{arm} {n}" for n in curve for arm in arms if self._excluded(given | {"arm": arm, "n": n})]
-        return given | {"arms": arms, "curve": curve, "left_out": out}
+        """07's parameters without the arms, and what of its curve, that `exclude` names.
+
+        An arm that does not depend on n is one training for all of them, and stays unless all of them are excluded.
+        """
+        p = params.validate("07_efficiency", given)
+
+        def gone(arm: str, n: int) -> bool:
+            return self._excluded(given | {"arm": arm, "n": n})
+
+        kept = [
+            arm for arm in p.arms
+            if not all(gone(arm, n) for n in ([p.n] if depends_on_n(arm) else self.file.grid.get("n", [p.n])))
+        ]  # fmt: skip
+        if "single" not in kept:
+            raise InputError("exclude: leaves out single at every n, but 07_efficiency compares with it")
+        curve = [n for n in p.curve if n == p.n or not self._excluded(given | {"n": n})]
+        out = [f"{arm} {n}" for n in curve for arm in kept if n != p.n and depends_on_n(arm) and gone(arm, n)]
+        out += [entry for arm in kept for n in curve if (entry := f"{arm} {n}") in p.left_out and entry not in out]
+        return given | {"arms": kept, "curve": curve, "left_out": out}
 
     def _suite(self, p: params.Common) -> Any:
         at = (p.suite, p.rows)
