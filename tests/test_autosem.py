@@ -167,6 +167,15 @@ def test_rewards_against_the_best():
     assert autosem.reward(0.7, [0.7, 0.5], against="best") == 0.5
 
 
+def test_against_the_best_by_both_rules_and_in_rounds():
+    assert autosem.reward(0.6, [0.7, 0.5], "paper", "best") == 0
+    assert autosem.reward(0.7, [0.7, 0.5], "paper", "best") == 1
+    for rule, paid in (("corrected", [0.5, 1, 0, 0]), ("paper", [1, 1, 0, 0])):
+        log, scores = [], [2.5, 2.0, 3.0, 1.0]
+        autosem.rounds(Bandit(2, 0, 0), lambda arm, left=scores: left.pop(), 4, log, rule=rule, against="best")
+        assert [row["reward"] for row in log] == paid
+
+
 def test_bad_rewards():
     with pytest.raises(InputError, match="finite"):
         autosem.reward(math.nan, [0.5])
@@ -297,6 +306,15 @@ def test_selection_may_be_empty():
     assert autosem.select(bandit).tolist() == []
     assert len(autosem.select(bandit, rule="paper")) == 3
     assert autosem.select(Bandit(3, 0, 0)).tolist() == []
+
+
+def test_select_s_threshold_and_ties():
+    bandit = played(*((arm, 1) for arm in (1, 2, 3, 1, 2, 3)))
+    assert autosem.select(bandit, threshold=0.9).tolist() == []
+    for rule in ("corrected", "paper"):
+        even = played((0, 1))  # all that may be chosen tie
+        found = {tuple(autosem.select(even, most=1, rule=rule, threshold=0.4, seed=s)) for s in range(20)}
+        assert len(found) == 3
 
 
 def test_mean_utilities_by_hand():

@@ -83,6 +83,16 @@ def test_scores_refuse_what_they_cannot_do():
         td.scores(LOGITS, 0, "tanh")
 
 
+def test_scores_keep_their_kind_and_name_what_is_wrong():
+    logits = torch.tensor([[0.5, -1.0], [2.0, 0.0]])
+    assert isinstance(td.scores(logits.numpy(), 0, "margin"), np.ndarray)
+    assert isinstance(td.scores(logits, 0, "margin"), torch.Tensor)
+    with pytest.raises(ValueError, match="pos_weight"):
+        td.pos_weight([10])
+    with pytest.raises(ValueError, match="target -1"):
+        td.scores(logits, -1, "sigmoid")
+
+
 def test_column_auc():
     logits = np.array([[2.0, 0], [1.0, 0], [0.0, 1]])
     assert td.column_auc(logits, np.array([0, 0, 1])).tolist() == [1.0, 1.0]

@@ -144,6 +144,11 @@ def test_tau_refuses_bad_input():
 # What a tau is worth
 
 
+def test_equal_rows_weigh_layer_by_layer():
+    rows = np.array([[[1.0, 3], [1, 1]], [[300, 100], [1, 3]]])
+    assert gradts.task_matrix(rows, "equal") == pytest.approx(np.array([[0.5, 0.5], [0, 1]]))
+
+
 def test_centring_removes_what_all_tasks_share():
     rng = np.random.default_rng(4)
     shared, own = 5 * rng.random((6, 8)), rng.random((12, 6, 8))
@@ -168,6 +173,19 @@ def test_split_half_falls_with_noise_and_rises_with_rows():
     assert gradts.split_half(np.repeat(rows[:1], 6, 0)) == pytest.approx(1)
     with pytest.raises(ValueError, match="halves of 201 rows do not fit 400 rows"):
         gradts.split_half(rows, size=201)
+
+
+def test_halves_share_no_row_and_weigh_as_asked():
+    rows = np.random.default_rng(0).exponential(1.0, (4, 3, 4)) * np.array([1, 10, 100, 1000])[:, None, None]
+    flat = [gradts.task_matrix(rows[[i]]).reshape(1, -1) for i in (0, 1)]
+    assert gradts.split_half(rows[:2]) == pytest.approx(gradts.kendall_tau(*flat).item())
+    assert gradts.split_half(rows, weigh="equal").tolist() != gradts.split_half(rows).tolist()
+
+
+def test_p_is_one_sided():
+    a = np.random.default_rng(6).random((6, 8))
+    tau, _, p = gradts.permutation_null(a, 1 - a)
+    assert (tau, p) == (-1, 1)  # two-sided it would be the smallest there is
 
 
 def test_permutation_null_knows_luck_and_layers():
@@ -235,6 +253,11 @@ def test_trial_by_both_rules():
     assert searched(tie, rule="code")[0].chosen == ("a", "b", "c")
 
 
+def test_a_tie_goes_on_by_both_rules():
+    for rule in ("corrected", "code"):
+        assert searched([0.5, 0.5, 0.5, 0.6, 0.1], rule=rule)[0].chosen == ("a", "b", "c")
+
+
 def test_trial_patience_looks_past_a_drop():
     scores = [0.5, 0.4, 0.6, 0.55, 0.5]
     assert searched(scores)[0].chosen == ()
@@ -289,6 +312,12 @@ def test_fg_fraction_by_both_rules():
     for given in ({"fraction": 1.1}, {"fraction": 0.5, "rule": "paper"}):
         with pytest.raises(ValueError, match="0 to 1, and corrected or code"):
             gradts.fg_fraction(taus, **given)
+
+
+def test_fractions_of_a_row():
+    taus = np.array([0.1, 0.9, 0.5, 0.7, 0.3])
+    assert gradts.fg_fraction(taus, 0.7).tolist() == [1, 2, 3, 4]  # round(3.5)
+    assert gradts.fg_fraction(taus, 0.75, rule="code").tolist() == [1, 2, 3, 4]  # entry int(3.75)
 
 
 def test_the_names_that_outside_checks_call():

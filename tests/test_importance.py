@@ -222,6 +222,21 @@ def test_no_weight_keeps_a_gradient_and_no_memory_stays(small):
     assert all(p.grad is None for p in net.parameters())
 
 
+def test_weight_gradients_in_small_pieces_are_the_same(small, monkeypatch):
+    task, net = small["topic_side"], model.build("tiny", small)
+    batch, width = batching.collate(rows(task), task, net), net.encoder.config.hidden_size
+    whole = importance.all_importances(net, batch)
+    for held in (1, 4):  # one row at a time; four, and then the other two
+        monkeypatch.setitem(importance.SCRATCH, "cpu", held * width * width * 4)
+        for name, made in importance.all_importances(net, batch).items():
+            assert torch.allclose(made, whole[name], rtol=1e-5), (held, name)
+
+
+def test_masks_of_different_batches_are_independent():
+    streams = {importance._stream(s, {"input_ids": torch.tensor(ids)}) for s in (0, 1) for ids in ([[2, 5]], [[2, 6]])}
+    assert len(streams) == 4
+
+
 def test_over_rows_gives_each_row_once(small):
     task, net = small["word_class"], model.build("tiny", small)
     some = [task.train[i] for i in range(20)]

@@ -128,6 +128,18 @@ def test_near_threshold(build, near, found):
     assert hits["similarity"].tolist() == ([16 / 18] if found else [])
 
 
+def test_near_pairs_are_near_in_each_text(build):
+    long = LONG + " and " + OTHER
+    first = (long, "a bill was passed here today")
+    assert kind(build, first, (long, "a bill was passed there again")) is None  # of 6 trigrams of the two 2 are shared
+    assert kind(build, first, (long, "a bill was passed here again")) == "near"  # 3 of 5
+
+
+def test_near_rows_share_six_n_grams(build):
+    assert kind(build, "a man is playing a red guitar outside", "a man is playing a red guitar") is None  # 5 of 6
+    assert kind(build, "a man is playing a red guitar outside now", "a man is playing a red guitar outside") == "near"
+
+
 def test_near_must_be_a_similarity(build):
     suite = build(pool={"train": [LONG]})
     for near in (0, 1.1):
@@ -189,6 +201,12 @@ def test_shared_sentences_are_reported_apart(build):
     )
     table = leakage.shared_sentences(suite, "pair")
     assert table.to_dict("index") == {"pair": {"rows": 3, "shared": 1}, "one": {"rows": 2, "shared": 1}}
+
+
+def test_a_shared_sentence_has_five_words(build):
+    suite = build(pair={"train": [("x", "y")], "test": [("four words of it", "five words of it now")]},
+                  one={"train": ["four words of it", "Five words of it , now"]})  # fmt: skip
+    assert leakage.shared_sentences(suite, "pair").loc["one"].to_dict() == {"rows": 2, "shared": 1}
 
 
 def test_chunks_change_nothing(planted, monkeypatch):

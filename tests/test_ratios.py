@@ -103,6 +103,24 @@ def test_acquisitions_by_hand():
     assert pi == pytest.approx((over > 0).mean(1), abs=5e-3)
 
 
+@pytest.mark.parametrize("rule", ["corrected", "paper"])
+def test_improvements_are_in_the_rule_s_unit(rule):
+    process = searched(6, scale=0.1, rule=rule, n_initial=5)._fit()
+    xi = 0.01 / process.spread if rule == "paper" else 0.01
+    assert rule == "corrected" or xi > 0.1
+    some = np.array([[1, 2, 3], [6, 3, 1], [1, 1, 20]])
+    ei, pi, ucb = process.acquisitions(some)
+    mean, std = process.mean(some), (ucb - process.mean(some)) / 1.96
+    over = mean[:, None] + std[:, None] * np.random.default_rng(0).normal(size=(3, 400_000)) - process.incumbent - xi
+    assert ei == pytest.approx(over.clip(0).mean(1), abs=5e-3)
+    assert pi == pytest.approx((over > 0).mean(1), abs=5e-3)
+
+
+@pytest.mark.parametrize(("rule", "shape"), [("corrected", ()), ("paper", (3,))])
+def test_length_scales(rule, shape):
+    assert np.shape(searched(6, rule=rule, n_initial=5)._fit().model.kernel_.k1.k2.length_scale) == shape
+
+
 def test_uncertainty_is_of_the_mean_and_not_of_one_more_noisy_score():
     search = ratios.Search(2)
     for i in range(20):
@@ -158,6 +176,15 @@ def test_equal_scores_and_a_small_grid_still_give_suggestions():
         seen.append(tuple(search.suggest()))
         search.observe(seen[-1], 0.5)
     assert set(seen) == {(1, 0), (1, 1), (1, 2), (2, 1)} == set(seen[:4])
+
+
+def test_single_task_and_the_even_mix_are_tried_whatever_else_was():
+    search = ratios.Search(3)
+    search.observe([3, 7, 1], 0.5)
+    search.observe([2, 2, 2], 0.4)  # the even mix
+    assert search.suggest() == [1, 0, 0]
+    search.observe([1, 0, 0], 0.3)
+    assert search.suggest() not in ([1, 0, 0], [1, 1, 1])
 
 
 def test_own_trials_are_logged_as_given():

@@ -71,6 +71,13 @@ def test_matched_random_keeps_counts_and_may_draw_chosen_rows():
         selection.matched_random(chosen, groups, 0, eligible=np.array([0, 1, 60, 61]))
 
 
+def test_matched_random_is_uniform_within_a_group():
+    groups, chosen, hits = np.array(["a"] * 60 + ["b"] * 40), np.array([0, 1, 2, 60, 61]), np.zeros(100)
+    for seed in range(2000):
+        hits[selection.matched_random(chosen, groups, seed)] += 1
+    assert np.abs(hits / 2000 - 0.05).max() < 5 * np.sqrt(0.05 * 0.95 / 2000)
+
+
 def test_shares_and_lift():
     pool = pd.DataFrame({"task": ["a"] * 75 + ["b"] * 25, "row": range(100)})
     chosen = selection.table(pool, np.array([0, 80, 81, 82]), np.linspace(1, 0, 100))

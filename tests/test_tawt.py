@@ -320,6 +320,7 @@ def test_training_gradients_read_against_a_cached_target():
         (lambda: moments(np.ones((1, 2)), np.full((1, 2), np.inf)), "task is not finite"),
         (lambda: tawt.debiased(moments(np.ones((1, 2)), np.ones((2, 2)))), "1 target and 2 task chunks"),
         (lambda: tawt.debiased(moments(np.ones((2, 2)), np.ones((1, 2)))), "debiasing needs two of each"),
+        (lambda: tawt.attenuation(moments(np.ones((2, 2)), np.ones((1, 2)))), "debiasing needs two of each"),
         (lambda: tawt.cosines([]), "no source task"),
         (lambda: tawt.cosines([moments(np.eye(2), np.eye(2))], "authors"), "neither 'corrected' nor 'paper'"),
         (lambda: tawt.reused(np.zeros((3, 2)), np.zeros((2, 2))), "reads: shape"),

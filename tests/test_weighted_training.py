@@ -1,5 +1,8 @@
 """TAWT inside a training: what weights do to steps, what moves them, and that neither disturbs anything else."""
 
+import time
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,11 +12,14 @@ from auxlearn import (
     arms,
     batching,
     choices,
+    cost,
     head_fit,
     phases,
+    probes,
     resuming,
     searching,
     seeds,
+    tawt,
     train,
     units,
     weighted_plans,
@@ -137,6 +143,7 @@ def test_the_authors_switches(small):
         plan(Weighting(THIRD, rule="paper", combine="scaled_then_clipped", target_rows="train", itself=True,
                        parameters="encoder", chunks=1, chunk_rows=64), holdout=np.zeros(0, np.int64)), small
     )  # fmt: skip
+    assert len(made.updates) == 3
     for row in made.updates[1:]:
         assert row["cosines"][0] == 1
         assert row["errors"][1] is None
@@ -151,6 +158,29 @@ def test_reused_gradients_give_cosines_without_a_backward_pass_for_sources(small
     assert again.updates == made.updates
 
 
+def test_training_s_gradient_is_read_before_it_is_clipped(small, monkeypatch):
+    found, read = [], probes.Probe.read
+    monkeypatch.setattr(probes.Probe, "read", lambda self, factor: found.append(read(self, factor)) or found[-1])
+    first = []
+    for clip in (1e-6, 1e9):
+        found.clear()
+        phase = Phase("joint", ROWS, 1, Recipe(lr=1e-3, batch_size=16, clip=clip),
+                      weighting=measured(estimator="reused", combine="scaled"))  # fmt: skip
+        weighted_training.run(plan(phases=(phase,)), small)
+        first.append(found[0])
+    assert torch.equal(*first)
+    assert first[0].abs().max() > 1e-4
+
+
+def test_what_the_probe_takes_is_not_the_phase_s_time(small):
+    trainer = weighted_training._Weigher(plan(measured()), small, None, print)
+    trainer.cost, phase = cost.Ledger("weighting"), cost.Ledger("joint", seconds=5.0)
+    trainer.running = SimpleNamespace(ledger=phase)
+    trainer._timed(lambda: time.sleep(0.02))
+    assert trainer.cost.seconds >= 0.02
+    assert phase.seconds == pytest.approx(5.0 - trainer.cost.seconds)
+
+
 def test_pre_training_fits_the_target_s_head_and_leaves_it_as_it_was(small, monkeypatch):
     asked, real = [], head_fit.fit_head
     monkeypatch.setattr(head_fit, "fit_head", lambda x, y, *a: asked.append(len(y)) or real(x, y, *a))
@@ -162,6 +192,68 @@ def test_pre_training_fits_the_target_s_head_and_leaves_it_as_it_was(small, monk
     probed = weighted_training.run(pretrain(Weighting((0.5, 0.5), chunks=2, chunk_rows=10, eta=1e-300)), small)
     assert same(still, probed)
     assert [ledger.stage for ledger in made.ledgers] == ["pretrain", "tune", "weighting"]
+
+
+def test_the_target_s_gradient_goes_through_the_fitted_head(small, monkeypatch):
+    fitted, met, fit, target = [], [], head_fit.fit_head, probes.Probe.target
+
+    def spy(self, chunks):
+        met.append(self.model.heads["topic_side"].weight.detach().clone())
+        return target(self, chunks)
+
+    monkeypatch.setattr(head_fit, "fit_head", lambda *a: fitted.append(fit(*a)) or fitted[-1])
+    monkeypatch.setattr(probes.Probe, "target", spy)
+    weighted_training.run(pretrain(Weighting((0.5, 0.5), chunks=2, chunk_rows=10)), small)
+    assert len(fitted) == 2
+    for head, weight in zip(fitted, met, strict=True):
+        assert torch.equal(weight, head.weight.to(weight))
+
+
+def test_the_target_s_gradient_is_of_held_out_rows_or_of_its_training_rows(small):
+    def cosines(where, held):
+        given = measured(eta=1e-300, rule="paper", target_rows=where)  # weights stay, so that trainings are the same
+        made = [row["cosines"] for row in weighted_training.run(plan(given, holdout=held), small).updates[1:]]
+        assert len(made) == 2
+        return made
+
+    one, other = np.arange(50, 80), np.arange(30, 50)
+    assert cosines("train", one) == cosines("train", other)
+    assert cosines("holdout", one) != cosines("holdout", other)
+
+
+@pytest.mark.parametrize("rule", ["corrected", "paper"])
+def test_the_cosines_are_of_the_rule_and_the_parameters_asked_for(small, monkeypatch, rule):
+    seen, source = [], probes.Probe.source
+    monkeypatch.setattr(probes.Probe, "source", lambda self, c: seen.append(source(self, c)) or seen[-1])
+    first = {}
+    for which in ("shared", "last_layer"):
+        seen.clear()
+        row = weighted_training.run(plan(measured(eta=1e-300, rule=rule, parameters=which)), small).updates[1]
+        values, errors = tawt.cosines(seen[:3], rule)
+        assert row["cosines"] == [None if np.isnan(v) else v for v in values]
+        assert row["errors"] == [None if np.isnan(v) else v for v in errors]
+        first[which] = seen[0].dots.tolist()
+    assert first["last_layer"] != first["shared"]
+
+
+def test_c_floor_decay_and_eta_of_a_plan_move_its_weights(small):
+    given = {"eta": 0.5, "c": 2.0, "floor": 0.1, "decay": 0.2}
+    made = weighted_training.run(plan(Weighting(THIRD, "null", every=2, **given)), small).updates
+    expected = weighting.null_schedule(np.array(THIRD), len(made) - 1, weighting.Updater(**given), target=0)
+    assert np.array([row["weights"] for row in made]) == pytest.approx(expected)
+    assert len(made) > 3
+
+
+def test_tasks_are_sampled_by_effective_shares(small):
+    given, sizes = (0.5, 0.25, 0.25), [800, 7200, 3200]
+    trainer = weighted_training._Weigher(plan(Weighting(given, "fixed", combine="sampled")), small, None, print)
+    phase = trainer.plan.phases[0]
+    trainer.weights = trainer._start(phase)
+    lengths = {name: np.full(n, 9) for name, n in zip(trainer.weights.names, sizes, strict=True)}
+    drawn = [name for ((name, _),) in trainer._batches(phase, lengths, np.random.default_rng(0))]
+    assert len(drawn) == 700
+    found = [drawn.count(name) / 700 for name in trainer.weights.names]
+    assert found == pytest.approx(weighting.effective_shares(np.array(given), sizes), abs=0.06)
 
 
 @pytest.mark.parametrize(

@@ -267,7 +267,8 @@ def fg_fraction(
 
     Exactly round(fraction N) rows, ties by seeded hash, rows without a tau last and never kept (fewer rows then).
     `rule="code"` (ex_generator_GradTS-fg_old.py): the threshold is entry int(fraction N) of the taus sorted
-    descending and rows at or above it are kept: one more than asked for, and all that tie; fraction 1 keeps all.
+    descending and rows at or above it are kept: one more than asked for, and all that tie; fraction 1 keeps all that
+    have a tau.
     """
     taus = _taus(taus)
     if not 0 <= fraction <= 1 or rule not in ("corrected", "code"):

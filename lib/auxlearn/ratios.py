@@ -32,7 +32,8 @@ class Search:
     What differs under "corrected", and why:
     - the process sees shares, ratios / sum, under one length scale, and candidates are in lowest terms: with an equal
       budget (2, 2) is (1, 1). "paper": the integers, a length scale each.
-    - every mixture trains the primary, and single-task (1, 0, ...) is a trial, the first; the even mix the second.
+    - every mixture trains the primary, and single-task (1, 0, ...) is a trial, the first, the even mix the second
+      (unless trials of one's own were those).
       "paper": any two or more tasks (`_mr_compatible`), even without the primary; ten random trials first.
     - improvements and GP-Hedge's gains are in standard deviations of the scores. "paper": in units of the score; gains
       of accuracies then hardly differ and the portfolio is drawn from almost evenly.
@@ -71,7 +72,7 @@ class Search:
         self._fitted: tuple[int, _Process] | None = None
 
     def suggest(self) -> list[int]:
-        """The ratios to try next, int [K]. Until they are observed, the same."""
+        """The ratios to try next, int [K]; the same until a trial, of these or others, is observed."""
         if self._pending is None:
             rng = seeds.rng(self.seed, "ratios", len(self.log))
             self._pending = self._design(rng) if len(self.log) < self.n_initial else self._acquire(rng)
@@ -133,11 +134,10 @@ class Search:
         return drawn[new] if new.any() else drawn
 
     def _design(self, rng: np.random.Generator) -> dict[str, Any]:
-        trial = len(self.log)
-        if not self.paper and trial < 2:
-            ratios = [1] + [trial] * (self.n_tasks - 1)
-        else:
-            ratios = rng.choice(self._candidates(rng)).tolist()
+        tried = (self._tried // np.gcd.reduce(self._tried, axis=1)[:, None]).tolist()
+        first = [] if self.paper else [[1] + [others] * (self.n_tasks - 1) for others in (0, 1)]
+        left = [ratios for ratios in first if ratios not in tried]
+        ratios = left[0] if left else rng.choice(self._candidates(rng)).tolist()
         return {"ratios": ratios, "by": "design", "proposals": [], "gains": []}
 
     def _fit(self) -> _Process:

@@ -182,11 +182,7 @@ def debiased(m: Moments) -> tuple[float, float]:
     of freedom a side (rough: average it over updates) and leaves the norms' own error out, which matters only for
     cosines near 1, where it is then too large. Needs two chunks a side; InputError otherwise.
     """
-    if min(m.dots.shape) < 2:
-        raise InputError(
-            f"moments: {m.dots.shape[0]} target and {m.dots.shape[1]} task chunks; debiasing needs two of each "
-            "(rule 'paper' does with one)"
-        )
+    _check_two(m)
     dot, target, own = m.dots.mean(), _between(m.target), _between(m.own)
     value = float(cosine(dot, target.mean(), own.mean()))
     if math.isnan(value):
@@ -196,6 +192,14 @@ def debiased(m: Moments) -> tuple[float, float]:
     rows = m.dots.mean(1) / scale - value * target / target.mean()
     columns = m.dots.mean(0) / scale - value * own / own.mean()
     return value, math.sqrt(_variance(rows, columns, m.dots / scale))
+
+
+def _check_two(m: Moments) -> None:
+    if min(m.dots.shape) < 2:
+        raise InputError(
+            f"moments: {m.dots.shape[0]} target and {m.dots.shape[1]} task chunks; debiasing needs two of each "
+            "(rule 'paper' does with one)"
+        )
 
 
 def _between(gram: np.ndarray) -> np.ndarray:
@@ -215,10 +219,11 @@ def _variance(rows: np.ndarray, columns: np.ndarray, table: np.ndarray) -> float
 
 
 def attenuation(m: Moments) -> float:
-    """What noise leaves of a cosine in `naive`, in (0, 1]: `naive` = `debiased` x this. NaN as `debiased`.
+    """What noise leaves of a cosine in `naive`, in (0, 1]: `naive` = `debiased` x this; NaN or InputError as there.
 
     It is the ceiling: all that a source which is a copy of the target can show by the authors' estimator.
     """
+    _check_two(m)
     return float(
         cosine(1.0, m.target.mean(), m.own.mean()) / cosine(1.0, _between(m.target).mean(), _between(m.own).mean())
     )
