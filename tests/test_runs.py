@@ -1,11 +1,13 @@
 """Keys, status, staleness, lookup: what makes a finished run trustworthy."""
 
+import itertools
 import json
 import os
 import shutil
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import pytest
 
@@ -327,3 +329,19 @@ def test_a_notebook_refuses_an_input_that_does_not_fit(monkeypatch):
 def test_at_full_size_nothing_upstream_is_made_silently():
     with pytest.raises(InputError, match="no run of 02_td_proxy"):
         notebook.start("03_ranking", {"size": "full"})
+
+
+def test_a_processor_is_named_with_what_chooses_its_kernels(monkeypatch):
+    for name in runs.KERNELS:
+        monkeypatch.delenv(name, raising=False)
+    plain = runs.device_name("cpu")
+    assert plain
+    assert "=" not in plain
+    flags = set(Path("/proc/cpuinfo").read_text().split()) if Path("/proc/cpuinfo").is_file() else set()
+    for wider, narrower in itertools.pairwise(name for name in runs.INSTRUCTIONS if name in flags):
+        assert f"({narrower})" not in plain, wider
+    assert all(f"({name})" in plain for name in [n for n in runs.INSTRUCTIONS if n in flags][:1])
+    monkeypatch.setenv("MKL_CBWR", "AVX2")
+    monkeypatch.setenv("ATEN_CPU_CAPABILITY", "avx2")
+    assert runs.device_name("cpu") == f"{plain}, ATEN_CPU_CAPABILITY=avx2, MKL_CBWR=AVX2"
+    assert finished().device == runs.device_name("cpu")

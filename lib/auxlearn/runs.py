@@ -31,6 +31,8 @@ from .paths import NOTEBOOKS, PROJECT, runs_root, short
 
 SCHEMA = 1  # raise when a stage's files or meaning change in a way that the code hash cannot tell
 EDITED = "edited"  # in place of a code's hash
+INSTRUCTIONS = ("amx_bf16", "avx512_bf16", "avx512f", "avx2", "sve", "asimd")
+KERNELS = ("ATEN_CPU_CAPABILITY", "DNNL_MAX_CPU_ISA", "MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS", "OPENBLAS_CORETYPE")
 LINKS = 50  # runs that one may read through others; no stage is so far from the data
 VERSIONS = ("torch", "transformers", "datasets", "tokenizers", "numpy", "scipy", "scikit-learn", "auxlearn")
 
@@ -154,15 +156,23 @@ def git_state() -> dict[str, Any]:
 
 
 def device_name(device: str) -> str:
+    """What computes: a GPU by name; a processor by name, widest instructions, and settings that choose its kernels.
+
+    Processors of other instructions, and such settings, round otherwise: the same training ends with other bits.
+    """
     if device.startswith("cuda"):
         import torch
 
         return torch.cuda.get_device_name()
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or "cpu"
+        lines = [line.partition(":") for line in Path("/proc/cpuinfo").read_text().splitlines()]
+    except OSError:
+        lines = []
+    known = {name.strip(): value.strip() for name, _, value in reversed(lines)}
+    has = {*known.get("flags", "").split(), *known.get("Features", "").split()}
+    widest = next((name for name in INSTRUCTIONS if name in has), "")
+    parts = [f"{known.get('model name') or platform.processor() or 'cpu'}{widest and f' ({widest})'}"]
+    return ", ".join([*parts, *(f"{name}={os.environ[name]}" for name in KERNELS if os.environ.get(name))])
 
 
 # --- reading -------------------------------------------------------------------------------------------------------
