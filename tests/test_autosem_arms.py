@@ -7,7 +7,21 @@ import pandas as pd
 import pytest
 import torch
 
-from auxlearn import autosem_arms, bandit_training, batching, phases, plans, results, resuming, seeds, train, units
+from auxlearn import (
+    autosem,
+    autosem_arms,
+    bandit_training,
+    batching,
+    phases,
+    plans,
+    ratios,
+    results,
+    resuming,
+    searching,
+    seeds,
+    train,
+    units,
+)
 from auxlearn.cost import Ledger
 from auxlearn.errors import InputError
 from auxlearn.params import MTL
@@ -143,7 +157,7 @@ def test_a_phase_follows_its_order_over_its_epochs_and_resumes(small, tmp_path, 
 
 
 def test_both_arms_share_the_bandit_and_train_within_the_arm_s_budget(small, usable, monkeypatch):
-    monkeypatch.setattr("auxlearn.autosem.select", lambda *a, **k: np.array([2, 1]))
+    monkeypatch.setattr(autosem, "select", lambda *a, **k: np.array([2, 1]))
     first = autosem_arms.chosen(arm("autosem_p1"), small, 3, usable)
     assert first.tasks == ("topic_name", "look_alike")
     assert len(first.rows) == 30
@@ -193,7 +207,7 @@ def test_rows_are_shared_out_by_largest_remainder_and_none_is_none(small):
 
 
 def test_a_bandit_that_keeps_no_task_leaves_the_primary_alone(small, usable, monkeypatch):
-    monkeypatch.setattr("auxlearn.autosem.select", lambda *a, **k: np.zeros(0, np.int64))
+    monkeypatch.setattr(autosem, "select", lambda *a, **k: np.zeros(0, np.int64))
     made = autosem_arms.chosen(arm(), small, 3, usable)
     assert made.tasks == ()
     assert made.rows is None
@@ -208,7 +222,7 @@ def test_the_authors_rule_keeps_tasks_whatever_their_utility(small, usable):
 
 
 def test_a_ratio_proposed_twice_is_trained_and_charged_once(small, usable, monkeypatch):
-    monkeypatch.setattr("auxlearn.autosem.select", lambda *a, **k: np.array([1]))
+    monkeypatch.setattr(autosem, "select", lambda *a, **k: np.array([1]))
     design = {"ratios": [1, 1], "by": "design", "proposals": [], "gains": []}
     monkeypatch.setattr("auxlearn.ratios.Search._design", lambda self, rng: design)
     made = autosem_arms.chosen(arm(), small, 3, usable)
@@ -235,28 +249,6 @@ def test_what_does_not_change_an_arm_is_not_in_its_key():
     assert of("autosem_p1", task_threshold=0.1) == of("autosem_p1", task_threshold=0.2)
 
 
-def test_a_curve_stands_at_the_mean_of_rows_added():
-    seeds = {str(s): {"dev": {"f1": 0.5 + s / 10}, "added": added} for s, added in enumerate((0, 100, 100))}
-    made = results.curve([SimpleNamespace(params={"arm": "gradts_thres"}, metrics={"seeds": seeds})], "f1", 1000)
-    assert made[["n", "share", "seeds"]].iloc[0].tolist() == [67, 0.067, 3]
-
-
-def test_what_choosing_costs_when_a_candidate_joins():
-    stages = pd.DataFrame(
-        {"proxy": [0.0, 4.0, 0.0, 0.0, 4.0], "task_tuning": [0.0, 0.0, 30.0, 0.0, 0.0],
-         "importance": [0.0, 0.0, 10.0, 0.0, 8.0], "bandit": [0.0, 0.0, 0.0, 7.0, 0.0],
-         "trial": [0.0, 0.0, 5.0, 20.0, 0.0], "tune": 3.0},
-        index=["single", "td_bce", "gradts_trial", "autosem", "gradts_proxy"],
-    )  # fmt: skip
-    made = results.new_candidate(stages, 4)
-    assert made.loc["td_bce"].tolist() == [4, 4]
-    assert made.loc["gradts_trial"].tolist() == [45, 15]
-    assert made.loc["autosem"].tolist() == [27, 27]
-    assert made.loc["gradts_proxy"].tolist() == [12, 12]  # a new task is a new column of its discriminator
-    assert results.new_candidate(stages.drop(columns="proxy"), 4).loc["gradts_trial"].tolist() == [45, 15]
-    assert "single" not in made.index
-
-
 def test_costs_hold_the_bandit_and_the_trials():
     own = [Ledger(stage, flops=x).as_dict() for stage, x in (("bandit", 2.0), ("trial", 3.0), ("stage2", 1.0))]
     given = SimpleNamespace(
@@ -269,10 +261,70 @@ def test_costs_hold_the_bandit_and_the_trials():
 
 
 def test_trials_by_steps_are_judged_at_their_last_phase(small, usable, monkeypatch):
-    monkeypatch.setattr("auxlearn.autosem.select", lambda *a, **k: np.array([2, 1]))
+    monkeypatch.setattr(autosem, "select", lambda *a, **k: np.array([2, 1]))
     for more in ({}, {"tune_steps": 4}):
         made = autosem_arms.chosen(arm(steps=8, **more), small, 3, usable)
         assert all(np.isfinite(score) for _, score in made.visited)
         plan = plans.arm(arm(steps=8, choose="holdout", **more), small, 3, made.rows, usable["topic_side"], made.shares)
         assert plan.phases[-1].choose == "holdout"
         assert len(plan.phases) == (2 if more else 1)
+
+
+def test_each_round_of_the_bandit_trains_rows_of_its_own(small, monkeypatch):
+    drawn, real = [], batching.in_order
+
+    def in_order(tasks_, *args):
+        drawn.append((tasks_[0], real(tasks_, *args)))
+        return drawn[-1][1]
+
+    monkeypatch.setattr(batching, "in_order", in_order)
+    rows = {"look_alike": np.arange(40), "topic_side": np.arange(40)}
+    phase = Phase("bandit", rows, 4, Recipe(lr=1e-3, batch_size=8), rounds=Rounds(2, 0.1))
+    bandit_training.run(Plan("tiny", (phase,), seeds.record(1), "topic_side", np.arange(40, 80)), small)
+    made = [(task, *np.concatenate([index for _, index in batches])) for task, batches in drawn]
+    assert len({len(row) for row in made}) == 1
+    assert len(set(made)) == 4
+
+
+def test_the_bandit_forgets_at_the_rate_of_its_phase():
+    phase = Phase("bandit", {"a": np.arange(3), "b": np.arange(3)}, 4, RECIPE, rounds=Rounds(2, 0.5))
+    made = bandit_training.bandit(Plan("tiny", (phase,), seeds.record(1), "a"), phase)
+    assert made.decay == 0.5
+
+
+@pytest.mark.parametrize("rule", ["corrected", "paper"])
+def test_the_utilities_of_an_arm_are_those_that_its_rule_keeps_tasks_by(small, usable, rule):
+    p = MTL(arm="autosem_p1", n=20, auxiliaries=NAMES, bandit_rounds=6, autosem_rule=rule, choose="last").resolved()
+    made = autosem_arms.chosen(p, small, 3, usable)
+    plan = plans.bandit(p, small, 3, usable)
+    history = units.trained(plan, small).history.to_dict("records")
+    bandit = bandit_training.replayed(plan, plan.phases[0], history)
+    wanted = bandit.utilities if rule == "paper" else autosem.mean_utilities(bandit)
+    assert made.utilities == pytest.approx(dict(zip(["topic_side", "look_alike", "topic_name"], wanted, strict=True)))
+
+
+def test_autosem_draws_no_row_that_may_not_be_used(small, usable, monkeypatch):
+    monkeypatch.setattr(autosem, "select", lambda *a, **k: np.array([2, 1]))
+    usable = usable | {"look_alike": np.arange(80) >= 60}
+    p = MTL(arm="autosem_p1", n=70, auxiliaries=NAMES, bandit_rounds=2, choose="last").resolved()
+    rows = autosem_arms.chosen(p, small, 3, usable).rows
+    assert rows.loc[rows["task"] == "look_alike", "row"].min() >= 60
+
+
+def test_rows_shared_out_are_random_and_of_the_seed(small):
+    pool = pd.concat([pd.DataFrame({"task": n, "row": np.arange(80), "row_id": "x"}) for n in NAMES])
+    drawn = [autosem_arms.shared_out(pool, dict.fromkeys(NAMES, 1), 20, seed)["row"].tolist() for seed in (0, 0, 1)]
+    assert drawn[0] == drawn[1] != drawn[2]
+    assert max(drawn[0]) > 40
+
+
+def test_the_authors_rule_is_that_of_the_ratio_search_too(small, usable, monkeypatch):
+    monkeypatch.setattr(autosem, "select", lambda *a, **k: np.array([2, 1]))
+    monkeypatch.setattr(searching, "trial", lambda *a: (0.5, 0.5))
+    seen, real = [], ratios.Search
+    monkeypatch.setattr(ratios, "Search", lambda *a, **k: seen.append(real(*a, **k)) or seen[-1])
+    for rule in ("corrected", "paper"):
+        given = {"bandit_rounds": 2, "ratio_trials": 2, "autosem_rule": rule, "choose": "last"}
+        p = MTL(arm="autosem", n=20, auxiliaries=NAMES, **given).resolved()
+        autosem_arms.chosen(p, small, 3, usable)
+    assert [search.settings["rule"] for search in seen] == ["corrected", "paper"]

@@ -170,3 +170,20 @@ def test_split_sentences_are_trained_scored_and_weighed(long, small, weighting):
             assert [len(row) for row in made.predictions] == [len(row) for row in long.dev["tags"]]
     if weighting:
         assert made.updates[0]["names"] == ["topic_side", "word_class#0", "word_class#1"]
+
+
+def test_rows_meet_others_in_each_epoch():
+    """Rows are shuffled before they are cut, tasks of mixed batches with them: 256 rows, windows of 64."""
+    lengths = {"a": np.full(128, 9), "b": np.full(128, 9)}
+    made = {}
+    for seed in (0, 1):
+        pure = batching.homogeneous(lengths, 16, np.random.default_rng(seed), window=4)
+        mixed = batching.mixed(lengths, 16, np.random.default_rng(seed), window=4)
+        made[seed] = [
+            {frozenset(rows.tolist()) for name, rows in pure if name == "a"},
+            {frozenset(rows.tolist()) for batch in mixed for name, rows in batch if name == "a"},
+        ]
+        assert all({name for name, _ in batch} == {"a", "b"} for batch in mixed)
+    assert not made[0][0] & made[1][0]
+    assert not made[0][1] & made[1][1]
+    assert all(max(rows) - min(rows) > 32 for rows in made[0][0])

@@ -87,3 +87,35 @@ def test_contrasts_are_those_of_which_both_arms_were_run():
         ("td_bce+tawt_joint", "td_bce"), ("td_bce+tawt_joint", "td_bce+null_joint"),
         ("td_bce+tawt_deciles", "td_bce+tawt_joint"),
     }  # fmt: skip
+
+
+def graded(folder, name, right, dev=400):
+    """An arm of accuracy: of each seed so many of the first dev rows are right."""
+    path = folder / f"{name}.npz"
+    predictions = np.stack([(np.arange(dev) < r).astype(int) for r in right])
+    np.savez(path, predictions=predictions, references=np.ones(dev, int))
+    seeds_ = {
+        str(s): {"dev": {"accuracy": r / dev}, "epoch": 1, "added": 0, "target_share": 1} for s, r in enumerate(right)
+    }
+    params = {"arm": name, "seeds": list(range(len(right)))}
+    return SimpleNamespace(params=params, metrics={"seeds": seeds_}, path=lambda _: path)
+
+
+def test_arms_against_the_first_are_paired_signed_and_corrected(tmp_path):
+    task = tasks.Task("t", "classification", ("x",), "y", ("n", "p"), None, "accuracy", ("accuracy",), None, None, None)
+    base = np.array([200, 210, 190, 205, 195, 200, 202, 198])
+    better, mixed = base + np.arange(40, 48), base + np.array([9, -2, 7, -3, 8, 5, 6, 4])
+    more = base + np.array([-3, 9, -2, 7, 8, 5, 6, 4])
+    given = {"single": base, "good": better, "so_so": mixed, "as_good": more}
+    made = comparing.comparisons([graded(tmp_path, n, r) for n, r in given.items()], task)
+    assert list(made.index) == ["good", "so_so", "as_good"]
+    assert made.loc["good", "difference"] == pytest.approx(43.5 / 400)
+    plain = [stats.paired_permutation_test(r / 400, base / 400) for r in (better, mixed, more)]
+    assert plain[0] == 2 / 256
+    assert 0.025 < plain[1] == plain[2] < 0.05
+    assert made["p"].tolist() == pytest.approx([3 * plain[0], 2 * plain[1], 2 * plain[1]])
+    assert made["verdict"].tolist() == ["better", "no difference shown", "no difference shown"]
+    for name in made.index:
+        assert made.loc[name, "row_low"] < made.loc[name, "difference"] < made.loc[name, "row_high"]
+        assert made.loc[name, "low"] < made.loc[name, "difference"] < made.loc[name, "high"]
+    assert made.loc["good", "row_low"] > 0

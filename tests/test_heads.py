@@ -21,6 +21,7 @@ from auxlearn import (
     results,
     runs,
     scoring,
+    searching,
     train,
     units,
 )  # fmt: skip
@@ -365,3 +366,31 @@ def test_a_store_of_other_code_or_another_model_is_not_read(small, monkeypatch):
     again, _ = head_units.measured(training.manifest, plan, small, "word_class", rows)
     assert passes == [1]
     assert again.code["hash"] != "of other code"
+
+
+def test_of_rows_and_tasks_each_seed_s_correlations_are_its_own(small, tmp_path):
+    tau, two = {3: (0.7, 0.2), 4: (0.1, 0.8)}, NAMES[:2]
+    pd.DataFrame([
+        {"seed": s, "task": "topic_side", "other": n, "tau": t}
+        for s, ts in tau.items() for n, t in zip(two, ts, strict=True)
+    ]).to_parquet(tmp_path / "task_taus.parquet")  # fmt: skip
+    pd.DataFrame([
+        {"seed": s, "task": n, "row": r, "topic_side": (r if s == 3 else 40 - r) / 100}
+        for s in (3, 4) for n in two for r in range(s - 3, 40, 2)
+    ]).to_parquet(tmp_path / "row_taus.parquet")  # fmt: skip
+    source = SimpleNamespace(path=lambda name: tmp_path / name)
+    p = MTL(arm="gradts_fg", n=30, auxiliaries=two, fg_tasks="thres", task_threshold=0.5, fg_fraction=0.1).resolved()
+    first, second = (gradts_arms.chosen(p, small, s, source, everything(small)) for s in (3, 4))
+    assert (first.tasks, first.rows["row"].tolist()) == (("topic_name",), [36, 38])
+    assert (second.tasks, second.rows["row"].tolist()) == (("look_alike",), [1, 3])
+
+
+def test_the_trial_s_patience_is_the_arm_s(small, tmp_path, monkeypatch):
+    names = NAMES[:3]
+    table = pd.DataFrame({"seed": 3, "task": "topic_side", "other": names, "tau": [0.7, 0.6, 0.5]})
+    table.to_parquet(tmp_path / "task_taus.parquet")
+    scores = iter([(0.6, 0.6), (0.5, 0.5), (0.4, 0.4), (0.9, 0.9)])
+    monkeypatch.setattr(searching, "trial", lambda *a: next(scores))
+    p = MTL(arm="gradts_trial", n=30, auxiliaries=names, trial_patience=3).resolved()
+    made = gradts_arms.chosen(p, small, 3, SimpleNamespace(path=lambda name: tmp_path / name), everything(small))
+    assert made.tasks == tuple(names)

@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 import torch
 
-from auxlearn import batching, model, phases, plans, resuming, seeds, train
+from auxlearn import batching, discriminator, dropout, model, phases, plans, resuming, seeds, train
 from auxlearn.errors import InputError
 from auxlearn.params import MTL, TDProxy
 from auxlearn.train import Phase, Plan, Recipe
@@ -318,3 +318,56 @@ def test_adamax_resumes_to_the_same_bits(small, tmp_path, monkeypatch):
         train.run(plan(phases=(phase,)), small, tmp_path, dying)
     resumed = train.run(plan(phases=(phase,)), small, tmp_path)
     assert all(torch.equal(v, weights(resumed)[k]) for k, v in weights(whole).items())
+
+
+def three_epochs(recipe=RECIPE, **options):
+    phase = Phase("tune", {"topic_side": np.arange(60)}, 3, recipe, **options)
+    return Plan("tiny", (phase,), seeds.record(0), "topic_side", np.arange(60, 80))
+
+
+def test_of_epochs_that_score_alike_the_first_is_kept(small, monkeypatch):
+    scores = iter([0.5, 0.7, 0.7])
+    monkeypatch.setattr(train.Trainer, "_judge", lambda self, *a: next(scores))
+    assert train.run(three_epochs(choose="holdout"), small).chosen == {"tune": 2}
+
+
+def test_every_epoch_draws_its_own_masks_and_its_own_order(small, monkeypatch):
+    masks, orders, real = [], [], batching.homogeneous
+    reseed = dropout.Source.reseed
+    monkeypatch.setattr(dropout.Source, "reseed", lambda self, seed: masks.append(seed) or reseed(self, seed))
+
+    def homogeneous(*args, **more):
+        orders.append(real(*args, **more))
+        return orders[-1]
+
+    monkeypatch.setattr(batching, "homogeneous", homogeneous)
+    train.run(three_epochs(), small)
+    drawn = masks[1:]  # the first is of the model as it is built
+    assert len(drawn) == len(set(drawn)) == 3
+    rows = [tuple(np.concatenate([index for _, index in order])) for order in orders]
+    assert len(rows) == len(set(rows)) == 3
+
+
+def test_the_rate_falls_over_the_whole_phase_and_gradients_are_clipped(small):
+    recipe, rates, norms = Recipe(lr=1e-3, batch_size=16, clip=0.01, warmup=0.2), [], []
+
+    class Spy(train.Trainer):
+        def _clip(self, running, parts):
+            super()._clip(running, parts)
+            rates.append(running.optimiser.param_groups[0]["lr"])
+            grads = [p.grad.norm() for p in self.model.parameters() if p.grad is not None]
+            norms.append(float(torch.stack(grads).norm()))
+
+    Spy(three_epochs(recipe=recipe), small, None, print).run()
+    assert rates == pytest.approx([phases.rate(step, 12, recipe) for step in range(12)])
+    assert norms == pytest.approx([0.01] * 12, rel=1e-3)
+
+
+def test_the_discriminator_s_loss_weighs_columns_by_the_rows_of_the_phase(small, monkeypatch):
+    seen, real = [], discriminator.bce_loss
+    monkeypatch.setattr(discriminator, "bce_loss", lambda z, ids, weight: seen.append(weight) or real(z, ids, weight))
+    rows = {name: np.arange(8 + 4 * k) for k, name in enumerate(small)}
+    train.run(Plan("tiny", (Phase("proxy", rows, 1, RECIPE, "bce"),), seeds.record(0)), small)
+    wanted = discriminator.pos_weight([8 + 4 * k for k in range(len(small))])
+    assert seen
+    assert all(torch.equal(weight, wanted) for weight in seen)
