@@ -83,10 +83,10 @@ def fit_head(
 
     `features` [..., d], `labels` [...]: rows, or for tagging tokens, [B, T, d] and [B, T] being flattened; labels of
     -100 are left out. "regression" has a closed form (intercept free of the penalty; `ridge` may be 0). The others are
-    cross-entropy by L-BFGS in fp64, until no gradient entry exceeds 1e-7; their bias is penalised too, as a class
-    without rows would drive its own to minus infinity, and `ridge` must be above 0, as few rows are separable. Either
-    has one minimum, whatever the `start` (the last round's head saves time). InputError for unusable input, and where
-    `evaluations` of the loss do not reach the minimum.
+    cross-entropy by L-BFGS in fp64, until no gradient entry exceeds 1e-7, or 1e-6 where a line search stops short of
+    it; their bias is penalised too, as a class without rows would drive its own to minus infinity, and `ridge` must be
+    above 0, as few rows are separable. Either has one minimum, whatever the `start` (the last round's head saves time).
+    InputError for unusable input, and where `evaluations` of the loss do not reach the minimum.
 
     This is f_0 = argmin of the pre-training form (the encoder is held fixed).
     """
