@@ -15,8 +15,7 @@ reads the suite, for keys are made of its content; `validated` needs neither dat
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,10 +24,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from . import filters, keyed, params, plans, runs, specs, study_file, tasks
+from . import combinations, filters, keyed, params, plans, runs, specs, study_file, tasks
 from .code import code_hash
 from .errors import InputError
-from .params_training import depends_on_n
 from .paths import NOTEBOOKS, PROJECT
 from .study_file import StudyFile
 
@@ -108,32 +106,11 @@ class _Expansion:
         self.suites: dict[tuple[str, int], Any] = {}
         self.codes: dict[str, str] = {}
 
-    def _check_names(self) -> None:
-        known = {name for model in params.MODELS.values() for name in model.model_fields}
-        for part in ("base", "grid"):
-            for name in getattr(self.file, part):
-                if name not in known:
-                    raise InputError(f"{part}: no notebook has a parameter {name!r}")
-        for name, values in self.file.grid.items():
-            if not values:
-                raise InputError(f"grid: {name} has no values")
-        if not (isinstance(listed := self.file.base.get("seeds", [0]), list) and listed):
-            raise InputError(f"base: seeds: {listed!r} is not a list of seeds, such as [0, 1, 2]")
-        for row in self.file.exclude:
-            if unknown := set(row) - set(self.file.grid):
-                raise InputError(f"exclude: {', '.join(sorted(unknown))} is not in grid")
-        for stage in (*self.file.stages, *self.file.notebooks):
-            if stage not in params.MODELS:
-                raise InputError(f"no notebook is called {stage!r}; there are {', '.join(params.MODELS)}")
-        for stage, block in self.file.notebooks.items():
-            if unknown := set(block) - set(params.MODELS[stage].model_fields):
-                raise InputError(f"notebooks.{stage}: unknown parameter {', '.join(sorted(unknown))}")
-
     def cells(self) -> list[Cell]:
-        self._check_names()
+        combinations.check(self.file)
         for stage in params.MODELS:  # in order, so that 07 finds the 06 cells of the grid
             if stage in self.file.stages:
-                for given in self._combinations(stage):
+                for given in combinations.combinations(self.file, stage):
                     self._cell(stage, given)
         if self.file.expects:
             self._expects_fit()
@@ -148,57 +125,6 @@ class _Expansion:
         longest = max(tokens.values()) if isinstance(tokens, dict) else tokens
         if longest > limit:
             raise InputError(f"expects.tokens: {longest:g} tokens a row do not fit max_length, {limit}")
-
-    def _defaults(self, stage: str) -> dict[str, Any]:
-        fields = params.MODELS[stage].model_fields
-        given = {k: v for k, v in self.file.base.items() if k in fields}
-        if "primary" in self.file.grid:  # of a stage that serves every primary, any will do
-            given.setdefault("primary", self.file.grid["primary"][0])
-        return given | {"study": self.file.study} | self.file.notebooks.get(stage, {})
-
-    def _combinations(self, stage: str) -> Iterator[dict[str, Any]]:
-        fields, file = params.MODELS[stage].model_fields, self.file
-        axes = {k: v for k, v in file.grid.items() if k in fields}
-        if "seed" in fields and "seed" not in axes and "seeds" in file.base:
-            axes["seed"] = file.base["seeds"]
-        defaults = self._defaults(stage)
-        if "arms" in fields and "arm" in file.grid:
-            defaults.setdefault("arms", file.grid["arm"])
-        if "curve" in fields and len(file.grid.get("n", ())) > 1:
-            defaults.setdefault("curve", file.grid["n"])
-        for values in itertools.product(*axes.values()):
-            given = defaults | dict(zip(axes, values, strict=True))
-            if self._excluded(given):
-                continue
-            if stage == "07_efficiency" and file.exclude:
-                given = self._compared(given)
-                if len(given["arms"]) < 2:  # beside the baseline alone there is nothing to compare
-                    continue
-            yield given
-
-    def _excluded(self, given: Mapping[str, Any]) -> bool:
-        return any(row and set(row) <= set(given) and row.items() <= given.items() for row in self.file.exclude)
-
-    def _compared(self, given: dict[str, Any]) -> dict[str, Any]:
-        """07's parameters without the arms, and what of its curve, that `exclude` names.
-
-        An arm that does not depend on n is one training for all of them, and stays unless all of them are excluded.
-        """
-        p = params.validate("07_efficiency", given)
-
-        def gone(arm: str, n: int) -> bool:
-            return self._excluded(given | {"arm": arm, "n": n})
-
-        kept = [
-            arm for arm in p.arms
-            if not all(gone(arm, n) for n in ([p.n] if depends_on_n(arm) else self.file.grid.get("n", [p.n])))
-        ]  # fmt: skip
-        if "single" not in kept:
-            raise InputError("exclude: leaves out single at every n, but 07_efficiency compares with it")
-        curve = [n for n in p.curve if n == p.n or not self._excluded(given | {"n": n})]
-        out = [f"{arm} {n}" for n in curve for arm in kept if n != p.n and depends_on_n(arm) and gone(arm, n)]
-        out += [entry for arm in kept for n in curve if (entry := f"{arm} {n}") in p.left_out and entry not in out]
-        return given | {"arms": kept, "curve": curve, "left_out": out}
 
     def _suite(self, p: params.Common) -> Any:
         at = (p.suite, p.rows)
@@ -266,7 +192,7 @@ class _Expansion:
         ]  # fmt: skip
         if len(fitting) > 1:
             raise InputError(f"{len(fitting)} cells of {stage} fit {wanted}; leave 07_efficiency out of `stages`")
-        return fitting[0] if fitting else self._cell(stage, self._defaults(stage) | wanted)
+        return fitting[0] if fitting else self._cell(stage, combinations.defaults(self.file, stage) | wanted)
 
 
 class _Names(tasks.Suite):
