@@ -1,0 +1,165 @@
+"""What the library computes, pinned: `python tests/golden/golden.py` compares, `--write` makes the files anew.
+
+Each group of cases is a file of values/, readable JSON. Numbers are compared within TOLERANCE, everything else exactly;
+under the pinned kernels (PINNED, one thread, fp32) a processor gives the same bits each time. Which kernels there are
+must be said before torch is imported, so cases are made in processes of their own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import concurrent.futures
+import json
+import math
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+VALUES = HERE / "values"
+# Relative, or absolute below 1: far below what any change of a formula moves, above what another processor's last bits
+# do. In bf16 kernels cannot be pinned.
+TOLERANCE = {"minilm fp32": 1e-3, "minilm bf16": 0.05}
+USUAL = 1e-5
+PINNED = {
+    "ATEN_CPU_CAPABILITY": "avx2", "MKL_CBWR": "AVX2", "DNNL_MAX_CPU_ISA": "AVX2", "OMP_NUM_THREADS": "1",
+    "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false",
+}  # fmt: skip
+# Two processes make them, which end at about the same time; each shares what its groups train.
+PARTS = (
+    ("weights", "switches"),
+    ("arms", "combined", "heads", "proxies", "gradients", "cascade", "cost", "gradts", "autosem", "statistics", "data",
+     "tawt", "selection", "fastmtl", "keys", "minilm fp32"),
+)  # fmt: skip
+UNPINNED = ("minilm bf16",)
+NAMES = (*(name for part in PARTS for name in part), *UNPINNED)
+
+
+def plain(value: Any) -> Any:
+    """As JSON holds it: tables by column, arrays and tensors as lists, floats in full."""
+    if hasattr(value, "to_dict") and not isinstance(value, dict):  # pandas
+        value = value.reset_index(drop=_numbered(value)).to_dict(*(["list"] if value.ndim == 2 else []))
+    if hasattr(value, "detach"):
+        value = value.detach().cpu().numpy()
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, Mapping):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(v) for v in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value
+
+
+def _numbered(table: Any) -> bool:
+    return table.index.name is None and table.index.dtype.kind in "iu" and table.ndim == 2
+
+
+def text(cases: Mapping[str, Any]) -> str:
+    """Indented JSON in which a list of plain values is one line."""
+    shown = json.dumps(cases, indent=1, ensure_ascii=False)
+    return re.sub(r"\[\s+([^\[\]{}]*?)\s+\]", lambda m: "[" + re.sub(r"\s*\n\s*", " ", m[1]) + "]", shown) + "\n"
+
+
+def differences(old: Any, new: Any, tolerance: float, at: str = "") -> list[str]:
+    """Where two values differ, in words."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        gone, added = old.keys() - new.keys(), new.keys() - old.keys()
+        said = [f"{at}/{name}: gone" for name in sorted(gone)] + [f"{at}/{name}: new" for name in sorted(added)]
+        return said + [line for name in old if name in new for line in differences(old[name], new[name], tolerance, f"{at}/{name}")]
+    if isinstance(old, list) and isinstance(new, list):
+        if len(old) != len(new):
+            return [f"{at}: {len(old)} values, now {len(new)}"]
+        return [line for i, pair in enumerate(zip(old, new, strict=True)) for line in differences(*pair, tolerance, f"{at}[{i}]")]
+    if isinstance(old, float) and isinstance(new, (int, float)) or isinstance(new, float) and isinstance(old, int):
+        near = math.isclose(old, new, rel_tol=tolerance, abs_tol=tolerance)
+        return [] if near else [f"{at}: {old!r}, now {new!r}"]
+    return [] if old == new and type(old) is type(new) else [f"{at}: {old!r}, now {new!r}"]
+
+
+def stored(name: str) -> dict[str, Any]:
+    file = VALUES / f"{name}.json"
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+
+
+def make_here(names: Sequence[str], folder: Path) -> None:
+    """Write NAME.json into the folder for each of these groups, made in this process."""
+    import arms_and_switches
+    import blocks
+    import torch
+
+    torch.set_num_threads(1)
+    for name in names:
+        cases = plain((blocks.GROUPS | arms_and_switches.GROUPS)[name]())
+        (folder / f"{name}.json").write_text(text(cases), encoding="utf-8")
+
+
+def make(names: Sequence[str], folder: Path, pinned: bool = True) -> None:
+    """`make_here` in a process with pinned kernels; trainings go to `folder`, which processes may share."""
+    if not names:
+        return
+    environment = os.environ | (PINNED if pinned else {}) | {"AUXLEARN_RUNS": str(folder / "runs")}
+    asked = [sys.executable, str(HERE / "golden.py"), "--into", str(folder), *names]
+    done = subprocess.run(asked, env=environment, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"golden values of {', '.join(names)}: {done.stderr[-3000:]}")
+
+
+def moved(names: Sequence[str], workers: int, write: bool = False) -> dict[str, list[str]]:
+    """By group, how its cases differ from those stored; the files made anew where asked."""
+    out = {}
+    with tempfile.TemporaryDirectory() as folder, concurrent.futures.ThreadPoolExecutor(workers) as pool:
+        parts = [[name for name in part if name in names] for part in PARTS]
+        asked = [pool.submit(make, part, Path(folder)) for part in parts]
+        if bf16():
+            asked.append(pool.submit(make, [name for name in UNPINNED if name in names], Path(folder), False))
+        for each in asked:
+            each.result()
+        for name in names:
+            file = Path(folder) / f"{name}.json"
+            if not file.is_file():  # this processor cannot
+                continue
+            old, new = stored(name), json.loads(file.read_text(encoding="utf-8"))
+            out[name] = differences(old, new, TOLERANCE.get(name, USUAL))
+            if write and out[name]:
+                VALUES.mkdir(exist_ok=True)
+                shutil.copyfile(file, VALUES / file.name)
+    return out
+
+
+def bf16() -> bool:
+    """Whether this processor multiplies in bf16."""
+    from auxlearn.params_base import has_bf16
+
+    return has_bf16("cpu")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", help="groups of cases; all where none is named")
+    parser.add_argument("--write", action="store_true", help="make the files anew")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--into", type=Path, help="make these groups in this process, as it is, and compare nothing")
+    asked = parser.parse_args()
+    if asked.into:
+        make_here(asked.names, asked.into)
+        return 0
+    begun = time.monotonic()
+    found = moved(asked.names or NAMES, asked.workers, asked.write)
+    for name, lines in found.items():
+        print(f"{name}: {len(lines)} values moved" if lines else f"{name}: unchanged")
+        print("".join(f"  {line}\n" for line in lines[:20]), end="")
+    print(f"{time.monotonic() - begun:.0f} s")
+    return 0 if asked.write else int(any(found.values()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
