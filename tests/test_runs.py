@@ -345,3 +345,15 @@ def test_a_processor_is_named_with_what_chooses_its_kernels(monkeypatch):
     monkeypatch.setenv("ATEN_CPU_CAPABILITY", "avx2")
     assert runs.device_name("cpu") == f"{plain}, ATEN_CPU_CAPABILITY=avx2, MKL_CBWR=AVX2"
     assert finished().device == runs.device_name("cpu")
+
+
+def test_a_notebook_bounds_the_threads_of_linear_algebra():
+    """In a process of its own: also of libraries that are loaded after the notebook began."""
+    code = (
+        "import numpy\nfrom auxlearn import notebook\nnotebook.bound_threads(1)\nimport scipy.linalg\n"
+        "import threadpoolctl\n"
+        "print([x['num_threads'] for x in threadpoolctl.threadpool_info() if x['user_api'] == 'blas'])"
+    )
+    free = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
+    made = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=free, check=True)
+    assert set(json.loads(made.stdout)) == {1}

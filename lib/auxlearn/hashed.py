@@ -53,11 +53,13 @@ def logits(
         raise InputError(f"cascade: {len(known)} tasks with rows to fit to; telling tasks apart needs two")
     fitted_to = features.as_rows({name: sample[name] for name in known})
     seen, asked = counts(suite, fitted_to), counts(suite, rows)
-    model = LogisticRegression(C=10.0, max_iter=200).fit(seen, fitted_to["task"].to_numpy(str))
+    # A column that no fitted row has keeps a weight of 0: left out, the fit is the same and far faster.
+    used = np.unique(seen.indices)
+    model = LogisticRegression(C=10.0, max_iter=200).fit(seen[:, used], fitted_to["task"].to_numpy(str))
     if ledger is not None:  # an iteration: forward and gradient
         ledger.flops += len(known) * (4.0 * int(model.n_iter_.max()) * seen.nnz + 2.0 * asked.nnz)
     columns = [suite.index(name) for name in model.classes_]
-    return features.log_probabilities(model.decision_function(asked), columns, len(suite))
+    return features.log_probabilities(model.decision_function(asked[:, used]), columns, len(suite))
 
 
 def _texts(task: Task, rows: np.ndarray) -> list[str]:

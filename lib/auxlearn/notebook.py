@@ -74,6 +74,7 @@ def start(stage: str, namespace: Mapping[str, Any]) -> Session:
     """
     opened = code.notebook_source(NOTEBOOKS / f"{stage}.ipynb")  # first: what follows may take its time
     p = params.check(stage, namespace).resolved()
+    bound_threads(p.threads)
     suite = tasks.load(p.suite, p.rows)
     suite.auxiliaries(p.primary, p.auxiliaries)
     inputs = _inputs(p, suite)
@@ -97,6 +98,18 @@ def start(stage: str, namespace: Mapping[str, Any]) -> Session:
     print(f"suite {suite.name} ({suite.fingerprint}), primary {p.primary}, encoder {p.encoder}")
     print(f"run {stage}/{key}" + "".join(f"\nreads {m.label}" for m in inputs))
     return Session(p, suite, run, list(inputs), watching.Bar() if watching.someone() else None)
+
+
+def bound_threads(threads: int) -> None:
+    """Bound the threads of NumPy's and SciPy's linear algebra in this process, as PyTorch's are.
+
+    Left to itself it takes every core: two notebooks side by side then wait for each other (fits of small models took
+    ten times as long), and sums depend on how many threads add them up.
+    """
+    from threadpoolctl import threadpool_limits
+
+    threadpool_limits(threads, user_api="blas")
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", str(threads))  # read by what is loaded later
 
 
 def _inputs(p: params.Common, suite: tasks.Suite) -> list[runs.Manifest]:
