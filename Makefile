@@ -2,6 +2,9 @@
 # make study PROFILE=params/profiles/slurm               the same, its cells as Slurm jobs
 # make plan [PARAMS=…] [CORES=2]                        its runs, their cost and what is left, before anything starts
 # make test                                             ruff, pytest, nbval
+# make test-slow                                        the long forms of statistical tests
+# make golden                                           golden values made anew; prints what moved
+# make mutate [MUTATIONS=100]                           break lines by hand: which does no test notice?
 # make notebooks                                        re-execute and normalise the committed notebooks
 # make publish STUDY=name                               copy a finished report to reports/
 # make verify STUDY=name                                has anything behind a published report changed?
@@ -16,24 +19,40 @@ BIN := $(VENV)/bin
 PARAMS ?= params/studies/quickstart.yaml
 CORES ?=
 INPUTS ?= 100000
+MUTATIONS ?= 100
 PROFILE ?=
 export HF_HUB_DISABLE_TELEMETRY := 1
 # Checked notebooks must give the same digits on another processor: pin the kernels that smoke runs use.
 PIN := ATEN_CPU_CAPABILITY=avx2 MKL_CBWR=AVX2 DNNL_MAX_CPU_ISA=AVX2
 
-.PHONY: study plan test lint notebooks publish verify results bench fuzz kills slurm clean
+.PHONY: study plan test pytest nbval test-slow golden mutate lint notebooks publish verify results bench fuzz kills slurm clean
 study: $(VENV)/.done $(if $(PROFILE),$(VENV)/.slurm)
 	@$(BIN)/auxlearn study $(PARAMS) $(if $(CORES),--cores $(CORES)) $(if $(PROFILE),--profile $(PROFILE))
 
 plan: $(VENV)/.done
 	@$(BIN)/auxlearn plan $(PARAMS) $(if $(CORES),--cores $(CORES))
 
+# Side by side: a notebook uses one core.
 test: $(VENV)/.done lint
-	$(BIN)/python -m pytest tests -m "not benchmark and not slurm" --numprocesses 2 \
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target pytest nbval
+
+pytest: $(VENV)/.done
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest tests -m "not benchmark and not slurm and not slow" --numprocesses 2 \
 	  --dist loadfile --no-loadscope-reorder
+
+nbval: $(VENV)/.done
 	rm -rf $(VENV)/nbval-runs
 	cd notebooks && $(PIN) AUXLEARN_RUNS=$(CURDIR)/$(VENV)/nbval-runs ../$(BIN)/python -m pytest --nbval --nbval-current-env \
 	  -p no:cacheprovider --timeout 600 .
+
+test-slow: $(VENV)/.done
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest tests -m slow --numprocesses 2 --dist loadfile --no-loadscope-reorder
+
+golden: $(VENV)/.done
+	$(BIN)/python tests/golden/golden.py --write
+
+mutate: $(VENV)/.done
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python tests/mutation/mutate.py --count $(MUTATIONS) reports/mutation/results.md
 
 lint: $(VENV)/.done
 	$(BIN)/ruff check lib tests

@@ -17,7 +17,7 @@ Cases = dict[str, Any]
 GIVEN = ["topic_side=2", "topic_name=1", "side_share=0.5", "word_class=0"]
 # A weighted training measures every task's gradient at every update: three sources and few steps are enough.
 SHORT = {
-    "auxiliaries": ["topic_name", "side_share", "word_class"], "steps": 18, "tune_steps": 6, "weight_every": 5,
+    "auxiliaries": ["topic_name", "side_share", "word_class"], "steps": 12, "tune_steps": 4, "weight_every": 3,
 }  # fmt: skip
 # Weights start by scores only on rows that have some.
 WEIGHTED = [f"td_bce+{name}" if way in BY_SCORE else name for name, (way, _) in WEIGHINGS.items()]
@@ -58,8 +58,8 @@ SWITCHES: dict[str, tuple[str, dict[str, Any]]] = {
     "gradients of training": ("tawt_normalised", {"probe_estimator": "reused", "combine": "scaled"}),
     "floor, decay, tau": ("tawt_pretrain", {"weight_floor": 0.1, "weight_decay": 0.2, "weight_tau": 0.5}),
     "once an epoch": ("tawt_pretrain", {"weight_every": 0, "steps": 0, "tune_steps": 0, "stage2_epochs": 2}),
-    "all sources, by epochs": ("tawt_joint", {"auxiliaries": [], "steps": 0, "tune_steps": 0, "weight_every": 16}),
-    "weighted by steps": ("tawt_pretrain", {"steps": 20, "tune_steps": 6, "weight_every": 7}),
+    "all sources, by epochs": ("tawt_joint", {"auxiliaries": [], "steps": 0, "tune_steps": 0, "weight_every": 40}),
+    "weighted by steps": ("tawt_pretrain", {"steps": 13, "tune_steps": 3, "weight_every": 4}),
     "power": ("power", {"prior_power": 0.5}),
     "temperature": ("td_bce+tawt_scored", {"score_temperature": 0.2}),
     "four buckets": ("td_bce+tawt_deciles", {"score_buckets": 4}),
@@ -172,7 +172,8 @@ def proxy_cases() -> Cases:
             _, store, trainings = pipeline.proxy(pipeline.params("02_td_proxy", seed=seed, **given))
             made[f"proxy, {name}, seed {seed}"] = {
                 "history": [t.history.drop(columns="auc").to_dict("list") for t in trainings],
-                "auc": trainings[0].history["auc"].iloc[-1], "logits": store.logits[::90], "features": store.features[::150, :4],
+                "auc": trainings[0].history["auc"].iloc[-1], "logits": store.logits[::90],
+                "features": store.features[::150, :4],
                 "rows": store.rows.iloc[::60][["task", "row", "length", "proxy", "in_proxy"]],
                 "trained on": int(store.rows["in_proxy"].sum()), "ledger": [_spent(row) for row in store.ledgers()],
             }  # fmt: skip
@@ -189,15 +190,18 @@ def head_cases() -> Cases:
     made: Cases = {}
     for name, given in {
         "tasks": {}, "proxy": {"at": "proxy"}, "dropout": {"dropout": True}, "rows of keys": {"definition": "kv_rows"},
-        "columns of keys": {"definition": "kv_columns"}, "all rows": {"importance_rows": 0, "tune_rows": 0, "seeds": [0]},
+        "columns of keys": {"definition": "kv_columns"},
+        "all rows": {"importance_rows": 0, "tune_rows": 0, "seeds": [0]},
     }.items():  # fmt: skip
         p = pipeline.params("04_gradts_correlation", **given)
         _, found = pipeline.correlations(p)
         at = found.seeds[-1], "side_share"
         made[f"heads, {name}"] = {
             "measured": hash_of(found.rows[at]), "importance": found.importances[at][p.definition][:2],
-            "matrices": found.matrices(found.seeds[0], p.definition)[:3], "taus": heads.task_table(found, p.definition).iloc[::11],
-            "row taus": heads.row_table(found, p.definition).iloc[::50], "ceilings": heads.ceilings(found, p.definition),
+            "matrices": found.matrices(found.seeds[0], p.definition)[:3],
+            "taus": heads.task_table(found, p.definition).iloc[::11],
+            "row taus": heads.row_table(found, p.definition).iloc[::50],
+            "ceilings": heads.ceilings(found, p.definition),
             "nulls": heads.nulls(found, p.definition, p.primary, 49), "agreement": heads.agreement(found),
             "ledger": [_spent(row) for row in found.ledgers[at]],
         }  # fmt: skip
@@ -215,13 +219,16 @@ def minilm_cases(precision: str) -> Cases:
     p = pipeline.params("06_mtl", arm="random", precision=precision, **MINILM)
     made = {"random, seed 0": _case(p, 0)}
     same = {name: MINILM[name] for name in ("encoder", "size", "device", "batch_size", "lr")} | {"precision": precision}
-    proxy = pipeline.params("02_td_proxy", proxies="one", proxy_rows=4, watch_rows=2, **same)
-    _, store, _ = pipeline.proxy(proxy)
-    return made | {"proxy": {"logits": store.logits[::40], "features": store.features[::80, :6]}}
+    p = pipeline.params("02_td_proxy", proxies="one", proxy_rows=4, watch_rows=2, **same)
+    store, ledgers = pipeline.pass_over_few(p, 4)
+    return made | {
+        "proxy": {"logits": store.logits, "features": store.features[:, :6], "ledger": list(map(_spent, ledgers))}
+    }
 
 
 GROUPS = {
-    "minilm fp32": lambda: minilm_cases("fp32"), "minilm bf16": lambda: minilm_cases("bf16"), "proxies": proxy_cases, "heads": head_cases, "switches": switch_cases,
+    "minilm fp32": lambda: minilm_cases("fp32"), "minilm bf16": lambda: minilm_cases("bf16"),
+    "proxies": proxy_cases, "heads": head_cases, "switches": switch_cases,
     "arms": lambda: arm_cases(list(ROWS)), "weights": lambda: arm_cases(WEIGHTED),
     "combined": lambda: arm_cases(COMBINED),
 }  # fmt: skip

@@ -14,10 +14,41 @@ import torch
 import arms_and_switches
 import pipeline
 from auxlearn import (
-    arms, autosem, autosem_arms, batching, calibration, cascade, comparing, cost, counting, discriminator, distilled,
-    example_gradients, features, gradts, hashed, head_fit, importance, inference, leakage, metrics, model,
-    plans, prices, probes, ratios, readings, runs, searching, seeds, selection, stats, study_file, tasks, tawt,
-    weighted_plans, weighting,
+    arms,
+    autosem,
+    autosem_arms,
+    batching,
+    calibration,
+    cascade,
+    comparing,
+    cost,
+    counting,
+    discriminator,
+    distilled,
+    example_gradients,
+    features,
+    gradts,
+    hashed,
+    head_fit,
+    importance,
+    inference,
+    leakage,
+    metrics,
+    model,
+    plans,
+    prices,
+    probes,
+    ratios,
+    readings,
+    runs,
+    searching,
+    seeds,
+    selection,
+    stats,
+    tasks,
+    tawt,
+    weighted_plans,
+    weighting,
 )
 from auxlearn.params import MODELS
 from auxlearn.paths import PROJECT
@@ -95,7 +126,10 @@ def gradts_cases() -> Cases:
     flat = np.round(values.reshape(10, -1), 1)
     made["kendall_tau"] = gradts.kendall_tau(flat[:5], flat[5:])
     matrices = np.stack([gradts.task_matrix(values[i : i + 5]) for i in range(3)])
-    made["task_taus"], made["task_taus, centred"] = gradts.task_taus(matrices), gradts.task_taus(gradts.centre(matrices))
+    made["task_taus"], made["task_taus, centred"] = (
+        gradts.task_taus(matrices),
+        gradts.task_taus(gradts.centre(matrices)),
+    )
     for seed in pipeline.SEEDS:
         made[f"split_half, seed {seed}"] = gradts.split_half(values, 4, seed)
         for within in (True, False):
@@ -253,7 +287,9 @@ def gradient_cases() -> Cases:
     made: Cases = {}
     for which in ("shared", "encoder", "last_layer"):
         probe = probes.Probe(net(), which)
-        made[f"probe target, {which}"] = probe.target([[batch("topic_side", range(4))], [batch("topic_side", range(4, 8))]])
+        made[f"probe target, {which}"] = probe.target(
+            [[batch("topic_side", range(4))], [batch("topic_side", range(4, 8))]]
+        )
         for name in KINDS:
             chunks = [[batch(name, range(8, 12))], [batch(name, range(12, 14)), batch(name, range(14, 16))]]
             found = probe.source(chunks)
@@ -302,7 +338,10 @@ def data_cases() -> Cases:
     for seed in pipeline.SEEDS:
         for folds in (1, 2):
             train, held, _ = plans.proxy_sample(suite, 5, 3, seed, None, folds)
-            made[f"proxy sample, {folds} folds, seed {seed}"] = [[part["side_share"] for part in train], held["side_share"]]
+            made[f"proxy sample, {folds} folds, seed {seed}"] = [
+                [part["side_share"] for part in train],
+                held["side_share"],
+            ]
         made[f"holdout, seed {seed}"] = plans.holdout(suite, "topic_side", 0.2, seed)[1]
         made[f"measured rows, seed {seed}"] = plans.measured_rows(
             pipeline.params("04_gradts_correlation"), "side_share", seed, np.ones(pipeline.TRAIN, bool)
@@ -354,14 +393,18 @@ def statistics_cases() -> Cases:
     }  # fmt: skip
     for name, (labels, predicted, gold, asked) in shapes.items():
         kind = "classification" if name == "binary" else name
-        task = SimpleNamespace(name=name, kind=kind, labels=labels, metric=asked[0], metrics=asked, n_outputs=len(labels or [0]))
+        task = SimpleNamespace(
+            name=name, kind=kind, labels=labels, metric=asked[0], metrics=asked, n_outputs=len(labels or [0])
+        )
         made[f"metrics, {name}"] = metrics.score(task, predicted, gold)
         for metric in set(asked) & set(counting.METRICS):
             sums = counting.counts(metric, labels, predicted, gold)
             made[f"by counts, {name}, {metric}"] = [sums.sum(0), counting.value(metric, sums.sum(0))]
         if name != "regression":
             made[f"by row, {name}"] = metrics.by_row(task, predicted, gold)
-    made["contrasts"] = comparing.contrasts(["single", "random", "step_matched", "td_bce", "cie_bce", "matched_bce", "autosem"])
+    made["contrasts"] = comparing.contrasts(
+        ["single", "random", "step_matched", "td_bce", "cie_bce", "matched_bce", "autosem"]
+    )
     return made
 
 
@@ -389,7 +432,11 @@ def key_cases() -> Cases:
     for arm in arms_and_switches.ARMS:
         p = pipeline.params("06_mtl", arm=arm, **arms_and_switches.needed(arm))
         needs = [[stage, {k: v for k, v in wanted.items() if k not in SHARED}] for stage, wanted in p.needs()]
-        made[f"06_mtl, {arm}"] = {"key": runs.key("06_mtl", p.key_params(), "suite", []), "of": sorted(p.key_params()), "needs": needs}
+        made[f"06_mtl, {arm}"] = {
+            "key": runs.key("06_mtl", p.key_params(), "suite", []),
+            "of": sorted(p.key_params()),
+            "needs": needs,
+        }
     return made
 
 

@@ -74,12 +74,18 @@ def differences(old: Any, new: Any, tolerance: float, at: str = "") -> list[str]
     if isinstance(old, dict) and isinstance(new, dict):
         gone, added = old.keys() - new.keys(), new.keys() - old.keys()
         said = [f"{at}/{name}: gone" for name in sorted(gone)] + [f"{at}/{name}: new" for name in sorted(added)]
-        return said + [line for name in old if name in new for line in differences(old[name], new[name], tolerance, f"{at}/{name}")]
+        return said + [
+            line for name in old if name in new for line in differences(old[name], new[name], tolerance, f"{at}/{name}")
+        ]
     if isinstance(old, list) and isinstance(new, list):
         if len(old) != len(new):
             return [f"{at}: {len(old)} values, now {len(new)}"]
-        return [line for i, pair in enumerate(zip(old, new, strict=True)) for line in differences(*pair, tolerance, f"{at}[{i}]")]
-    if isinstance(old, float) and isinstance(new, (int, float)) or isinstance(new, float) and isinstance(old, int):
+        return [
+            line
+            for i, pair in enumerate(zip(old, new, strict=True))
+            for line in differences(*pair, tolerance, f"{at}[{i}]")
+        ]
+    if (isinstance(old, float) and isinstance(new, (int, float))) or (isinstance(new, float) and isinstance(old, int)):
         near = math.isclose(old, new, rel_tol=tolerance, abs_tol=tolerance)
         return [] if near else [f"{at}: {old!r}, now {new!r}"]
     return [] if old == new and type(old) is type(new) else [f"{at}: {old!r}, now {new!r}"]
@@ -92,9 +98,10 @@ def stored(name: str) -> dict[str, Any]:
 
 def make_here(names: Sequence[str], folder: Path) -> None:
     """Write NAME.json into the folder for each of these groups, made in this process."""
+    import torch
+
     import arms_and_switches
     import blocks
-    import torch
 
     torch.set_num_threads(1)
     for name in names:

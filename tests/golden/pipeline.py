@@ -10,19 +10,34 @@ import numpy as np
 import torch
 
 from auxlearn import (
-    arms, choices, discriminator, encoders, filters, heads, paths, phases, plans, runs, selection, stores, tasks,
-    units, weighted_plans,
+    arms,
+    choices,
+    cost,
+    discriminator,
+    encoders,
+    filters,
+    heads,
+    paths,
+    phases,
+    plans,
+    runs,
+    scoring,
+    selection,
+    stores,
+    tasks,
+    units,
+    weighted_plans,
 )
 from auxlearn.params import MODELS, validate
 
 SEEDS = (0, 1)
-TRAIN, REST = 48, 60  # rows of each task's train, and of its dev and test
+TRAIN, REST = 48, 40  # rows of each task's train, and of its dev and test
 # As short as every phase still has an epoch to choose, a step to weigh and a row to hold out.
 SMALL = {
     "rows": 0, "batch_size": 8, "lr": 1e-2, "proxy_rows": 12, "watch_rows": 8, "epochs": 1, "tune_rows": 24,
     "importance_rows": 16, "n": 24, "stage2_epochs": 1, "tune_epochs": 3, "single_epochs": 3, "holdout": 0.3,
-    "bandit_rounds": 6, "bandit_batches": 1, "ratio_trials": 3, "trial_most": 2, "trial_patience": 2, "probe_rows": 4, "steps": 0,
-    "weight_every": 16, "task_threshold": 0.0,
+    "bandit_rounds": 6, "bandit_batches": 1, "ratio_trials": 3, "trial_most": 2, "trial_patience": 2, "probe_rows": 4,
+    "steps": 0, "weight_every": 16, "task_threshold": 0.0,
 }  # fmt: skip
 
 
@@ -38,7 +53,7 @@ def suite() -> tasks.Suite:
     rows = [dict(zip(leaking.inputs, copied, strict=True)) if i == 3 else {} for i in range(TRAIN)]
     train = leaking.train.map(lambda row, i: row | rows[i], with_indices=True)
     cut["topic_name"] = replace(leaking, train=train)
-    return tasks.Suite("golden", cut, "golden-48-60")
+    return tasks.Suite("golden", cut, "golden-48-40")
 
 
 @functools.cache
@@ -88,12 +103,24 @@ def proxy(p: Any) -> tuple[runs.Manifest, stores.Scored, list[units.Training]]:
     made, folds = plans.proxies(p, suite(), usable(p, None))
     trainings = [training(plan) for plan in made]
     store = stores.score(made, trainings, folds, suite())
-    return finished("02_td_proxy", p, {"rows.parquet": store.rows, "logits.npz": {"logits": store.logits}}), store, trainings
+    return (
+        finished("02_td_proxy", p, {"rows.parquet": store.rows, "logits.npz": {"logits": store.logits}}),
+        store,
+        trainings,
+    )
+
+
+def pass_over_few(p: Any, rows: int) -> tuple[scoring.Store, list[cost.Ledger]]:
+    """One proxy trained, its pass over the first rows of each task, and what both cost."""
+    (plan,), _ = plans.proxies(p, suite(), usable(p, None))
+    made = training(plan)
+    store = scoring.scored(made.manifest, plan, suite(), only={name: np.arange(rows) for name in suite().names})
+    return store, [*made.ledgers, *(cost.Ledger.from_dict(row) for row in store.manifest.ledger)]
 
 
 def ranking(p: Any) -> tuple[runs.Manifest, Any]:
     """03: the n best rows of the pool."""
-    (_, wanted), = p.needs()
+    ((_, wanted),) = p.needs()
     upstream = params("02_td_proxy", **_for("02_td_proxy", wanted))
     source, _, _ = proxy(upstream)
     names = suite().auxiliaries(p.primary, p.auxiliaries)
@@ -138,7 +165,11 @@ def arm(p: Any, seed: int) -> tuple[Any, phases.Plan, units.Training]:
         if stage == "03_ranking" and wanted["seed"] != seed:
             continue
         upstream = params(stage, **given)
-        inputs.append({"03_ranking": ranking, "04_gradts_correlation": correlations, "05_tawt_weighting": weights}[stage](upstream))
+        inputs.append(
+            {"03_ranking": ranking, "04_gradts_correlation": correlations, "05_tawt_weighting": weights}[stage](
+                upstream
+            )
+        )
     manifests = [found[0] if isinstance(found, tuple) else found for found in inputs]
     mine = usable(p, p.primary)
     chosen = choices.for_arm(p, suite(), seed, manifests, mine)

@@ -1,0 +1,57 @@
+"""Nothing that the library computes has moved since its golden values were stored: see golden.py."""
+
+import pytest
+
+import golden
+
+
+@pytest.fixture(scope="module")
+def moved():
+    return golden.moved(golden.NAMES, workers=1)
+
+
+@pytest.mark.parametrize("name", golden.NAMES)
+def test_unmoved(name, moved):
+    if name in golden.UNPINNED and name not in moved:
+        pytest.skip("this processor does not multiply in bf16")
+    assert golden.stored(name), f"no golden values of {name}: make golden"
+    assert not moved[name], "\n".join(
+        [*moved[name][:20], "where this is meant: make golden, and say why in the commit"]
+    )
+
+
+def test_a_difference_is_found_wherever_it_lies():
+    old = {"a": {"b": [1, 2.0, "x"]}, "c": None, "d": True}
+    assert not golden.differences(old, {"a": {"b": [1, 2.0 + 1e-7, "x"]}, "c": None, "d": True}, golden.USUAL)
+    for new, where in (
+        ({"a": {"b": [1, 2.001, "x"]}, "c": None, "d": True}, "/a/b[1]: 2.0, now 2.001"),
+        ({"a": {"b": [2, 2.0, "x"]}, "c": None, "d": True}, "/a/b[0]: 1, now 2"),
+        ({"a": {"b": [1, 2.0]}, "c": None, "d": True}, "/a/b: 3 values, now 2"),
+        ({"a": {"b": [1, 2.0, "y"]}, "c": None, "d": True}, "/a/b[2]: 'x', now 'y'"),
+        ({"a": {"b": [1, 2.0, "x"]}, "c": 0, "d": True}, "/c: None, now 0"),
+        ({"a": {"b": [1, 2.0, "x"]}, "c": None, "d": 1}, "/d: True, now 1"),
+        ({"a": {"b": [1, 2.0, "x"]}, "c": None}, "/d: gone"),
+        (old | {"e": 1}, "/e: new"),
+    ):
+        assert golden.differences(old, new, golden.USUAL) == [where]
+
+
+def test_every_arm_weighting_and_switch_has_golden_values():
+    """A new one cannot be forgotten: names come from the library, values of each switch from its parameters."""
+    from typing import get_args
+
+    import arms_and_switches
+    from auxlearn.params import MODELS
+
+    held = {name.rpartition(", seed")[0] for group in ("arms", "weights", "combined") for name in golden.stored(group)}
+    assert held == set(arms_and_switches.ARMS)
+    given = [(arm, switches) for arm, switches in arms_and_switches.SWITCHES.values()]
+    for name, field in MODELS["06_mtl"].model_fields.items():
+        values = set(get_args(field.annotation)) - {"auto"} if name not in CHECKED_ELSEWHERE else set()
+        seen = {switches[name] for _, switches in given if name in switches} | {field.default}
+        if all(isinstance(value, str) for value in values):
+            assert values <= seen, f"{name}: {values - seen}"
+
+
+# What is no switch of a method, and "pooler", whose case is written apart.
+CHECKED_ELSEWHERE = {"device", "size", "precision", "pool"}
