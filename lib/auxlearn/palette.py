@@ -37,8 +37,10 @@ def smaller(png: bytes) -> bytes:
     if shown is None:
         raise InputError(f"a picture of more than {PIXELS:,} pixels; draw it smaller")
     plain = Image.alpha_composite(Image.new("RGBA", shown.size, "white"), shown).convert("RGB")
-    flat = np.asarray(plain).reshape(-1, 3)
-    colours, which, counts = np.unique(flat, axis=0, return_inverse=True, return_counts=True)
+    # A pixel as one number, for rows take ten times as long to sort.
+    packed = np.asarray(plain).reshape(-1, 3).astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)
+    codes, which, counts = np.unique(packed, return_inverse=True, return_counts=True)
+    colours = np.stack([codes >> 16, codes >> 8 & 255, codes & 255], axis=1).astype(np.uint8)
     kept = colours[np.argsort(-counts, kind="stable")]
     if len(kept) > 256:
         rest = Image.fromarray(kept[KEPT:][None]).quantize(256 - KEPT, method=Image.Quantize.MAXCOVERAGE)
