@@ -1,5 +1,6 @@
 """Fixtures: a run folder of its own for every test, small suites on disk, the real data where it is."""
 
+import functools
 import os
 import shutil
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from auxlearn import tasks
-from helpers import mixed_study, unharmed_study, write_jsonl
+from helpers import failing_study, mixed_study, unharmed_study, write_jsonl
 
 # Real data lies outside the project: where AUXLEARN_DATA says, or nowhere.
 DATA = os.environ.get("AUXLEARN_DATA", "")
@@ -62,10 +63,32 @@ tasks:
     return path
 
 
+@pytest.fixture(scope="module")
+def planted_once():
+    """The planted suite is generated once for a module that reads it often, not once a call."""
+    real = tasks.Suite.from_yaml
+    made = functools.cache(lambda: real("planted"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tasks.Suite, "from_yaml", lambda path: made() if str(path) == "planted" else real(path))
+        yield
+
+
 @pytest.fixture(scope="session")
-def mixed_runs(tmp_path_factory):
+def shared_by_workers(tmp_path_factory):
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
+@pytest.fixture(scope="session")
+def failing(shared_by_workers):
+    """A study one of whose runs failed (see `helpers.failing_study`), which every worker reads and none writes to."""
+    return failing_study(shared_by_workers / "failing")
+
+
+@pytest.fixture(scope="session")
+def mixed_runs(failing, tmp_path_factory):
     folder = tmp_path_factory.mktemp("mixed") / "runs"
-    mixed_study(folder)
+    mixed_study(failing, folder)
     return folder
 
 
@@ -77,14 +100,13 @@ def mixed(mixed_runs, runs_folder):
 
 
 @pytest.fixture(scope="session")
-def unharmed(tmp_path_factory):
-    """A finished run of `helpers.STUDY`, which every worker reads and none writes to: see `helpers.Unharmed`."""
-    base = tmp_path_factory.getbasetemp()
-    return unharmed_study((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "unharmed")
+def unharmed(shared_by_workers):
+    """A finished run of `helpers.EXAMPLE`, which every worker reads and none writes to: see `helpers.Ran`."""
+    return unharmed_study(shared_by_workers / "unharmed")
 
 
-# Begun first, so that no worker ends alone with one; while one makes `unharmed`, the other does not wait for it.
-LONGEST = ("test_engine.py", "test_own_task.py", "test_kills.py")
+# Begun first, so that no worker ends alone with one; the second does not wait for `unharmed`, which the first makes.
+LONGEST = ("test_engine.py", "test_planted.py", "test_kills.py")
 
 
 def pytest_collection_modifyitems(items):

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,9 @@ import pandas as pd
 import pytest
 import yaml
 
-# Eight small notebook runs.
+from auxlearn.paths import PROJECT
+
+# Eight small notebook runs, which are planned and priced, and sent to a cluster by tests/slurm.
 STUDY = {
     "study": "small",
     "title": "A <b>small</b> study",
@@ -28,6 +31,8 @@ STUDY = {
         "06_mtl": {"stage2_epochs": 1, "tune_epochs": 1, "single_epochs": 1},
     },
 }  # fmt: skip
+# Nine small notebook runs: what README shows a new user.
+EXAMPLE = PROJECT / "params" / "examples" / "my_study.yaml"
 # Of a manifest, all that does not tell when, how fast or where it was made.
 SAME = ("stage", "key", "schema", "params", "key_params", "suite", "metrics", "seeds", "rows", "code")
 MEASURED = ["seconds", "joules", "peak_bytes"]
@@ -42,6 +47,17 @@ MIXED = {
     "exclude": [],
     "notebooks": {"02_td_proxy": {"proxy_rows": 15, "watch_rows": 10, "epochs": 1, "lr": 1e30}},
 }  # fmt: skip
+
+
+@dataclass
+class Ran:
+    """A study that was run once: its file, its run folder, what its command returned, said and took."""
+
+    study: Path
+    folder: Path
+    returncode: int
+    stdout: str
+    seconds: float
 
 
 class Killed(Exception):
@@ -77,29 +93,72 @@ def write_jsonl(path: Path, rows: list[dict]) -> Path:
     return path
 
 
-def mixed_study(folder: Path) -> None:
+def unharmed_study(home: Path) -> Ran:
+    """Run EXAMPLE as README says, in an empty folder and without real data."""
+    return _ran_once(home, lambda: EXAMPLE)
+
+
+def _ran_once(home: Path, study: Callable[[], Path]) -> Ran:
+    """Run a study in an empty folder, or read what another process ran there."""
+    home.mkdir(exist_ok=True)
+    folder, said = home / "runs", home / "said.json"
+    with filelock.FileLock(home / "lock"):
+        if not said.is_file():
+            path, begun = study(), time.monotonic()
+            made = study_command(path, folder)
+            text = {"study": str(path), "returncode": made.returncode, "stdout": made.stdout}
+            said.write_text(json.dumps(text | {"seconds": time.monotonic() - begun}))
+    told = json.loads(said.read_text())
+    return Ran(Path(told.pop("study")), folder, **told)
+
+
+def study_command(study: Path, folder: Path) -> subprocess.CompletedProcess:
+    """`auxlearn study` as a new user starts it, its runs in `folder`; both its outputs as one text."""
+    environment = os.environ | {"AUXLEARN_RUNS": str(folder), "HF_HUB_OFFLINE": "1"}
+    environment.pop("AUXLEARN_DATA", None)
+    return subprocess.run(
+        [sys.executable, "-m", "auxlearn.cli", "study", os.path.relpath(study, PROJECT)],
+        cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment,
+    )  # fmt: skip
+
+
+def failing_study(home: Path) -> Ran:
+    """Run MIXED's smallest 01 and 02, and the 03 that reads this 02, where the 02 fails: its loss is not finite."""
+    study = {
+        **MIXED, "study": "failing", "grid": {"rows": MIXED["grid"]["rows"][:1]},
+        "stages": [*MIXED["stages"], "03_ranking"], "notebooks": MIXED["notebooks"] | {"03_ranking": {"n": 30}},
+    }  # fmt: skip
+
+    def write() -> Path:
+        path = home / "failing.yaml"
+        path.write_text(yaml.safe_dump(study))
+        return path
+
+    return _ran_once(home, write)
+
+
+def mixed_study(failing: Ran, folder: Path) -> None:
     """Runs of a study: 01 finished (60 rows a task), stale (70), damaged (80), interrupted (90); 02 failed, or not run.
 
-    Two notebooks are executed as Snakemake would; the other 01s are that of 60 rows under the keys of the plan.
+    The two notebooks that were executed are those of `failing_study`; the other 01s are that of 60 rows under the keys
+    of the plan.
     """
-    from auxlearn import engine, job, studies
-    from auxlearn.paths import NOTEBOOKS
+    from auxlearn import engine, studies
 
+    for stage in (*MIXED["stages"], "train"):
+        shutil.copytree(failing.folder / stage, folder / stage)
     path = folder.parent / "mixed.yaml"
     path.write_text(yaml.safe_dump(MIXED))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AUXLEARN_RUNS", str(folder))
-        _, cells = engine.prepare(studies.load(path))
-        cells = {(c["stage"], c["params"]["rows"]): c for c in cells}
-        first, failing = cells["01_data_prep", 60], cells["02_td_proxy", 60]
-        for cell, ends_well in ((first, True), (failing, False)):
-            done = job.run(NOTEBOOKS / f"{cell['stage']}.ipynb", folder / cell["stage"] / cell["key"])
-            assert (done == 0) == ends_well
+        _, todo = engine.prepare(studies.load(path))
+    cells = {c["params"]["rows"]: c for c in todo if c["stage"] == "01_data_prep"}
     home = folder / "01_data_prep"
+    (first,) = (file.parent for file in home.glob("*/manifest.json"))
     for rows, ending in ((70, "stale"), (80, "damaged"), (90, "interrupted")):
-        cell = cells["01_data_prep", rows]
+        cell = cells[rows]
         target = home / cell["key"]
-        shutil.copytree(home / first["key"], target, dirs_exist_ok=True)
+        shutil.copytree(first, target, dirs_exist_ok=True)
         file = target / "manifest.json"
         record = json.loads(file.read_text()) | {"key": cell["key"], "suite": cell["suite"], "params": cell["params"]}
         if ending == "stale":
@@ -112,54 +171,44 @@ def mixed_study(folder: Path) -> None:
             file.unlink()
 
 
-@dataclass
-class Unharmed:
-    """A study that ran from start to end: its file, its run folder, what its command returned, said and took."""
-
-    study: Path
-    folder: Path
-    returncode: int
-    stdout: str
-    seconds: float
-
-
-def unharmed_study(home: Path) -> Unharmed:
-    """Run STUDY in an empty folder, or read what another process ran there."""
-    home.mkdir(exist_ok=True)
-    study, folder, said = home / "small.yaml", home / "runs", home / "said.json"
-    with filelock.FileLock(home / "lock"):
-        if not said.is_file():
-            study.write_text(yaml.safe_dump(STUDY))
-            begun = time.monotonic()
-            made = study_command(study, folder)
-            text = {"returncode": made.returncode, "stdout": made.stdout, "seconds": time.monotonic() - begun}
-            said.write_text(json.dumps(text))
-    return Unharmed(study, folder, **json.loads(said.read_text()))
-
-
-def study_command(study: Path, folder: Path) -> subprocess.CompletedProcess:
-    """`auxlearn study`, its runs in `folder`; both its outputs as one text."""
-    return subprocess.run(
-        [sys.executable, "-m", "auxlearn.cli", "study", str(study)],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ | {"AUXLEARN_RUNS": str(folder)},
-    )  # fmt: skip
-
-
 def assert_same_findings(one: Path, other: Path) -> None:
     """Two run folders hold the same finished runs, which found the same, byte for byte but for what was measured."""
-    first, second = _finished(one), _finished(other)
+    first, second = finished(one), finished(other)
     assert first.keys() == second.keys()
+    for at in first:
+        _assert_same(at, first[at], second[at], one, other)
+
+
+def assert_part_of_findings(part: Path, whole: Path) -> None:
+    """As `assert_same_findings` for a study of fewer cells; arms of fewer seeds found what is there of their seeds."""
+    first, second = finished(part), finished(whole)
     for at, mine in first.items():
-        theirs = second[at]
-        assert {name: unmeasured(mine[name]) for name in SAME} == {name: unmeasured(theirs[name]) for name in SAME}, at
-        changed = {name for name, digest in mine["outputs"].items() if digest != theirs["outputs"][name]}
-        assert changed <= ({"costs.parquet"} if at[0] == "07_efficiency" else set()), at  # which holds seconds
-        if changed:
-            costs = [pd.read_parquet(home / Path(*at) / "costs.parquet") for home in (one, other)]
-            pd.testing.assert_frame_equal(*(table.drop(columns=MEASURED) for table in costs))
+        if at in second:
+            _assert_same(at, mine, second[at], part, whole)
+            continue
+        assert at[0] == "06_mtl"
+        (theirs,) = (x for (stage, _), x in second.items() if stage == "06_mtl" and _arm(x) == _arm(mine))
+        assert set(mine["params"]["inputs"]) <= set(theirs["params"]["inputs"])
+        assert mine["metrics"]["seeds"]
+        for seed, found in mine["metrics"]["seeds"].items():
+            assert unmeasured(found) == unmeasured(theirs["metrics"]["seeds"][seed]), at
 
 
-def _finished(folder: Path) -> dict[tuple[str, str], dict]:
+def _arm(manifest: dict) -> dict:
+    """The parameters of a 06 but for its seeds and what follows from them."""
+    return {k: v for k, v in manifest["params"].items() if k not in ("study", "seeds", "inputs")}
+
+
+def _assert_same(at: tuple[str, str], mine: dict, theirs: dict, one: Path, other: Path) -> None:
+    assert {name: unmeasured(mine[name]) for name in SAME} == {name: unmeasured(theirs[name]) for name in SAME}, at
+    changed = {name for name, digest in mine["outputs"].items() if digest != theirs["outputs"][name]}
+    assert changed <= ({"costs.parquet"} if at[0] == "07_efficiency" else set()), at  # which holds seconds
+    if changed:
+        costs = [pd.read_parquet(home / Path(*at) / "costs.parquet") for home in (one, other)]
+        pd.testing.assert_frame_equal(*(table.drop(columns=MEASURED) for table in costs))
+
+
+def finished(folder: Path) -> dict[tuple[str, str], dict]:
     """Manifests of all runs of a folder; one that is not finished is an error."""
     from auxlearn import runs
 

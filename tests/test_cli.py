@@ -19,6 +19,8 @@ from auxlearn.code import notebook_source
 from auxlearn.paths import NOTEBOOKS, PROJECT
 from helpers import write_jsonl
 
+pytestmark = pytest.mark.usefixtures("planted_once")
+
 
 def executed(stage, **given):
     """Run a notebook's cells in this process, under its own defaults and some parameters; its manifest."""
@@ -37,7 +39,7 @@ SHORT = SIZE | {"stage2_epochs": 1, "tune_epochs": 1, "single_epochs": 1, "n": 3
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def made(tmp_path_factory, planted_once):
     """Runs by name, made once: a proxy, its ranking, and four arms, two of which kept their models."""
     folder = tmp_path_factory.mktemp("made")
     wnli = [{"a": f"text {i} of some words", "b": f"word {i}", "label": i % 2} for i in range(146)]

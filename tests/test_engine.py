@@ -7,43 +7,47 @@ import shutil
 import pytest
 import yaml
 
-from auxlearn import engine, report, runs
-from helpers import STUDY, study_command
+from auxlearn import engine, report, runs, studies
+from helpers import EXAMPLE, study_command
 
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory, unharmed):
-    """A folder with the study and a copy of its finished runs, for these tests to go on with."""
+    """A copy of a study's finished runs, for these tests to go on with."""
     assert unharmed.returncode == 0, unharmed.stdout
     folder = tmp_path_factory.mktemp("study")
-    shutil.copy2(unharmed.study, folder)
     shutil.copytree(unharmed.folder, folder / "runs")
     return folder
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def here(home, monkeypatch):
     monkeypatch.setenv("AUXLEARN_RUNS", str(home / "runs"))
 
 
 def plan(home):
-    return json.loads((home / "runs" / "studies" / "small" / "plan.json").read_text())["cells"]
+    return json.loads((home / "runs" / "studies" / "my_study" / "plan.json").read_text())["cells"]
+
+
+def changed(path, **changes):
+    """The study file with other content, at `path`."""
+    path.write_text(yaml.safe_dump(yaml.safe_load(EXAMPLE.read_text()) | changes))
+    return path
 
 
 def test_runs_to_its_report(home, unharmed):
-    assert "study small: 8 notebook runs, 0 of them already finished" in unharmed.stdout
+    assert "study my_study: 9 notebook runs, 0 of them already finished" in unharmed.stdout
     assert "start  07_efficiency" in unharmed.stdout
-    assert "0 of 8 left" in unharmed.stdout
-    report_at = "studies/small/report/index.html"
+    assert "0 of 9 left" in unharmed.stdout
+    report_at = "studies/my_study/report/index.html"
     assert f"report: {unharmed.folder / report_at}" in unharmed.stdout
     index = home / "runs" / report_at
     text = index.read_text()
-    assert "A &lt;b&gt;small&lt;/b&gt; study" in text  # escaped
-    assert text.count('data-status="finished"') == 8
+    assert text.count('data-status="finished"') == 9
     assert "undecided (2 seeds)" in text
-    assert "Against the planted truth" in text
     assert not any(mark in text for mark in ("http://", "https://", "<script "))
     assert text.count("<script>") == 1
+    assert len(plan(home)) == 9
     for cell in plan(home):
         folder = home / "runs" / cell["stage"] / cell["key"]
         assert (folder / "params.yaml").is_file()
@@ -53,54 +57,58 @@ def test_runs_to_its_report(home, unharmed):
         assert "<script" not in page
 
 
-def test_run_again_has_nothing_to_do(home):
-    again = study_command(home / "small.yaml", home / "runs")
-    assert "8 of them already finished" in again.stdout
-    assert "nothing to be done" in again.stdout
-    assert again.returncode == 0
+def test_run_again_has_nothing_to_do(here, tmp_path, capsys, monkeypatch):
+    """Of the whole study no cell is left; a part of it, run again, starts no Snakemake and is reported."""
+    assert engine.prepare(studies.load(EXAMPLE))[1] == []
+    part = changed(tmp_path / "part.yaml", study="part", stages=["01_data_prep"])
+    monkeypatch.setattr(engine, "_snakemake", lambda *_: pytest.fail("there is nothing to run"))
+    assert engine.run(part) == 0
+    said = capsys.readouterr().out
+    assert "study part: 1 notebook runs, 1 of them already finished" in said
+    assert "nothing to be done" in said
+    assert "report: " in said
 
 
-def test_a_run_whose_job_was_killed_after_its_manifest_is_not_made_again(home, tmp_path):
-    """As SIGKILL leaves it there: all files, and Snakemake's mark that the job had not ended."""
+def test_only_what_depends_on_a_changed_parameter_runs_again(home, tmp_path):
+    """Nor does a run whose job SIGKILL ended after its manifest: its files, and Snakemake's mark that it had not ended.
+
+    One start shows both: the marked run is read by what has to run.
+    """
     shutil.copytree(home / "runs", tmp_path / "runs")
-    cells = {cell["stage"]: tmp_path / "runs" / cell["stage"] / cell["key"] for cell in plan(home)}
-    (cells["07_efficiency"] / "manifest.json").unlink()  # something is left to do
-    done = cells["06_mtl"] / "manifest.json"
-    before, snakemake = done.stat().st_mtime_ns, tmp_path / "runs" / ".snakemake"
+    notebooks = yaml.safe_load(EXAMPLE.read_text())["notebooks"]
+    study = changed(
+        tmp_path / "changed.yaml", notebooks=notebooks | {"06_mtl": notebooks["06_mtl"] | {"single_epochs": 2}}
+    )
+    manifests = {cell["label"]: tmp_path / "runs" / cell["stage"] / cell["key"] for cell in plan(home)}
+    manifests = {label: folder / "manifest.json" for label, folder in manifests.items()}
+    before = {label: file.stat().st_mtime_ns for label, file in manifests.items()}
+    done = next(file for label, file in manifests.items() if label.startswith("06_mtl same_order random"))
+    snakemake = tmp_path / "runs" / ".snakemake"
     name = base64.urlsafe_b64encode(done.relative_to(tmp_path / "runs").as_posix().encode()).decode()
     (snakemake / "metadata" / name).rename(snakemake / "incomplete" / name)
-    made = study_command(home / "small.yaml", tmp_path / "runs")
+    made = study_command(study, tmp_path / "runs")
     assert made.returncode == 0, made.stdout
-    assert "start  07_efficiency" in made.stdout
-    assert done.stat().st_mtime_ns == before
+    assert "9 notebook runs, 7 of them already finished" in made.stdout
+    started = [line.split("start  ")[1] for line in made.stdout.splitlines() if "start  " in line]
+    assert [line.split()[0] for line in started] == ["06_mtl", "07_efficiency"]
+    assert started[0].startswith("06_mtl same_order single")
+    assert {label: file.stat().st_mtime_ns for label, file in manifests.items()} == before
 
 
-def test_one_parameter_changed_runs_only_what_depends_on_it(home):
-    changed = STUDY | {"notebooks": STUDY["notebooks"] | {"06_mtl": STUDY["notebooks"]["06_mtl"] | {"tune_epochs": 2}}}
-    (home / "changed.yaml").write_text(yaml.safe_dump(changed))
-    made = study_command(home / "changed.yaml", home / "runs")
-    assert "6 of them already finished" in made.stdout
-    assert "start  06_mtl topic_side td_bce" in made.stdout
-    assert "start  06_mtl topic_side single" not in made.stdout
-    assert "02_td_proxy" not in made.stdout
-    assert made.returncode == 0, made.stdout
-
-
-def test_a_failing_cell_leaves_its_notebook_and_the_rest_goes_on(home):
-    """A learning rate at which the proxy's loss is not finite: it and what reads it fail, and the report says so."""
-    bad = {
-        "notebooks": STUDY["notebooks"] | {"02_td_proxy": {"proxy_rows": 15, "watch_rows": 10, "epochs": 1, "lr": 1e30}}
-    }
-    (home / "failing.yaml").write_text(yaml.safe_dump(STUDY | {"study": "failing"} | bad))
-    made = study_command(home / "failing.yaml", home / "runs")
-    assert made.returncode != 0
-    assert "02_td_proxy bce seed=0 failed" in made.stdout
-    assert "is not finite at epoch 1" in made.stdout
-    assert "notebook.ipynb" in made.stdout
-    assert runs.all_runs("06_mtl")
-    text = (home / "runs" / "studies" / "failing" / "report" / "index.html").read_text()
+def test_a_failing_cell_leaves_its_notebook_and_the_rest_goes_on(failing):
+    """A learning rate at which the proxy's loss is not finite: it fails, what reads it waits, the report says so."""
+    assert failing.returncode != 0
+    assert "02_td_proxy bce seed=0 failed" in failing.stdout
+    assert "is not finite at epoch 1" in failing.stdout
+    assert "notebook.ipynb" in failing.stdout
+    assert "done   01_data_prep" in failing.stdout
+    assert "start  03_ranking" not in failing.stdout
+    (notebook,) = failing.folder.glob("02_td_proxy/*/notebook.ipynb")
+    assert "is not finite at epoch 1" in notebook.read_text()
+    text = (failing.folder / "studies" / "failing" / "report" / "index.html").read_text()
     assert 'class="status bad">failed<' in text
     assert "is not finite at epoch 1" in text
+    assert [text.count(f'data-status="{status}"') for status in ("finished", "failed", "not run")] == [1, 1, 1]
 
 
 def test_the_ledger_charges_an_arm_for_its_selection(home):
@@ -109,14 +117,15 @@ def test_the_ledger_charges_an_arm_for_its_selection(home):
     (cell,) = (c for c in plan(home) if c["stage"] == "07_efficiency")
     costs = pd.read_parquet(home / "runs" / cell["stage"] / cell["key"] / "costs.parquet")
     assert set(costs[costs["arm"] == "single"]["stage"]) == {"tune"}
+    assert set(costs[costs["arm"] == "random"]["stage"]) == {"stage2", "tune"}
     assert set(costs[costs["arm"] == "td_bce"]["stage"]) == {"proxy", "scoring", "stage2", "tune"}
-    assert costs.groupby(["arm", "seed"]).ngroups == 4
+    assert costs.groupby(["arm", "seed"]).ngroups == 3 * 2
     scoring = costs[costs["stage"] == "scoring"]
-    assert (scoring["examples"] == 8 * 60).all()
+    assert (scoring["examples"] == 200 + 135).all()  # the training rows of both tasks
     assert (costs["flops"] > 0).all()
 
 
-def test_only_clean_runs_are_published(home, monkeypatch, tmp_path):
+def test_only_clean_runs_are_published(home, here, monkeypatch, tmp_path):
     monkeypatch.setattr(report, "PROJECT", tmp_path)
     real = runs.load
 
@@ -130,10 +139,10 @@ def test_only_clean_runs_are_published(home, monkeypatch, tmp_path):
 
     monkeypatch.setattr(runs, "load", with_tree(True))
     with pytest.raises(engine.InputError, match="uncommitted changes"):
-        engine.publish("small")
+        engine.publish("my_study")
     monkeypatch.setattr(runs, "load", with_tree(False))
-    index = engine.publish("small")
-    assert index == tmp_path / "reports" / "small" / "index.html"
+    index = engine.publish("my_study")
+    assert index == tmp_path / "reports" / "my_study" / "index.html"
     names = sorted(p.name for p in index.parent.iterdir())
     assert names == [
         "01_data_prep.html", "02_td_proxy.html", "03_ranking.html", "06_mtl.html", "07_efficiency.html", "index.html",

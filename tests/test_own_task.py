@@ -1,17 +1,13 @@
 """Somebody's own CSV task, as a new user would run it: params/examples, by the starter's two edits."""
 
-import os
-import subprocess
-import sys
-
 import pytest
 import yaml
 
 from auxlearn import filters, tasks
 from auxlearn.paths import PROJECT
+from helpers import EXAMPLE as STUDY
 
 EXAMPLES = PROJECT / "params" / "examples"
-STUDY = EXAMPLES / "my_study.yaml"
 # What README says a user edits, and what makes it small: sizes, and the encoder with its learning rate.
 EDITS = {"base.suite", "base.primary"}
 SIZES = {
@@ -58,16 +54,11 @@ def test_the_example_s_data_is_small_whole_and_without_leaks():
 
 
 @pytest.mark.timeout(900)
-def test_a_new_user_s_own_task_runs_to_its_report(tmp_path):
-    environment = os.environ | {"AUXLEARN_RUNS": str(tmp_path / "fresh"), "HF_HUB_OFFLINE": "1"}
-    environment.pop("AUXLEARN_DATA", None)
-    made = subprocess.run(
-        [sys.executable, "-m", "auxlearn.cli", "study", str(STUDY.relative_to(PROJECT))],
-        cwd=PROJECT, env=environment, capture_output=True, text=True,
-    )  # fmt: skip
-    assert made.returncode == 0, made.stdout + made.stderr
-    index = tmp_path / "fresh" / "studies" / "my_study" / "report" / "index.html"
-    assert f"report: {index}" in made.stdout
+def test_a_new_user_s_own_task_runs_to_its_report(unharmed):
+    assert unharmed.study == STUDY
+    assert unharmed.returncode == 0, unharmed.stdout
+    index = unharmed.folder / "studies" / "my_study" / "report" / "index.html"
+    assert f"report: {index}" in unharmed.stdout
     text = index.read_text()
     assert "Is it the same order?" in text
     assert "undecided (2 seeds)" in text
@@ -77,4 +68,4 @@ def test_a_new_user_s_own_task_runs_to_its_report(tmp_path):
     assert 'src="result.png"' in text
     for arm in ("single", "random", "td_bce"):
         assert f'<th scope="row">{arm}</th>' in text
-    assert "Traceback" not in made.stdout + made.stderr
+    assert "Traceback" not in unharmed.stdout

@@ -6,6 +6,8 @@ import yaml
 from auxlearn import notebook, planning, prices, runs, studies
 from helpers import STUDY
 
+pytestmark = pytest.mark.usefixtures("planted_once")
+
 
 @pytest.fixture
 def file(tmp_path):

@@ -2,8 +2,10 @@
 
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 
+import nbformat
 import pytest
 
 from auxlearn import cli, engine, headlines, outcomes, pages, provenance, report, runs, verify
@@ -41,6 +43,16 @@ def fetched(text):
     ]
     styles = re.findall(r"url\(([^)]*)\)|@import", text)
     return [x for x in links if x and not re.fullmatch(r"data:.*|[\w.-]+", x, re.S)] + styles
+
+
+@pytest.fixture(scope="module")
+def rendered(mixed_runs, tmp_path_factory):
+    """The report of `mixed`, written once: a page's file, and the outcomes that it shows. Not to be written to."""
+    folder = tmp_path_factory.mktemp("rendered") / "runs"
+    shutil.copytree(mixed_runs, folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AUXLEARN_RUNS", str(folder))
+        return report.render("mixed"), by_cell(outcomes.read(c) for c in report.plan("mixed")["cells"])
 
 
 def by_cell(rows):
@@ -95,12 +107,11 @@ def test_a_run_that_died_before_its_notebook_was_saved_has_failed(mixed):
     assert (found.status, found.error) == ("failed", "ModuleNotFoundError: no module")
 
 
-def test_the_index_shows_every_run_and_links_what_there_is(mixed):
-    index = report.render("mixed")
+def test_the_index_shows_every_run_and_links_what_there_is(rendered):
+    index, rows = rendered
     text = index.read_text()
     page = Elements(text)
     assert "Runs that ended in &lt;every&gt; way" in text
-    rows = by_cell(outcomes.read(c) for c in report.plan("mixed")["cells"])
     shown = {(a["data-words"].split()[1]): a["data-status"] for a in page.of("tr") if "data-words" in a}
     assert shown == {row.key: row.status for row in rows.values()}
     assert "parameters" in text
@@ -116,18 +127,19 @@ def test_the_index_shows_every_run_and_links_what_there_is(mixed):
     assert "has no manifest" in failed
 
 
-def test_a_dirty_tree_is_said_on_its_page_and_on_the_index(mixed):
-    index = report.render("mixed")
-    rows = by_cell(outcomes.read(c) for c in report.plan("mixed")["cells"])
+def test_a_dirty_tree_is_said_on_its_page_and_on_the_index(rendered):
+    index, rows = rendered
     stale = (index.parent / f"01_data_prep-{rows['01_data_prep', 70].key}.html").read_text()
     assert "Uncommitted changes." in stale
     assert "differed from commit ffffffffff" in stale
     assert "Uncommitted changes." in index.read_text()
 
 
-def test_pages_fetch_nothing_and_obey_only_the_tables_script(mixed):
-    folder = report.render("mixed").parent
-    for path in folder.glob("*.html"):
+def test_pages_fetch_nothing_and_obey_only_the_tables_script(rendered):
+    index, rows = rendered
+    found = sorted(index.parent.glob("*.html"))
+    assert len(found) == 1 + sum(row.status != "not run" for row in rows.values())
+    for path in found:
         text = path.read_text()
         page = Elements(text)
         assert fetched(text) == []
@@ -138,8 +150,8 @@ def test_pages_fetch_nothing_and_obey_only_the_tables_script(mixed):
         assert len(ids) == len(set(ids))
 
 
-def test_without_its_script_the_table_is_whole(mixed):
-    page = Elements(report.render("mixed").read_text())
+def test_without_its_script_the_table_is_whole(rendered):
+    page = Elements(rendered[0].read_text())
     assert len([a for a in page.of("tr") if "data-status" in a]) == len(ENDINGS)
     assert not any("hidden" in a for a in page.of("tr"))
     assert not page.of("button")
@@ -172,6 +184,33 @@ def test_one_seed_has_no_interval_and_still_a_report(tmp_path):
     assert report._comparison([row], row, tmp_path) is None
 
 
+def test_the_rankings_of_the_planted_suite_are_held_against_its_truth(tmp_path):
+    """By the mean over the rankings behind a comparison, those of its primary and n, and not of one alone."""
+
+    def ranking(auc, **params):
+        row = cell(stage="03_ranking", **params)
+        metrics = {"truth_auc": auc, "helpful_chosen": 0.5 + auc / 2, "helpful_pool": 0.25}
+        row.manifest = runs.Manifest({"metrics": metrics}, tmp_path)
+        return row
+
+    row = cell(arms=["single"], level=0.95, seeds=[0, 1])
+    base = dict.fromkeys(("difference", "low", "high", "row_low", "row_high", "p"))
+    base |= {"score": 0.5, "added": 0, "tflop": 1.0, "verdict": "baseline"}
+    metrics = {"metric": "accuracy", "floor": 0.5, "arms": {"single": base}, "pairs": []}
+    row.manifest = runs.Manifest({"metrics": metrics}, tmp_path)
+    others = [ranking(0.1, primary="b"), ranking(0.1, n=20), ranking(0.9)]
+    assert report._comparison([row, *others], row, tmp_path)["truth"] is None
+    shown = report._comparison([row, *others, ranking(0.7)], row, tmp_path)
+    text = pages.environment().get_template("index.html").render(
+        title="t", rows=[(row, "")], comparisons=[shown], counts={}, meaning=outcomes.MEANING, wrong=[], records=[],
+        seconds=1.0, tflop=1.0,
+    )  # fmt: skip
+    # 12.706 x 0.1414 / sqrt(2) on either side
+    assert "Against the planted truth, the discriminator's ranking has an AUC of 0.800 (95% t interval over 2" in text
+    assert "2 seeds: -0.471 to 2.071; 0.5 is chance). 90% of the rows it chooses" in text
+    assert "against 25% of the pool" in text
+
+
 def test_headlines_have_intervals_where_there_are_seeds():
     seeds = {str(i): {"dev": {"f1": v}} for i, v in enumerate((0.5, 0.6, 0.7))}
     made = headlines.headline("06_mtl", {"metric": "f1", "seeds": seeds})
@@ -202,14 +241,17 @@ def test_n_is_shown_where_it_decides_something(tmp_path):
     assert unused.sized
 
 
-def test_a_run_that_serves_several_primaries_says_whose_its_notebook_shows():
+def test_a_run_that_serves_several_primaries_says_whose_its_notebook_shows(tmp_path):
     row = cell(stage="04_gradts_correlation", primary="mrpc")
     tau = {"rte": {"mrpc": 0.3, "wnli": 0.8}, "mrpc": {"rte": 0.3, "wnli": 0.1}}
     row.manifest = runs.Manifest({"params": {"primary": "rte"}, "metrics": {"tau": tau}}, PROJECT)
     shown = row.headline
     assert (shown.name, shown.text, shown.note) == ("highest tau with mrpc", "0.300", "rte 0.30, wnli 0.10")
     assert row.other_primary == "rte"
-    notebook = NOTEBOOKS / "04_gradts_correlation.ipynb"
+    node = nbformat.read(NOTEBOOKS / "04_gradts_correlation.ipynb", as_version=4)
+    for part in node.cells:
+        part |= {"outputs": []} if part.cell_type == "code" else {}  # figures take time and say nothing here
+    nbformat.write(node, notebook := tmp_path / "04_gradts_correlation.ipynb")
     assert "is of rte, and this study's is mrpc" in pages.page(notebook, "t", cell=row.cell, other_primary="rte")
     assert "serves several" not in pages.page(notebook, "t", cell=row.cell)
     row.manifest.data["params"]["primary"] = "mrpc"
@@ -219,21 +261,36 @@ def test_a_run_that_serves_several_primaries_says_whose_its_notebook_shows():
 # --- provenance and verification -----------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def published(mixed, tmp_path, monkeypatch):
-    """The finished 01 alone, published into a project of the test's own, as one commit without changes made it."""
-    path = mixed / "studies" / "mixed" / "plan.json"
+@pytest.fixture(scope="module")
+def published_once(mixed_runs, tmp_path_factory):
+    """The finished 01 alone, published into a project of the tests' own, as one commit without changes made it."""
+    home = tmp_path_factory.mktemp("published")
+    shutil.copytree(mixed_runs, home / "runs")
+    path = home / "runs" / "studies" / "mixed" / "plan.json"
     plan = json.loads(path.read_text())
     plan["cells"] = [c for c in plan["cells"] if (c["stage"], c["params"]["rows"]) == ("01_data_prep", 60)]
     path.write_text(json.dumps(plan))
-    file = mixed / "01_data_prep" / plan["cells"][0]["key"] / "manifest.json"
+    file = home / "runs" / "01_data_prep" / plan["cells"][0]["key"] / "manifest.json"
     record = json.loads(file.read_text())
     record["git"] = {"commit": "a" * 40, "dirty": False}
     file.write_text(json.dumps(record))
-    (tmp_path / "project" / "reports").mkdir(parents=True)
+    (home / "project" / "reports").mkdir(parents=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AUXLEARN_RUNS", str(home / "runs"))
+        patch.setattr(report, "PROJECT", home / "project")
+        assert engine.publish("mixed").parent == home / "project" / "reports" / "mixed"
+    return home, file.parent.name
+
+
+@pytest.fixture
+def published(published_once, runs_folder, tmp_path, monkeypatch):
+    """A copy of it for the test to harm: the report's folder and that of its run."""
+    home, key = published_once
+    shutil.copytree(home / "runs", runs_folder)
+    shutil.copytree(home / "project", tmp_path / "project")
     monkeypatch.setattr(report, "PROJECT", tmp_path / "project")
     monkeypatch.setattr(verify, "PROJECT", tmp_path / "project")
-    return engine.publish("mixed").parent, file.parent
+    return tmp_path / "project" / "reports" / "mixed", runs_folder / "01_data_prep" / key
 
 
 def test_the_provenance_of_a_published_report(published):

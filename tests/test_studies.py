@@ -4,10 +4,11 @@ import json
 import pytest
 import yaml
 
-from auxlearn import code, engine, runs, studies, tasks
+from auxlearn import code, engine, readers, runs, studies, tasks
 from auxlearn.errors import InputError
 from auxlearn.paths import PROJECT
 
+pytestmark = pytest.mark.usefixtures("planted_once")
 BASE = {"suite": "planted", "primary": "topic_side", "size": "full", "precision": "fp32", "rows": 100, "seeds": [0, 1]}
 
 
@@ -157,9 +158,13 @@ def test_a_bad_study_is_refused_before_its_first_job(tmp_path, changes, message)
 
 @pytest.fixture(scope="module")
 def read_once(tmp_path_factory):
-    """Several studies share a suite: it is read once, and searched once for leaks, which the run folder keeps."""
+    """Several studies share a suite, and several suites a file: each is read once, and searched once for leaks.
+
+    The run folder keeps what was found of leaks.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tasks.Suite, "from_yaml", functools.cache(tasks.Suite.from_yaml))
+        patch.setattr(readers, "read_file", functools.cache(readers.read_file))
         yield tmp_path_factory.mktemp("runs")
 
 
