@@ -1,5 +1,6 @@
 """AUTOSEM as an arm: a bandit that trains, ratios that become an order of steps, and what both are charged."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -19,6 +20,7 @@ from auxlearn import (
     resuming,
     searching,
     seeds,
+    tasks,
     train,
     units,
 )
@@ -29,6 +31,13 @@ from auxlearn.phases import Phase, Plan, Recipe, Rounds
 
 NAMES = ["topic_name", "look_alike"]
 RECIPE = Recipe(lr=1e-3, batch_size=8)
+
+
+@pytest.fixture(scope="module")
+def small(small):
+    """With 100 dev rows a task: nothing here asks how well a training did."""
+    short = {name: replace(task, dev=task.dev.select(range(100))) for name, task in small.items()}
+    return tasks.Suite(small.name, short, f"{small.fingerprint}-100")
 
 
 def arm(name="autosem", **given):

@@ -1,6 +1,7 @@
 """GradTS's store: made once, correct tables, and arms that choose what the correlations say."""
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -22,6 +23,7 @@ from auxlearn import (
     runs,
     scoring,
     searching,
+    tasks,
     train,
     units,
 )  # fmt: skip
@@ -31,6 +33,13 @@ from auxlearn.params import MTL, GradTS, TDProxy
 from helpers import contrast
 
 P = GradTS(tune_rows=24, importance_rows=10, epochs=1, seeds=[0, 1]).resolved()
+
+
+@pytest.fixture(scope="module")
+def small(small):
+    """With 100 dev rows a task: nothing here asks how well a training did."""
+    short = {name: replace(task, dev=task.dev.select(range(100))) for name, task in small.items()}
+    return tasks.Suite(small.name, short, f"{small.fingerprint}-100")
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import psutil
@@ -82,10 +83,25 @@ def test_a_plan_and_its_rows_come_back_as_they_were(small, encoder, tmp_path):
     assert suite["side_share"].range == small["side_share"].range
 
 
+MEASURED = Weighting(THIRD, rule="paper", chunks=1, chunk_rows=20, every=4)
+
+
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("weighting", [None, Weighting(THIRD, rule="paper", chunks=1, chunk_rows=20, every=4)])
-def test_two_processes_equal_one(small, encoder, weighting):
-    one, two = (units.trained(plan(encoder, processes, weighting), small) for processes in (1, 2))
+@pytest.mark.parametrize(
+    "weightings",
+    [
+        [None, MEASURED],  # a phase without and a phase with weights, in one start of the processes
+        pytest.param([None], marks=pytest.mark.slow),
+        pytest.param([MEASURED], marks=pytest.mark.slow),
+    ],
+    ids=["both", "plain", "weighted"],
+)
+def test_two_processes_equal_one(small, encoder, weightings):
+    phases = [replace(plan(encoder, 1, w).phases[0], name=f"joint {i}") for i, w in enumerate(weightings)]
+    asked = replace(plan(encoder, 1), phases=tuple(phases))
+    one, two = (units.trained(replace(asked, processes=processes), small) for processes in (1, 2))
+    assert bool(one.updates) == (MEASURED in weightings)
+    assert {"joint 0", f"joint {len(phases) - 1}"} == set(one.history["phase"])
     assert one.manifest.key != two.manifest.key
     for column in ("task_loss", "disc_loss"):
         assert two.steps[column].to_numpy() == pytest.approx(one.steps[column].to_numpy(), abs=2e-4)
@@ -93,7 +109,7 @@ def test_two_processes_equal_one(small, encoder, weighting):
     assert [row["step"] for row in two.updates] == [row["step"] for row in one.updates]
     for theirs, mine in zip(two.updates, one.updates, strict=True):
         assert theirs["weights"] == pytest.approx(mine["weights"], abs=1e-3)
-    models = [scoring.load_model(each.manifest, plan(encoder, 1), small).state_dict() for each in (one, two)]
+    models = [scoring.load_model(each.manifest, asked, small).state_dict() for each in (one, two)]
     for name, value in models[0].items():
         assert torch.allclose(models[1][name], value, atol=2e-3), name
     counted = [[(row.stage, row.steps, row.examples, row.tokens) for row in each.ledgers] for each in (one, two)]
@@ -103,6 +119,9 @@ def test_two_processes_equal_one(small, encoder, weighting):
     )
 
 
+# That both processes raise one error is in `test_scoring` too, and a training's error in
+# `test_an_error_of_one_process_ends_the_others`.
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_an_error_in_a_process_is_the_same_clear_error(small, encoder, tmp_path):
     hot = Phase("joint", ROWS, 1, Recipe(lr=1e30, batch_size=16))
@@ -111,14 +130,29 @@ def test_an_error_in_a_process_is_the_same_clear_error(small, encoder, tmp_path)
         launched.train(asked, small, tmp_path)
 
 
+# Dies as a process does that finds nothing to read, but before it has imported anything of ours.
+DYING = "open('job.json')"
+
+
 @pytest.mark.timeout(300)
-def test_a_process_that_dies_names_its_log(small, encoder, tmp_path, monkeypatch):
+@pytest.mark.parametrize("dies_in", ["a script", pytest.param("launched", marks=pytest.mark.slow)])
+def test_a_process_that_dies_names_its_log(small, encoder, tmp_path, monkeypatch, dies_in):
     monkeypatch.setattr(
         launched, "write", lambda plan, suite, folder, asked: folder.mkdir(parents=True)
     )  # nothing to read
+    if dies_in == "a script":
+        in_place_of_launched(DYING, tmp_path, monkeypatch)
     with pytest.raises(InputError, match=r"2 training processes died .*processes\.log"):
         launched.train(plan(encoder, 2), small, tmp_path)
     assert "job.json" in (tmp_path / launched.LOG).read_text()
+
+
+def in_place_of_launched(text, folder, monkeypatch):
+    """torchrun is to start this script and not the module `launched`."""
+    script = folder / "script.py"
+    script.write_text(text)
+    real = launched.supervised.command
+    monkeypatch.setattr(launched.supervised, "command", lambda *given: real(*given[:-3], script, given[-1]))
 
 
 LONG = """
@@ -153,10 +187,7 @@ launched._work(Path(sys.argv[1]))
 
 @pytest.mark.timeout(300)
 def test_an_error_of_one_process_ends_the_others(small, encoder, tmp_path, monkeypatch):
-    script = tmp_path / "alone.py"
-    script.write_text(ALONE)
-    real = launched.supervised.command
-    monkeypatch.setattr(launched.supervised, "command", lambda *given: real(*given[:-3], script, given[-1]))
+    in_place_of_launched(ALONE, tmp_path, monkeypatch)
     with pytest.raises(InputError, match="this one alone"):
         launched.train(plan(encoder, 2), small, tmp_path)
 

@@ -12,6 +12,7 @@ from auxlearn.errors import InputError
 from auxlearn.params import GradTS
 from auxlearn.pricing import Encoder
 
+pytestmark = pytest.mark.usefixtures("planted_once")
 # One layer, width 4, feed-forward 8 (see test_pricing).
 SMALL = Encoder(4, 1, 8)
 ROWS = {"a": 1000, "b": 200, "c": 40}

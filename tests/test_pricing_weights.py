@@ -9,6 +9,7 @@ from auxlearn.errors import InputError
 from auxlearn.params import MTL, TAWT
 from auxlearn.pricing import Encoder
 
+pytestmark = pytest.mark.usefixtures("planted_once")
 # One layer, width 4, feed-forward 8 (see test_pricing).
 SMALL = Encoder(4, 1, 8)
 

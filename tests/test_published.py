@@ -10,6 +10,7 @@ from auxlearn import prices, pricing, specs, studies, study_file
 from auxlearn.errors import InputError
 from auxlearn.paths import PROJECT
 
+pytestmark = pytest.mark.usefixtures("planted_once")
 FASTMTL = PROJECT / "params" / "published" / "fastmtl.yaml"
 GRADTS = PROJECT / "params" / "published" / "gradts.yaml"
 TAWT = PROJECT / "params" / "published" / "tawt.yaml"

@@ -176,7 +176,9 @@ def test_what_other_code_made_is_not_gone_on_from(score, seen):
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("asked", [{}, EVERYTHING], ids=["forward", "everything"])
+@pytest.mark.parametrize(
+    "asked", [pytest.param({}, id="forward", marks=pytest.mark.slow), pytest.param(EVERYTHING, id="everything")]
+)
 def test_two_processes_give_the_bytes_of_one(score, monkeypatch, asked):
     """Also where one process had begun the pass: the two share what is left."""
     one = score(**asked)

@@ -1,10 +1,12 @@
 """Training only the embeddings in use gives what training the whole table gives, interrupted or not."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
-from auxlearn import batching, model, resuming, seeds, train, vocabulary, weighted_training
+from auxlearn import batching, model, resuming, seeds, tasks, train, vocabulary, weighted_training
 from auxlearn.phases import Phase, Plan, Recipe, Weighting
 from helpers import killed_at_every_epoch
 
@@ -26,6 +28,13 @@ def plan(recipe=RECIPE, weighting=None, pretrain=False):
         Phase("tune", {"topic_side": rows["topic_side"]}, 3, recipe, choose="holdout"),
     )
     return Plan("tiny", made, seeds.record(0), primary="topic_side", holdout=np.arange(60, 80))
+
+
+@pytest.fixture(scope="module")
+def small(small):
+    """With 100 dev rows a task: nothing here asks how well a training did."""
+    short = {name: replace(task, dev=task.dev.select(range(100))) for name, task in small.items()}
+    return tasks.Suite(small.name, short, f"{small.fingerprint}-100")
 
 
 def table(net):

@@ -7,11 +7,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from auxlearn import plots_weights, seeds, units, weighted_runs, weighting
+from auxlearn import plots_weights, seeds, tasks, units, weighted_runs, weighting
 from auxlearn.phases import Phase, Plan, Recipe, Weighting
 
 ROWS = {"topic_side": np.arange(30), "topic_name": np.arange(60), "word_class": np.arange(30)}
 GIVEN = Weighting((0.5, 0.25, 0.25), rule="paper", every=3, chunks=1, chunk_rows=20)
+
+
+@pytest.fixture(scope="module")
+def small(small):
+    """With 100 dev rows a task: nothing here asks how well a training did."""
+    short = {name: replace(task, dev=task.dev.select(range(100))) for name, task in small.items()}
+    return tasks.Suite(small.name, short, f"{small.fingerprint}-100")
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """TAWT inside a training: what weights do to steps, what moves them, and that neither disturbs anything else."""
 
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -19,6 +20,7 @@ from auxlearn import (
     resuming,
     searching,
     seeds,
+    tasks,
     tawt,
     train,
     units,
@@ -34,6 +36,13 @@ from auxlearn.phases import Phase, Plan, Recipe, Weighting
 RECIPE = Recipe(lr=1e-3, batch_size=16)
 ROWS = {"topic_side": np.arange(30), "topic_name": np.arange(40), "word_class": np.arange(24)}
 THIRD = (1 / 3, 1 / 3, 1 / 3)
+
+
+@pytest.fixture(scope="module")
+def small(small):
+    """With 100 dev rows a task: nothing here asks how well a training did."""
+    short = {name: replace(task, dev=task.dev.select(range(100))) for name, task in small.items()}
+    return tasks.Suite(small.name, short, f"{small.fingerprint}-100")
 
 
 def plan(weighting=None, rows=None, phase=None, **changes):
@@ -277,8 +286,6 @@ def test_interrupted_and_resumed_equals_never_interrupted(small, tmp_path, monke
 
 def test_a_source_that_is_the_target_reaches_the_ceiling(small):
     """On the target's own rows it agrees with it but for the head; a label-shuffled twin does not."""
-    from dataclasses import replace
-
     task = small["topic_side"]
     twin = replace(task, name="twin")
     mixed = np.random.default_rng(0).permutation(len(task.train))

@@ -218,10 +218,11 @@ def main() -> int:
 
 def report(chosen: list[Mutation], found: dict[Mutation, str], seed: int) -> str:
     count = {by: sum(value == by for value in found.values()) for by in ("tests", "golden", "nothing")}
+    modules = len({m.module for m in chosen})
     lines = [
         "# Errors planted by `make mutate`", "",
-        f"{len(chosen)} mutations of {len({m.module for m in chosen})} modules, seed {seed}: {count['tests']} noticed by "
-        f"the tests that import the module, {count['golden']} more by golden values, {count['nothing']} by nothing.", "",
+        f"{len(chosen)} mutations of {modules} modules, seed {seed}: {count['tests']} noticed by the tests that import",
+        f"the module, {count['golden']} more by golden values, {count['nothing']} by nothing.", "",
         "| noticed by | mutation |", "|---|---|",
         *(f"| {found[m]} | {m.label.replace('|', chr(92) + '|')} |" for m in chosen), "",
     ]  # fmt: skip
