@@ -80,7 +80,7 @@ fuzz: $(VENV)/.done
 
 kills: $(VENV)/.done
 	AUXLEARN_KILLS=20 AUXLEARN_KILLS_RESULTS=$(CURDIR)/reports/kills/results.md \
-	  $(BIN)/python -m pytest tests/test_kills.py -s --timeout 3600
+	  $(BIN)/python -m pytest tests/whole/test_kills.py -s --timeout 3600
 
 # Installs Debian's slurm and munge for as long as it runs, and starts them on this machine.
 slurm: $(VENV)/.done $(VENV)/.slurm

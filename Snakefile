@@ -44,5 +44,5 @@ rule notebook:
         gpu=lambda w: cell(w)["gpus"],
     shell:
         # `exec`, so that the job's parent is the process that started it, and its end is the job's
-        "exec env OMP_NUM_THREADS={threads} {params.python:q} -m auxlearn.job --parent $PPID --gpus {resources.gpu}"
+        "exec env OMP_NUM_THREADS={threads} {params.python:q} -m auxlearn.studies.engine.job --parent $PPID --gpus {resources.gpu}"
         " {params.notebook:q} {wildcards.stage}/{wildcards.key}"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from auxlearn import tasks
+from auxlearn.data import suites
 from helpers import failing_study, mixed_study, unharmed_study, write_jsonl
 
 # Real data lies outside the project: where AUXLEARN_DATA says, or nowhere.
@@ -24,7 +24,7 @@ def runs_folder(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="session")
 def planted():
-    return tasks.Suite.from_yaml("planted")
+    return suites.Suite.from_yaml("planted")
 
 
 @pytest.fixture(scope="session")
@@ -66,10 +66,10 @@ tasks:
 @pytest.fixture(scope="module")
 def planted_once():
     """The planted suite is generated once for a module that reads it often, not once a call."""
-    real = tasks.Suite.from_yaml
+    real = suites.Suite.from_yaml
     made = functools.cache(lambda: real("planted"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tasks.Suite, "from_yaml", lambda path: made() if str(path) == "planted" else real(path))
+        patch.setattr(suites.Suite, "from_yaml", lambda path: made() if str(path) == "planted" else real(path))
         yield
 
 
@@ -106,7 +106,7 @@ def unharmed(shared_by_workers):
 
 
 # Begun first, so that no worker ends alone with one; the second does not wait for `unharmed`, which the first makes.
-LONGEST = ("test_engine.py", "test_planted.py", "test_kills.py")
+LONGEST = ("test_runner.py", "test_planted.py", "test_kills.py")
 
 
 def pytest_collection_modifyitems(items):

@@ -143,7 +143,8 @@ def mixed_study(failing: Ran, folder: Path) -> None:
     The two notebooks that were executed are those of `failing_study`; the other 01s are that of 60 rows under the keys
     of the plan.
     """
-    from auxlearn import engine, studies
+    from auxlearn.studies import graph
+    from auxlearn.studies.engine import runner
 
     for stage in (*MIXED["stages"], "train"):
         shutil.copytree(failing.folder / stage, folder / stage)
@@ -151,7 +152,7 @@ def mixed_study(failing: Ran, folder: Path) -> None:
     path.write_text(yaml.safe_dump(MIXED))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AUXLEARN_RUNS", str(folder))
-        _, todo = engine.prepare(studies.load(path))
+        _, todo = runner.prepare(graph.load(path))
     cells = {c["params"]["rows"]: c for c in todo if c["stage"] == "01_data_prep"}
     home = folder / "01_data_prep"
     (first,) = (file.parent for file in home.glob("*/manifest.json"))
@@ -210,7 +211,7 @@ def _assert_same(at: tuple[str, str], mine: dict, theirs: dict, one: Path, other
 
 def finished(folder: Path) -> dict[tuple[str, str], dict]:
     """Manifests of all runs of a folder; one that is not finished is an error."""
-    from auxlearn import runs
+    from auxlearn.records import runs
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AUXLEARN_RUNS", str(folder))

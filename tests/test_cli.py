@@ -14,9 +14,15 @@ import pandas as pd
 import pytest
 import yaml
 
-from auxlearn import batching, cli, exports_of_runs, inference, model, runs, scoring, tasks
-from auxlearn.code import notebook_source
+from auxlearn import cli
+from auxlearn.data import batching, suites
+from auxlearn.export import exports_of_runs
+from auxlearn.models import multitask
 from auxlearn.paths import NOTEBOOKS, PROJECT
+from auxlearn.records import runs
+from auxlearn.records.code_hash import notebook_source
+from auxlearn.signals import pass_store
+from auxlearn.training import prediction
 from helpers import write_jsonl
 
 pytestmark = pytest.mark.usefixtures("planted_once")
@@ -26,9 +32,9 @@ def executed(stage, **given):
     """Run a notebook's cells in this process, under its own defaults and some parameters; its manifest."""
     import matplotlib.pyplot as plt
 
-    from auxlearn import params
+    from auxlearn.studies import parameters
 
-    space = params.MODELS[stage]().model_dump() | given
+    space = parameters.MODELS[stage]().model_dump() | given
     exec(compile(notebook_source(NOTEBOOKS / f"{stage}.ipynb"), stage, "exec"), space)
     plt.close("all")
     return space["manifest"]
@@ -170,7 +176,7 @@ def test_a_kept_model_predicts_what_it_predicted(ready, tmp_path, planted):
     """Test rows and other tasks come from the kept weights: on the primary's dev they give the stored predictions."""
     of = exports_of_runs.trained(ready["td"].key)
     net, task = of.model(), of.suite["topic_side"]
-    by_model = inference.predict(net, batching.encode(task.dev, task, net.tokenizer, net.max_length), task)[0]
+    by_model = prediction.predict(net, batching.encode(task.dev, task, net.tokenizer, net.max_length), task)[0]
     stored = np.load(ready["td"].path("predictions.npz"))["predictions"][0]
     assert np.array_equal(by_model, stored)
     trained_on = {name for phase in of.plan.phases for name, rows in phase.rows.items() if len(rows)}
@@ -178,7 +184,7 @@ def test_a_kept_model_predicts_what_it_predicted(ready, tmp_path, planted):
     cli.main(["export", "predictions", ready["td"].key, str(tmp_path / "a.csv"), "--split", "test", "--task", other])
     table = pd.read_csv(tmp_path / "a.csv")
     assert table["row_id"].tolist() == of.suite[other].test["row_id"][:]
-    values, _ = inference.predict(
+    values, _ = prediction.predict(
         net, batching.encode(of.suite[other].test, of.suite[other], net.tokenizer, net.max_length), of.suite[other]
     )
     if of.suite[other].kind == "classification":
@@ -193,8 +199,8 @@ def test_redrawn_rows_carry_the_name_of_their_file(ready, tmp_path, monkeypatch)
     redrawn = dict(of.suite) | {
         "topic_side": exports_of_runs.replace(task, dev=task.dev.add_column("origin", origin), test=None)
     }
-    suite = tasks.Suite("redrawn", redrawn, of.suite.fingerprint)
-    monkeypatch.setattr(tasks, "load", lambda *a: suite)
+    suite = suites.Suite("redrawn", redrawn, of.suite.fingerprint)
+    monkeypatch.setattr(suites, "load", lambda *a: suite)
     exports_of_runs.predictions(ready["td"].key, tmp_path / "a.csv")
     assert pd.read_csv(tmp_path / "a.csv")["row_id"].tolist()[:2] == ["dev:0", "train:1"]
     with pytest.raises(exports_of_runs.InputError, match=r"has no test split; its test rows went to dev \(resplit\)"):
@@ -212,14 +218,14 @@ def test_an_exported_model_is_the_one_that_was_tuned(ready, tmp_path, capsys):
     of = exports_of_runs.trained(ready["tagging"].key)
     task, net = of.suite["word_class"], of.model()
     rows = [task.dev[i] for i in range(6)]
-    batch = batching.collate(rows, task, net)
+    batch = multitask.collate(rows, task, net)
     theirs = AutoModelForTokenClassification.from_pretrained(tmp_path / "out").eval()
     given = AutoTokenizer.from_pretrained(tmp_path / "out")(
         [row["tokens"] for row in rows], is_split_into_words=True, padding=True, return_tensors="pt"
     )
     mask = batch["attention_mask"].bool()
     assert (theirs(**given).logits - net(batch).logits)[mask].abs().max() < 1e-4
-    fresh = model.build("tiny", of.suite, of.plan.seeds["init"])
+    fresh = multitask.build("tiny", of.suite, of.plan.seeds["init"])
     assert (net.heads["word_class"].weight - fresh.heads["word_class"].weight).abs().max() > 1e-4  # it was trained
 
 
@@ -277,10 +283,10 @@ def test_what_has_changed_since_is_not_exported(ready, tmp_path, capsys, monkeyp
     history.write_text("{}")
     assert "made by other code" in refused(capsys, "export", "predictions", key, out)
     history.write_bytes(kept)
-    real = tasks.load
-    monkeypatch.setattr(tasks, "load", lambda suite, rows: real(suite, rows + 1))
+    real = suites.load
+    monkeypatch.setattr(suites, "load", lambda suite, rows: real(suite, rows + 1))
     assert "with other content" in refused(capsys, "export", "predictions", key, out)
-    monkeypatch.setattr(tasks, "load", real)
+    monkeypatch.setattr(suites, "load", real)
     # Parameters that give another training than the one that was read: the plan's key tells.
     manifest = copied / "06_mtl" / key / "manifest.json"
     record = json.loads(manifest.read_text())
@@ -301,9 +307,9 @@ def test_a_submission_holds_the_models_answers_and_marks_the_rest(ready, tmp_pat
         assert "WNLI" not in made.comment.decode()
         assert "RTE" in made.comment.decode()
     of = exports_of_runs.trained(key)
-    task, net = of.suite["wnli"], scoring.load_model(of.training, of.plan, of.suite)
+    task, net = of.suite["wnli"], pass_store.load_model(of.training, of.plan, of.suite)
     encoded = batching.encode(task.test, task, net.tokenizer, net.max_length)
-    values = inference.predict(net, encoded, task)[0]
+    values = prediction.predict(net, encoded, task)[0]
     # not_entailment is 0 in GLUE's WNLI, and id 0 of this suite.
     assert lines == ["index", "prediction", *(x for i, v in enumerate(values) for x in (str(i), str(v)))]
 

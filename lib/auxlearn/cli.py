@@ -9,7 +9,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from .errors import InputError
+from auxlearn.errors import InputError
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -112,56 +112,62 @@ def _exports(parser: argparse.ArgumentParser) -> None:
 
 def _run(given: argparse.Namespace) -> int:
     if given.command == "study":
-        from . import engine
+        from auxlearn.studies.engine import runner
 
-        return engine.run(given.file.resolve(), given.cores, given.profile)
+        return runner.run(given.file.resolve(), given.cores, given.profile, _rendered)
     if given.command == "plan":
-        from . import planning
+        from auxlearn.studies import planning
 
         print(planning.shown(planning.plan(given.file.resolve()), given.cores))
     elif given.command == "check":
-        from . import studies
+        from auxlearn.studies import graph
 
-        counts = Counter(stage for stage, _ in studies.validated(given.file.resolve()))
+        counts = Counter(stage for stage, _ in graph.validated(given.file.resolve()))
         print(f"{given.file}: valid; " + ", ".join(f"{stage} {count}" for stage, count in sorted(counts.items())))
     elif given.command == "price":
-        from . import prices
+        from auxlearn.studies.pricing import prices
 
         print(prices.price(given.file.resolve()).shown())
     elif given.command == "export":
         _export(given)
     elif given.command == "publish":
-        from . import engine
+        from auxlearn.reporting.pages import report
 
-        print(engine.publish(given.name))
+        print(report.publish(given.name))
     elif given.command == "stale":
-        from . import report
+        from auxlearn.reporting.pages import report
 
         print(report.mark_stale(given.name, given.why))
     elif given.command == "verify":
-        from . import verify
+        from auxlearn.studies import verify
 
         found = verify.verify(given.name)
         print(found.shown())
         return 1 if found.changed else 0
     elif given.command == "results":
-        from . import tracking
+        from auxlearn.reporting import tracking
 
         lines = [f"{name:12s} {text}" for name, text in tracking.COLUMNS.items()]
         print("\n".join(lines if given.columns else map(str, tracking.write(given.file, given.csv))))
     elif given.command == "tensorboard":
-        from . import scalars
+        from auxlearn.reporting import scalars
 
         print(f"{given.folder}: {scalars.write(given.folder)} trainings; show them with tensorboard --logdir")
     elif given.command == "notebooks":
-        from . import renew
+        from auxlearn.reporting import renew
 
         renew.renew(given.names)
     return 0
 
 
+def _rendered(study: str) -> Path:
+    from auxlearn.reporting.pages import report
+
+    return report.render(study)
+
+
 def _export(given: argparse.Namespace) -> None:
-    from . import exports_of_runs as exports
+    from auxlearn.export import exports_of_runs as exports
 
     if given.kind == "selection":
         for path in exports.selection(given.key, given.folder, given.seed, given.with_text):

@@ -1,7 +1,13 @@
 """The one error a user meets for bad input: it names the file, row or parameter, and the remedy."""
 
+from __future__ import annotations
+
+import re
 import reprlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 LONGEST = 2000  # characters of a message
 _SHORT = reprlib.Repr()
@@ -23,3 +29,17 @@ class InputError(ValueError):
 def shown(value: Any) -> str:
     """A value as a message quotes it: in full where it is short; however long it is or deeply nested, never more."""
     return _SHORT.repr(value)
+
+
+def explain(error: ValidationError) -> str:
+    """A pydantic error as one line a field: where, what was given, what is wrong."""
+    problems = error.errors()
+    text = "; ".join(
+        f"{'.'.join(map(str, e['loc'])) or 'value'}: {e['msg']} (given: {str(e.get('input'))[:80]!r})" for e in problems
+    )
+    given = [e.get("input") for e in problems]
+    if any(isinstance(v, str) and re.fullmatch(r"[-+]?\d+(\.\d*)?[eE]-?\d+", v) for v in given):
+        text += "; in YAML write 1.0e-3 with a dot, since 1e-3 is read as text"
+    if any(isinstance(v, bool) for v in given):
+        text += "; in YAML write words like no, yes, on, off in quotes"
+    return text

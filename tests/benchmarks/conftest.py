@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from auxlearn import pages, params_base, runs
+from auxlearn.records import runs
+from auxlearn.reporting.pages import pages
+from auxlearn.training import shared_parameters
 
 ROWS: list[dict[str, str]] = []
 COLUMNS = ("what", "against", "ratio", "range", "aim")
@@ -21,7 +23,7 @@ COLUMNS = ("what", "against", "ratio", "range", "aim")
 @pytest.fixture(scope="session")
 def precision():
     """What studies of full size train in on this processor: bf16 where it multiplies in it, else fp32."""
-    return "bf16" if params_base.has_bf16("cpu") else "fp32"
+    return "bf16" if shared_parameters.has_bf16("cpu") else "fp32"
 
 
 @pytest.fixture

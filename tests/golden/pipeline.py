@@ -9,26 +9,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from auxlearn import (
-    arms,
-    choices,
-    cost,
-    discriminator,
-    encoders,
-    filters,
-    heads,
-    paths,
-    phases,
-    plans,
-    runs,
-    scoring,
-    selection,
-    stores,
-    tasks,
-    units,
-    weighted_plans,
-)
-from auxlearn.params import MODELS, validate
+from auxlearn import cost, paths
+from auxlearn.data import auxiliary_rows, suites, usable_rows
+from auxlearn.methods import dispatch
+from auxlearn.methods import ranking as selection
+from auxlearn.methods.fastmtl import discriminator, proxy_plans, proxy_store
+from auxlearn.methods.gradts import head_tables
+from auxlearn.methods.tawt import weighted_plans
+from auxlearn.models import encoders
+from auxlearn.records import runs
+from auxlearn.signals import pass_store
+from auxlearn.studies.parameters import MODELS, validate
+from auxlearn.training import phases, training_cache
 
 SEEDS = (0, 1)
 TRAIN, REST = 48, 40  # rows of each task's train, and of its dev and test
@@ -42,9 +34,9 @@ SMALL = {
 
 
 @functools.cache
-def suite() -> tasks.Suite:
+def suite() -> suites.Suite:
     """The planted suite, cut; one training row also stands in the primary's dev, so that a leak is found."""
-    whole, cut = tasks.Suite.from_yaml("planted").capped(TRAIN), {}
+    whole, cut = suites.Suite.from_yaml("planted").capped(TRAIN), {}
     for name, task in whole.items():
         splits = {split: getattr(task, split).select(range(REST)) for split in ("dev", "test")}
         cut[name] = replace(task, **splits)
@@ -53,7 +45,7 @@ def suite() -> tasks.Suite:
     rows = [dict(zip(leaking.inputs, copied, strict=True)) if i == 3 else {} for i in range(TRAIN)]
     train = leaking.train.map(lambda row, i: row | rows[i], with_indices=True)
     cut["topic_name"] = replace(leaking, train=train)
-    return tasks.Suite("golden", cut, "golden-48-40")
+    return suites.Suite("golden", cut, "golden-48-40")
 
 
 @functools.cache
@@ -78,12 +70,12 @@ def params(stage: str, **given: Any) -> Any:
 
 
 def usable(p: Any, target: str | None) -> dict[str, np.ndarray]:
-    return filters.usable(suite(), target, p.keep_leaks)
+    return usable_rows.usable(suite(), target, p.keep_leaks)
 
 
-def training(plan: phases.Plan) -> units.Training:
+def training(plan: phases.Plan) -> training_cache.Training:
     """The plan's training; the run folder keeps it, so that what is asked for twice is trained once."""
-    return units.trained(plan, suite())
+    return training_cache.trained(plan, suite())
 
 
 def finished(stage: str, p: Any, files: dict[str, Any], metrics: dict[str, Any] | None = None) -> runs.Manifest:
@@ -98,11 +90,11 @@ def finished(stage: str, p: Any, files: dict[str, Any], metrics: dict[str, Any] 
     return run.finish(list(files), metrics or {})
 
 
-def proxy(p: Any) -> tuple[runs.Manifest, stores.Scored, list[units.Training]]:
+def proxy(p: Any) -> tuple[runs.Manifest, proxy_store.Scored, list[training_cache.Training]]:
     """02: proxies trained, every row scored."""
-    made, folds = plans.proxies(p, suite(), usable(p, None))
+    made, folds = proxy_plans.proxies(p, suite(), usable(p, None))
     trainings = [training(plan) for plan in made]
-    store = stores.score(made, trainings, folds, suite())
+    store = proxy_store.score(made, trainings, folds, suite())
     return (
         finished("02_td_proxy", p, {"rows.parquet": store.rows, "logits.npz": {"logits": store.logits}}),
         store,
@@ -110,11 +102,11 @@ def proxy(p: Any) -> tuple[runs.Manifest, stores.Scored, list[units.Training]]:
     )
 
 
-def pass_over_few(p: Any, rows: int) -> tuple[scoring.Store, list[cost.Ledger]]:
+def pass_over_few(p: Any, rows: int) -> tuple[pass_store.Store, list[cost.Ledger]]:
     """One proxy trained, its pass over the first rows of each task, and what both cost."""
-    (plan,), _ = plans.proxies(p, suite(), usable(p, None))
+    (plan,), _ = proxy_plans.proxies(p, suite(), usable(p, None))
     made = training(plan)
-    store = scoring.scored(made.manifest, plan, suite(), only={name: np.arange(rows) for name in suite().names})
+    store = pass_store.scored(made.manifest, plan, suite(), only={name: np.arange(rows) for name in suite().names})
     return store, [*made.ledgers, *(cost.Ledger.from_dict(row) for row in store.manifest.ledger)]
 
 
@@ -124,7 +116,7 @@ def ranking(p: Any) -> tuple[runs.Manifest, Any]:
     upstream = params("02_td_proxy", **_for("02_td_proxy", wanted))
     source, _, _ = proxy(upstream)
     names = suite().auxiliaries(p.primary, p.auxiliaries)
-    pool, logits = stores.candidates(source, suite(), names, usable(p, p.primary))
+    pool, logits = proxy_store.candidates(source, suite(), names, usable(p, p.primary))
     eligible = (pool["usable"] & ~pool["in_proxy"]).to_numpy()
     kind, target = p.score_kind(), suite().index(p.primary)
     scores = discriminator.scores(logits, target, "margin") if kind in ("softmax", "margin") else logits[:, target]
@@ -134,13 +126,13 @@ def ranking(p: Any) -> tuple[runs.Manifest, Any]:
     return finished("03_ranking", p, {"selection.parquet": chosen}), chosen
 
 
-def correlations(p: Any) -> tuple[runs.Manifest, heads.Heads]:
+def correlations(p: Any) -> tuple[runs.Manifest, head_tables.Heads]:
     """04: head importance and its taus."""
     sources = [proxy(params("02_td_proxy", **_for("02_td_proxy", wanted)))[0] for _, wanted in p.needs()]
-    made = heads.measure(p, suite(), usable(p, None), None, sources)
+    made = head_tables.measure(p, suite(), usable(p, None), None, proxy_plans.of_runs(sources, suite()))
     tables = {
-        "task_taus.parquet": heads.task_table(made, p.definition),
-        "row_taus.parquet": heads.row_table(made, p.definition),
+        "task_taus.parquet": head_tables.task_table(made, p.definition),
+        "row_taus.parquet": head_tables.row_table(made, p.definition),
     }
     return finished("04_gradts_correlation", p, tables), made
 
@@ -150,14 +142,14 @@ def weights(p: Any) -> runs.Manifest:
     final = {}
     for seed in p.seeds:
         mine = usable(p, p.primary)
-        pool = arms.pool(suite(), suite().auxiliaries(p.primary, p.auxiliaries), mine)
+        pool = auxiliary_rows.pool(suite(), suite().auxiliaries(p.primary, p.auxiliaries), mine)
         plan = weighted_plans.plan(p, suite(), seed, f"tawt_{p.paradigm}", pool[pool.pop("usable")], mine[p.primary])
         last = training(plan).updates[-1]
         final[str(seed)] = dict(zip(last["names"], last["weights"], strict=True))
     return finished("05_tawt_weighting", p, {}, {"final": final})
 
 
-def arm(p: Any, seed: int) -> tuple[Any, phases.Plan, units.Training]:
+def arm(p: Any, seed: int) -> tuple[Any, phases.Plan, training_cache.Training]:
     """06 for one seed: the rows that an arm chooses, its plan, its training."""
     inputs = []
     for stage, wanted in p.needs():
@@ -172,8 +164,8 @@ def arm(p: Any, seed: int) -> tuple[Any, phases.Plan, units.Training]:
         )
     manifests = [found[0] if isinstance(found, tuple) else found for found in inputs]
     mine = usable(p, p.primary)
-    chosen = choices.for_arm(p, suite(), seed, manifests, mine)
-    plan = choices.plan(p, suite(), seed, chosen, mine)
+    chosen = dispatch.for_arm(p, suite(), seed, manifests, mine)
+    plan = dispatch.plan(p, suite(), seed, chosen, mine)
     return chosen, plan, training(plan)
 
 

@@ -41,7 +41,7 @@ def test_a_difference_is_found_wherever_it_lies():
 def test_every_arm_weighting_and_switch_has_golden_values():
     """A new one cannot be forgotten: names come from the library, values of each switch from its parameters."""
     import arms_and_switches
-    from auxlearn.params import MODELS
+    from auxlearn.studies.parameters import MODELS
 
     held = {name.rpartition(", seed")[0] for group in ("arms", "weights", "combined") for name in golden.stored(group)}
     assert held == set(arms_and_switches.ARMS)

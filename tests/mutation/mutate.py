@@ -28,20 +28,58 @@ PROJECT = Path(__file__).parents[2]
 PACKAGE = Path("lib") / "auxlearn"
 # What is mutated, and the golden values that it decides.
 GOLDEN = {
-    "metrics": "statistics", "counting": "statistics", "stats": "statistics", "comparing": "statistics",
-    "scoring": "proxies", "pool_pass": "proxies", "stores": "proxies", "filters": "data combined", "leakage": "data",
-    "vocabulary": "combined", "parallel": "combined", "calibration": "fastmtl", "discriminator": "fastmtl proxies",
-    "cascade": "cascade", "distilled": "cascade", "hashed": "cascade", "features": "cascade",
-    "example_gradients": "gradients", "probes": "gradients", "head_fit": "gradients", "readings": "gradients",
-    "studies": "keys", "report": "", "export": "", "selection": "selection proxies", "arms": "selection arms",
-    "searching": "selection combined", "plans": "arms", "batching": "data arms", "train": "arms", "phases": "arms",
-    "weighted_training": "weights switches", "weighted_plans": "tawt weights", "weighted_runs": "weights",
-    "weighting": "tawt weights", "tawt": "tawt gradients", "gradts": "gradts heads", "gradts_arms": "combined switches",
-    "importance": "gradts heads", "heads": "heads", "autosem": "autosem arms", "autosem_arms": "arms",
-    "ratios": "autosem arms", "cost": "cost combined", "pricing": "cost", "pricing_gradts": "cost",
-    "pricing_weights": "cost", "prices": "cost", "inference": "gradients", "model": "gradients combined",
-}  # fmt: skip
-LONG = {"engine", "own_task", "kills", "planted", "browser", "notebooks", "environment", "imports"}  # whole studies
+    "evaluation.metrics": "statistics",
+    "evaluation.counting": "statistics",
+    "evaluation.stats": "statistics",
+    "reporting.comparison": "statistics",
+    "signals.pass_store": "proxies",
+    "signals.pool_pass": "proxies",
+    "methods.fastmtl.proxy_store": "proxies",
+    "data.usable_rows": "data combined",
+    "data.leakage": "data",
+    "models.trimmed_embedding": "combined",
+    "training.data_parallel": "combined",
+    "methods.fastmtl.calibration": "fastmtl",
+    "methods.fastmtl.discriminator": "fastmtl proxies",
+    "methods.fastmtl.cascade": "cascade",
+    "methods.fastmtl.ridge_student": "cascade",
+    "methods.fastmtl.ngram_scorer": "cascade",
+    "signals.features": "cascade",
+    "signals.example_gradients": "gradients",
+    "signals.target_gradients": "gradients",
+    "training.linear_head": "gradients",
+    "signals.row_signals": "gradients",
+    "studies.graph": "keys",
+    "reporting.pages.report": "",
+    "export.selections": "",
+    "methods.ranking": "selection proxies",
+    "methods.controls": "selection arms",
+    "methods.trials": "selection combined",
+    "methods.arm_plans": "arms",
+    "data.batching": "data arms",
+    "training.train": "arms",
+    "training.phases": "arms",
+    "methods.tawt.weighted_trainer": "weights switches",
+    "methods.tawt.weighted_plans": "tawt weights",
+    "methods.tawt.weight_tables": "weights",
+    "methods.tawt.task_weights": "tawt weights",
+    "methods.tawt.cosine": "tawt gradients",
+    "methods.gradts.correlation": "gradts heads",
+    "methods.gradts.gradts_selection": "combined switches",
+    "signals.head_importance": "gradts heads",
+    "methods.gradts.head_tables": "heads",
+    "methods.autosem.bandits": "autosem arms",
+    "methods.autosem.autosem_selection": "arms",
+    "methods.autosem.ratio_search": "autosem arms",
+    "cost": "cost combined",
+    "studies.pricing.price_fastmtl": "cost",
+    "studies.pricing.price_gradts": "cost",
+    "studies.pricing.price_weights": "cost",
+    "studies.pricing.prices": "cost",
+    "training.prediction": "gradients",
+    "models.multitask": "gradients combined",
+}
+LONG = {"runner", "own_task", "kills", "planted", "browser", "notebooks", "environment", "imports"}  # whole studies
 SWAPS = {
     ast.Lt: "<=", ast.LtE: "<", ast.Gt: ">=", ast.GtE: ">", ast.Eq: "!=", ast.NotEq: "==", ast.In: "not in",
     ast.NotIn: "in", ast.Is: "is not", ast.IsNot: "is", ast.Add: "-", ast.Sub: "+", ast.Mult: "/", ast.Div: "*",
@@ -62,7 +100,7 @@ class Mutation:
 
     @property
     def label(self) -> str:
-        return f"{self.module}.py:{self.line} `{self.old}` to `{self.new}`"
+        return f"{self.module}:{self.line} `{self.old}` to `{self.new}`"
 
 
 def mutations(module: str, text: str) -> list[Mutation]:
@@ -128,7 +166,7 @@ def drawn(modules: list[str], count: int, seed: int) -> list[Mutation]:
     """So many mutations, spread over the modules evenly, by seed."""
     rng, pools = random.Random(seed), []
     for module in modules:
-        pool = mutations(module, (PROJECT / PACKAGE / f"{module}.py").read_text(encoding="utf-8"))
+        pool = mutations(module, (PROJECT / file_of(module)).read_text(encoding="utf-8"))
         rng.shuffle(pool)
         pools.append(pool)
     made = []
@@ -139,23 +177,30 @@ def drawn(modules: list[str], count: int, seed: int) -> list[Mutation]:
     return made
 
 
+def file_of(module: str) -> Path:
+    return (PACKAGE / module.replace(".", "/")).with_suffix(".py")
+
+
 def tests_of(module: str) -> list[str]:
     """Test files that import a module, its own first; those of whole studies are left out."""
     found = []
-    for file in sorted((PROJECT / "tests").glob("test_*.py"), key=lambda f: f.stat().st_size):
+    for file in sorted((PROJECT / "tests").rglob("test_*.py"), key=lambda f: f.stat().st_size):
         names = set()
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("auxlearn"):
-                names |= {alias.name for alias in node.names} | {(node.module or "").rpartition(".")[2]}
-        if module in names and file.stem.removeprefix("test_") not in LONG:
-            found.append(str(Path("tests") / file.name))
-    own = str(Path("tests") / f"test_{module}.py")
+                names |= {f"{node.module}.{alias.name}" for alias in node.names} | {node.module or ""}
+        at = file.relative_to(PROJECT)
+        short = file.stem.removeprefix("test_") not in LONG and "benchmarks" not in at.parts
+        if f"auxlearn.{module}" in names and short:
+            found.append(str(at))
+    package, _, name = module.rpartition(".")
+    own = str(Path("tests", *package.split("."), f"test_{name}.py"))
     return sorted(found, key=lambda name: name != own)[:6]
 
 
 def tried(mutation: Mutation, home: Path, limit: float) -> tuple[str, float]:
     """What noticed a mutation in a copy of the tree: "tests", "golden" or "nothing"; and after how many seconds."""
-    file = home / PACKAGE / f"{mutation.module}.py"
+    file = home / file_of(mutation.module)
     raw = file.read_bytes()
     file.write_bytes(raw[: mutation.start] + mutation.new.encode() + raw[mutation.end :])
     environment = os.environ | {"PYTHONPATH": str(home / "lib"), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}

@@ -1,0 +1,1 @@
+"""Tasks and suites: schema, readers, validation, the planted suite, leaks, tokenised batches. No model, no method."""

@@ -1,0 +1,28 @@
+"""The rows that may help: every training row of the auxiliaries, and which of them may be used."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from auxlearn.data.suites import Suite
+
+
+def pool(suite: Suite, auxiliaries: list[str], usable: Mapping[str, np.ndarray] | None = None) -> pd.DataFrame:
+    """All training rows of the auxiliaries: task, row (position in train), row_id, usable; helpful where planted."""
+    tables = []
+    for name in auxiliaries:
+        train = suite[name].train
+        table = pd.DataFrame({"task": name, "row": np.arange(len(train)), "row_id": train["row_id"][:]})
+        table["usable"] = True if usable is None else usable[name]
+        if "helpful" in train.column_names:
+            table["helpful"] = train["helpful"][:]
+        tables.append(table)
+    return pd.concat(tables, ignore_index=True)
+
+
+def pool_size(suite: Suite, auxiliaries: list[str], usable: Mapping[str, np.ndarray]) -> int:
+    """Rows that an arm may add."""
+    return int(pool(suite, auxiliaries, usable)["usable"].sum())

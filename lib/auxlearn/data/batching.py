@@ -1,0 +1,238 @@
+"""Rows to arrays once, arrays to batches every epoch.
+
+Padding to a fixed length wastes most of the arithmetic on short texts, so batches are cut from rows of similar length:
+inside a shuffled window for training (randomness kept), over everything for inference (order does not matter there).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from auxlearn.data.suites import Task
+
+IGNORE = -100  # label of what no loss sees: missing labels, special tokens, all but a word's first piece
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Tokenised rows of one task as flat arrays; sequence i is `[starts[i]:starts[i + 1]]`, row i if none is split."""
+
+    ids: np.ndarray  # int32, all tokens
+    types: np.ndarray  # uint8, segment of each token
+    starts: np.ndarray  # int64 [N + 1]
+    labels: np.ndarray  # [N] int64 or float32; tagging: int64, one a token
+    truncated: int  # rows that did not fit max_length
+    rows: np.ndarray | None = None  # int64, the row of each sequence, in order, where some row has several
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    @property
+    def lengths(self) -> np.ndarray:
+        return np.diff(self.starts)
+
+
+def encode(
+    rows: Iterable[Mapping[str, Any]], task: Task, tokenizer: Any, max_length: int = 128, split: bool = False
+) -> Encoded:  # fmt: skip
+    """Tokenise rows of one task. Pairs lose tokens from their longer side first; tags sit on a word's first piece.
+
+    A sentence to be tagged that is over `max_length` pieces is cut there, the tags of the words cut off are neither
+    trained on nor scored, and `truncated` counts it; or, with `split`, it becomes several sequences between whose words
+    it is split, each as long as fits (the TAWT authors' preprocess_max_len.py does so to files), and no tag is lost but
+    those of a word that is too long by itself.
+    """
+    columns: dict[str, list[Any]] = {c: [] for c in (*task.inputs, task.label)}
+    for row in rows:
+        for column in columns:
+            columns[column].append(row.get(column))
+    texts = [columns[c] for c in task.inputs]
+    tagging = task.kind == "tagging"
+    if not texts[0]:
+        empty = np.zeros(0)
+        return Encoded(empty.astype(np.int32), empty.astype(np.uint8), np.zeros(1, np.int64), empty, 0)
+    made = tokenizer(
+        *texts, truncation=True, max_length=max_length, is_split_into_words=tagging, return_token_type_ids=True,
+        return_attention_mask=False,
+    )  # fmt: skip
+    starts = np.concatenate([[0], np.cumsum([len(x) for x in made["input_ids"]])]).astype(np.int64)
+    values = columns[task.label]
+    if tagging:
+        labels = np.concatenate([
+            _first_pieces(e.word_ids, tags) for e, tags in zip(made.encodings, values, strict=True)
+        ])  # fmt: skip
+    elif task.kind == "regression":
+        labels = np.array([np.nan if v is None else v for v in values], np.float32)
+    else:
+        labels = np.array([IGNORE if v is None else v for v in values], np.int64)
+    cut = [i for i, e in enumerate(made.encodings) if e.overflowing]
+    if split and tagging and cut:
+        parts = {i: _parts(texts[0][i], tokenizer, max_length) for i in cut}
+        if any(len(some) > 1 for some in parts.values()):
+            return _split(columns, task, tokenizer, max_length, parts)
+    return Encoded(
+        np.concatenate([np.asarray(x, np.int32) for x in made["input_ids"]]),
+        np.concatenate([np.asarray(x, np.uint8) for x in made["token_type_ids"]]),
+        starts,
+        labels,
+        len(cut),
+    )
+
+
+def _parts(words: Sequence[str], tokenizer: Any, max_length: int) -> list[slice]:
+    """Runs of words of which each but an overlong word fits, special tokens included."""
+    whole = tokenizer([list(words)], is_split_into_words=True, return_attention_mask=False).encodings[0]
+    pieces = np.bincount([w for w in whole.word_ids if w is not None], minlength=len(words))
+    room, found, start, filled = max_length - sum(w is None for w in whole.word_ids), [], 0, 0
+    for at, size in enumerate(pieces):
+        if filled and filled + size > room:
+            found.append(slice(start, at))
+            start, filled = at, 0
+        filled += size
+    return [*found, slice(start, len(words))]
+
+
+def _split(
+    columns: Mapping[str, list[Any]], task: Task, tokenizer: Any, max_length: int, parts: Mapping[int, list[slice]]
+) -> Encoded:  # fmt: skip
+    """The rows with those of `parts` as several."""
+    rows, made = [], []
+    for i, (words, tags) in enumerate(zip(columns[task.inputs[0]], columns[task.label], strict=True)):
+        for part in parts.get(i, [slice(None)]):
+            rows.append(i)
+            made.append({task.inputs[0]: words[part], task.label: None if tags is None else tags[part]})
+    return replace(encode(made, task, tokenizer, max_length), rows=np.array(rows))
+
+
+def _first_pieces(words: Sequence[int | None], tags: Sequence[int] | None) -> np.ndarray:
+    out, seen = np.full(len(words), IGNORE, np.int64), -1
+    for position, word in enumerate(words):
+        if word is not None and word != seen and tags is not None:
+            out[position], seen = tags[word], word
+    return out
+
+
+def to_batch(encoded: Encoded, index: np.ndarray, task: Task, task_id: int, pad_id: int) -> dict[str, Any]:
+    """Some rows of one task, padded to their own longest.
+
+    Returns input_ids, attention_mask, token_type_ids int64 [B, T]; labels int64 [B] (classification), float32 [B]
+    (regression) or int64 [B, T] (tagging); task (its name) and task_id (its discriminator column).
+    """
+    starts, lengths = encoded.starts[index], encoded.lengths[index]
+    columns = np.arange(lengths.max())
+    mask = columns[None, :] < lengths[:, None]
+    where = (starts[:, None] + columns[None, :])[mask]
+
+    def padded(flat: np.ndarray, fill: int) -> torch.Tensor:
+        out = np.full(mask.shape, fill, np.int64)
+        out[mask] = flat[where]
+        return torch.from_numpy(out)
+
+    labels = padded(encoded.labels, IGNORE) if task.kind == "tagging" else torch.from_numpy(encoded.labels[index])
+    return {
+        "input_ids": padded(encoded.ids, pad_id),
+        "attention_mask": torch.from_numpy(mask.astype(np.int64)),
+        "token_type_ids": padded(encoded.types, 0),
+        "labels": labels,
+        "task": task.name,
+        "task_id": task_id,
+    }
+
+
+def join(batches: Sequence[dict[str, Any]], pad_id: int) -> dict[str, Any]:
+    """Several task-pure batches as one, padded to the longest; one batch is returned as it is.
+
+    A joined batch has no `task` or `labels` of its own: `parts` lists (task, slice of its rows, its labels), and
+    `task_id` is int64 [B].
+    """
+    if len(batches) == 1:
+        return batches[0]
+    width = max(b["input_ids"].shape[1] for b in batches)
+
+    def stacked(name: str, fill: int) -> torch.Tensor:
+        grown = [torch.nn.functional.pad(b[name], (0, width - b[name].shape[1]), value=fill) for b in batches]
+        return torch.cat(grown)
+
+    stops = np.cumsum([len(b["input_ids"]) for b in batches]).tolist()
+    return {
+        "input_ids": stacked("input_ids", pad_id),
+        "attention_mask": stacked("attention_mask", 0),
+        "token_type_ids": stacked("token_type_ids", 0),
+        "parts": [
+            (b["task"], slice(stop - len(b["input_ids"]), stop), b["labels"])
+            for b, stop in zip(batches, stops, strict=True)
+        ],
+        "task_id": torch.cat([torch.full((len(b["input_ids"]),), b["task_id"]) for b in batches]),
+    }
+
+
+def homogeneous(
+    lengths: Mapping[str, np.ndarray], batch_size: int, rng: np.random.Generator, window: int = 16
+) -> list[tuple[str, np.ndarray]]:
+    """One epoch of task-pure batches in random order: every row once, ceil(N / batch_size) batches a task.
+
+    Tasks so mix in proportion to their sizes, as in MT-DNN and FastMTL (run_glue.py, `MultitaskDataLoader`). Rows of a
+    task are shuffled, and each `window` batches of them sorted by length before they are cut; only the last batch of a
+    task may be smaller.
+    """
+    batches: list[tuple[str, np.ndarray]] = []
+    for task, size in lengths.items():
+        order = rng.permutation(len(size))
+        for start in range(0, len(order), window * batch_size):
+            chunk = order[start : start + window * batch_size]
+            # Longest first: the one short batch then holds the shortest rows, which is the cheapest place for it.
+            chunk = chunk[np.argsort(-size[chunk], kind="stable")]
+            batches += [(task, chunk[i : i + batch_size]) for i in range(0, len(chunk), batch_size)]
+    return [batches[i] for i in rng.permutation(len(batches))]
+
+
+def in_order(
+    tasks: Sequence[str], lengths: Mapping[str, np.ndarray], batch_size: int, rng: np.random.Generator
+) -> list[tuple[str, np.ndarray]]:
+    """Task-pure batches in a given order of tasks, one a step; a task's rows are all used before any is used again.
+
+    Each pass over a task is one of `homogeneous`.
+    """
+    streams: dict[str, list[tuple[str, np.ndarray]]] = {}
+    for task in dict.fromkeys(sorted(tasks)):
+        wanted, made = sum(t == task for t in tasks), []
+        while len(made) < wanted:
+            made += homogeneous({task: lengths[task]}, batch_size, rng)
+        streams[task] = made[:wanted][::-1]
+    return [streams[task].pop() for task in tasks]
+
+
+def mixed(
+    lengths: Mapping[str, np.ndarray], batch_size: int, rng: np.random.Generator, window: int = 16
+) -> list[list[tuple[str, np.ndarray]]]:
+    """One epoch of batches drawn over all tasks' rows together: every row once, ceil(N / batch_size) batches.
+
+    A batch lists (task, rows) for each task in it. Length-sorted within a shuffled window, as in `homogeneous`.
+    """
+    names = list(lengths)
+    task = np.repeat(np.arange(len(names)), [len(lengths[n]) for n in names])
+    row = np.concatenate([np.arange(len(lengths[n])) for n in names])
+    size = np.concatenate([lengths[n] for n in names])
+    order, batches = rng.permutation(len(row)), []
+    for start in range(0, len(order), window * batch_size):
+        chunk = order[start : start + window * batch_size]
+        chunk = chunk[np.argsort(-size[chunk], kind="stable")]
+        for i in range(0, len(chunk), batch_size):
+            cut = chunk[i : i + batch_size]
+            batches.append([(names[t], row[cut[task[cut] == t]]) for t in np.unique(task[cut])])
+    return [batches[i] for i in rng.permutation(len(batches))]
+
+
+def by_tokens(lengths: np.ndarray, budget: int) -> list[np.ndarray]:
+    """Length-sorted batches, longest first, of at most `budget` padded tokens each (one row at least)."""
+    order, batches, start = np.argsort(-lengths, kind="stable"), [], 0
+    while start < len(order):
+        size = max(1, budget // int(lengths[order[start]]))
+        batches.append(order[start : start + size])
+        start += size
+    return batches

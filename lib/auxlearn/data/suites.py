@@ -1,0 +1,228 @@
+"""Tasks and suites: what is to be learnt, from which columns, judged by which metric.
+
+A suite is a YAML file (or the word "planted" for the embedded one). Reading it reads and checks every row, so that bad
+data is named before anything expensive starts, and yields one fingerprint of all content that run keys are made of.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from auxlearn import seeding
+from auxlearn.data import readers, schema, validation
+from auxlearn.data.schema import Kind, Source, TaskSpec
+from auxlearn.errors import InputError
+from auxlearn.files import bounded_files
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+DEV_FRACTION = 0.1  # of train, when a task has no dev split
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """One task with its rows. Row dicts hold `row_id` (position in the source file), the inputs and the label.
+
+    Where the splits were redrawn (`resplit`), rows also hold `origin`, the split whose file `row_id` counts in.
+
+    Labels are ids in the order of `labels` (classification), floats within `range` (regression) or lists of ids, one a
+    token (tagging); None where a test row is unlabelled.
+    """
+
+    name: str
+    kind: Kind
+    inputs: tuple[str, ...]
+    label: str
+    labels: tuple[str, ...] | None
+    range: tuple[float, float] | None
+    metric: str
+    metrics: tuple[str, ...]
+    train: Dataset
+    dev: Dataset
+    test: Dataset | None
+    dev_carved: bool = False
+
+    @property
+    def n_outputs(self) -> int:
+        return len(self.labels) if self.labels else 1
+
+    @property
+    def is_pair(self) -> bool:
+        return len(self.inputs) == 2
+
+
+class Suite(Mapping[str, Task]):
+    """Tasks by name, in the order of the YAML, which is also the order of the discriminator's columns."""
+
+    def __init__(self, name: str, tasks: Mapping[str, Task], fingerprint: str):
+        self.name, self._tasks, self.fingerprint = name, dict(tasks), fingerprint
+
+    def __getitem__(self, name: str) -> Task:
+        if name not in self._tasks:
+            raise InputError(f"task {name!r} is not in suite {self.name!r}; it has {', '.join(self._tasks)}")
+        return self._tasks[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tasks)
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._tasks
+
+    @property
+    def names(self) -> list[str]:
+        return list(self._tasks)
+
+    def index(self, name: str) -> int:
+        """The discriminator column of a task."""
+        return self.names.index(self[name].name)
+
+    def auxiliaries(self, primary: str, only: list[str] | None = None) -> list[str]:
+        """The tasks that may help `primary`, in the suite's order: all others, or those of `only`, checked to exist."""
+        self[primary]
+        chosen = [self[name].name for name in only] if only else [n for n in self.names if n != primary]
+        if len(set(chosen)) < len(chosen):
+            raise InputError(f"auxiliaries: {only} names a task twice; its rows would be drawn twice")
+        if primary in chosen:
+            raise InputError(f"auxiliaries: {primary!r} is the primary and cannot be its own auxiliary")
+        return [name for name in self.names if name in chosen]
+
+    def capped(self, limit: int, seed: int = 0) -> Suite:
+        """The suite with at most `limit` training rows a task, drawn by seed (0 = all); dev and test stay whole."""
+        if limit < 0:
+            raise InputError(f"rows: {limit} is negative; 0 keeps all rows")
+        if limit == 0:
+            return self
+        tasks = {}
+        for name, task in self._tasks.items():
+            size = len(task.train)
+            if size > limit:
+                kept = sorted(seeding.rng(seed, "cap", name).choice(size, limit, replace=False).tolist())
+                task = replace(task, train=task.train.select(kept))
+            tasks[name] = task
+        mark = hashlib.sha256(f"{self.fingerprint}/{limit}/{seed}".encode()).hexdigest()[:16]
+        return Suite(self.name, tasks, mark)
+
+    @classmethod
+    def from_yaml(cls, path: str | Path) -> Suite:
+        """Read and check a suite YAML ("planted" = the embedded one) and all its rows."""
+        if str(path) == "planted":
+            return _planted_suite()
+        spec, root = schema.read_suite(Path(path))
+        tasks, content = {}, []
+        for name, task in spec.tasks.items():
+            raw, digest = _rows(name, task, root)
+            tasks[name] = _build(name, task, raw)
+            content.append([name, task.model_dump(exclude={"source"}), digest])
+        mark = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+        return cls(spec.name, tasks, mark)
+
+
+def load(suite: str, limit: int = 0) -> Suite:
+    """The suite that a notebook's `suite` and `rows` parameters name; paths are relative to the project's root."""
+    from auxlearn.paths import PROJECT
+
+    path = Path(suite)
+    found = Suite.from_yaml(suite if suite == "planted" or path.is_absolute() else PROJECT / path)
+    return found.capped(limit)
+
+
+# --- reading -----------------------------------------------------------------------------------------------------
+
+
+def _rows(name: str, task: TaskSpec, root: Path) -> tuple[dict[str, list[dict[str, Any]]], str]:
+    """A task's raw rows by split, and a digest of their content that no path enters."""
+    source = task.source
+    if source.planted:
+        from auxlearn.data import planted
+
+        made = planted.make()
+        if name not in made:
+            raise InputError(f"task {name!r}: the planted suite has no such task; it has {', '.join(made)}")
+        found = {split: getattr(made[name], split) for split in readers.SPLITS}
+    elif source.hub:
+        local = bounded_files.inside(root, source.hub, f"task {name!r}: hub")
+        found = readers.read_hub(str(local) if local.is_dir() else source.hub, source.config, source.revision)
+    elif source.glue_data:
+        found = readers.read_glue(bounded_files.inside(root, source.glue_data, f"task {name!r}: glue_data"))
+    else:
+        if source.folder is not None:
+            given = readers.folder_files(bounded_files.inside(root, source.folder, f"task {name!r}: folder"))
+        else:
+            given = {
+                split: bounded_files.inside(root, file, f"task {name!r}: files.{split}")
+                for split, file in (source.files or {}).items()
+            }
+        found = {split: readers.read_file(file, source.columns) for split, file in given.items()}
+        digests = {split: hashlib.sha256(file.read_bytes()).hexdigest() for split, file in given.items()}
+        return found, json.dumps([digests, source.columns], sort_keys=True)
+    text = json.dumps(found, sort_keys=True, default=str)
+    return found, hashlib.sha256(text.encode()).hexdigest()
+
+
+def _build(name: str, spec: TaskSpec, raw: dict[str, list[dict[str, Any]]]) -> Task:
+    """A Task from raw rows: labels to ids, columns checked, dev carved from train where it is missing."""
+    from datasets import Dataset
+
+    clean = {split: validation.clean(name, split, spec, part) for split, part in raw.items() if part or split != "test"}
+    for split in ("train", "dev"):
+        if split in clean and not clean[split]:
+            raise InputError(f"task {name!r}: {split} is empty")
+    carved = "dev" not in clean
+    if carved:
+        train = clean["train"]
+        if len(train) < 20:
+            raise InputError(f"task {name!r}: no dev split, and {len(train)} training rows are too few to carve one")
+        order = seeding.rng(0, "carve-dev", name).permutation(len(train))
+        cut = max(1, round(DEV_FRACTION * len(train)))
+        clean["dev"] = [train[i] for i in sorted(order[:cut])]
+        clean["train"] = [train[i] for i in sorted(order[cut:])]
+    if spec.resplit:
+        clean = _resplit(name, spec, clean)
+    made = {split: Dataset.from_list(part) for split, part in clean.items()}
+    metrics = tuple(dict.fromkeys([spec.metric, *spec.metrics]))
+    return Task(
+        name, spec.kind, tuple(spec.inputs), spec.label, tuple(spec.labels) if spec.labels else None, spec.range,
+        spec.metric, metrics, made["train"], made["dev"], made.get("test"), carved,
+    )  # fmt: skip
+
+
+def _resplit(name: str, spec: TaskSpec, clean: dict[str, list[dict[str, Any]]]) -> dict[str, list[dict[str, Any]]]:
+    """`schema.Resplit`: a cut train split, and every other labelled row as dev."""
+    marked = {split: [row | {"origin": split} for row in part] for split, part in clean.items()}
+    train, kept = marked["train"], spec.resplit.train
+    if kept >= len(train):
+        raise InputError(
+            f"task {name!r}: resplit keeps {kept} of {len(train)} training rows; none would be left for dev"
+        )
+    order = seeding.rng(spec.resplit.seed, "resplit", name).permutation(len(train))
+    if spec.resplit.rest == "leave":
+        return clean | {"train": [clean["train"][i] for i in sorted(order[:kept])]}
+    rest = [train[i] for i in sorted(order[kept:])]
+    labelled = [row for row in marked.get("test", []) if row[spec.label] is not None]
+    return {"train": [train[i] for i in sorted(order[:kept])], "dev": [*rest, *marked["dev"], *labelled]}
+
+
+def _planted_suite() -> Suite:
+    from auxlearn.data import planted
+
+    made = planted.make()
+    tasks, content = {}, []
+    for name, task in made.items():
+        spec = TaskSpec(
+            kind=task.kind, inputs=list(task.inputs), label=task.label, labels=list(task.labels or ()) or None,
+            range=task.range, metric=task.metric, source=Source(planted=True),
+        )  # fmt: skip
+        raw = {split: getattr(task, split) for split in readers.SPLITS}
+        tasks[name] = _build(name, spec, raw)
+        content.append([name, spec.model_dump(exclude={"source"}), raw])
+    mark = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+    return Suite("planted", tasks, mark)

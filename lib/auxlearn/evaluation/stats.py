@@ -1,0 +1,156 @@
+"""Intervals and paired tests over few seeds, and the rule for when a verdict may be given.
+
+With few seeds most tests cannot reach significance whatever the data say: a sign-flip test on 3 pairs never goes below
+p = 0.25, on 5 never below 0.0625. So under 6 seeds no test over seeds is made and the verdict is "undecided"; tests
+start at 8 seeds, Holm-corrected over the comparisons made, and where those are so many that no p could pass (7 with 8
+seeds), the verdict is "undecided" too. All functions are pure; draws come from `seed`.
+scipy.stats is imported where it is called: it takes half a second, and not every notebook that reads results tests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+UNDECIDED_BELOW = 6
+TEST_FROM = 8
+RESAMPLES = 9999
+
+
+def paired_permutation_test(a: Sequence[float], b: Sequence[float], seed: int = 0) -> float:
+    """Two-sided p of the mean paired difference under random sign flips; exact up to 13 pairs, else 9,999 draws.
+
+    Flips that tie with what was seen count, as they must: scores are fractions of a dev split's rows, so there are
+    many, and rounding tells some of them apart by more than `scipy.stats.permutation_test` allows for.
+    """
+    x, y = np.asarray(a, float), np.asarray(b, float)
+    if x.shape != y.shape or x.ndim != 1 or len(x) < 2:
+        raise ValueError(f"a, b: two or more pairs are needed, got shapes {x.shape} and {y.shape}")
+    if not np.isfinite(x).all() or not np.isfinite(y).all():
+        raise ValueError("a, b: every value must be finite")
+    if np.array_equal(x, y):
+        return 1.0
+    d = x - y
+    if 2 ** len(d) <= RESAMPLES:
+        signs = 1.0 - 2.0 * ((np.arange(2 ** len(d))[:, None] >> np.arange(len(d))) & 1)
+    else:
+        drawn = np.random.default_rng(seed).choice([-1.0, 1.0], (RESAMPLES, len(d)))
+        signs = np.concatenate([np.ones((1, len(d))), drawn])  # what was seen is one of the flips
+    return float(np.mean(np.abs(signs @ d) >= abs(d.sum()) - 1e-9 * np.abs(d).sum()))
+
+
+def paired_t_test(a: Sequence[float], b: Sequence[float]) -> float:
+    """Two-sided p of Student's paired t-test; 1 where a and b are equal. Over sentences, TAWT's authors' test.
+
+    Over sentences of one pair of trained models it asks whether *these two models* differ, not whether the method
+    helps: another seed may answer otherwise (see `comparison.sentence_tests`).
+    """
+    x, y = np.asarray(a, float), np.asarray(b, float)
+    if x.shape != y.shape or x.ndim != 1 or len(x) < 2:
+        raise ValueError(f"a, b: two or more pairs are needed, got shapes {x.shape} and {y.shape}")
+    if not np.isfinite(x).all() or not np.isfinite(y).all():
+        raise ValueError("a, b: every value must be finite")
+    from scipy import stats
+
+    return 1.0 if np.array_equal(x, y) else float(stats.ttest_rel(x, y).pvalue)
+
+
+def bootstrap_interval(x: Sequence[float], level: float = 0.95, seed: int = 0) -> tuple[float, float]:
+    """Percentile bootstrap interval of the mean. Too narrow for few values: "95 %" of 5 covers about 82 %."""
+    values = np.asarray(x, float)
+    if values.ndim != 1 or len(values) < 2:
+        raise ValueError(f"x: two or more values are needed, got shape {values.shape}")
+    draws = np.random.default_rng(seed).choice(values, (RESAMPLES, len(values))).mean(1)
+    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def t_interval(x: Sequence[float], level: float = 0.95) -> tuple[float, float]:
+    """Student t interval of the mean: wide for few seeds, as it should be."""
+    values = np.asarray(x, float)
+    if len(values) < 2:
+        raise ValueError("x: an interval needs two or more values")
+    from scipy import stats
+
+    half = stats.t.ppf((1 + level) / 2, len(values) - 1) * stats.sem(values)
+    return float(values.mean() - half), float(values.mean() + half)
+
+
+def holm(p: Sequence[float]) -> np.ndarray:
+    """Holm-adjusted p values, in the order given."""
+    if not len(p):
+        return np.zeros(0)
+    from statsmodels.stats.multitest import multipletests
+
+    return multipletests(np.asarray(p, float), method="holm")[1]
+
+
+def rows_and_seeds_interval(
+    differences: np.ndarray, level: float = 0.95, seed: int = 0, resamples: int = 4000
+) -> tuple[float, float]:
+    """Bootstrap over seeds x test rows of the mean of paired differences [S, N] (a multi-bootstrap).
+
+    Answers a wider question than seeds alone: another draw of seeds *and* of test rows.
+    """
+    d = np.asarray(differences, float)
+    if d.ndim != 2 or min(d.shape) < 1:
+        raise ValueError(f"differences: a [seeds, rows] array is needed, got shape {d.shape}")
+    rng, (s, n) = np.random.default_rng(seed), d.shape
+    means = np.empty(resamples)
+    for i in range(resamples):
+        # Row draws as counts: a matrix-vector product in place of a gather.
+        counts = rng.multinomial(n, np.full(n, 1 / n))
+        means[i] = (d[rng.integers(0, s, s)] @ counts).mean() / n
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One arm against a baseline, paired by seed."""
+
+    difference: float
+    low: float  # t interval over seeds
+    high: float
+    seeds: int
+    p: float | None  # sign-flip test, not corrected; None under TEST_FROM seeds
+
+
+def compare(arm: Sequence[float], baseline: Sequence[float], level: float = 0.95, seed: int = 0) -> Comparison:
+    """Paired difference of per-seed scores with its interval, and a test where seeds allow one."""
+    d = np.asarray(arm, float) - np.asarray(baseline, float)
+    low, high = t_interval(d, level) if len(d) > 1 else (np.nan, np.nan)
+    p = paired_permutation_test(arm, baseline, seed) if len(d) >= TEST_FROM else None
+    return Comparison(float(d.mean()), float(low), float(high), len(d), p)
+
+
+def verdict(comparison: Comparison, adjusted_p: float | None, level: float = 0.95, comparisons: int = 1) -> str:
+    """better, worse, no difference shown, or undecided, from the p that Holm corrected over so many comparisons."""
+    if comparison.seeds < UNDECIDED_BELOW:
+        return f"undecided ({comparison.seeds} seed{'s' if comparison.seeds != 1 else ''})"
+    if adjusted_p is None:
+        return f"no test ({comparison.seeds} seeds; needs {TEST_FROM})"
+    if adjusted_p >= 1 - level:
+        least = comparisons * max(2.0 ** (1 - comparison.seeds), 1 / (RESAMPLES + 1))  # Holm's for the smallest p
+        if least >= 1 - level:
+            return f"undecided ({comparison.seeds} seeds for {comparisons} comparisons)"
+        return "no difference shown"
+    return "better" if comparison.difference > 0 else "worse"
+
+
+def auc_interval(
+    scores: np.ndarray, truth: np.ndarray, level: float = 0.95, seed: int = 0
+) -> tuple[float, float, float]:
+    """AUC of a ranking against a binary truth, with a bootstrap interval over rows: (auc, low, high)."""
+    positive, negative = np.asarray(scores)[truth], np.asarray(scores)[~truth]
+    if not len(positive) or not len(negative):
+        raise ValueError("truth: both values must occur")
+    from scipy import stats
+
+    ranks = lambda p, q: stats.mannwhitneyu(p, q).statistic / (len(p) * len(q))  # noqa: E731
+    rng = np.random.default_rng(seed)
+    draws = [ranks(rng.choice(positive, len(positive)), rng.choice(negative, len(negative))) for _ in range(500)]
+    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
+    return float(ranks(positive, negative)), float(low), float(high)

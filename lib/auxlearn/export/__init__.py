@@ -1,0 +1,1 @@
+"""What leaves for other programs: selections, predictions, models, GLUE submissions. Nothing here trains."""

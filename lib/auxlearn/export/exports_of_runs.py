@@ -1,0 +1,234 @@
+"""Finished runs leave the project: their selections, predictions, models and GLUE submissions, by key.
+
+`export`, `export_model` and `glue_submission` write what they are handed; here a run is looked up, and what it trained
+is found again. A key may be shortened as long as it names one run, and be written as runs print it (06_mtl/1a2b…).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from auxlearn.data import batching, parquet, suites, usable_rows
+from auxlearn.data.suites import Suite, Task
+from auxlearn.errors import InputError
+from auxlearn.export import glue_submission, models, selections
+from auxlearn.methods import dispatch
+from auxlearn.paths import runs_root, short
+from auxlearn.records import runs
+from auxlearn.signals import pass_store
+from auxlearn.studies import parameters as params
+from auxlearn.training import prediction, training_cache
+from auxlearn.training.phases import Plan
+
+AGAIN = "make it again by running its study or its notebook's papermill line"
+# Files of a GLUE submission by the task names of this project's suites. The suites hold matched MNLI alone, so that
+# MNLI-mm and AX stay constant.
+GLUE = {
+    "cola": "CoLA", "sst2": "SST-2", "mrpc": "MRPC", "qqp": "QQP", "stsb": "STS-B", "mnli": "MNLI-m", "qnli": "QNLI",
+    "rte": "RTE", "wnli": "WNLI",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Trained:
+    """One seed of a 06 run: its parameters, the plan that they stand for, and the training that ran it."""
+
+    run: runs.Manifest
+    params: params.MTL
+    suite: Suite
+    seed: int
+    chosen: pd.DataFrame | None  # the auxiliary rows
+    plan: Plan
+    training: runs.Manifest
+
+    def task(self, name: str | None) -> Task:
+        """The primary, or another task whose head this training trained."""
+        task = self.suite[name or self.params.primary]
+        if not any(len(phase.rows.get(task.name, ())) for phase in self.plan.phases):
+            raise InputError(
+                f"task {task.name!r}: {self.run.label} (arm {self.params.arm}) trained on none of its rows, so that "
+                "its head is as it was drawn"
+            )
+        return task
+
+    def model(self) -> Any:
+        """The tuned model, on the device it was trained on where that is here, else on the CPU."""
+        if not self.plan.keep_model:
+            raise InputError(
+                f"{self.run.label} did not keep its model; run it again with `keep_model: true` under 06_mtl "
+                "(a study file's `notebooks:`), which trains anew"
+            )
+        import torch
+
+        away = self.plan.device != "cpu" and not torch.cuda.is_available()
+        return pass_store.load_model(self.training, replace(self.plan, device="cpu") if away else self.plan, self.suite)
+
+
+# --- looking up ----------------------------------------------------------------------------------------------------
+
+
+def find(key: str, stages: Sequence[str]) -> runs.Manifest:
+    """The finished run of one of the stages whose key begins so; none, several or a stale one is an InputError."""
+    stage, _, start = key.rpartition("/")
+    if not re.fullmatch(r"[0-9a-f]+", start) or (stage and stage not in stages):
+        raise InputError(
+            f"{key!r} is no key of {' or '.join(stages)}; keys are 16 hex digits, or the first few of them"
+        )
+    at = [stage] if stage else list(stages)
+    hits = [(s, f.name) for s in at for f in sorted((runs_root() / s).glob(f"{start}*")) if f.is_dir()]
+    if not hits:
+        raise InputError(f"no run of {' or '.join(at)} in {short(runs_root())} has a key that begins with {start!r}")
+    if len(hits) > 1:
+        shown = "".join(f"\n  {s}/{name}" for s, name in hits)
+        raise InputError(f"{len(hits)} runs have a key that begins with {start!r}; give more of it:{shown}")
+    return runs.load(*hits[0], AGAIN)
+
+
+def _suite(manifest: runs.Manifest, p: params.Common) -> Suite:
+    suite = suites.load(p.suite, p.rows)
+    if suite.fingerprint != manifest.suite:
+        raise InputError(
+            f"{manifest.label} was made from suite {p.suite!r} with other content ({manifest.suite}, now "
+            f"{suite.fingerprint}); bring that back or {AGAIN}"
+        )
+    return suite
+
+
+def trained(key: str, seed: int | None = None) -> Trained:
+    """One seed of a 06 run, or a training by its own key, with the plan that its parameters stand for.
+
+    Without `seed` a run must leave no choice: one seed, or all of them sharing one training.
+    """
+    found = find(key, ("06_mtl", "train"))
+    if found.stage == "train":
+        return _of_training(found, seed)
+    seeds = found.params["seeds"]
+    if seed is not None and seed not in seeds:
+        raise InputError(f"seed: {found.label} has {', '.join(map(str, seeds))}, not {seed}")
+    if seed is None and len({m["key"] for m in found.inputs if m["stage"] == "train"}) > 1:
+        raise InputError(f"{found.label} has seeds {', '.join(map(str, seeds))}; choose one with --seed")
+    return _rebuilt(found, seeds[0] if seed is None else seed)
+
+
+def _of_training(training: runs.Manifest, seed: int | None) -> Trained:
+    reads = {"stage": "train", "key": training.key}
+    parents = [m for m in runs.all_runs("06_mtl") if any(reads.items() <= m_in.items() for m_in in m.inputs)]
+    parents = [m for m in parents if runs.read(m.stage, m.key)[0] == "finished"]
+    if not parents:
+        raise InputError(
+            f"{training.label} is read by no finished run of 06_mtl, which would say what its suite and its plan are "
+            "(the trainings of 02's proxies are not exported)"
+        )
+    parent = parents[0]
+    for each in parent.params["seeds"] if seed is None else [seed]:
+        if each in parent.params["seeds"]:
+            made = _rebuilt(parent, each)
+            if made.training.key == training.key:
+                return made
+    raise InputError(f"{training.label} is not of seed {seed} of {parent.label}; leave --seed out")
+
+
+def _rebuilt(run: runs.Manifest, seed: int) -> Trained:
+    """As 06 does: parameters and the runs read give rows, rows give the plan. Its key must be one that the run read."""
+    p = params.validate("06_mtl", run.params)
+    suite = _suite(run, p)
+    usable = usable_rows.usable(suite, p.primary, p.keep_leaks)
+    read = {stage for stage, _ in p.needs()}
+    inputs = [runs.load(m["stage"], m["key"], AGAIN) for m in run.inputs if m["stage"] in read]
+    made = dispatch.for_arm(p, suite, seed, inputs, usable)
+    chosen, plan = made.rows, dispatch.plan(p, suite, seed, made, usable)
+    key = training_cache.training_key(plan, suite)
+    if key not in {m["key"] for m in run.inputs if m["stage"] == "train"}:
+        raise InputError(f"{run.label}: its parameters now give another training (train/{key}) than it read; {AGAIN}")
+    return Trained(run, p, suite, seed, chosen, plan, runs.load("train", key, AGAIN))
+
+
+# --- writing -------------------------------------------------------------------------------------------------------
+
+
+def selection(key: str, folder: Path, seed: int | None = None, with_text: bool = False) -> list[Path]:
+    """`selections.selection` of a 03 run, or of the auxiliary rows that one seed of a 06 run trained on."""
+    found = find(key, ("03_ranking", "06_mtl"))
+    if found.stage == "03_ranking":
+        if seed not in (None, found.params["seed"]):
+            raise InputError(f"seed: {found.label} is of seed {found.params['seed']}, not {seed}")
+        p = params.validate(found.stage, found.params)
+        suite, chosen = _suite(found, p), parquet.read_frame(found.path("selection.parquet"))
+    else:
+        of = trained(found.label, seed)
+        p, suite, chosen = of.params, of.suite, of.chosen
+        if chosen is None:
+            raise InputError(f"{found.label}: arm {p.arm} adds no auxiliary rows")
+    return selections.selection(chosen, suite, p.primary, folder, with_text)
+
+
+def predictions(key: str, path: Path, split: str = "dev", task: str | None = None, seed: int | None = None) -> Path:
+    """`selections.predictions` for the dev or test split of the primary, or of any other task that was trained on.
+
+    The primary's dev predictions were kept by every training; for all others the model must have been.
+    """
+    of = trained(key, seed)
+    about = of.task(task)
+    made, rows = _predicted(of, about, split)
+    ids = [f"{row['origin']}:{row['row_id']}" if "origin" in row else row["row_id"] for row in rows]
+    return selections.predictions(made, about, path, ids)
+
+
+def _predicted(of: Trained, task: Task, split: str) -> tuple[Any, Any]:
+    """Predictions as `prediction.predict` gives them, and the `row_id` (and `origin`) of their rows."""
+    rows = {"dev": task.dev, "test": task.test}[split]
+    if rows is None:
+        raise InputError(
+            f"task {task.name!r} of suite {of.params.suite!r} has no {split} split"
+            + ("; its test rows went to dev (resplit)" if "origin" in task.dev.column_names else "")
+        )
+    if split == "dev" and task.name == of.params.primary:
+        return training_cache.read_predictions(of.training, of.suite, of.plan)[0], _columns(rows)
+    net = of.model()
+    encoded = batching.encode(rows, task, net.tokenizer, net.max_length, split=True)
+    return prediction.predict(net, encoded, task, of.plan.precision)[0], _columns(rows)
+
+
+def _columns(rows: Any) -> Any:
+    return rows.select_columns([c for c in ("row_id", "origin") if c in rows.column_names])
+
+
+def model(key: str, folder: Path, seed: int | None = None, task: str | None = None) -> str:
+    """`models.model_folder` of the tuned model for its primary, or another task that was trained on."""
+    of = trained(key, seed)
+    return models.model_folder(of.model(), of.task(task), folder)
+
+
+def glue(path: Path, sources: Mapping[str, str], seed: int | None = None) -> Path:
+    """`glue_submission.write` of the test predictions of kept models; `sources`: task -> key of the run to ask.
+
+    Tasks are named as the suite names them (rte) or as the file is (RTE). What is not named is constant, and marked.
+    """
+    files: dict[str, tuple[Trained, Task]] = {}
+    for given, key in sources.items():
+        name = given.lower().replace("-", "")
+        name = "mnli" if name == "mnlim" else name
+        if name not in GLUE:
+            raise InputError(f"--from {given}={key}: no task {given!r}; a submission can be made of {', '.join(GLUE)}")
+        if GLUE[name] in files:
+            raise InputError(f"--from: {given} is given twice")
+        of = trained(key, seed)
+        task = of.task(name)
+        wanted = glue_submission.FILES[GLUE[name]].rows
+        if task.test is None or len(task.test) != wanted:
+            has = "no test split" if task.test is None else f"{len(task.test):,} test rows"
+            raise InputError(f"task {name!r} of suite {of.params.suite!r} has {has}; GLUE's has {wanted:,}")
+        files[GLUE[name]] = of, task
+    made = {}
+    for file, (of, task) in files.items():
+        values, rows = _predicted(of, task, "test")
+        names = values if task.labels is None else np.array(task.labels, object)[values]
+        made[file] = pd.Series(names, index=list(rows["row_id"]))  # refused unless in the order of the file
+    return glue_submission.write(made, path)

@@ -1,0 +1,201 @@
+"""A tuned model of one task as a Hugging Face folder that others load without this project.
+
+Checked before anything is written, by `writing.new_folder`: a folder is there whole or not at all.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from auxlearn.data.suites import Task
+from auxlearn.errors import InputError
+from auxlearn.files.writing import new_folder
+from auxlearn.models import multitask
+
+if TYPE_CHECKING:
+    import torch
+
+    from auxlearn.models.multitask import MultiTaskModel
+
+TOKENS, SEQUENCES, ENCODER = "AutoModelForTokenClassification", "AutoModelForSequenceClassification", "AutoModel"
+PROBE_ROWS = 8
+PROBE_TOLERANCE = 1e-4  # of the largest logit; fp32 kernels of different devices and paddings differ by 1e-6
+
+
+def model_folder(net: MultiTaskModel, task: Task, folder: Path) -> str:
+    """Write the tuned model of one task as a new Hugging Face folder; the name of the class that loads it.
+
+    Where a standard class computes what our head computes, that class loads the folder and gives the same logits:
+    "AutoModelForTokenClassification" for tagging, "AutoModelForSequenceClassification" for a head on the pooler's
+    output (BERT and its like; in RoBERTa's class the pooler's layer is part of the head). That it does is measured on
+    rows of the task before anything is written. No standard class pools by mean or plain first token: then
+    "AutoModel" loads the encoder, and the folder's README.md has the lines that apply head.safetensors to it.
+
+    Regression heads that learn 0..1 (`net.regression == "unit"`) are rescaled, so that what is exported gives numbers
+    on the task's own scale; unlike `prediction.predict`, it does not clip them to the range.
+    """
+    import torch
+    from safetensors.torch import save_file
+    from transformers.utils import logging
+
+    folder = Path(folder)
+    if task.name not in net.heads:
+        raise InputError(f"task {task.name!r}: the model has no head for it; it has {', '.join(net.heads)}")
+    logging.disable_progress_bar()
+    weight, bias = _head(net, task)
+    config = _config(net, task)
+    with new_folder(folder) as part, torch.random.fork_rng(devices=[]):  # new modules draw weights
+        way, made = _standard(net, task, config, weight, bias)
+        if made is None:
+            way, made = ENCODER, _encoder(net, config)
+            save_file({"weight": weight, "bias": bias}, part / "head.safetensors", {"format": "pt"})
+        made.cpu().save_pretrained(part)
+        _tokenizer(net).save_pretrained(part)
+        (part / "README.md").write_text(_readme(net, task, way), encoding="utf-8")
+    return way
+
+
+def _head(net: MultiTaskModel, task: Task) -> tuple[torch.Tensor, torch.Tensor]:
+    head = net.heads[task.name]
+    weight, bias = (x.detach().float().cpu().clone() for x in (head.weight, head.bias))
+    if task.kind == "regression" and net.regression == "unit":
+        low, high = task.range or (0.0, 1.0)
+        weight, bias = weight * (high - low), bias * (high - low) + low
+    return weight, bias
+
+
+def _config(net: MultiTaskModel, task: Task) -> Any:
+    """The encoder's configuration, without our attention function or where it came from, with the task's labels."""
+    config = type(net.encoder.config).from_dict(net.encoder.config.to_dict())
+    names = dict(enumerate(task.labels or (task.label,)))
+    config.id2label, config.label2id = names, {name: i for i, name in names.items()}
+    # Only sequence classes know problem types; a token class has none.
+    kinds = {"classification": "single_label_classification", "regression": "regression", "tagging": None}
+    config.problem_type = kinds[task.kind]
+    config.dtype, config.name_or_path = "float32", ""
+    return config
+
+
+def _standard(
+    net: MultiTaskModel, task: Task, config: Any, weight: torch.Tensor, bias: torch.Tensor
+) -> tuple[str, Any]:
+    """The standard class with our weights if there is one that computes the same, else None."""
+    import transformers
+
+    if task.kind != "tagging" and net.pool != "pooler":
+        return ENCODER, None
+    way = TOKENS if task.kind == "tagging" else SEQUENCES
+    try:
+        made = getattr(transformers, way).from_config(copy.deepcopy(config))
+    except ValueError:  # this kind of encoder has no such class
+        return ENCODER, None
+    ours = {f"{made.base_model_prefix}.{name}": value for name, value in net.encoder.state_dict().items()}
+    ours |= {"classifier.weight": weight, "classifier.bias": bias}
+    dense = getattr(getattr(net.encoder, "pooler", None), "dense", None)
+    if dense is not None:  # RoBERTa and its like
+        ours |= {"classifier.dense.weight": dense.weight, "classifier.dense.bias": dense.bias}
+        ours |= {"classifier.out_proj.weight": weight, "classifier.out_proj.bias": bias}
+    theirs = made.state_dict()
+    if any(name not in ours or ours[name].shape != value.shape for name, value in theirs.items()):
+        return ENCODER, None
+    made.load_state_dict({name: ours[name] for name in theirs})
+    return (way, made) if _same(net, made, task, weight, bias) else (ENCODER, None)
+
+
+def _same(net: MultiTaskModel, made: Any, task: Task, weight: torch.Tensor, bias: torch.Tensor) -> bool:
+    """Whether a standard class gives our logits on some rows of the task."""
+    import torch
+
+    rows = [task.train[i] for i in range(min(PROBE_ROWS, len(task.train)))]
+    batch = multitask.collate(rows, task, net)
+    names = ["input_ids", "attention_mask", *(["token_type_ids"] if net._takes_types else [])]
+    was_training = net.training
+    net.eval()
+    made.eval().to(net.device)
+    try:
+        with torch.no_grad():
+            ours = net(batch).logits
+            if task.kind == "regression" and net.regression == "unit":
+                low, high = task.range or (0.0, 1.0)
+                ours = ours * (high - low) + low
+            theirs = made(**{name: batch[name].to(net.device) for name in names}).logits
+    finally:
+        net.train(was_training)
+    if ours.shape != theirs.shape:
+        return False
+    if task.kind == "tagging":
+        mask = batch["attention_mask"].bool().to(net.device)
+        ours, theirs = ours[mask], theirs[mask]
+    return bool((ours - theirs).abs().max() <= PROBE_TOLERANCE * ours.abs().max().clamp(min=1))
+
+
+def _pooler_option(encoder: Any) -> dict[str, bool]:
+    takes = "add_pooling_layer" in inspect.signature(type(encoder).__init__).parameters
+    return {"add_pooling_layer": False} if takes and getattr(encoder, "pooler", None) is None else {}
+
+
+def _encoder(net: MultiTaskModel, config: Any) -> Any:
+    """A plain copy of the encoder; ours has dropouts and attention of our own."""
+    made = type(net.encoder)(config, **_pooler_option(net.encoder))
+    made.load_state_dict(net.encoder.state_dict())
+    return made
+
+
+def _tokenizer(net: MultiTaskModel) -> Any:
+    """The tokenizer as the model was trained with it: its length limit, and the inputs that the encoder takes."""
+    tokenizer = copy.deepcopy(net.tokenizer)
+    tokenizer.model_max_length = net.max_length
+    names = ["input_ids", *(["token_type_ids"] if net._takes_types else []), "attention_mask"]
+    tokenizer.model_input_names = tokenizer.init_kwargs["model_input_names"] = names
+    if tokenizer.is_fast:  # what the last call asked for is no property of the tokenizer
+        tokenizer.backend_tokenizer.no_truncation()
+        tokenizer.backend_tokenizer.no_padding()
+    return tokenizer
+
+
+def _readme(net: MultiTaskModel, task: Task, way: str) -> str:
+    tagging = task.kind == "tagging"
+    if task.kind == "regression":
+        low, high = task.range or (0.0, 1.0)
+        meaning = f"Outputs are numbers on the task's own scale, {low:g} to {high:g}; clip them to it."
+    else:
+        meaning = f"Outputs are logits; the largest names the {'tag of a piece' if tagging else 'label'}."
+    if tagging:
+        meaning += " A word's tag is that of its first piece."
+    load, lines = f"{way}.from_pretrained(folder).eval()", ["    return model(**inputs).logits"]
+    imports = [f"from transformers import {way}, AutoTokenizer"]
+    if way == ENCODER:
+        option = "".join(f", {k}={v}" for k, v in _pooler_option(net.encoder).items())
+        load = f'AutoModel.from_pretrained(folder{option}).eval()\nhead = load_file(f"{{folder}}/head.safetensors")'
+        imports = ["from safetensors.torch import load_file", *imports]
+        features = {
+            "tagging": ["    features = model(**inputs).last_hidden_state"],
+            "pooler": ["    features = model(**inputs).pooler_output"],
+            "cls": ["    features = model(**inputs).last_hidden_state[:, 0]"],
+            "mean": [
+                "    states, mask = model(**inputs).last_hidden_state, inputs['attention_mask'].unsqueeze(-1)",
+                "    features = (states * mask).sum(1) / mask.sum(1)",
+            ],
+        }["tagging" if tagging else net.pool]
+        lines = [*features, "    return features @ head['weight'].T + head['bias']"]
+    words = ", is_split_into_words=True" if tagging else ""
+    example = '["A", "tokenised", "sentence"]' if tagging else '"A first text"'
+    example = f"[{example}]" + (', ["Its second text"]' if task.is_pair else "")
+    code = "\n".join([
+        "import torch", *imports, "", 'folder = "."  # this one', "tokenizer = AutoTokenizer.from_pretrained(folder)",
+        f"model = {load}", "", "", "@torch.inference_mode()", "def outputs(*texts):",
+        f"    inputs = tokenizer(*texts{words}, truncation=True, padding=True, return_tensors='pt')", *lines, "", "",
+        f"print(outputs({example}))",
+    ])  # fmt: skip
+    labels = f" Labels, in order: {', '.join(task.labels)}." if task.labels else ""
+    kept = "" if way != ENCODER else (
+        " No standard class computes this head: `AutoModel` loads the encoder, head.safetensors holds the last layer."
+    )  # fmt: skip
+    inputs = " and ".join(f"`{column}`" for column in task.inputs)
+    return (
+        f"# {task.name}\n\nA {task.kind} model of {inputs}, tuned by auxlearn, cut at {net.max_length} tokens.{labels}"
+        f" {meaning}{kept}\n\n```python\n{code}\n```\n"
+    )

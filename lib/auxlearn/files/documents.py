@@ -1,0 +1,187 @@
+"""Documents of others (YAML, JSON, notebooks) as plain values: bounded in bytes, depth and size, never executed."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from auxlearn.errors import InputError
+from auxlearn.files import bounded_files
+
+if TYPE_CHECKING:
+    import nbformat
+
+# No document that a person writes comes near these bounds; `bounded_files.most_bytes` lifts those on bytes.
+YAML_BYTES, JSON_BYTES = 1 << 20, 256 << 20
+YAML_VALUES = 100_000  # with every alias written out
+DEPTH = 64
+NUMBER = 40  # characters of a whole number; what is read must fit 64 bits
+_TAG = "tag:yaml.org,2002:"
+_STRING = re.compile(r'"(?:[^"\\]|\\.)*"', re.S)
+
+
+def loads(text: str, whole: Callable[[str], Any] | None = None) -> Any:
+    """JSON as plain values, whole numbers by `whole`; a ValueError or RecursionError says what is wrong.
+
+    Half a surrogate pair is refused: it is no text, and could not be written anywhere. So is a name given twice in one
+    object, of whose values JSON's readers keep one or the other.
+    """
+    value = json.loads(text, parse_int=whole, object_pairs_hook=_unique)
+    if "\\ud" in text or "\\uD" in text:
+        json.dumps(value, ensure_ascii=False).encode()
+    return value
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        seen: set[str] = set()
+        twice = next(name for name, _ in pairs if name in seen or seen.add(name))
+        raise ValueError(f"{twice[:NUMBER]!r} is given twice in one object")
+    return made
+
+
+def read_json(path: Path, remedy: str = "copy it again, or make it anew") -> Any:
+    """JSON from a file; whole numbers that do not fit 64 bits and values nested deeper than DEPTH are refused."""
+    text = _text(path, bounded_files.read_bytes(path, JSON_BYTES, remedy), "JSON", remedy)
+    try:
+        brackets = re.findall(r"[][{}]", _STRING.sub("", text))
+        if max(itertools.accumulate(1 if b in "[{" else -1 for b in brackets), default=0) > DEPTH:
+            raise ValueError(f"nested deeper than {DEPTH}")
+        return loads(text, _whole)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: not JSON ({getattr(error, 'msg', error)}); {remedy}") from None
+
+
+def read_object(path: Path, remedy: str = "copy it again, or make it anew") -> dict[str, Any]:
+    """`read_json` of a file that holds one object."""
+    value = read_json(path, remedy)
+    if not isinstance(value, dict):
+        raise InputError(f"{path}: a JSON object is expected, not {type(value).__name__}; {remedy}")
+    return value
+
+
+def read_notebook(path: Path, remedy: str = "execute it again") -> nbformat.NotebookNode:
+    """A notebook of format 4 that its schema allows."""
+    import nbformat.validator
+
+    value = read_object(path, remedy)
+    minor = value.get("nbformat_minor")
+    if value.get("nbformat") != 4 or type(minor) is not int or not 0 <= minor <= 99:
+        raise InputError(f"{path}: not a notebook of format 4; {remedy}")
+    # The schema alone: `nbformat.validate` mends what it is given, and takes its shape for granted in doing so.
+    error = next(iter(nbformat.validator.get_validator(4, minor, relax_add_props=True).iter_errors(value)), None)
+    if error is not None:
+        raise InputError(f"{path}: not a valid notebook ({' '.join(str(error).split())[:200]}); {remedy}")
+    return nbformat.v4.rwbase.rejoin_lines(nbformat.from_dict(value))
+
+
+def read_yaml(path: Path) -> Any:
+    """Plain YAML from a file: text, numbers, dates, lists and mappings with unique names; anything else is refused."""
+    text = _text(path, bounded_files.read_bytes(path, YAML_BYTES, "check its name"), "valid YAML", "save it as UTF-8")
+    try:
+        loader = _Plain(text)
+        try:
+            node = loader.get_single_node()
+            if node is None:
+                return None
+            _bounded(node, {})
+            return loader.construct_document(node)
+        finally:
+            loader.dispose()
+    except InputError as error:
+        raise InputError(f"{path}, {error}") from None
+    except RecursionError:
+        raise InputError(f"{path}: not valid YAML: nested deeper than {DEPTH}; write it flatter") from None
+    # ValueError: a date that is none, a character that YAML does not allow.
+    except (yaml.YAMLError, ValueError) as error:
+        raise InputError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+
+
+def _text(path: Path, content: bytes, kind: str, remedy: str) -> str:
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not {kind}: {error.reason} for utf-8 at byte {error.start}; {remedy}") from None
+
+
+def _whole(text: str) -> int:
+    if len(text) > NUMBER or not -(1 << 63) <= (value := int(text)) < 1 << 63:
+        raise ValueError(f"the number {text[:NUMBER]} does not fit 64 bits")
+    return value
+
+
+class _Plain(yaml.SafeLoader):
+    """Safe YAML without sets, pairs and binary data, which nothing here takes; a name given twice is refused."""
+
+    yaml_constructors = {
+        tag: made
+        for tag, made in yaml.SafeLoader.yaml_constructors.items()
+        if tag is None or tag.removeprefix(_TAG) in {"null", "bool", "int", "float", "timestamp", "str", "seq", "map"}
+    }
+
+
+def _scalar(loader: _Plain, node: yaml.ScalarNode) -> Any:
+    """A scalar by its tag. A tag that was given (`!!int x`) must fit: PyYAML's own constructors take that as given."""
+    kind, text = node.tag.removeprefix(_TAG), node.value
+    line = node.start_mark.line + 1
+    if kind == "str":
+        if re.search("[\0\ud800-\udfff]", text):
+            raise InputError(f"line {line}: a NUL or half a surrogate pair is no text; take it out")
+        return text
+    fits = {_TAG + kind} | ({_TAG + "int"} if kind == "float" else set())
+    if loader.resolve(yaml.ScalarNode, text, (True, False)) not in fits:
+        raise InputError(f"line {line}: {text[:NUMBER]!r} is not valid YAML of its tag {kind}; take the tag away")
+    if kind == "int" and len(text) > NUMBER:
+        raise InputError(f"line {line}: the number {text[:NUMBER]}… does not fit 64 bits")
+    value = yaml.SafeLoader.yaml_constructors[node.tag](loader, node)
+    if kind == "int" and not -(1 << 63) <= value < 1 << 63:
+        raise InputError(f"line {line}: the number {text} does not fit 64 bits")
+    return value
+
+
+def _mapping(loader: _Plain, node: yaml.MappingNode) -> Any:
+    seen: set[str] = set()
+    for key, _ in node.value:
+        if isinstance(key, yaml.ScalarNode) and key.value != "<<":
+            if key.value in seen:
+                raise InputError(f"line {node.start_mark.line + 1}: {key.value!r} is given twice; names must be unique")
+            seen.add(key.value)
+    yield from loader.construct_yaml_map(node)
+
+
+for _kind in ("null", "bool", "int", "float", "timestamp", "str"):
+    _Plain.add_constructor(_TAG + _kind, _scalar)
+_Plain.add_constructor(_TAG + "map", _mapping)
+
+
+def _bounded(node: yaml.Node, known: dict[int, tuple[int, int] | None]) -> tuple[int, int]:
+    """How many values a node stands for and how deep it is, aliases written out; refused where that is out of bounds.
+
+    A few lines of aliases of aliases stand for more values than memory holds ("billion laughs").
+    """
+    line = node.start_mark.line + 1
+    if id(node) in known:
+        found = known[id(node)]
+        if found is None:
+            raise InputError(f"line {line}: not valid YAML here: an alias of what it stands in; write it out")
+        return found
+    known[id(node)] = None
+    parts = [] if isinstance(node, yaml.ScalarNode) else node.value
+    if isinstance(node, yaml.MappingNode):
+        parts = [part for pair in parts for part in pair]
+    inner = [_bounded(part, known) for part in parts]
+    own = 1 + (len(node.value) // 64 if isinstance(node, yaml.ScalarNode) else 0)  # a long text counts as many
+    values, depth = own + sum(n for n, _ in inner), 1 + max((d for _, d in inner), default=0)
+    if values > YAML_VALUES:
+        raise InputError(f"line {line}: stands for more than {YAML_VALUES:,} values; write it without so many aliases")
+    if depth > DEPTH:
+        raise InputError(f"line {line}: not valid YAML here: nested deeper than {DEPTH}; write it flatter")
+    known[id(node)] = values, depth
+    return values, depth

@@ -1,0 +1,102 @@
+"""Arrays and tensors of run folders: sizes are checked before they are believed, and no object is unpickled."""
+
+from __future__ import annotations
+
+import math
+import struct
+import tokenize
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+import numpy as np
+
+from auxlearn.errors import InputError
+from auxlearn.files.bounded_files import MAX_BYTES, Made, converted, most_bytes, open_of
+
+if TYPE_CHECKING:
+    import torch
+
+ARRAY_BYTES = 16 << 30  # of one archive's arrays, or AUXLEARN_MAX_BYTES; single arrays are mapped, not read
+AGAIN = "make its run anew"
+# What NumPy and zipfile raise of files that are none.
+FAULTS = (
+    ValueError, TypeError, KeyError, SyntaxError, OverflowError, EOFError, OSError, struct.error, zlib.error,
+    tokenize.TokenError, zipfile.BadZipFile, NotImplementedError, RuntimeError,
+)  # fmt: skip
+
+
+def arrays(path: Path, names: Iterable[str] = (), remedy: str = AGAIN) -> dict[str, np.ndarray]:
+    """The numbers of an .npz archive, which must hold `names`."""
+    most = most_bytes(ARRAY_BYTES)
+
+    def read(file: BinaryIO) -> dict[str, np.ndarray]:
+        with zipfile.ZipFile(file) as packed:
+            entries = packed.infolist()
+            if sum(entry.file_size for entry in entries) > most:
+                raise ValueError(f"more than {most:,} bytes unpacked; if it is sound, set {MAX_BYTES}")
+            for entry in entries:
+                with packed.open(entry) as member:
+                    _header(member, entry.file_size)
+        file.seek(0)
+        with np.load(file, allow_pickle=False) as saved:
+            return dict(saved)
+
+    with open_of(path, remedy) as file:
+        found = _converted(path, lambda: read(file), remedy)
+    if missing := [name for name in names if name not in found]:
+        raise InputError(f"{path}: holds no {missing[0]!r}; it has {', '.join(found)[:200]}; {remedy}")
+    return found
+
+
+def array(path: Path, remedy: str = AGAIN) -> np.ndarray:
+    """The numbers of an .npy file, mapped; what is written into them changes no file."""
+    with open_of(path, remedy) as file:
+        size = file.seek(0, 2)
+        file.seek(0)
+        _converted(path, lambda: _header(file, size), remedy)
+    return _converted(path, lambda: np.asarray(np.load(path, mmap_mode="c", allow_pickle=False)), remedy)
+
+
+def tensors(file: Path, device: str = "cpu", remedy: str = AGAIN) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """A safetensors file: its tensors on `device`, and its metadata."""
+    from safetensors import SafetensorError, safe_open
+
+    with open_of(file, remedy):
+        pass
+    try:
+        with safe_open(file, "pt", device=device) as saved:
+            return {name: saved.get_tensor(name) for name in saved.keys()}, saved.metadata() or {}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError) as error:
+        raise InputError(f"{file}: not readable as safetensors ({error}); {remedy}") from None
+
+
+def fitted(net: torch.nn.Module, state: Mapping[str, torch.Tensor], file: Path, remedy: str = AGAIN) -> None:
+    """Put weights into a model, all of which must be there and of its shapes."""
+    wanted = net.state_dict()
+    for name in sorted(wanted.keys() | state.keys()):
+        if name not in state or name not in wanted:
+            raise InputError(f"{file}: {'no' if name in wanted else 'an unknown'} tensor {name[:200]!r}; {remedy}")
+        shapes = tuple(state[name].shape), tuple(wanted[name].shape)
+        if shapes[0] != shapes[1]:
+            raise InputError(f"{file}: tensor {name!r} is {shapes[0]}, not {shapes[1]}; {remedy}")
+    net.load_state_dict(dict(state))
+
+
+def _header(file: BinaryIO, size: int) -> None:
+    """Check that an array in NumPy's format is of plain numbers, and as large as it says: NumPy believes its header."""
+    version = np.lib.format.read_magic(file)
+    if version not in ((1, 0), (2, 0)):
+        raise ValueError(f"version {version} of NumPy's format")
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read(file)
+    if dtype.kind not in "biuf" or dtype.subdtype is not None:
+        raise ValueError(f"an array of {dtype}, not of numbers")
+    if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != size - file.tell():
+        raise ValueError(f"an array of {shape} {dtype}, which {size:,} bytes are not")
+
+
+def _converted(path: Path, call: Callable[[], Made], remedy: str) -> Made:
+    return converted(path, call, FAULTS, "readable as arrays", remedy)

@@ -1,0 +1,71 @@
+"""Files for others, there whole or not at all, and tables that a spreadsheet cannot take for programs."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from auxlearn.errors import InputError
+from auxlearn.files.bounded_files import system
+
+# What a spreadsheet takes for a formula (OWASP, "CSV Injection"); the last four are full-width = + - @.
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+
+
+def safe(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with its text cells and names made harmless to spreadsheets; numbers stay as they are."""
+
+    def cell(value: Any) -> Any:
+        return "'" + value if isinstance(value, str) and value.startswith(FORMULA) else value
+
+    out = table.rename(columns=cell)
+    for position, dtype in enumerate(out.dtypes):
+        if not (pd.api.types.is_numeric_dtype(dtype) or pd.api.types.is_bool_dtype(dtype)):
+            out.isetitem(position, out.iloc[:, position].astype(object).map(cell, na_action="ignore"))
+    return out
+
+
+def write_csv(table: pd.DataFrame, path: Path) -> None:
+    """Write a table as UTF-8 CSV that any reader splits into the same rows."""
+    # Minimal quoting leaves a lone carriage return bare, and some readers then see a new row.
+    bare = any("\r" in value for column in table for value in table[column] if isinstance(value, str))
+    quoting = csv.QUOTE_NONNUMERIC if bare else csv.QUOTE_MINIMAL
+    table.to_csv(path, index=False, encoding="utf-8", lineterminator="\n", quoting=quoting)
+
+
+@contextlib.contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """A folder to fill that becomes `folder` when all went well; a target that holds anything is refused."""
+    folder = Path(folder).resolve()
+    with system(folder, "written"):
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise InputError(f"{folder}: exists and is not an empty folder; give a new one")
+        part = folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:8]}")
+        part.mkdir(parents=True)
+        try:
+            yield part
+            os.replace(part, folder)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def new_file(path: Path) -> Iterator[Path]:
+    """A file to write that becomes `path` when all went well."""
+    path = Path(path).resolve()
+    with system(path, "written"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f".{path.name}-{uuid.uuid4().hex[:8]}")
+        try:
+            yield part
+            os.replace(part, path)
+        finally:
+            part.unlink(missing_ok=True)

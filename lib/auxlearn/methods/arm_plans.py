@@ -1,0 +1,99 @@
+"""How parameters become training plans: the proxy's, and each arm's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from auxlearn import seeding
+from auxlearn.data.suites import Suite
+from auxlearn.errors import InputError
+from auxlearn.methods.arm_parameters import ArmParameters
+from auxlearn.training import mixing
+from auxlearn.training.phases import Phase, Plan, Recipe, arms
+from auxlearn.training.shared_parameters import Trained
+
+# The FastMTL scripts train stage 2 with seed 84 and tune with 42, whatever the seed of the proxy.
+FIXED_STAGE2, FIXED_TUNE = 84, 42
+
+
+def common(p: Trained) -> dict[str, Any]:
+    """What every plan takes over from a notebook's parameters."""
+    names = ("encoder", "max_length", "precision", "device", "threads", "processes", "pool", "regression")
+    return {name: getattr(p, name) for name in names}
+
+
+def holdout(
+    suite: Suite, primary: str, fraction: float, seed: int, usable: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """The primary's (usable) training rows: those trained on, those that choose the epoch. Same for every arm."""
+    size = len(suite[primary].train)
+    order = seeding.rng(seed, "holdout", primary).permutation(size)
+    order = order if usable is None else order[usable[order]]
+    cut = round(fraction * len(order))
+    if fraction and not 0 < cut < len(order):
+        raise InputError(
+            f"holdout: {fraction} of the {len(order)} rows of {primary!r} leaves nothing to hold out or to train on"
+        )
+    return np.sort(order[cut:]), np.sort(order[:cut])
+
+
+def arm(
+    p: ArmParameters, suite: Suite, seed: int, chosen: pd.DataFrame | None = None, usable: np.ndarray | None = None,
+    shares: Mapping[str, int] | None = None, style: mixing.Style = "interleaved",
+) -> Plan:  # fmt: skip
+    """One arm and seed: fine-tuning alone, or stage 2 over primary and chosen rows, then fine-tuning (FastMTL, 3).
+
+    `chosen` has columns task and row; `usable` is a mask over the primary's training rows. Every arm of a seed shares
+    held-out rows, initial heads, and order and dropout streams. "step_matched" is fine-tuning alone with stage 2's
+    number of steps spent on the primary: n rows more are worth nothing if the same steps do as well without them.
+    (Task-pure batches make stage 2 itself a step or so a task longer.) `shares` by task divide stage 2's
+    steps among the tasks in place of their sizes, in the order that `style` gives them (see `mixing.schedule`).
+    """
+    kept, held = holdout(suite, p.primary, p.holdout if p.choose == "holdout" else 0.0, seed, usable)
+    recipe, alone = Recipe(p.lr, p.batch_size), {p.primary: kept}
+    fixed = p.seed_policy == "fixed"
+    options: dict[str, Any] = {"loss_scale": p.loss_scale}
+    first = options | {"mixing": p.mixing, "seed": FIXED_STAGE2 if fixed else None}
+    tune = options | {"choose": p.choose, "seed": FIXED_TUNE if fixed else None}
+    if p.arm == "single":
+        phases = (Phase("tune", alone, p.single_epochs, recipe, steps=p.steps or None, **tune),)
+    else:
+        steps = p.stage2_epochs * -(-(len(kept) + p.n) // p.batch_size)
+        if p.steps:
+            steps = p.steps - p.tune_steps
+            first |= {"steps": steps}
+        tuned = bool(p.tune_steps or not p.steps)
+        if not tuned:  # stage 2 is then the last phase, whose epoch is chosen
+            first |= {"choose": p.choose}
+        if p.arm == "step_matched" or chosen is None:  # a selection that chose nothing spends its steps all the same
+            rows = alone
+            first |= {"steps": steps, "mixing": "homogeneous"}
+        else:
+            parts = {str(name): np.sort(part["row"].to_numpy()) for name, part in chosen.groupby("task")}
+            rows = {name: (alone | parts)[name] for name in suite.names if name in alone | parts}
+            if shares is not None:
+                first |= {"order": _order(p, rows, shares, steps, seed, style), "mixing": "homogeneous", "steps": None}
+        mtdnn = p.arm == "all_data" and p.all_data_recipe == "mtdnn"
+        stage2 = Recipe(p.mtdnn_lr, p.batch_size, warmup=0.1, optimiser="adamax") if mtdnn else recipe
+        phases = (
+            Phase("stage2", rows, p.stage2_epochs, stage2, **first),
+            Phase("tune", alone, p.tune_epochs, recipe, steps=p.tune_steps or None, **tune),
+        )[: 1 + tuned]
+    drawn = seeding.record(FIXED_STAGE2 if fixed else seed)
+    return Plan(
+        phases=phases, seeds=drawn, primary=p.primary, holdout=held, keep_model=p.keep_model, **common(p)
+    )  # fmt: skip
+
+
+def _order(
+    p: ArmParameters, rows: Mapping[str, np.ndarray], shares: Mapping[str, int], steps: int, seed: int,
+    style: mixing.Style,
+) -> np.ndarray:  # fmt: skip
+    """The task of each of stage 2's steps by its share of them: see `mixing.schedule`."""
+    names = arms(Phase("stage2", rows, 1, Recipe(p.lr)), p.primary)
+    sizes = [-(-len(rows[name]) // p.batch_size) for name in names]
+    return mixing.schedule([shares.get(name, 0) for name in names], sizes, steps, seed, style)

@@ -1,0 +1,120 @@
+"""Early exit: a row's hidden states after the first layers of the proxy, which a cheap scorer can read.
+
+A proxy of L layers that stops after layer k has spent k / L of its cost on a row (embeddings are looked up, which takes
+no matrix product). A linear head on the pooled states then says whether the rest is worth it (Teerapittayanon et al.,
+2016, BranchyNet, and Xin et al., 2020, DeeBERT, train such exits with the model; here the proxy is as it was trained,
+and the head alone is fitted, to its own last logits). Token states are not kept: the full pass of a row that goes on
+starts from its words again, and is to be charged whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from auxlearn.cost import Ledger, total
+from auxlearn.data import batching
+from auxlearn.data.batching import Encoded
+from auxlearn.data.suites import Suite, Task
+from auxlearn.errors import InputError
+from auxlearn.files import stored_arrays
+from auxlearn.models import bf16_inference, encoders, multitask
+from auxlearn.records import runs
+from auxlearn.signals import pool_pass
+from auxlearn.training import phases, prediction
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import torch
+
+
+def states(
+    training: runs.Manifest, plan: phases.Plan, suite: Suite, rows: pd.DataFrame, layers: Sequence[int]
+) -> tuple[runs.Manifest, dict[int, np.ndarray]]:
+    """Mean hidden state of each row after each of `layers` of a trained proxy (1 = the first, 0 = the embeddings).
+
+    `rows`: columns task and row (a position in its train split). Returns the run that holds them, and layer -> float16
+    [N, d] in the order of `rows`: means over a row's tokens, whatever the proxy itself pools by. Made once for a
+    training, these rows and layers, shard by shard, so that an interrupted pass goes on where it stopped; the layers
+    above the highest asked for are never computed. In the plan's precision, on its device. InputError for no layer, or
+    one that the encoder lacks.
+    """
+    layers, (name, has) = sorted(set(layers)), encoders.parse(plan.encoder)
+    if not layers or layers[0] < 0 or (has and layers[-1] > has):
+        raise InputError(f"exit_layers: {layers} of encoder {plan.encoder!r}; name one or more of its layers, or 0")
+    groups = {name: np.flatnonzero(rows["task"] == name) for name in suite.names}
+    groups = {name: at for name, at in groups.items() if len(at)}
+    by_task = {name: rows["row"].to_numpy()[at] for name, at in groups.items()}
+    content = {
+        "training": training.key, "suite": suite.fingerprint, "layers": layers, "precision": plan.precision,
+        "device": plan.device, "rows": {name: phases.hash_rows(at) for name, at in by_task.items()},
+    }  # fmt: skip
+    key = runs.digest([runs.SCHEMA, content])
+    run = runs.Run(
+        "early_exit", key, content, suite.fingerprint, [training], code_roots=("methods.fastmtl.early_exit",)
+    )
+    with run.lock():
+        status, manifest = runs.read("early_exit", key)
+        if status != "finished" or manifest is None:
+            manifest = _read(run, replace(plan, encoder=f"{name}:{max(1, layers[-1])}"), suite, by_task, layers)
+    back = np.argsort(np.concatenate(list(groups.values())))
+    return manifest, {n: stored_arrays.array(manifest.path(f"layer_{n}.npy"))[back] for n in layers}
+
+
+def first_layers(training: runs.Manifest, plan: phases.Plan, suite: Suite) -> multitask.MultiTaskModel:
+    """The trained model with the first layers alone that the plan's encoder names ("minilm:2"); in eval mode."""
+    net = multitask.build(
+        plan.encoder, suite, plan.seeds["init"], pool="mean", regression=plan.regression, max_length=plan.max_length
+    )
+    found = net.load_state_dict(stored_arrays.tensors(training.path("model.safetensors"))[0], strict=False)
+    if found.missing_keys:
+        raise InputError(f"{training.label} holds no {found.missing_keys[0]}: it is not a model of {plan.encoder!r}")
+    return net.to(plan.device).eval()
+
+
+def _read(
+    run: runs.Run, plan: phases.Plan, suite: Suite, rows: Mapping[str, np.ndarray], layers: Sequence[int]
+) -> runs.Manifest:  # fmt: skip
+    import torch
+
+    if plan.device == "cpu":
+        torch.set_num_threads(plan.threads)
+    work = pool_pass.PoolPass.of(run, rows, run.inputs[0].code["hash"])
+    if todo := work.missing():
+        net = first_layers(run.inputs[0], plan, suite)
+        read = _reader(net, layers, plan.precision)
+        for shard in todo:
+            work.fill(shard, net, suite[shard.task], read)
+    manifest = run.finish(work.finish(suite), {"rows": work.size}, [total("early_exit", work.ledgers())])
+    work.clear()
+    return manifest
+
+
+def _reader(net: multitask.MultiTaskModel, layers: Sequence[int], precision: str) -> pool_pass.Reader:
+    import torch
+
+    def read(encoded: Encoded, task: Task, ledger: Ledger) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
+        ready = bf16_inference.prepare(net, precision)
+        for index in batching.by_tokens(encoded.lengths, prediction.budget(net.device.type)):
+            batch = batching.to_batch(encoded, index, task, net.columns[task.name], net.pad_id)
+            ledger.add_batch(net.encoder.config, encoded.lengths[index], batch["input_ids"].shape[1], False)
+            with torch.inference_mode(), ready():
+                found = pooled(net, batch, layers, precision)
+            yield index, {f"layer_{n}": values.half() for n, values in found.items()}
+
+    return read
+
+
+def pooled(
+    net: multitask.MultiTaskModel, batch: dict[str, Any], layers: Sequence[int], precision: str = "fp32"
+) -> dict[int, torch.Tensor]:
+    """Mean over tokens of the hidden states after each layer: float32 [B, d]. `batch`: as from `batching.to_batch`."""
+    import torch
+
+    inputs = net.inputs(batch)
+    with torch.autocast(net.device.type, torch.bfloat16, enabled=precision == "bf16"):
+        found = net.encoder(**inputs, output_hidden_states=True).hidden_states  # the embeddings first
+    return {layer: multitask.token_mean(found[layer].float(), inputs["attention_mask"]) for layer in layers}

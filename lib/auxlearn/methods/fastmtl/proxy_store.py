@@ -1,0 +1,87 @@
+"""02's store: every pool row's discriminator logits, from one proxy or from two that were cross-fitted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from auxlearn.cost import Ledger
+from auxlearn.data import auxiliary_rows, parquet
+from auxlearn.data.suites import Suite
+from auxlearn.errors import InputError
+from auxlearn.files import stored_arrays
+from auxlearn.records import runs
+from auxlearn.signals import pass_store
+from auxlearn.training import training_cache
+from auxlearn.training.phases import Plan
+
+
+@dataclass
+class Scored:
+    """Every training row of the suite with the logits of the proxy that scores it."""
+
+    rows: pd.DataFrame  # task, row, row_id, length, proxy (which one scores the row), in_proxy (was trained on by it)
+    logits: np.ndarray  # float32 [N, K]
+    features: np.ndarray  # float16 [N, d]; of two proxies: two unrelated spaces
+    manifests: list[runs.Manifest]  # the passes, one a proxy
+
+    def ledgers(self) -> list[Ledger]:
+        return [Ledger.from_dict(row) for manifest in self.manifests for row in manifest.ledger]
+
+    def ids(self, suite: Suite) -> np.ndarray:
+        """Each row's own discriminator column."""
+        return self.rows["task"].map({name: i for i, name in enumerate(suite.names)}).to_numpy()
+
+
+def score(
+    plans: Sequence[Plan], trainings: Sequence[training_cache.Training], folds: Mapping[str, np.ndarray], suite: Suite,
+    progress: object = None,
+) -> Scored:  # fmt: skip
+    """One pass over the pool: a single proxy scores all rows, of two each scores the half it was not drawn from."""
+    stores = []
+    for fold, (plan, training) in enumerate(zip(plans, trainings, strict=True)):
+        only = {name: np.flatnonzero(of != fold) for name, of in folds.items()} if len(plans) > 1 else None
+        store = pass_store.scored(training.manifest, plan, suite, progress, only)
+        sample = plan.phases[0].rows
+        trained = [np.isin(part["row"], sample[name]) for name, part in store.rows.groupby("task", sort=False)]
+        stores.append((store, store.rows.assign(proxy=fold, in_proxy=np.concatenate(trained))))
+    rows = pd.concat([table for _, table in stores], ignore_index=True)
+    order = np.lexsort((rows["row"], rows["task"].map(suite.names.index)))
+    logits, features = (_in_order([getattr(s, x) for s, _ in stores], order) for x in ("logits", "features"))
+    return Scored(rows.iloc[order].reset_index(drop=True), logits, features, [s.manifest for s, _ in stores])
+
+
+def _in_order(parts: Sequence[np.ndarray], order: np.ndarray) -> np.ndarray:
+    """The parts as one array whose row i is their row `order[i]`; a single part that is in order stays on disk."""
+    if len(parts) == 1 and (order == np.arange(len(order))).all():
+        return parts[0]
+    place, start = np.empty_like(order), 0
+    place[order] = np.arange(len(order))
+    made = np.empty((len(order), *parts[0].shape[1:]), parts[0].dtype)
+    for part in parts:
+        made[place[start : start + len(part)]] = part
+        start += len(part)
+    return made
+
+
+def candidates(
+    proxy: runs.Manifest, suite: Suite, auxiliaries: list[str], usable: Mapping[str, np.ndarray] | None = None
+) -> tuple[pd.DataFrame, np.ndarray]:
+    """The pool (as `auxiliary_rows.pool`, with `proxy` and `in_proxy`) and its logits [N, K], in the same order."""
+    rows = parquet.read_frame(proxy.path("rows.parquet"), ("task", "row", "proxy", "in_proxy"))
+    logits = stored_arrays.arrays(proxy.path("logits.npz"), ("logits",))["logits"]
+    if logits.shape != (len(rows), len(suite)) or rows.duplicated(["task", "row"]).any():
+        raise InputError(
+            f"{proxy.path('logits.npz')}: {logits.shape} logits do not fit rows and tasks; {stored_arrays.AGAIN}"
+        )
+    rows["at"] = np.arange(len(rows))
+    pool = auxiliary_rows.pool(suite, auxiliaries, usable).merge(
+        rows[["task", "row", "proxy", "in_proxy", "at"]], on=["task", "row"], how="left", validate="one_to_one"
+    )
+    if pool["at"].isna().any():
+        raise InputError(f"{proxy.path('rows.parquet')}: does not hold all rows of the pool; {stored_arrays.AGAIN}")
+    at = pool.pop("at").to_numpy(np.int64)
+    return pool, logits[at]

@@ -1,0 +1,114 @@
+"""Distillation: a cheap regressor learns the proxy's own score from rows that the proxy has scored.
+
+The proxy scores a small random sample of the pool, and a ridge regression on cheap features of those rows is fitted to
+what it said (Hinton et al., 2015, with a linear student). Every row that the proxy goes on to score is one more to
+learn from. The features here cost no matrix product: hashed words, surface form, and the task that a row is of, which
+the proxy is not told and the pool knows.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from auxlearn import seeding
+from auxlearn.methods.fastmtl import ngram_scorer
+from auxlearn.signals import features
+
+if TYPE_CHECKING:
+    from auxlearn.cost import Ledger
+    from auxlearn.data.suites import Suite
+
+PENALTIES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
+LEARNED = 0.5  # of the rows, from which on nothing is fitted anew
+HELD = 5  # every HELD-th row of the sample judges the penalties
+
+
+def sample(folds: np.ndarray, eligible: np.ndarray, share: float, seed: int) -> np.ndarray:
+    """Rows for the proxy to score first: bool [N], that share of each fold's eligible rows, uniform, at least `HELD`.
+
+    Its draw has a seed of its own ("sample/cascade").
+    """
+    drawn = np.zeros(len(folds), bool)
+    for fold in np.unique(folds):
+        own = np.flatnonzero((folds == fold) & eligible)
+        size = min(len(own), max(HELD, round(share * len(own))))
+        drawn[seeding.rng(seed, "sample", "cascade", int(fold)).permutation(own)[:size]] = True
+    return drawn
+
+
+def cues(suite: Suite, rows: pd.DataFrame) -> Any:
+    """What a row is without any model: sparse [N, D], hashed words, surface form and its task, each of length 1.
+
+    `rows`: columns task and row. Form is `features.surface` with counts as logarithms, standardised over these rows.
+    """
+    from scipy.sparse import csr_matrix, hstack
+
+    form = standardised(features.design(suite, rows))
+    form /= np.sqrt(form.shape[1])
+    task = pd.get_dummies(rows["task"]).to_numpy(np.float64)
+    return hstack([ngram_scorer.counts(suite, rows), csr_matrix(form), csr_matrix(task)]).tocsr()
+
+
+def standardised(x: np.ndarray) -> np.ndarray:
+    """Columns with mean 0 and standard deviation 1, or 0 throughout where they do not vary: float32 [N, D]."""
+    x = np.asarray(x, np.float32)
+    return (x - x.mean(0)) / np.maximum(x.std(0), 1e-6)
+
+
+def predict(x: Any, scores: np.ndarray, drawn: np.ndarray, ledger: Ledger | None = None) -> np.ndarray:
+    """Scores of all rows by a ridge regression fitted to those of the drawn ones: float32 [N].
+
+    `x` [N, D] sparse or dense; `scores` [N], of which only `scores[drawn]` are read. The penalty is the one of
+    `PENALTIES` that errs least on every fifth drawn row, held out. The ledger is given the FLOPs of fitting, of
+    choosing the penalty and of predicting the rows that were not drawn.
+    """
+    from sklearn.linear_model import Ridge
+
+    rows = np.flatnonzero(drawn)
+    held = np.arange(len(rows)) % HELD == HELD - 1
+    y, flops = np.asarray(scores, np.float64), 0.0
+
+    def fitted(penalty: float, to: np.ndarray) -> Any:
+        nonlocal flops
+        model = Ridge(penalty, solver="lsqr", tol=1e-4).fit(x[to], y[to])
+        # An iteration is a product with x and one with its transpose.
+        flops += 4.0 * _cells(x[to]) * int(np.max(model.n_iter_))
+        return model
+
+    errors = []
+    for penalty in PENALTIES:
+        model = fitted(penalty, rows[~held])
+        errors.append(float(np.square(model.predict(x[rows[held]]) - y[rows[held]]).mean()))
+    model = fitted(PENALTIES[int(np.argmin(errors))], rows)
+    if ledger is not None:
+        ledger.flops += flops + 2.0 * (len(PENALTIES) * _cells(x[rows[held]]) + _cells(x[np.flatnonzero(~drawn)]))
+    return model.predict(x).astype(np.float32)
+
+
+def in_rounds(x: Any, scores: np.ndarray, drawn: np.ndarray, ledger: Ledger | None = None) -> np.ndarray:
+    """An order in which the proxy scores rows, and what it says of each is learned from: float32 [N], highest first.
+
+    As `predict`, fitted anew after each round: a round is the best of the rows not scored yet, half as many as have
+    been scored, until half of all are; the rest follow by the last fit. (Active search, Garnett et al., 2012, by the
+    greedy rule.) Scores of a row are read only once it has had its turn. The rows of `drawn` come first.
+    """
+    known, order = drawn.copy(), [np.flatnonzero(drawn)]
+    while not known.all():
+        guess = predict(x, np.where(known, scores, np.nan), known, ledger)
+        rest = np.flatnonzero(~known)
+        rest = rest[np.argsort(-guess[rest], kind="stable")]
+        if known.sum() < LEARNED * len(known):
+            rest = rest[: max(1, int(known.sum()) // 2)]
+        order.append(rest)
+        known[rest] = True
+    made = np.empty(len(known), np.float32)
+    made[np.concatenate(order)] = -np.arange(len(known))
+    return made
+
+
+def _cells(x: Any) -> int:
+    """Numbers that a product with x multiplies."""
+    return x.nnz if hasattr(x, "nnz") else x.size

@@ -1,0 +1,290 @@
+"""GradTS (Ma et al., EMNLP 2021): tasks and instances whose head importance agrees with the primary task's.
+
+Everything here is a pure function of importance matrices (`head_importance.py` makes them) or of a training callback.
+Read in github.com/RenzeLou/GradTS; where its code does what a corrected method would not, a switch restores it:
+
+| | default | as the GradTS code has it |
+|---|---|---|
+| heads | `definition` "gate" or "kv_rows" | "kv_columns": slices the weights' input axis |
+| dropout while measuring | off | `head_importance(..., dropout=True)` |
+| task matrix | mean of raw matrices, then normalised | the same (`weigh="raw"`); "equal" weighs rows alike |
+| trial | one statistic, no auxiliary a candidate, shorter set on ties | `rule="code"` |
+| fg by fraction | exactly that many rows | `rule="code"`: one more, and all that tie with it |
+| correlation | plain tau; `centre` removes the profile all tasks share | plain tau |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, MutableMapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from auxlearn import seeding
+from auxlearn.methods import ranking
+from auxlearn.signals.head_importance import DEFINITIONS, all_importances, head_importance
+
+__all__ = [
+    "DEFINITIONS", "Trial", "all_importances", "centre", "fg_fraction", "fg_threshold", "head_importance",
+    "kendall_tau", "normalise", "permutation_null", "split_half", "task_matrix", "task_taus", "thres", "trial",
+]  # fmt: skip
+
+CHUNK = 1024  # instances whose pair signs are compared at once
+Array = Any  # np.ndarray or torch.Tensor; what comes in decides what goes out
+
+
+def normalise(m: Array) -> Array:
+    """Importance [..., L, H] with each layer summing to 1, then scaled to 0..1 over the matrix; dtype kept.
+
+    A constant or zero matrix gives zeros, and a zero layer stays zero before the scaling (the GradTS code divides 0 by
+    0 in both). Constant means: equal to rounding, in the dtype that came in. ValueError: negative or non-finite cells.
+    """
+    given = m if isinstance(m, torch.Tensor) else torch.as_tensor(np.asarray(m))
+    if given.dim() < 2:
+        raise ValueError(f"importance of shape {list(given.shape)}: expected [..., layers, heads]")
+    given = given if given.is_floating_point() else given.double()
+    x = given.double()
+    if not (torch.isfinite(x) & (x >= 0)).all():
+        raise ValueError("importance: a cell is negative or not finite")
+    sums = x.sum(-1, keepdim=True)
+    x = x / torch.where(sums > 0, sums, 1.0)
+    low, high = x.amin((-2, -1), keepdim=True), x.amax((-2, -1), keepdim=True)
+    # Without this the rounding of a constant matrix would be stretched to 0..1.
+    flat = high - low <= 8 * torch.finfo(given.dtype).eps * high
+    out = torch.where(flat, 0.0, (x - low) / torch.where(flat, 1.0, high - low)).to(given.dtype)
+    return out if isinstance(m, torch.Tensor) else out.numpy()
+
+
+def task_matrix(importances: Array, weigh: Literal["raw", "equal"] = "raw") -> Array:
+    """A task's matrix [L, H] in 0..1 from its rows' importances [N, L, H].
+
+    "raw", as in the GradTS code (`get_head_matrix`): the mean of the raw matrices, then `normalise`, so that rows with
+    a larger loss count more. "equal": each row's layers sum to 1 before the mean, so that all rows count alike.
+    """
+    x = importances if isinstance(importances, torch.Tensor) else torch.as_tensor(np.asarray(importances))
+    if x.dim() != 3 or not len(x):
+        raise ValueError(f"importances of shape {list(x.shape)}: expected [rows, layers, heads], at least one row")
+    if weigh not in ("raw", "equal"):
+        raise ValueError(f"weigh {weigh!r}: choose raw or equal")
+    x = x.double()
+    if weigh == "equal":
+        sums = x.sum(-1, keepdim=True)
+        x = x / torch.where(sums > 0, sums, 1.0)
+    out = normalise(x.mean(0)).float()
+    return out if isinstance(importances, torch.Tensor) else out.numpy()
+
+
+def kendall_tau(instances: Array, references: Array) -> Array:
+    """Kendall's tau-b between every instance [N, C] and every reference [R, C]; float64 [N, R].
+
+    scipy's `kendalltau`, ties included: S / sqrt(n_x n_y), S the sum over cell pairs of the product of signs, n the
+    pairs that are not tied. As there, a row whose cells all tie gives NaN. For each cell, the signs of its differences
+    from the later ones are a matrix a side, and S the sum of these matrices' products, exact because it is of
+    integers. Memory beside the inputs' ranks: 4 CHUNK (C + R) bytes. ValueError: shapes, a non-finite row.
+    """
+    kept = isinstance(instances, torch.Tensor)
+    x, y = _ranks(instances, "instances"), _ranks(references, "references")
+    y = y.to(x.device)
+    cells = x.shape[1]
+    if y.shape[1] != cells or cells < 2:
+        raise ValueError(f"{cells} cells an instance, {y.shape[1]} a reference: expected the same, two or more")
+    # Sums up to the number of pairs must be exact.
+    kind = torch.float32 if cells * (cells - 1) // 2 < 1 << 24 else torch.float64
+    out = torch.empty(len(x), len(y), dtype=torch.float64, device=x.device)
+    theirs = y.T.contiguous()  # cells as rows: the signs against one cell are then one contiguous block
+    for start in range(0, len(x), CHUNK):
+        mine = x[start : start + CHUNK].T.contiguous()
+        total = torch.zeros(len(y), mine.shape[1], dtype=kind, device=x.device)
+        for i in range(cells - 1):
+            ours, other = ((m[i + 1 :] - m[i]).clamp_(-1, 1).to(kind) for m in (mine, theirs))
+            total.addmm_(other.T, ours)
+        out[start : start + CHUNK] = total.T
+    scale = _untied(x).sqrt()[:, None] * _untied(y).sqrt()
+    out = torch.where(scale > 0, (out / scale).clamp(-1, 1), torch.nan)
+    return out if kept else out.cpu().numpy()
+
+
+def _ranks(values: Array, what: str) -> torch.Tensor:
+    """Dense ranks of each row, float32 [N, C]: small integers, whose differences are exact whatever came in."""
+    x = values.detach() if isinstance(values, torch.Tensor) else torch.as_tensor(np.asarray(values))
+    if x.dim() != 2:
+        raise ValueError(f"{what} of shape {list(x.shape)}: expected [rows, cells]")
+    if x.is_floating_point() and not torch.isfinite(x).all():
+        row = int((~torch.isfinite(x)).any(1).nonzero()[0])
+        raise ValueError(f"{what}: row {row} has a cell that is not finite")
+    ordered, place = x.sort(dim=1)
+    steps = torch.zeros(x.shape, dtype=torch.float32, device=x.device)
+    steps[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
+    return torch.empty_like(steps).scatter_(1, place, steps.cumsum(1))
+
+
+def _untied(ranks: torch.Tensor) -> torch.Tensor:
+    """Pairs of cells in each row that do not tie, float64 [N]."""
+    ordered = ranks.sort(dim=1).values
+    place = torch.arange(ranks.shape[1], device=ranks.device).expand_as(ordered)
+    starts = torch.zeros_like(place)
+    starts[:, 1:] = torch.where(ordered[:, 1:] != ordered[:, :-1], place[:, 1:], 0)
+    ties = (place - starts.cummax(1).values).sum(1)  # a run of t cells adds 0 + 1 + … + (t - 1)
+    return (ranks.shape[1] * (ranks.shape[1] - 1) // 2 - ties).double()
+
+
+def task_taus(matrices: Array) -> Array:
+    """tau-b between all pairs of task matrices [K, L, H]; float64 [K, K], symmetric."""
+    flat = matrices.reshape(len(matrices), -1)
+    return kendall_tau(flat, flat)
+
+
+def centre(matrices: Array, profile: Array | None = None) -> Array:
+    """Matrices [K, L, H] less a profile [L, H], by default their own mean; not in GradTS.
+
+    Heads that matter to every task raise all taus alike; what is left ranks what a task has of its own. Between K
+    matrices less their own mean, unrelated ones correlate about -1 / (K - 1), not 0. Centre instances with the tasks'
+    profile.
+    """
+    return matrices - (matrices.mean(0) if profile is None else profile)
+
+
+def split_half(
+    importances: np.ndarray, splits: int = 20, seed: int = 0, size: int | None = None, weigh: str = "raw"
+) -> np.ndarray:
+    """tau between the task matrices of two disjoint random halves, float64 [splits]: how far one is to be trusted.
+
+    `size`: rows a half, by default N // 2. A ceiling for tau with other tasks' matrices of as many rows.
+    """
+    rows = len(importances)
+    size = rows // 2 if size is None else size
+    if size < 1 or 2 * size > rows:
+        raise ValueError(f"halves of {size} rows do not fit {rows} rows")
+    rng, taus = seeding.rng(seed, "sample", "split_half"), []
+    for _ in range(splits):
+        order = rng.permutation(rows)
+        halves = [task_matrix(np.asarray(importances)[order[i * size : (i + 1) * size]], weigh) for i in (0, 1)]
+        taus.append(kendall_tau(halves[0].reshape(1, -1), halves[1].reshape(1, -1))[0, 0])
+    return np.array(taus)
+
+
+def permutation_null(
+    matrix: np.ndarray, reference: np.ndarray, permutations: int = 999, seed: int = 0, within_layers: bool = True
+) -> tuple[float, np.ndarray, float]:
+    """tau of two matrices [L, H], its null over permuted heads [permutations], and the one-sided p (tau this high).
+
+    Heads are permuted within their layers, because two matrices may agree on layers alone; else over all cells.
+    p counts the observed order as one permutation, so that it is never 0.
+    """
+    matrix, rng = np.asarray(matrix), seeding.rng(seed, "sample", "permutation")
+    if within_layers:
+        made = rng.permuted(np.broadcast_to(matrix, (permutations, *matrix.shape)), axis=2)
+    else:
+        made = rng.permuted(np.broadcast_to(matrix.reshape(-1), (permutations, matrix.size)), axis=1)
+    rows = np.concatenate([matrix.reshape(1, -1), made.reshape(permutations, -1)])
+    tau, *null = kendall_tau(rows, np.asarray(reference).reshape(1, -1))[:, 0]
+    null = np.array(null)
+    return float(tau), null, float((1 + (null >= tau - 1e-12).sum()) / (1 + permutations))
+
+
+def thres(tau_by_task: Mapping[str, float], threshold: float) -> tuple[str, ...]:
+    """GradTS-thres: the candidates with tau at or above the threshold, best first, ties by name.
+
+    (The GradTS code: 0.60 for bert-base-cased with kv_columns; a threshold serves only its own encoder and definition.)
+    """
+    return tuple(name for name in _ordered(tau_by_task) if tau_by_task[name] >= threshold)
+
+
+def _ordered(tau_by_task: Mapping[str, float]) -> list[str]:
+    for name, tau in tau_by_task.items():
+        if not np.isfinite(tau):
+            raise ValueError(f"task {name!r}: its tau is {tau}; was its matrix constant?")
+    return sorted(tau_by_task, key=lambda name: (-tau_by_task[name], name))
+
+
+@dataclass
+class Trial:
+    """What a trial search chose, its score, and every prefix it scored in order: (tasks, score)."""
+
+    chosen: tuple[str, ...]
+    score: float
+    visited: list[tuple[tuple[str, ...], float]] = field(default_factory=list)
+
+
+Score = float | tuple[float, float]
+
+
+def trial(
+    tau_by_task: Mapping[str, float], score: Callable[[tuple[str, ...]], Score], *,
+    rule: Literal["corrected", "code"] = "corrected", patience: int = 1,
+    cache: MutableMapping[frozenset[str], Score] | None = None,
+) -> Trial:  # fmt: skip
+    """GradTS-trial: score nested prefixes of the candidates in tau order, until they stop helping; keep the best.
+
+    `score(tasks)` trains the primary with these auxiliaries and returns what to maximise on rows held out from both
+    training and test; it is called once a set, kept in `cache` by frozenset. The search ends after `patience` prefixes
+    in a row below the best so far. Default: the primary alone comes first and may win; ties go to the fewer tasks.
+
+    `rule="code"` (train_with_corr.py, read_trial_results.py): at least one auxiliary; a prefix goes on if its *best*
+    epoch is at or above its predecessor's *last* epoch, so that `score` may return (best, last); the best best epoch
+    wins, ties go to the more tasks. Its patience is 1. Not copied: deciding by another metric than the one that wins.
+    """
+    if rule not in ("corrected", "code") or patience < 1 or (rule == "code" and patience != 1):
+        raise ValueError(
+            f"rule {rule!r} with patience {patience}: choose corrected or code (patience 1), patience >= 1"
+        )
+    order, known = _ordered(tau_by_task), {} if cache is None else cache
+    if rule == "code" and not order:
+        raise ValueError("rule 'code' always takes an auxiliary, but there is no candidate")
+    made, misses, bar = Trial((), -np.inf), 0, -np.inf
+    for k in range(1 if rule == "code" else 0, len(order) + 1):
+        tasks = tuple(order[:k])
+        key = frozenset(tasks)
+        if key not in known:
+            known[key] = score(tasks)
+        value = known[key]
+        best, last = value if isinstance(value, tuple) else (value, value)
+        if not (np.isfinite(best) and np.isfinite(last)):
+            raise ValueError(f"score of {tasks}: {value}; a search needs finite scores")
+        made.visited.append((tasks, float(best)))
+        misses = 0 if best >= bar else misses + 1
+        if not made.visited[1:] or best > made.score or (rule == "code" and best == made.score):
+            made.chosen, made.score = tasks, float(best)
+        if misses >= patience:
+            break
+        bar = last if rule == "code" else max(bar, best)
+    return made
+
+
+def fg_threshold(taus: np.ndarray, threshold: float) -> np.ndarray:
+    """GradTS-fg: positions of an auxiliary's rows with tau [N] at or above the threshold, in row order; int64.
+
+    A row without a tau (NaN: a constant matrix, as of an example whose gradient vanished) is not kept.
+    """
+    return np.flatnonzero(_taus(taus) >= threshold).astype(np.int64)
+
+
+def fg_fraction(
+    taus: np.ndarray, fraction: float, seed: int = 0, rule: Literal["corrected", "code"] = "corrected"
+) -> np.ndarray:
+    """The top fraction of an auxiliary's rows by tau [N], in row order; int64. It carries over between encoders.
+
+    Exactly round(fraction N) rows, ties by seeded hash, rows without a tau last and never kept (fewer rows then).
+    `rule="code"` (ex_generator_GradTS-fg_old.py): the threshold is entry int(fraction N) of the taus sorted
+    descending and rows at or above it are kept: one more than asked for, and all that tie; fraction 1 keeps all that
+    have a tau.
+    """
+    taus = _taus(taus)
+    if not 0 <= fraction <= 1 or rule not in ("corrected", "code"):
+        raise ValueError(f"fraction {fraction}, rule {rule!r}: choose 0 to 1, and corrected or code")
+    known = ~np.isnan(taus)
+    if rule == "code":
+        order = np.sort(taus[known])[::-1]
+        place = int(len(taus) * fraction)
+        return fg_threshold(taus, order[place] if place < len(order) else -np.inf)
+    count = min(round(fraction * len(taus)), int(known.sum()))
+    return np.sort(ranking.top_n(taus, count, seed, known))
+
+
+def _taus(taus: np.ndarray) -> np.ndarray:
+    taus = np.asarray(taus, np.float64)
+    if taus.ndim != 1 or (np.abs(taus[~np.isnan(taus)]) > 1 + 1e-9).any():
+        raise ValueError(f"taus of shape {list(taus.shape)}: expected [rows] with values from -1 to 1")
+    return taus

@@ -1,0 +1,224 @@
+"""GradTS's store: every task's head importance, one tuning and one pass a task, and the tables of correlations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+
+from auxlearn.cost import Ledger, total
+from auxlearn.data.suites import Suite
+from auxlearn.evaluation import stats
+from auxlearn.methods.gradts import correlation, head_store, task_plans
+from auxlearn.methods.gradts.options import GradTS
+from auxlearn.records import runs
+from auxlearn.training import train, training_cache
+from auxlearn.training.phases import Plan
+
+Proxies = tuple[list[Plan], dict[str, np.ndarray]]  # plans of shared models, and which of them may have seen each row
+
+
+@dataclass
+class Heads:
+    """Importances by (seed, task), each by definition float32 [N, L, H], with the rows that they are of."""
+
+    tasks: list[str]
+    seeds: list[int]
+    importances: dict[tuple[int, str], dict[str, np.ndarray]] = field(default_factory=dict)
+    rows: dict[tuple[int, str], np.ndarray] = field(default_factory=dict)
+    ledgers: dict[tuple[int, str], list[Ledger]] = field(default_factory=dict)
+    manifests: list[runs.Manifest] = field(default_factory=list)
+
+    def matrices(self, seed: int, definition: str) -> np.ndarray:
+        """Task matrices in 0..1, float [K, L, H], in the order of `tasks`."""
+        return np.stack([correlation.task_matrix(self.importances[seed, name][definition]) for name in self.tasks])
+
+    def all_ledgers(self) -> list[Ledger]:
+        return [row for rows in self.ledgers.values() for row in rows]
+
+
+def measure(
+    p: GradTS, suite: Suite, usable: Mapping[str, np.ndarray], progress: train.Progress | None = None,
+    proxies: Mapping[int, Proxies] | None = None,
+) -> Heads:  # fmt: skip
+    """Every task's rows' head importance, each by a model tuned on that task alone, or by the `proxies` of its seed.
+
+    What is there already is read back.
+    """
+    made = Heads(suite.names, list(p.seeds))
+    for seed in p.seeds:
+        if p.at == "proxy":
+            _at_proxy(made, p, suite, usable, proxies[seed], seed, progress)
+            continue
+        for name in suite.names:
+            plan, rows = task_plans.task_tuning(p, suite, name, seed, usable[name])
+            training = training_cache.trained(plan, suite, progress)
+            manifest, values = head_store.measured(training.manifest, plan, suite, name, rows, p.dropout, progress)
+            at = seed, name
+            made.importances[at], made.rows[at] = values, rows
+            made.ledgers[at] = [total("task_tuning", training.ledgers), Ledger.from_dict(manifest.ledger[0])]
+            made.manifests += [training.manifest, manifest]
+    return made
+
+
+def _at_proxy(
+    made: Heads, p: GradTS, suite: Suite, usable: Mapping[str, np.ndarray], proxies: Proxies, seed: int,
+    progress: train.Progress | None,
+) -> None:  # fmt: skip
+    """Each row by the proxy that was not drawn from its half; by the one proxy where there is one."""
+    found, fold_of = proxies
+    trainings = [training_cache.trained(plan, suite, progress).manifest for plan in found]
+    for name in suite.names:
+        rows, parts, places, ledgers = task_plans.measured_rows(p, name, seed, usable[name]), [], [], []
+        for fold, (plan, training) in enumerate(zip(found, trainings, strict=True)):
+            mine = rows[fold_of[name][rows] != fold] if len(found) > 1 else rows
+            if len(mine):
+                manifest, values = head_store.measured(training, plan, suite, name, mine, p.dropout, progress)
+                parts.append(values)
+                places.append(mine)
+                ledgers.append(Ledger.from_dict(manifest.ledger[0]))
+                made.manifests.append(manifest)
+        order = np.argsort(np.concatenate(places))
+        at = seed, name
+        made.rows[at] = np.concatenate(places)[order]
+        made.importances[at] = {d: np.concatenate([part[d] for part in parts])[order] for d in parts[0]}
+        made.ledgers[at] = [total("importance", ledgers)]
+
+
+def task_table(heads: Heads, definition: str) -> pd.DataFrame:
+    """tau between task matrices: seed, task, other, tau, and centred (the tasks' mean profile removed first)."""
+    rows = []
+    for seed in heads.seeds:
+        matrices = heads.matrices(seed, definition)
+        raw, own = correlation.task_taus(matrices), correlation.task_taus(correlation.centre(matrices))
+        for i, name in enumerate(heads.tasks):
+            rows += [
+                {"seed": seed, "task": name, "other": other, "tau": raw[i, j], "centred": own[i, j]}
+                for j, other in enumerate(heads.tasks) if i != j
+            ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def row_table(heads: Heads, definition: str) -> pd.DataFrame:
+    """tau between every measured row's matrix and every task's: seed, task, row, a float32 column a task."""
+    tables = []
+    for seed in heads.seeds:
+        references = heads.matrices(seed, definition).reshape(len(heads.tasks), -1)
+        for name in heads.tasks:
+            values = correlation.normalise(heads.importances[seed, name][definition])
+            taus = correlation.kendall_tau(values.reshape(len(values), -1), references).astype(np.float32)
+            table = pd.DataFrame(taus, columns=heads.tasks)
+            table.insert(0, "row", heads.rows[seed, name])
+            table.insert(0, "task", name)
+            table.insert(0, "seed", seed)
+            tables.append(table)
+    return pd.concat(tables, ignore_index=True)
+
+
+def ceilings(heads: Heads, definition: str) -> pd.DataFrame:
+    """How far a task's matrix agrees with itself, index task: the most that tau with another task can mean.
+
+    halves: between task matrices of two random halves of the measured rows, mean over splits and seeds; seeds: between
+    the matrices of two seeds (another sample, another tuning), mean over pairs, NaN for one seed.
+    """
+    rows = {}
+    flat = {seed: heads.matrices(seed, definition).reshape(len(heads.tasks), -1) for seed in heads.seeds}
+    pairs = [(a, b) for i, a in enumerate(heads.seeds) for b in heads.seeds[i + 1 :]]
+    for k, name in enumerate(heads.tasks):
+        halves = [correlation.split_half(heads.importances[s, name][definition], seed=s).mean() for s in heads.seeds]
+        between = [float(correlation.kendall_tau(flat[a][k : k + 1], flat[b][k : k + 1])[0, 0]) for a, b in pairs]
+        rows[name] = {"halves": np.mean(halves), "seeds": np.mean(between) if between else np.nan}
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("task")
+
+
+def nulls(heads: Heads, definition: str, primary: str, permutations: int = 499) -> pd.DataFrame:
+    """tau of every other task with the primary against heads permuted within layers; index task, means over seeds.
+
+    tau; null_95: the level that 5 % of the permutations pass; p: the largest over seeds.
+    """
+    k, out = heads.tasks.index(primary), {}
+    for j, name in enumerate(heads.tasks):
+        if j == k:
+            continue
+        made = []
+        for seed in heads.seeds:
+            matrices = heads.matrices(seed, definition)
+            tau, null, p = correlation.permutation_null(matrices[j], matrices[k], permutations, seed)
+            made.append((tau, np.quantile(null, 0.95), p))
+        taus, levels, ps = zip(*made, strict=True)
+        out[name] = {"tau": np.mean(taus), "null_95": np.mean(levels), "p": max(ps)}
+    return pd.DataFrame.from_dict(out, orient="index").rename_axis("task")
+
+
+def agreement(heads: Heads) -> pd.DataFrame:
+    """Whether definitions order the tasks alike: tau between their task-by-task correlations, mean over seeds.
+
+    Index and columns are the definitions; 1 means the same order of all pairs of tasks.
+    """
+    return _same_order({name: (heads, name) for name in next(iter(heads.importances.values()))})
+
+
+def encoders(found: Mapping[str, Heads], definition: str) -> pd.DataFrame:
+    """Whether encoders order the tasks alike: as `agreement`, between encoders in place of definitions.
+
+    Encoders may differ in layers and heads: only their task-by-task correlations are compared.
+    """
+    return _same_order({name: (heads, definition) for name, heads in found.items()})
+
+
+def _same_order(measures: Mapping[str, tuple[Heads, str]]) -> pd.DataFrame:
+    """tau between the orders that measures (heads, definition) put all pairs of tasks in, mean over seeds."""
+    first, _ = next(iter(measures.values()))
+    upper = np.triu_indices(len(first.tasks), 1)
+    out = np.zeros((len(measures), len(measures)))
+    for seed in first.seeds:
+        taus = [correlation.task_taus(heads.matrices(seed, name))[upper] for heads, name in measures.values()]
+        out += correlation.kendall_tau(np.stack(taus), np.stack(taus)) / len(first.seeds)
+    return pd.DataFrame(out, index=list(measures), columns=list(measures))
+
+
+def planted_rows(rows: pd.DataFrame, suite: Suite, auxiliaries: list[str], primary: str) -> pd.DataFrame:
+    """On the planted suite: tau with the primary of rows made to help against other rows of the same task.
+
+    Index task. helpful rows, other rows: mean tau. For a task that has both: auc, that a helpful row has the higher tau
+    (0.5 is chance), with its t interval over seeds.
+    """
+    out = {}
+    for name in auxiliaries:
+        part = rows[rows["task"] == name]
+        helpful = np.array(suite[name].train["helpful"][:])[part["row"].to_numpy()]
+        taus = part[primary].to_numpy()
+        row = {"helpful rows": taus[helpful].mean() if helpful.any() else np.nan,
+               "other rows": taus[~helpful].mean() if not helpful.all() else np.nan}  # fmt: skip
+        if helpful.any() and not helpful.all():
+            each = [_auc(taus[at], helpful[at]) for at in (part["seed"] == s for s in part["seed"].unique())]
+            row |= _interval("auc", each)
+        out[name] = row
+    return pd.DataFrame.from_dict(out, orient="index").rename_axis("task")
+
+
+def planted_order(table: pd.DataFrame, suite: Suite, auxiliaries: list[str], primary: str) -> dict[str, float]:
+    """On the planted suite: does tau order the auxiliaries by how many of their rows were made to help?
+
+    Kendall's tau between both orders: order, its mean over seeds, and low and high, its t interval. 1 is the planted
+    order, 0 chance.
+    """
+    share = np.array([np.mean(suite[name].train["helpful"][:]) for name in auxiliaries])
+    each = []
+    for _, part in table[table["task"] == primary].groupby("seed"):
+        taus = part.set_index("other")["tau"][auxiliaries].to_numpy(copy=True)
+        each.append(float(correlation.kendall_tau(taus[None], share[None])[0, 0]))
+    return _interval("order", each)
+
+
+def _auc(values: np.ndarray, positive: np.ndarray) -> float:
+    from sklearn.metrics import roc_auc_score
+
+    return float(roc_auc_score(positive, values))
+
+
+def _interval(name: str, each: list[float]) -> dict[str, float]:
+    low, high = stats.t_interval(each) if len(each) > 1 else (np.nan, np.nan)
+    return {name: float(np.mean(each)), "low": float(low), "high": float(high)}

@@ -1,0 +1,177 @@
+"""From scores to exactly n rows, and the controls that tell a score from luck.
+
+All functions are pure: the same scores, n and seed give the same rows on any machine.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from auxlearn import seeding
+
+
+def _eligible(size: int, eligible: np.ndarray | None) -> np.ndarray:
+    """Positions that may be chosen, from a boolean mask or from positions."""
+    if eligible is None:
+        return np.arange(size)
+    mask = np.asarray(eligible)
+    if mask.dtype == bool:
+        if mask.shape != (size,):
+            raise ValueError(f"eligible: a mask of shape {mask.shape} does not fit {size} rows")
+        return np.flatnonzero(mask)
+    return np.unique(mask.astype(np.int64))
+
+
+def _check(n: int, available: int) -> None:
+    if n < 0 or n > available:
+        raise ValueError(f"n: {n} rows asked for, but {available} are eligible; lower n or widen the pool")
+
+
+def _refuse_nan(scores: np.ndarray, rows: np.ndarray) -> None:
+    bad = rows[np.isnan(scores[rows])]
+    if len(bad):
+        raise ValueError(f"scores: row {bad[0]} is NaN; a ranking needs a number for every row")
+
+
+def _tie_hash(index: np.ndarray, seed: int) -> np.ndarray:
+    """A seeded pseudo-random uint64 a row (splitmix64), independent of how many rows there are."""
+    with np.errstate(over="ignore"):
+        z = index.astype(np.uint64) + np.uint64(seeding.derive(seed, "ties")) * np.uint64(0x9E3779B97F4A7C15)
+        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
+
+
+def top_n(scores: np.ndarray, n: int, seed: int = 0, eligible: np.ndarray | None = None) -> np.ndarray:
+    """The n eligible rows with the highest scores, best first; int64 [n], all distinct.
+
+    Ties are broken by a seeded hash of the row's position, so that equal scores favour neither early rows nor early
+    tasks. (The FastMTL code ranks fp16 sigmoids with average ties and keeps ranks up to n, which keeps or drops whole
+    blocks of ties and so rarely yields n.) n above the number eligible, or a NaN among them, is a ValueError.
+    """
+    scores = np.asarray(scores)
+    rows = _eligible(len(scores), eligible)
+    _check(n, len(rows))
+    _refuse_nan(scores, rows)
+    order = np.lexsort((_tie_hash(rows, seed), -scores[rows].astype(np.float64)))
+    return rows[order[:n]].astype(np.int64)
+
+
+def standardised(scores: np.ndarray, groups: np.ndarray, eligible: np.ndarray | None = None) -> np.ndarray:
+    """Scores less their group's mean, divided by its standard deviation, both over eligible rows; float64 [N].
+
+    A ranking over several tasks is otherwise decided by which task's scores have the hottest tail. A group without
+    spread becomes 0.
+    """
+    scores, groups = np.asarray(scores, np.float64), np.asarray(groups)
+    rows = _eligible(len(scores), eligible)
+    if np.isnan(scores[rows]).any():
+        raise ValueError(
+            f"scores: row {rows[np.isnan(scores[rows])][0]} is NaN; a ranking needs a number for every row"
+        )
+    out = np.zeros(len(scores))
+    for group in np.unique(groups):
+        at, inside = groups == group, rows[groups[rows] == group]
+        if len(inside):
+            spread = scores[inside].std()
+            out[at] = (scores[at] - scores[inside].mean()) / spread if spread > 0 else 0.0
+    return out
+
+
+def fold_ranks(scores: np.ndarray, folds: np.ndarray, eligible: np.ndarray | None = None) -> np.ndarray:
+    """Scores of several models made comparable: the share of eligible rows of its fold that a row beats; float64 [N].
+
+    Two cross-fitted proxies need not put their logits on one scale; their halves are random, so that their ranks are.
+    Ties share their mean rank. With one fold the order is that of the scores.
+    """
+    from scipy.stats import rankdata
+
+    scores, folds = np.asarray(scores, np.float64), np.asarray(folds)
+    rows, out = _eligible(len(scores), eligible), np.full(len(scores), -1.0)
+    for fold in np.unique(folds[rows]):
+        inside = rows[folds[rows] == fold]
+        out[inside] = (rankdata(scores[inside]) - 0.5) / len(inside)
+    return out
+
+
+def top_quota(
+    scores: np.ndarray, n: int, groups: np.ndarray, seed: int = 0, eligible: np.ndarray | None = None
+) -> np.ndarray:
+    """The n best rows under quotas: each group gives its best rows in proportion to its eligible rows; int64 [n].
+
+    Largest remainders make the quotas add up to n. Best first over all groups. What it takes of each task is what
+    random takes on average, so that it differs from random only by the score within tasks.
+    """
+    groups = np.asarray(groups)
+    rows = _eligible(len(groups), eligible)
+    _check(n, len(rows))
+    names, counts = np.unique(groups[rows], return_counts=True)
+    exact = n * counts / max(1, counts.sum())
+    quota = np.floor(exact).astype(int)
+    order = np.lexsort((_tie_hash(np.arange(len(names)), seed), -(exact - quota)))
+    quota[order[: n - quota.sum()]] += 1
+    taken = [
+        top_n(scores, k, seed, rows[groups[rows] == name]) for name, k in zip(names, quota, strict=True)
+    ]  # fmt: skip
+    chosen = np.concatenate(taken) if taken else np.zeros(0, np.int64)
+    return top_n(scores, n, seed, chosen)
+
+
+def choose(
+    rule: str, scores: np.ndarray, n: int, tasks: np.ndarray, folds: np.ndarray, seed: int, eligible: np.ndarray
+) -> np.ndarray:
+    """The n rows that a ranking rule takes, best first; int64 [n].
+
+    `scores` on an additive scale (logits or log-odds), `folds` the model that gave each. "global" is one ranking over
+    all tasks (FastMTL); "quota" gives each task its share of the pool; "calibrated" standardises scores within a task.
+    """
+    if rule == "calibrated":
+        where = np.char.add(np.asarray(tasks, str), np.asarray(folds).astype(str))
+        return top_n(standardised(scores, where, eligible), n, seed, eligible)
+    ranks = fold_ranks(scores, folds, eligible) if len(np.unique(folds)) > 1 else scores
+    if rule == "quota":
+        return top_quota(ranks, n, tasks, seed, eligible)
+    return top_n(ranks, n, seed, eligible)
+
+
+def random_n(size: int, n: int, seed: int, eligible: np.ndarray | None = None) -> np.ndarray:
+    """n distinct eligible rows, uniformly drawn, in drawn order; int64 [n]."""
+    rows = _eligible(size, eligible)
+    _check(n, len(rows))
+    return seeding.rng(seed, "sample", "random").permutation(rows)[:n].astype(np.int64)
+
+
+def matched_random(chosen: np.ndarray, groups: np.ndarray, seed: int, eligible: np.ndarray | None = None) -> np.ndarray:
+    """As many random rows of each group as `chosen` has; int64, grouped.
+
+    Drawn from all eligible rows of the group, chosen ones included, so that it differs from `chosen` only by what the
+    score adds within a group (FastMTL's "check in-task efficacy" with groups = tasks).
+    """
+    groups = np.asarray(groups)
+    rows = _eligible(len(groups), eligible)
+    rng, out = seeding.rng(seed, "sample", "matched"), []
+    for group, count in zip(*np.unique(groups[chosen], return_counts=True), strict=True):
+        members = rows[groups[rows] == group]
+        if count > len(members):
+            raise ValueError(f"group {str(group)!r}: {count} rows asked for, but {len(members)} are eligible")
+        out.append(rng.permutation(members)[:count])
+    return np.concatenate(out).astype(np.int64) if out else np.zeros(0, np.int64)
+
+
+def table(pool: pd.DataFrame, chosen: np.ndarray, scores: np.ndarray | None = None) -> pd.DataFrame:
+    """The chosen rows of a pool as a table: its columns, and score and rank (1 = best) where there is a score."""
+    out = pool.iloc[chosen].reset_index(drop=True)
+    if scores is not None:
+        out["score"] = np.asarray(scores, np.float32)[chosen]
+        out["rank"] = np.arange(1, len(out) + 1)
+    return out
+
+
+def shares(chosen: pd.DataFrame, pool: pd.DataFrame) -> pd.DataFrame:
+    """Rows a task in the pool and in the selection, with both shares and their ratio (lift)."""
+    counts = pd.DataFrame({"pool": pool["task"].value_counts(), "chosen": chosen["task"].value_counts()})
+    counts = counts.fillna(0).astype(int).loc[list(dict.fromkeys(pool["task"]))]
+    counts["share"] = counts["chosen"] / max(1, counts["chosen"].sum())
+    counts["lift"] = counts["share"] / (counts["pool"] / counts["pool"].sum())
+    return counts

@@ -1,0 +1,134 @@
+"""Finished weighted trainings as tables: weights, cosines, what the null schedule would have done, cheap probes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from auxlearn.data.suites import Suite
+from auxlearn.methods.tawt import task_weights
+from auxlearn.training import phases, train, training_cache
+from auxlearn.training.phases import Plan
+
+# Ways to measure the same cosines; see `probes`. All on task-pure batches, so that gradients of training can be reused,
+# and all but the last with noise left in, so that they differ in nothing but what they are named for.
+_NOISY = {"rule": "paper", "chunks": 1}
+PROBES = {
+    "exact": _NOISY, "last layer": _NOISY | {"parameters": "last_layer"},
+    "training gradients": _NOISY | {"estimator": "reused"}, "debiased": {"rule": "corrected", "chunks": 2},
+}  # fmt: skip
+# The weights stay where they start, whatever would move them.
+_STILL = {
+    "evidence": "fixed", "watch": True, "combine": "scaled", "itself": False, "floor": 0.0, "decay": 0.0, "tau": None,
+}  # fmt: skip
+
+
+def updates(trainings: Mapping[int, training_cache.Training]) -> pd.DataFrame:
+    """A row a seed, update and task: seed, update, step, task, weight after it, cosine and error (NaN for none)."""
+    rows = []
+    for seed, training in trainings.items():
+        for row in training.updates:
+            for i, task in enumerate(row["names"]):
+                seen = {k: (row.get(k) or [None] * len(row["names"]))[i] for k in ("cosines", "errors")}
+                rows.append({
+                    "seed": seed, "update": row["update"], "step": row["step"], "task": task,
+                    "weight": row["weights"][i], "cosine": seen["cosines"], "error": seen["errors"],
+                })  # fmt: skip
+    return pd.DataFrame(rows).astype({"cosine": float, "error": float})
+
+
+def null(plan: Plan, steps: list[int]) -> pd.DataFrame:
+    """What the plan's weights would be without any gradient: update, step, task, weight (see `null_schedule`)."""
+    phase = plan.phases[0]
+    w, names = phase.weighting, list(phases.groups(phase, plan.primary))
+    updater = task_weights.Updater(w.eta, w.c, w.floor, w.decay, w.tau, w.rule)
+    target = names.index(plan.primary) if plan.primary in names else None
+    made = task_weights.null_schedule(np.array(w.prior), len(steps) - 1, updater, target)
+    return pd.DataFrame([
+        {"update": u, "step": steps[u], "task": name, "weight": made[u, i]}
+        for u in range(len(steps)) for i, name in enumerate(names)
+    ])  # fmt: skip
+
+
+def shares(table: pd.DataFrame, plan: Plan) -> pd.DataFrame:
+    """Effective shares, n w / sum n w, beside the weights: `table` (from `updates` or `null`) with a column share."""
+    weighed = phases.groups(plan.phases[0], plan.primary)
+    sizes = table["task"].map({name: len(rows) for name, (_, rows) in weighed.items()})
+    table = table.assign(share=table["weight"] * sizes)
+    keys = [k for k in ("seed", "update") if k in table]
+    table["share"] /= table.groupby(keys)["share"].transform("sum")
+    return table
+
+
+def target_share(plan: Plan, training: training_cache.Training) -> float:
+    """The primary's part of the objective, a mean over all optimiser steps of the plan, in 0 … 1.
+
+    Of a weighted phase its effective share under the weights in force at each step; else its part of the rows, or of
+    the steps where their tasks are ordered. Weights that decide nothing but this are no better than a constant share.
+    """
+    done = total = 0.0
+    for phase in plan.phases:
+        sizes = {name: len(rows) for name, rows in phase.rows.items() if len(rows)}
+        steps = sum(phases.schedule(phase, sizes))
+        moments = [row for row in training.updates if row["phase"] == phase.name]
+        if moments:
+            ends = [*(row["step"] for row in moments[1:]), steps]
+            weighed = phases.groups(phase, plan.primary)
+            rows = [len(members) for _, members in weighed.values()]
+            mine = [task == plan.primary for task, _ in weighed.values()]
+            shares = [task_weights.effective_shares(np.array(row["weights"]), rows)[mine].sum() for row in moments]
+            done += float(np.dot(shares, np.diff([0, *ends])))
+        elif phase.order is not None:
+            at = phases.arms(phase, plan.primary).index(plan.primary) if plan.primary in phase.rows else -1
+            done += float((phase.order == at).sum())
+        else:
+            done += steps * sizes.get(plan.primary, 0) / sum(sizes.values())
+        total += steps
+    return done / total
+
+
+def finals(trainings: Mapping[int, training_cache.Training]) -> pd.DataFrame:
+    """The weights that trainings ended with: index task (or part of one), a column a seed that had any."""
+    last = {seed: each.updates[-1] for seed, each in trainings.items() if each.updates}
+    made = {seed: dict(zip(row["names"], row["weights"], strict=True)) for seed, row in last.items()}
+    return pd.DataFrame(made).rename_axis("task")
+
+
+def compared(
+    plan: Plan, suite: Suite, progress: train.Progress | None = None, wanted: bool = True
+) -> pd.DataFrame:  # fmt: skip
+    """The cosines of `PROBES` along one and the same training: update, task, a column a way to measure.
+
+    The weights stay at the prior, so that every way sees the same models; probing disturbs nothing. Without `wanted`
+    nothing is trained and the table is empty.
+    """
+    phase, columns = plan.phases[0], {}
+    if not wanted:
+        index = pd.MultiIndex.from_arrays([np.zeros(0, int), np.zeros(0, str)], names=["update", "task"])
+        return pd.DataFrame(columns=list(PROBES), index=index, dtype=float)
+    for name, options in PROBES.items():
+        rows = phase.weighting.chunks * phase.weighting.chunk_rows  # as many for each, however they are cut
+        size = {"chunk_rows": max(1, rows // options["chunks"])}
+        w = replace(phase.weighting, **_STILL | options | size)
+        watched = replace(plan, phases=(replace(phase, weighting=w), *plan.phases[1:]))
+        table = updates({0: training_cache.trained(watched, suite, progress)})
+        columns[name] = table[table["update"] > 0].set_index(["update", "task"])["cosine"]
+    return pd.DataFrame(columns)
+
+
+def agreement(cosines: pd.DataFrame) -> pd.DataFrame:
+    """How a cheaper probe agrees with the exact one over all updates and tasks: index probe; rank (Spearman), gap.
+
+    gap: the mean absolute difference. Undefined cosines are left out, `known` counts the others.
+    """
+    exact, rows = cosines["exact"], {}
+    for name in cosines.columns.drop("exact"):
+        both = cosines[[name]].assign(exact=exact).dropna()
+        rows[name] = {
+            "known": len(both), "rank": both[name].corr(both["exact"], method="spearman") if len(both) > 2 else np.nan,
+            "gap": (both[name] - both["exact"]).abs().mean(),
+        }  # fmt: skip
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("probe")

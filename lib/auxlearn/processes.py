@@ -1,0 +1,56 @@
+"""Runs a module as a program that ends when its parent does.
+
+    python -m auxlearn.processes [--parent PID] MODULE [argument …]
+
+A killed engine would leave Snakemake running, a killed Snakemake its notebooks, and each would go on writing where the
+next start of the same study writes. So each of them watches its parent and kills itself once that is gone (a kernel
+watches its papermill by itself). Nothing is left for a person to unlock: every lock of ours goes with its process.
+
+`--parent` says whom to watch, for a parent that may be gone before this looks.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import runpy
+import signal
+import sys
+import threading
+import time
+
+POLL_SECONDS = 0.2
+
+
+def watch(parent: int, seconds: float = POLL_SECONDS) -> threading.Thread:
+    """Start a thread that kills this process (SIGKILL: no handler delays it) once its parent is not `parent`."""
+
+    def look() -> None:
+        while os.getppid() == parent:
+            time.sleep(seconds)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    thread = threading.Thread(target=look, name="parent-watch", daemon=True)
+    thread.start()
+    return thread
+
+
+def command(module: str, *arguments: object) -> list[str]:
+    """The command by which this process starts a module that is to end with it."""
+    return [sys.executable, "-m", __name__, "--parent", str(os.getpid()), module, *map(str, arguments)]
+
+
+def main(argv: list[str]) -> None:
+    """Watch the parent and become the module; its exit status is the process's."""
+    parser = argparse.ArgumentParser(prog="auxlearn.processes", description=__doc__)
+    parser.add_argument("--parent", type=int, default=os.getppid())
+    parser.add_argument("module")
+    parser.add_argument("arguments", nargs=argparse.REMAINDER)
+    given = parser.parse_args(argv)
+    watch(given.parent)
+    sys.argv = [given.module, *given.arguments]
+    runpy.run_module(given.module, run_name="__main__", alter_sys=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,295 @@
+"""Runs: a key says what a run is, a manifest written last says that it is finished.
+
+`<run folder>/<stage>/<key>/` holds a run's files. Status comes from its manifest alone: none is *missing* (nothing
+there) or *interrupted* (files, but no manifest); *damaged* when a file it lists is gone or altered; *stale* when the
+code that made it, or a run it read, has changed since; else *finished*.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import functools
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from auxlearn.cost import Ledger
+from auxlearn.errors import InputError
+from auxlearn.files.bounded_files import file_hash
+from auxlearn.paths import NOTEBOOKS, PROJECT, runs_root, short
+from auxlearn.records import code_hash as code
+from auxlearn.records import manifests
+from auxlearn.records.manifests import Manifest, digest
+
+SCHEMA = 1  # raise when a stage's files or meaning change in a way that the code hash cannot tell
+EDITED = "edited"  # in place of a code's hash
+INSTRUCTIONS = ("amx_bf16", "avx512_bf16", "avx512f", "avx2", "sve", "asimd")
+KERNELS = ("ATEN_CPU_CAPABILITY", "DNNL_MAX_CPU_ISA", "MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS", "OPENBLAS_CORETYPE")
+LINKS = 50  # runs that one may read through others; no stage is so far from the data
+VERSIONS = ("torch", "transformers", "datasets", "tokenizers", "numpy", "scipy", "scikit-learn", "auxlearn")
+
+
+def key(stage: str, params: Mapping[str, Any], suite: str, inputs: Iterable[str]) -> str:
+    """A run's key: stage, schema, result-changing parameters, suite fingerprint, keys of what it reads."""
+    return digest([stage, SCHEMA, dict(params), suite, sorted(inputs)])
+
+
+@dataclass
+class Run:
+    """A run being made: a folder to write into, then `finish`."""
+
+    stage: str
+    key: str
+    params: dict[str, Any]  # all, as resolved
+    suite: str
+    inputs: list[Manifest] = field(default_factory=list)
+    key_params: dict[str, Any] = field(default_factory=dict)  # those that the key is made of
+    code_roots: tuple[str, ...] = ()
+    notebook: str | None = None
+    opened: str | None = None  # the code of its cells when the kernel read them; None: as it is now
+    started: str = field(default_factory=lambda: now())
+
+    def __post_init__(self) -> None:
+        self._notebook = NOTEBOOKS / self.notebook if self.notebook else None
+        if self._notebook and self.opened is None:
+            self.opened = code.notebook_source(self._notebook)
+
+    @property
+    def folder(self) -> Path:
+        return runs_root() / self.stage / self.key
+
+    def path(self, name: str) -> Path:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        return self.folder / name
+
+    def lock(self) -> FileLock:
+        """Held while a unit is made, so that two processes asking for it make it once.
+
+        InputError in a process that is older than the code, before it makes or removes anything.
+        """
+        self.check_unedited()
+        return FileLock(self.path(".lock"))
+
+    def code(self) -> dict[str, Any]:
+        """What this process runs; where its files have been edited since, a hash that no code has: stale at once."""
+        return {
+            "roots": list(self.code_roots),
+            "notebook": self.notebook,
+            "hash": EDITED if self._edited() else code.code_hash(self.code_roots, self._notebook),
+        }
+
+    def _edited(self) -> bool:
+        return code.edited(self.code_roots, self._notebook, self.opened or "")
+
+    def check_unedited(self) -> None:
+        """InputError where the code was edited since this process imported it: what it makes would be stale."""
+        if self._edited():
+            raise InputError(
+                f"the code of {self.stage}, or of what it imports, was edited after this kernel or process had read "
+                "it, so that nothing it makes could be trusted; restart it and run the notebook from its first cell"
+            )
+
+    def finish(
+        self, outputs: Sequence[str], metrics: Mapping[str, Any], ledgers: Iterable[Ledger] = (),
+        seeds: Mapping[str, int] | None = None, rows: Mapping[str, int] | None = None, **more: Any,
+    ) -> Manifest:  # fmt: skip
+        """Write the manifest, last and atomically: from here on the run is finished."""
+        record = {
+            "stage": self.stage, "key": self.key, "schema": SCHEMA, "params": self.params,
+            "key_params": self.key_params or self.params,
+            "suite": self.suite,
+            "inputs": [m.reference() for m in self.inputs],
+            "outputs": {name: file_hash(self.folder / name) for name in outputs},
+            "metrics": dict(metrics), "ledger": [ledger.as_dict() for ledger in ledgers],
+            "seeds": dict(seeds or {}), "rows": dict(rows or {}), "code": self.code(), "git": git_state(),
+            "versions": versions(), "device": device_name(str(self.params.get("device", "cpu"))),
+            "threads": self.params.get("threads"), "started": self.started, "finished": now(), **more,
+        }  # fmt: skip
+        write_json(self.path("manifest.json"), record)
+        return Manifest(record, self.folder)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON in one step: a reader sees the old file or the new one, never half of it."""
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    part.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    os.replace(part, path)
+
+
+def now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+# --- provenance ----------------------------------------------------------------------------------------------------
+
+
+@functools.lru_cache(maxsize=1)
+def versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for name in VERSIONS:
+        try:
+            found[name] = importlib.metadata.version(name).split("+")[0]
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def git_state() -> dict[str, Any]:
+    """Commit and whether tracked files other than reports/ differ from it; empty outside a git checkout."""
+    ask = lambda *a: subprocess.run(["git", *a], cwd=PROJECT, capture_output=True, text=True)  # noqa: E731
+    try:
+        head = ask("rev-parse", "HEAD")
+        if head.returncode:
+            return {}
+        changed = ask("status", "--porcelain", "--untracked-files=no", "--", ".", ":(exclude)reports").stdout
+    except OSError:
+        return {}
+    return {"commit": head.stdout.strip(), "dirty": bool(changed.strip())}
+
+
+def device_name(device: str) -> str:
+    """What computes: a GPU by name; a processor by name, widest instructions, and settings that choose its kernels.
+
+    Processors of other instructions, and such settings, round otherwise: the same training ends with other bits.
+    """
+    if device.startswith("cuda"):
+        import torch
+
+        return torch.cuda.get_device_name()
+    try:
+        lines = [line.partition(":") for line in Path("/proc/cpuinfo").read_text().splitlines()]
+    except OSError:
+        lines = []
+    known = {name.strip(): value.strip() for name, _, value in reversed(lines)}
+    has = {*known.get("flags", "").split(), *known.get("Features", "").split()}
+    widest = next((name for name in INSTRUCTIONS if name in has), "")
+    parts = [f"{known.get('model name') or platform.processor() or 'cpu'}{widest and f' ({widest})'}"]
+    return ", ".join([*parts, *(f"{name}={os.environ[name]}" for name in KERNELS if os.environ.get(name))])
+
+
+# --- reading -------------------------------------------------------------------------------------------------------
+
+
+def read(stage: str, key: str) -> tuple[str, Manifest | None]:
+    """A run's status and, where it can be read, its manifest."""
+    return _read(stage, key, {})
+
+
+def _read(stage: str, key: str, known: dict[tuple[str, str], Any]) -> tuple[str, Manifest | None]:
+    """`known`: what was found of the runs met on the way, None while it is being found out."""
+    if (stage, key) in known or sum(found is None for found in known.values()) > LINKS:
+        # A run that reads itself, through however many others, was never made so.
+        return known.get((stage, key)) or ("damaged", None)
+    known[stage, key] = None
+    known[stage, key] = found = _status(stage, key, known)
+    return found
+
+
+def _status(stage: str, key: str, known: dict[tuple[str, str], Any]) -> tuple[str, Manifest | None]:
+    folder = runs_root() / stage / key
+    file = folder / "manifest.json"
+    if not file.is_file():
+        return ("interrupted" if folder.is_dir() and any(folder.iterdir()) else "missing"), None
+    try:
+        manifest = manifests.read(file)
+        if not manifests.whole(manifest):
+            return "damaged", None
+        outputs = manifest.outputs.items()
+        intact = all((folder / n).is_file() and file_hash(folder / n) == h for n, h in outputs)
+        if not intact or (manifest.stage, manifest.key) != (stage, key):
+            return "damaged", manifest
+        stale = _is_stale(manifest, known)
+    except (InputError, OSError):
+        return "damaged", None
+    return ("stale" if stale else "finished"), manifest
+
+
+def is_stale(manifest: Manifest) -> bool:
+    """Whether its code, or anything it read, has changed since. Keys carry parameters and data; this carries code."""
+    return _is_stale(manifest, {})
+
+
+def _is_stale(manifest: Manifest, known: dict[tuple[str, str], Any]) -> bool:
+    made_by = manifest.code
+    notebook = NOTEBOOKS / made_by["notebook"] if made_by["notebook"] else None
+    try:
+        if code.code_hash(made_by["roots"], notebook) != made_by["hash"]:
+            return True
+    except (OSError, SyntaxError, ValueError):  # a notebook or a module that is no longer there, or half written
+        return True
+    for wanted in manifest.inputs:
+        status, found = _read(wanted["stage"], wanted["key"], known)
+        if status != "finished" or found is None or found.reference() != wanted:
+            return True
+    return False
+
+
+def load(stage: str, key: str, remedy: str = "run it again") -> Manifest:
+    """A finished run by key; anything else is an InputError that says what is wrong and what to do."""
+    status, manifest = read(stage, key)
+    if status == "finished" and manifest is not None:
+        return manifest
+    reasons = {
+        "missing": "is not there", "interrupted": "was interrupted before it finished",
+        "damaged": "has a file that was altered or removed since it finished",
+        "stale": "was made by other code, or from runs made by other code",
+    }  # fmt: skip
+    raise InputError(f"run {stage}/{key} {reasons[status]} ({short(runs_root() / stage / key)}); {remedy}")
+
+
+def all_runs(stage: str) -> list[Manifest]:
+    """Every manifest of a stage that can be parsed, whatever its status."""
+    found = []
+    for file in sorted((runs_root() / stage).glob("*/manifest.json")):
+        with contextlib.suppress(InputError):
+            found.append(manifests.read(file))
+    return found
+
+
+def agrees(manifest: Manifest, wanted: Mapping[str, Any]) -> bool:
+    """Whether a run is what is wanted, in every wanted parameter that its key depends on; `wanted` as keys hold it."""
+    had = manifest.key_params
+    return all(had[name] == value for name, value in wanted.items() if name in had)
+
+
+def find(stage: str, wanted: Mapping[str, Any], suite: str, keyed: Mapping[str, Any] | None = None) -> Manifest:
+    """The one finished run of a stage over this suite with these parameters; `keyed`: as keys hold them, if otherwise.
+
+    No match, more than one, or a match that is stale or damaged is an InputError with the line that would make it.
+    """
+    hits = [
+        m
+        for m in all_runs(stage)
+        if manifests.whole(m) and m.suite == suite and agrees(m, wanted if keyed is None else keyed)
+    ]
+    line = papermill_line(stage, wanted)
+    if not hits:
+        raise InputError(f"no run of {stage} matches {_shown(wanted)} in {short(runs_root())}; make it with\n  {line}")
+    statuses = {m.key: read(stage, m.key)[0] for m in hits}
+    good = [m for m in hits if statuses[m.key] == "finished"]
+    if len(good) > 1:
+        first = good[0].key_params
+        differing = sorted({k for m in good for k in first if m.key_params.get(k) != first[k]})
+        rows = "".join(f"\n  {m.key}  {_shown({k: m.key_params.get(k) for k in differing})}" for m in good)
+        raise InputError(f"{len(good)} runs of {stage} match {_shown(wanted)}; name one in `inputs`:{rows}")
+    if not good:
+        return load(stage, hits[0].key, f"make it anew with\n  {line}")
+    return good[0]
+
+
+def papermill_line(stage: str, params: Mapping[str, Any]) -> str:
+    """The command that makes a run of a stage with these parameters."""
+    return f"papermill notebooks/{stage}.ipynb {stage}.out.ipynb -y '{json.dumps(dict(params))}'"
+
+
+def _shown(params: Mapping[str, Any]) -> str:
+    return ", ".join(f"{k}={v}" for k, v in params.items()) or "the same parameters"

@@ -1,0 +1,143 @@
+"""Finished arms against each other: paired by seed and by dev row, over seeds and over sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from auxlearn.data.suites import Task
+from auxlearn.evaluation import counting, metrics, stats
+from auxlearn.files import stored_arrays
+from auxlearn.methods.tawt.options import BY_SCORE, WEIGHINGS
+from auxlearn.records import runs
+from auxlearn.reporting.results import scores
+
+
+def predictions(arm: runs.Manifest) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """An arm's dev predictions [seeds, values], the references [values], and sentence lengths for tagging."""
+    saved = stored_arrays.arrays(arm.path("predictions.npz"), ("predictions", "references"))
+    return saved["predictions"], saved["references"], saved.get("lengths")
+
+
+def row_interval(
+    arm: runs.Manifest, baseline: runs.Manifest, task: Task, level: float, seed: int = 0
+) -> tuple[float, float]:
+    """Bootstrap over seeds x dev rows of the difference in the task's own metric."""
+    (mine, gold), (others, _) = sentences(arm), sentences(baseline)
+    if task.metric == "accuracy" and task.kind != "tagging":
+        right = np.stack(mine) == gold
+        return stats.rows_and_seeds_interval(right.astype(float) - (np.stack(others) == gold), level, seed)
+    rng, size, seeds = np.random.default_rng(seed), len(gold), len(mine)
+    a, b = (_of_rows(task, each, gold) for each in (mine, others))
+    draws = []
+    for _ in range(1000):
+        rows, which = rng.integers(0, size, size), rng.integers(0, seeds, seeds)
+        draws.append((a(rows) - b(rows))[which].mean())
+    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def _of_rows(task: Task, each: Sequence[Any], gold: Any) -> Callable[[np.ndarray], np.ndarray]:
+    """The metric of given rows (positions, any number of times) under each seed's predictions: float64 [seeds]."""
+    if task.metric in counting.METRICS:
+        counts = np.stack([counting.counts(task.metric, task.labels, made, gold) for made in each])  # [S, N, k]
+        return lambda rows: counting.value(task.metric, np.bincount(rows, minlength=len(gold)) @ counts)
+    metric = metrics.FUNCTIONS[task.metric]  # a correlation, and so no sentences
+    return lambda rows: np.array([metric(made[rows], gold[rows], task.labels) for made in each])
+
+
+def paired(
+    arms: Sequence[runs.Manifest], pairs: Sequence[tuple[str, str]], task: Task, level: float = 0.95
+) -> pd.DataFrame:
+    """Arms against baselines, paired by seed. Index (arm, baseline); the p column is Holm-adjusted over the pairs.
+
+    Columns: difference, low, high (t interval over seeds), row_low, row_high (bootstrap over seeds x dev rows), seeds,
+    p (NaN where seeds are too few to test), verdict.
+    """
+    table = scores(arms, task.metric).pivot(index="seed", columns="arm", values="score")
+    by_name = {m.params["arm"]: m for m in arms}
+    rows: dict[tuple[str, str], dict[str, Any]] = {}
+    for name, baseline in pairs:
+        made = stats.compare(table[name], table[baseline], level)
+        low, high = row_interval(by_name[name], by_name[baseline], task, level)
+        rows[name, baseline] = {
+            "difference": made.difference, "low": made.low, "high": made.high, "row_low": low, "row_high": high,
+            "seeds": made.seeds, "p": np.nan if made.p is None else made.p, "made": made,
+        }  # fmt: skip
+    out = pd.DataFrame.from_dict(rows, orient="index")
+    out.index = pd.MultiIndex.from_tuples(list(rows), names=["arm", "baseline"])
+    if out["p"].notna().all():
+        out["p"] = stats.holm(out["p"].to_numpy())
+    tested = [None if np.isnan(p) else p for p in out["p"]]
+    made = zip(out.pop("made"), tested, strict=True)
+    out["verdict"] = [stats.verdict(comparison, p, level, len(out)) for comparison, p in made]
+    return out
+
+
+def comparisons(arms: Sequence[runs.Manifest], task: Task, level: float = 0.95) -> pd.DataFrame:
+    """Every arm against the first (single-task), as `paired`; index arm."""
+    names = [m.params["arm"] for m in arms]
+    return paired(arms, [(name, names[0]) for name in names[1:]], task, level).droplevel("baseline")
+
+
+def contrasts(names: Sequence[str]) -> list[tuple[str, str]]:
+    """The pairs of arms that take an effect apart: (arm, baseline), those of which both were run.
+
+    More steps (random against step_matched), the ranking (td, quota, calibrated against random), the ranking within
+    tasks (td against cie, and against rows matched by task, label and length), and selection against all data. For
+    GradTS and AUTOSEM: against as many random rows, and against each other, by tasks and by finer choice. For TAWT:
+    against unweighted training and against weights that no gradient, or another source's, has moved; the same over the
+    rows that another arm chose, whose plain training then is one more baseline.
+    """
+    kinds = ("bce", "ce")
+    wanted = [("random", "step_matched")]
+    wanted += [(f"{rule}_{kind}", "random") for rule in ("td", "quota", "calibrated") for kind in kinds]
+    wanted += [(f"td_{kind}", f"{control}_{kind}") for control in ("cie", "matched") for kind in kinds]
+    wanted += [(f"td_{kind}", "all_data") for kind in kinds]
+    chosen = ("gradts_thres", "gradts_trial", "gradts_fg", "gradts_proxy", "autosem_p1", "autosem")
+    wanted += [(name, "random") for name in chosen]
+    wanted += [("gradts_trial", "autosem_p1"), ("gradts_fg", "autosem"), ("gradts_trial", "td_bce")]
+    for rows in dict.fromkeys(name[: name.rfind("+") + 1] for name in names):  # "" and "td_bce+", say
+        for paradigm in dict.fromkeys(paradigm for paradigm, _ in WEIGHINGS.values()):  # do TAWT's gradients matter?
+            controls = (paradigm, f"null_{paradigm}", f"shuffled_{paradigm}", f"final_{paradigm}")
+            wanted += [(f"{rows}tawt_{paradigm}", rows + control) for control in controls]
+        wanted += [(f"{rows}tawt_{kind}", f"{rows}tawt_joint") for kind in BY_SCORE]
+        wanted += [(f"{rows}tawt_joint", rows.rstrip("+"))]
+    return [pair for pair in wanted if set(pair) <= set(names)]
+
+
+def sentences(arm: runs.Manifest) -> tuple[list[Any], Any]:
+    """An arm's dev predictions, one entry a seed, and the references; of tagging each as lists of sentences."""
+    made, gold, lengths = predictions(arm)
+    if lengths is None:
+        return list(made), gold
+    cuts = np.cumsum(lengths)[:-1]
+    return [np.split(row, cuts) for row in made], np.split(gold, cuts)
+
+
+def sentence_tests(arms: Sequence[runs.Manifest], pairs: Sequence[tuple[str, str]], task: Task) -> pd.DataFrame:
+    """The TAWT authors' test, a row a pair and seed: a paired t-test over dev sentences of two trained models.
+
+    Index (arm, baseline, seed); difference: of the mean sentence scores (`metrics.by_row`); corpus: of the task's
+    metric, whose sign may be another; p: not corrected. The authors have one seed and 12 such tests. Read it beside
+    `paired`, which asks about the method: seeds that disagree show what this test leaves out.
+    """
+    by_name, made = {m.params["arm"]: m for m in arms}, {}
+    for name in dict.fromkeys(name for pair in pairs for name in pair):
+        seeds = map(str, by_name[name].params["seeds"])  # the order of predictions; metrics are sorted as text
+        each, gold = sentences(by_name[name])
+        made[name] = {seed: metrics.by_row(task, row, gold) for seed, row in zip(seeds, each, strict=True)}
+    rows = []
+    for name, baseline in pairs:
+        for seed, mine in made[name].items():
+            corpus = [by_name[n].metrics["seeds"][seed]["dev"][task.metric] for n in (name, baseline)]
+            other = made[baseline][seed]
+            rows.append({
+                "arm": name, "baseline": baseline, "seed": int(seed), "difference": mine.mean() - other.mean(),
+                "corpus": corpus[0] - corpus[1], "p": stats.paired_t_test(mine, other),
+            })  # fmt: skip
+    columns = ["arm", "baseline", "seed", "difference", "corpus", "p"]
+    return pd.DataFrame(rows, columns=columns).set_index(columns[:3])

@@ -1,0 +1,149 @@
+"""What every notebook opens and closes with: check parameters, find what it reads, record what it made."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from auxlearn import progress_bar, seeding
+from auxlearn.cost import Ledger
+from auxlearn.data import suites
+from auxlearn.errors import InputError
+from auxlearn.paths import NOTEBOOKS, PROJECT
+from auxlearn.records import code_hash, run_lock, runs
+from auxlearn.studies import parameters as params
+from auxlearn.training import key_forms
+
+BANNER = "SMOKE RUN: sizes that only show that the notebook works. No figure here says anything about a method."
+
+
+@dataclass
+class Session:
+    """An open notebook: its checked parameters, its suite, the runs it reads, and the run it makes."""
+
+    params: Any
+    suite: suites.Suite
+    run: runs.Run
+    inputs: list[runs.Manifest]
+    bar: progress_bar.Bar | None = None  # where a person watches
+
+    @property
+    def primary(self) -> suites.Task:
+        return self.suite[self.params.primary]
+
+    @property
+    def auxiliaries(self) -> list[str]:
+        return self.suite.auxiliaries(self.params.primary, self.params.auxiliaries)
+
+    def fresh(self, name: str) -> Path:
+        """A path in the run's folder at which nothing stands: what an earlier run left there is removed."""
+        shutil.rmtree(self.run.path(name), ignore_errors=True)
+        return self.run.path(name)
+
+    def progress(self, message: str) -> None:
+        """One line for a person at a terminal or in front of the notebook, and never an output that is kept."""
+        if os.environ.get("AUXLEARN_PROGRESS"):
+            with open(os.environ["AUXLEARN_PROGRESS"], "a", encoding="utf-8") as log:
+                log.write(f"{runs.now()} {self.run.stage}/{self.run.key} {message}\n")
+        if self.bar:
+            self.bar.show(message)
+
+    def finish(
+        self, outputs: Sequence[str], metrics: Mapping[str, Any], ledgers: Iterable[Ledger] = (),
+        units: Sequence[runs.Manifest] = (), rows: Mapping[str, int] | None = None,
+    ) -> runs.Manifest:  # fmt: skip
+        """Write the manifest and say so. `units` are the trainings and passes that the run read."""
+        p = self.params
+        drawn = [p.seed] if hasattr(p, "seed") else getattr(p, "seeds", [])
+        self.run.inputs += units
+        recorded = {f"{s}/{purpose}": v for s in drawn for purpose, v in seeding.record(s).items()}
+        self.run.check_unedited()
+        manifest = self.run.finish(outputs, metrics, ledgers, recorded, rows)
+        print(f"finished {manifest.label}: {', '.join(outputs)}")
+        return manifest
+
+
+def start(stage: str, namespace: Mapping[str, Any]) -> Session:
+    """Check the notebook's parameters, load its suite, find the runs it reads, and open its own run.
+
+    At smoke size, what it reads is made when it is missing; at full size a missing run is an InputError with the line
+    that makes it.
+    """
+    opened = code_hash.notebook_source(NOTEBOOKS / f"{stage}.ipynb")  # first: what follows may take its time
+    p = params.check(stage, namespace).resolved()
+    bound_threads(p.threads)
+    suite = suites.load(p.suite, p.rows)
+    suite.auxiliaries(p.primary, p.auxiliaries)
+    inputs = _inputs(p, suite)
+    key_params = p.key_params()
+    key = runs.key(stage, key_params, suite.fingerprint, [m.key for m in inputs])
+    run = runs.Run(
+        stage,
+        key,
+        p.model_dump(),
+        suite.fingerprint,
+        inputs,
+        key_params,
+        ("reporting.notebook",),
+        notebook=f"{stage}.ipynb",
+        opened=opened,
+    )
+    run.check_unedited()
+    run_lock.claim(run.folder)
+    if p.size == "smoke":
+        print(BANNER)
+    print(f"suite {suite.name} ({suite.fingerprint}), primary {p.primary}, encoder {p.encoder}")
+    print(f"run {stage}/{key}" + "".join(f"\nreads {m.label}" for m in inputs))
+    return Session(p, suite, run, list(inputs), progress_bar.Bar() if progress_bar.someone() else None)
+
+
+def bound_threads(threads: int) -> None:
+    """Bound the threads of NumPy's and SciPy's linear algebra in this process, as PyTorch's are.
+
+    Left to itself it takes every core: two notebooks side by side then wait for each other (fits of small models took
+    ten times as long), and sums depend on how many threads add them up.
+    """
+    from threadpoolctl import threadpool_limits
+
+    threadpool_limits(threads, user_api="blas")
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", str(threads))  # read by what is loaded later
+
+
+def _inputs(p: params.Common, suite: suites.Suite) -> list[runs.Manifest]:
+    found = []
+    for stage, wanted in p.needs():
+        if p.inputs:
+            given = [runs.load(stage, key) for key in p.inputs]
+            hits = [m for m in given if m.suite == suite.fingerprint and runs.agrees(m, key_forms.forms(wanted))]
+            if len(hits) != 1:
+                raise InputError(
+                    f"inputs: {len(hits)} of the runs {', '.join(p.inputs)} fit {wanted}; exactly one must"
+                )
+            found.append(hits[0])
+        else:
+            found.append(_find_or_make(p, stage, wanted, suite))
+    return found
+
+
+def _find_or_make(p: params.Common, stage: str, wanted: dict[str, Any], suite: suites.Suite) -> runs.Manifest:
+    try:
+        return runs.find(stage, wanted, suite.fingerprint, key_forms.forms(wanted))
+    except InputError:
+        if p.size != "smoke":
+            raise
+    out = runs.runs_root() / stage / "made-on-demand.ipynb"
+    out.parent.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "papermill", str(NOTEBOOKS / f"{stage}.ipynb"), str(out)]
+    command += ["-y", json.dumps(wanted), "--no-progress-bar"]
+    unseen = {name: value for name, value in os.environ.items() if name != "JPY_SESSION_NAME"}
+    made = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, env=unseen)
+    if made.returncode:
+        raise InputError(f"{stage}, which this notebook reads, could not be made:\n{made.stderr[-2000:]}")
+    return runs.find(stage, wanted, suite.fingerprint, key_forms.forms(wanted))

@@ -1,0 +1,1 @@
+"""Reports as HTML: pages of notebooks, the index of a study, formulas."""

@@ -1,0 +1,133 @@
+"""One executed notebook as a page that stands alone: no script, no style sheet, font or image from elsewhere."""
+
+from __future__ import annotations
+
+import ast
+import base64
+import functools
+import hashlib
+import html
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import nbformat
+
+from auxlearn.files import documents
+from auxlearn.reporting.pages import formulas
+from auxlearn.reporting.plots import palette
+from auxlearn.studies import run_status
+
+TEMPLATES = Path(__file__).parent / "templates"
+SHOWN = ("text/plain", "image/png")  # the only outputs that reach a page: neither can carry markup
+PYTHON = {"language_info": {"name": "python", "pygments_lexer": "ipython3"}}  # of every notebook here
+FAILED = "failed"  # id of the cell that an error stopped
+
+
+def environment() -> jinja2.Environment:
+    loader = jinja2.FileSystemLoader(TEMPLATES)
+    made = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    script = (TEMPLATES / "table.js").read_text(encoding="utf-8")
+    made.globals |= {
+        "script": script,
+        "script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    }
+    made.filters["commit"] = commit
+    return made
+
+
+def commit(git: Mapping[str, Any]) -> str:
+    return git.get("commit", "no git")[:10] + (" with uncommitted changes" if git.get("dirty") else "")
+
+
+def page(
+    notebook: Path, title: str, record: Mapping[str, Any] | None = None, status: str = "finished",
+    cell: Mapping[str, Any] | None = None, other_primary: str = "",
+) -> str:  # fmt: skip
+    """An executed notebook, as far as it came, as HTML.
+
+    `record`: of its run, as from `provenance.run`; `cell`: of the plan, shown where a run left no record;
+    `other_primary`: the primary it was run for, where that is not the study's.
+    """
+    node = documents.read_notebook(notebook)
+    tags = lambda cell: cell.metadata.get("tags", [])  # noqa: E731
+    hidden = {"papermill-error-cell-tag"}  # papermill's notes of an error, which the page makes itself
+    if any("injected-parameters" in tags(cell) for cell in node.cells):
+        hidden.add("parameters")
+    # Raw cells are there to reach a page unescaped; no notebook here has one.
+    node.cells = [cell for cell in node.cells if cell.cell_type != "raw" and not hidden & set(tags(cell))]
+    node.metadata = nbformat.from_dict(PYTHON)
+    heading = ""
+    for each in node.cells:
+        heading = _heading(each) or heading
+        each.metadata = nbformat.from_dict({"tags": tags(each)})
+        images = 0
+        for output in each.get("outputs", []):
+            if "data" in output:
+                output["data"] = _shown(output["data"])
+                # Metadata of its own could say what stands in the tag of the picture.
+                output["metadata"] = nbformat.from_dict({"image/png": {"alt": alt(each.source, images, heading)}})
+                images += "image/png" in output["data"]
+        if "outputs" in each:
+            each.outputs = [output for output in each.outputs if output.get("data", True)]
+    error = run_status.error(node)
+    body, _ = formulas.Exporter(exclude_input_prompt=True, exclude_output_prompt=True).from_notebook_node(node)
+    if error:
+        box = 'class="output_subarea output_text output_error"'
+        body = body.replace(box, f'{box} id="{FAILED}"', 1)
+    return environment().get_template("page.html").render(
+        title=title, body=body, record=record, status=status, cell=cell, error=error, meaning=run_status.MEANING,
+        failed=FAILED, other_primary=other_primary,
+    )  # fmt: skip
+
+
+def _shown(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Of an output, what may stand on a page: text, and a picture in fewer bytes."""
+    lines = {k: [v] if isinstance(v, str) else v for k, v in data.items() if k in SHOWN}
+    kept = {k: "".join(v) for k, v in lines.items() if isinstance(v, list) and all(isinstance(x, str) for x in v)}
+    if "image/png" in kept:
+        try:
+            kept["image/png"] = base64.b64encode(palette.smaller(base64.b64decode(kept["image/png"]))).decode()
+        except ValueError as error:  # not base64, or not a picture
+            del kept["image/png"]
+            kept["text/plain"] = f"({error})"
+    return kept
+
+
+def _heading(cell: nbformat.NotebookNode) -> str:
+    found = re.findall(r"^#+ +(.+?) *#*$", cell.source, re.M) if cell.cell_type == "markdown" else []
+    return re.sub(r"[*`$]", "", found[-1]) if found else ""
+
+
+def alt(source: str, number: int = 0, heading: str = "") -> str:
+    """What the `number`-th figure of a code cell shows: what the function that draws it says of itself, and where."""
+    calls = re.findall(r"\b(\w*figures)\.(\w+)\(", source)
+    shows = _says(*calls[min(number, len(calls) - 1)]) if calls else ""
+    under = f" Section “{heading}”." if heading else ""
+    numbers = " Numbers to it are in the output printed with it." if "print(" in source else ""
+    return f"Figure. {shows or 'Drawn by the code above'}.{under}{numbers}"
+
+
+def _says(module: str, function: str) -> str:
+    """The first statement of a plot's docstring, without the columns of the table that it takes."""
+    first = _docstrings(module).get(function, "").strip().split("\n")[0] or function.replace("_", " ")
+    return re.split(r"\.\s+`|;\s+index\b|\.$", first)[0].replace("`", "")
+
+
+@functools.cache
+def _docstrings(module: str) -> dict[str, str]:
+    """Function to docstring, read rather than imported: drawing needs what a page does not."""
+    path = Path(__file__).parents[1] / "plots" / f"{module}.py"
+    if not path.is_file():  # a notebook of other code
+        return {}
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return {node.name: ast.get_docstring(node) or "" for node in tree.body if isinstance(node, ast.FunctionDef)}
+
+
+def marked_stale(text: str, why: str) -> str:
+    """A page with a note on top that says it is out of date, instead of an earlier such note."""
+    note = f'<p class="stale"><b>Stale.</b> {html.escape(why)}</p>'
+    text = re.sub(r'<p class="stale">.*?</p>\n', "", text, flags=re.S)
+    return text.replace("<body>\n", f"<body>\n{note}\n", 1)

@@ -1,0 +1,239 @@
+"""Executed notebooks and manifests become HTML: an index of a study, a page a notebook run, and what they came from.
+
+Pages stand alone: nothing is fetched from elsewhere, and the index alone holds a script. Whatever comes from data is
+escaped.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+import shutil
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from auxlearn import errors
+from auxlearn.data import parquet
+from auxlearn.errors import InputError
+from auxlearn.evaluation import stats
+from auxlearn.files import bounded_files, documents, writing
+from auxlearn.paths import PROJECT, runs_root
+from auxlearn.records import runs
+from auxlearn.reporting.pages import pages, shapes
+from auxlearn.reporting.plots import palette
+from auxlearn.studies import provenance, run_status
+from auxlearn.studies.run_status import Outcome
+
+AGAIN = "run `make study` again"
+
+
+def plan(name: str) -> dict[str, Any]:
+    """A study's plan, as `runner.prepare` wrote it; one that is none is an InputError."""
+    path = bounded_files.inside(runs_root() / "studies", name, "study") / "plan.json"
+    found = documents.read_object(path, AGAIN)
+    try:
+        shapes.Plan.model_validate(found)
+    except ValidationError as error:
+        raise InputError(f"{path}: not a study's plan: {errors.explain(error)[:500]}; {AGAIN}") from None
+    return found
+
+
+def render(name: str, target: Path | None = None, everything: bool = True) -> Path:
+    """Write a study's report from its plan; returns the index. `everything=False`: 07s, one of each other notebook."""
+    return _render(name, [run_status.read(cell) for cell in plan(name)["cells"]], target, everything)
+
+
+def _render(name: str, rows: list[Outcome], target: Path | None, everything: bool) -> Path:
+    title = plan(name)["title"]
+    target = target or runs_root() / "studies" / name / "report"
+    target.mkdir(parents=True, exist_ok=True)
+    figures, shown = {}, set()
+    for row in rows:
+        # A run that went wrong is shown whatever else is.
+        wanted = everything or row.stage == "07_efficiency" or row.stage not in shown or row.status == "failed"
+        if row.notebook and wanted:
+            shown.add(row.stage)
+            row.link = f"{row.stage}-{row.key}.html" if everything else f"{row.stage}{_suffix(rows, row)}.html"
+            record = provenance.run(row.manifest, row.status) if row.manifest else None
+            text = pages.page(row.notebook, row.label, record, row.status, row.cell, row.other_primary)
+            (target / row.link).write_text(text, encoding="utf-8")
+            figures[row.link] = [f"{row.stage}/{row.key}"]
+    comparisons = [made for row in rows if (made := _comparison(rows, row, target)) is not None]
+    figures |= {made["figure"]: [f"07_efficiency/{made['row'].key}"] for made in comparisons if made["figure"]}
+    made = [(row.status, row.manifest) for row in rows if row.manifest is not None]
+    index = target / "index.html"
+    records = [provenance.run(manifest, status) for status, manifest in made]
+    text = pages.environment().get_template("index.html").render(
+        title=title, scripted=True, name=name, rows=list(zip(rows, run_status.parameters(rows), strict=True)),
+        comparisons=comparisons, counts=Counter(row.status for row in rows), meaning=run_status.MEANING,
+        wrong=[row for row in rows if row.status != "finished"], records=records, about=_about(records),
+        dirty=sum(bool(r["git"].get("dirty")) for r in records),
+        seconds=sum(row.seconds or 0 for row in rows), tflop=sum(row.tflop or 0 for row in rows),
+        failed=pages.FAILED,
+    )  # fmt: skip
+    index.write_text(text, encoding="utf-8")
+    figures["index.html"] = [f"{row.stage}/{row.key}" for row in rows if row.manifest is not None]
+    provenance.write(target, provenance.record(name, title, made, figures, target))
+    return index
+
+
+def _about(records: Sequence[dict[str, Any]]) -> dict[str, list[str]]:
+    """What the runs of a study have in common or differ in: distinct values, each once."""
+    texts = {
+        "commit": [pages.commit(r["git"]) for r in records],
+        "code": [f"{r['stage']} {r['code']['hash']}" for r in records],
+        "data": [f"{r['suite']['name']} {r['suite']['fingerprint']}" for r in records],
+        "device": [
+            r["device"] + (f", {r['threads']} thread{'s' * (r['threads'] != 1)} a run" if r["threads"] else "")
+            for r in records
+        ],
+        "versions": [", ".join(f"{k} {v}" for k, v in r["versions"].items()) for r in records],
+    }
+    return {name: list(dict.fromkeys(values)) for name, values in texts.items()}
+
+
+def _comparison(rows: list[Outcome], row: Outcome, target: Path) -> dict[str, Any] | None:
+    """What the index shows of a 07; None for another stage, or where its metrics cannot be read. Copies its figure."""
+    metrics = row.manifest.data.get("metrics", {}) if row.stage == "07_efficiency" and row.manifest else {}
+    arms, p = metrics.get("arms", {}), row.params
+    if not arms or not shapes.fits(shapes.Metrics, metrics) or not set(p["arms"]) <= arms.keys():
+        return None
+    source, figure = row.manifest.path("differences.png"), ""
+    if source.is_file():
+        figure = f"result{_suffix(rows, row)}.png"
+        (target / figure).write_bytes(palette.smaller(source.read_bytes()))
+    said = [f"{arm} {_signed(r['difference'])}{_between(r)}" for arm, r in arms.items() if r["difference"] is not None]
+    alt = (
+        f"Paired differences in {metrics['metric']} on dev to single-task training of {p['primary']}, a line an arm, "
+        f"with intervals over seeds and over seeds and rows. {'; '.join(said)}."
+    )
+    return {
+        "row": row, "params": p, "metrics": metrics, "figure": figure, "alt": alt, "truth": _truth(rows, p),
+        "sized": row.sized,
+    }  # fmt: skip
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.3f}"
+
+
+def _between(arm: dict[str, Any]) -> str:
+    return "" if arm["low"] is None else f" ({_signed(arm['low'])} to {_signed(arm['high'])})"
+
+
+def _truth(rows: list[Outcome], p: dict[str, Any]) -> dict[str, Any] | None:
+    """On the planted suite: how well the rankings behind a comparison find the helpful rows, over their seeds."""
+    made = [
+        row.manifest.metrics
+        for row in rows
+        if row.stage == "03_ranking"
+        and row.manifest is not None
+        and shapes.fits(shapes.Truth, row.manifest.data.get("metrics", {}))
+        and all(row.params.get(name) == p[name] for name in ("primary", "n"))
+    ]
+    if len(made) < 2:
+        return None
+    auc = [m["truth_auc"] for m in made]
+    low, high = stats.t_interval(auc, p["level"])
+    chosen, pool = (sum(m[name] for m in made) / len(made) for name in ("helpful_chosen", "helpful_pool"))
+    mean = sum(auc) / len(auc)
+    return {"auc": mean, "low": low, "high": high, "seeds": len(auc), "chosen": chosen, "pool": pool}
+
+
+def _suffix(rows: Sequence[Outcome], row: Outcome) -> str:
+    """Tells several 07s apart, and failed runs from the one page of their notebook; nothing where there is one."""
+    if row.stage != "07_efficiency":
+        return f"-{row.key}" if row.status == "failed" else ""
+    same = [r.params for r in rows if r.stage == row.stage]
+    if len(same) < 2:
+        return ""
+    parts = [row.params["primary"], *([row.params["n"]] if row.sized else [])]
+    for name in ("suite", "rows", "encoder"):
+        if len({str(p.get(name)) for p in same}) > 1:
+            parts.append(Path(str(row.params.get(name))).stem)
+    return "".join(f"-{part}" for part in parts)
+
+
+def publish(name: str) -> Path:
+    """Write the small report that is committed: index, 07, one page of each other notebook, tidy results.
+
+    InputError for smoke, stale, unfinished or dirty runs.
+    """
+    target = bounded_files.inside(PROJECT / "reports", name, "report")
+    _publishable(name)
+    if target.exists():
+        shutil.rmtree(target)
+    rows = [run_status.read(cell) for cell in plan(name)["cells"]]
+    _results(rows, target)
+    index = _render(name, rows, target, everything=False)
+    _front_page()
+    return index
+
+
+def _publishable(name: str) -> None:
+    if not (bounded_files.inside(runs_root() / "studies", name, "study") / "plan.json").is_file():
+        raise InputError(f"study {name!r} has not been run here; `make study PARAMS=…` first")
+    for cell in plan(name)["cells"]:
+        manifest = runs.load(cell["stage"], cell["key"], "run `make study` again before publishing")
+        if cell["params"].get("size") == "smoke":
+            raise InputError(f"{cell['label']}: smoke results are not published")
+        if manifest.git.get("dirty", True):
+            raise InputError(
+                f"{cell['label']}: was made from a tree with uncommitted changes (or outside git); commit, remove "
+                f"{manifest.folder} and run the study again"
+            )
+
+
+def _results(rows: Sequence[Outcome], target: Path) -> None:
+    """results.csv: the table behind each comparison, one below the other."""
+    import pandas as pd
+
+    tables = [
+        parquet.read_frame(row.manifest.path("results.parquet")).assign(
+            primary=row.params["primary"], n=row.params["n"] if row.sized else None, run=row.key
+        )
+        for row in rows
+        if row.stage == "07_efficiency" and row.manifest is not None
+    ]
+    target.mkdir(parents=True, exist_ok=True)
+    if tables:
+        found = pd.concat(tables)
+        found["n"] = found["n"].astype("Int64")
+        # The index is the first column; without a name, as a data frame's own.
+        names = [name or "" for name in found.index.names]
+        found = found.reset_index(names=names)
+        writing.write_csv(writing.safe(found), target / "results.csv")
+
+
+def mark_stale(name: str, why: str) -> Path:
+    """Say on a published report, and on the front page, that what it shows is out of date; returns its index."""
+    index = bounded_files.inside(PROJECT / "reports", name, "report") / "index.html"
+    if not index.is_file():
+        raise InputError(f"no report {name!r} in {PROJECT / 'reports'}")
+    index.write_text(pages.marked_stale(index.read_text(encoding="utf-8"), why), encoding="utf-8")
+    index.with_name("stale.txt").write_text(why + "\n", encoding="utf-8")
+    provenance.rehash(index.parent, ["index.html", "stale.txt"])
+    _front_page()
+    return index
+
+
+def _front_page() -> None:
+    """reports/index.html: every published study, by the title of its index."""
+    home = PROJECT / "reports"
+    studies = []
+    for index in sorted(home.glob("*/index.html")):
+        title = re.search(r"<title>(.*?)</title>", index.read_text(encoding="utf-8"), re.S)
+        stale = index.with_name("stale.txt")
+        studies.append({
+            "folder": index.parent.name,
+            "title": html.unescape(title.group(1)) if title else index.parent.name,
+            "stale": stale.read_text(encoding="utf-8").strip() if stale.is_file() else "",
+            "made": provenance.read(index.parent),
+            "pages": len(list(index.parent.glob("0*.html"))),
+        })  # fmt: skip
+    text = pages.environment().get_template("front.html").render(title="auxlearn: published studies", studies=studies)
+    (home / "index.html").write_text(text, encoding="utf-8")

@@ -1,0 +1,1 @@
+"""One function a figure, one house style. No statistic is computed here."""

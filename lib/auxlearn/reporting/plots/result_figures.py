@@ -1,0 +1,175 @@
+"""Figures of what training gives and costs: 06's and 07's (house style: `plots`)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
+
+from auxlearn.reporting.plots.figures import COLOURS, PRIMARY, QUIET, _figure
+
+
+def learning_curves(history: pd.DataFrame, column: str, label: str) -> Figure:
+    """One value an epoch of fine-tuning, a line a seed. `history`: seed, epoch, `column`, kept (bool)."""
+    figure, (axis,) = _figure(height=3.4)
+    for i, (seed, part) in enumerate(history.groupby("seed")):
+        axis.plot(part["epoch"], part[column], marker="o", ms=4, color=COLOURS[i % 10], label=f"seed {seed}")
+        kept = part[part["kept"]]
+        axis.plot(kept["epoch"], kept[column], "*", ms=15, color=COLOURS[i % 10])
+    axis.set(xlabel="epoch of fine-tuning", ylabel=label, title="Which epoch is kept (★)")
+    axis.set_xticks(sorted(history["epoch"].unique()))
+    axis.legend(fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure
+
+
+def _narrow(arm: str) -> str:
+    """An arm's name in the width that there is for it: a long one on two lines."""
+    at = max(arm.find("+"), arm.find("_"))
+    return arm if len(arm) <= 13 or at < 0 else f"{arm[: at + 1]}\n{arm[at + 1 :]}"
+
+
+def seed_scores(table: pd.DataFrame, metric: str, order: Sequence[str], floor: float) -> Figure:
+    """Dev score an arm and seed; a line joins a seed's scores, a bar marks the mean. `table`: arm, seed, score.
+
+    `floor`, a constant answer's score, is drawn unless it lies so far below that nothing else could be seen.
+    """
+    figure, (axis,) = _figure(width=max(7.0, 1.6 + 1.05 * len(order)), height=3.6)
+    low, high = table["score"].min(), table["score"].max()
+    if floor > low - 1.5 * (high - low):
+        axis.axhline(floor, color="#333333", linestyle=":", linewidth=1)
+        axis.text(len(order) - 0.5, floor, "constant answer", fontsize=8, ha="right", va="bottom")
+    place = {arm: i for i, arm in enumerate(order)}
+    for _, part in table.groupby("seed"):
+        part = part.set_index("arm").loc[[a for a in order if a in set(part["arm"])]]
+        axis.plot([place[a] for a in part.index], part["score"], "-o", color=QUIET, ms=5, lw=1, mec="white")
+    for arm, part in table.groupby("arm"):
+        axis.hlines(part["score"].mean(), place[arm] - 0.22, place[arm] + 0.22, color=PRIMARY, lw=2.5)
+    axis.set_xticks(range(len(order)), [_narrow(arm) for arm in order])
+    axis.set(
+        ylabel=f"{metric}, dev",
+        title="Every seed, paired across arms (bar = mean)",
+        xlim=(-0.5, len(order) - 0.5),
+    )
+    axis.grid(axis="x", visible=False)
+    return figure
+
+
+def target_share(table: pd.DataFrame, metric: str, order: Sequence[str]) -> Figure:
+    """Score against the primary's share of training, a point an arm and seed. `table`: as from `results.scores`."""
+    figure, (axis,) = _figure(width=8, height=4)
+    for i, arm in enumerate(order):
+        part = table[table["arm"] == arm]
+        marker = "oxs^v+D"[i // 10 % 7]
+        axis.plot(part["target_share"], part["score"], marker, ms=6, color=COLOURS[i % 10], label=arm)
+    axis.set(xlabel="the primary's share of training, mean over steps", ylabel=f"{metric}, dev", xlim=(-0.02, 1.02))
+    axis.set_title("Score against the target's share")
+    axis.xaxis.set_major_formatter(lambda x, _: f"{x:.0%}")
+    axis.legend(fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure
+
+
+def data_share(table: pd.DataFrame, metric: str, order: Sequence[str]) -> Figure:
+    """Score against the share of the pool added. `table`: arm, n, share, score, low, high, as from `results.curve`.
+
+    Arms without auxiliary rows are lines across; their band is the interval over seeds.
+    """
+    figure, (axis,) = _figure(width=8, height=4)
+    left = table.loc[table["n"] > 0, "share"].min() / 2 if (table["n"] > 0).any() else 0.01
+    for i, arm in enumerate(order):
+        part, colour = table[table["arm"] == arm], COLOURS[i % 10]
+        if (part["n"] == 0).all():
+            row = part.iloc[0]
+            axis.axhline(row["score"], color=colour, lw=1.6, ls="--", label=arm)
+            axis.axhspan(row["low"], row["high"], color=colour, alpha=0.08, lw=0)
+            continue
+        shift = 1.03 ** (i - len(order) / 2)  # arms at the same share would hide each other
+        error = [part["score"] - part["low"], part["high"] - part["score"]]
+        axis.errorbar(
+            part["share"] * shift, part["score"], yerr=error, fmt="o-", ms=6, lw=1.5, capsize=3, color=colour, label=arm
+        )
+    axis.set(xscale="log", xlabel="share of the auxiliary rows added (log scale)", ylabel=f"{metric}, dev")
+    axis.set(title="Score against share of data", xlim=(left, 1.6))
+    axis.xaxis.set_major_formatter(lambda x, _: f"{x:.3g}" if x < 0.01 else f"{x:.0%}")
+    axis.xaxis.set_minor_formatter(NullFormatter())
+    axis.legend(fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure
+
+
+def _forest(axis: Axes, table: pd.DataFrame, colour: str, shift: float, label: str, columns: tuple[str, str]) -> None:
+    place = np.arange(len(table)) + shift
+    axis.hlines(place, table[columns[0]], table[columns[1]], color=colour, lw=2.2, label=label)
+    axis.plot(table["difference"], place, "o", color=colour, ms=7)
+
+
+def differences(table: pd.DataFrame, metric: str, baseline: str = "single-task") -> Figure:
+    """Paired differences with both intervals; index (arm, baseline) names each pair, index arm those to `baseline`.
+
+    `table`: columns difference, low, high (over seeds), row_low, row_high (over seeds and test rows).
+    """
+    figure, (axis,) = _figure(width=8, height=1.7 + 0.6 * len(table))
+    _forest(axis, table, COLOURS[0], -0.14, "t interval over seeds", ("low", "high"))
+    if table["row_low"].notna().all():
+        _forest(axis, table, COLOURS[1], 0.14, "bootstrap over seeds × dev rows", ("row_low", "row_high"))
+    axis.axvline(0, color="#333333", linewidth=1)
+    pairs = table.index.nlevels > 1
+    axis.set_yticks(range(len(table)), [f"{a} − {b}" for a, b in table.index] if pairs else table.index)
+    axis.set_ylim(len(table) - 0.5, -0.5)
+    axis.set(xlabel=f"{metric}: difference" + ("" if pairs else f" to {baseline}"))
+    axis.set_title("What is it that helps?" if pairs else "Does the auxiliary data help?")
+    axis.legend(fontsize=9, loc="upper center", bbox_to_anchor=(0.5, -0.5 / figure.get_figheight() - 0.1), ncols=2)
+    axis.grid(axis="y", visible=False)
+    return figure
+
+
+def stage_costs(table: pd.DataFrame, unit: str) -> Figure:
+    """What each arm ran, stage upon stage. `table`: index arm, a column a stage, values in `unit`."""
+    figure, (axis,) = _figure(height=1.8 + 0.5 * len(table))
+    left = np.zeros(len(table))
+    for i, stage in enumerate(table.columns):
+        axis.barh(table.index, table[stage], left=left, color=COLOURS[i % 10], label=stage, edgecolor="white")
+        left += table[stage].to_numpy()
+    for place, total in enumerate(left):
+        axis.text(total, place, f" {total:,.3g}", va="center", fontsize=9)
+    axis.set(
+        xlabel=f"{unit}, mean a seed",
+        title="Cost of one target, selection included",
+        xlim=(0, left.max() * 1.12),
+    )
+    axis.invert_yaxis()
+    axis.grid(axis="y", visible=False)
+    axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.22), ncols=4, fontsize=9)
+    return figure
+
+
+def amortised(table: pd.DataFrame, unit: str) -> Figure:
+    """Cost a target as more targets share the selection. `table`: index targets, a column an arm."""
+    figure, (axis,) = _figure(width=7, height=3.4)
+    for i, arm in enumerate(table.columns):
+        axis.plot(table.index, table[arm], marker="o", ms=4, color=COLOURS[i % 10], label=arm)
+    axis.set(xlabel="targets sharing one selection pass", ylabel=f"{unit} a target", ylim=(0, None))
+    axis.set_title("What sharing saves")
+    axis.set_xticks(table.index)
+    axis.legend(fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure
+
+
+def quality_and_cost(table: pd.DataFrame, metric: str, unit: str) -> Figure:
+    """Mean dev score against total cost. `table`: index arm, columns score, low, high, cost."""
+    figure, (axis,) = _figure(width=7, height=3.8)
+    for i, (arm, row) in enumerate(table.iterrows()):
+        axis.errorbar(
+            row["cost"], row["score"], yerr=[[row["score"] - row["low"]], [row["high"] - row["score"]]], fmt="o", ms=8,
+            color=COLOURS[i % 10], capsize=3, lw=1.5, label=arm,
+        )  # fmt: skip
+    axis.set(
+        xlabel=f"{unit}, selection included",
+        ylabel=f"{metric}, dev",
+        title="Quality against cost",
+        xlim=(0, None),
+    )
+    axis.legend(fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure

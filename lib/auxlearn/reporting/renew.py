@@ -1,0 +1,53 @@
+"""Re-executes the committed notebooks at smoke size, and writes them so that a diff shows only what changed."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Sequence
+
+import nbformat
+from nbclient import NotebookClient
+
+from auxlearn.errors import InputError
+from auxlearn.paths import NOTEBOOKS
+
+
+def normalise(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """Only what a reader needs: tags, a plain kernel name, stable cell ids, outputs without transient metadata."""
+    notebook.metadata = nbformat.from_dict({
+        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+        "language_info": {"name": "python"},
+    })  # fmt: skip
+    stage = notebook.cells[0]["id"].rsplit("-", 1)[0] if notebook.cells else ""
+    for number, cell in enumerate(notebook.cells):
+        cell["id"] = f"{stage}-{number:02d}"
+        tags = cell.metadata.get("tags")
+        cell.metadata = nbformat.from_dict({"tags": tags} if tags else {})
+        for output in cell.get("outputs", []):
+            if "metadata" in output:
+                output["metadata"] = nbformat.from_dict({})
+    return notebook
+
+
+def renew(names: Sequence[str] = ()) -> None:
+    """Execute notebooks in name order in a fresh run folder, each in its own kernel, and save them normalised."""
+    files = sorted(NOTEBOOKS.glob("[0-9]*.ipynb"))
+    if unknown := set(names) - {f.stem for f in files}:
+        raise InputError(f"no notebook is called {', '.join(sorted(unknown))}; there are {[f.stem for f in files]}")
+    with tempfile.TemporaryDirectory(prefix="auxlearn-") as folder:
+        os.environ["AUXLEARN_RUNS"] = folder
+        for file in files:
+            if names and file.stem not in names:
+                continue
+            notebook = nbformat.read(file, as_version=4)
+            for cell in notebook.cells:
+                if cell.cell_type == "code":
+                    cell.outputs, cell.execution_count = [], None
+            client = NotebookClient(
+                notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": NOTEBOOKS}}
+            )
+            client.execute()
+            notebook.cells[0]["id"] = f"{file.stem}-00"
+            nbformat.write(normalise(notebook), file)
+            print(f"executed {file.name}", flush=True)

@@ -1,0 +1,78 @@
+"""The histories of finished trainings as TensorBoard scalars: losses a step and an epoch, and TAWT's weights.
+
+Written by torch's SummaryWriter, which needs the extra `tensorboard`. One folder a training, named after the arms that
+it served; several log folders of TensorBoard's can be laid side by side.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+from auxlearn.errors import InputError
+from auxlearn.files import documents, stored_arrays, writing
+from auxlearn.paths import runs_root, short
+from auxlearn.records import runs
+
+
+def write(folder: Path) -> int:
+    """Write every training of the run folder into a new folder; how many there were."""
+    writer = _writer()
+    trainings = [m for m in runs.all_runs("train") if m.path("history.json").is_file()]
+    if not trainings:
+        raise InputError(f"no trainings in {short(runs_root())}; run a study, or set AUXLEARN_RUNS")
+    names = _names()
+    with writing.new_folder(folder) as part:
+        for manifest in trainings:
+            name = f"{names.get(manifest.key, 'other')}/{manifest.key[:8]}"
+            with writer(str(part / name)) as log:
+                _training(log, manifest)
+    return len(trainings)
+
+
+def _writer() -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise InputError("TensorBoard is not installed; it is an extra: pip install 'auxlearn[tensorboard]'") from None
+    return SummaryWriter
+
+
+def _names() -> dict[str, str]:
+    """Key of a training to what it was for: the primary and arms of the 06s that read it, else the stage that did."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for stage in ("06_mtl", "02_td_proxy", "04_gradts_correlation", "05_tawt_weighting"):
+        for manifest in runs.all_runs(stage):
+            p = manifest.params
+            label = f"{p['primary']}/{p['arm']}-n{p['n']}" if stage == "06_mtl" else stage
+            for wanted in manifest.inputs:
+                if wanted["stage"] == "train":
+                    found[wanted["key"]].append(label)
+    return {key: labels[0] + ("-and-others" if len(set(labels)) > 1 else "") for key, labels in found.items()}
+
+
+def _training(log: Any, manifest: runs.Manifest) -> None:
+    detail = documents.read_object(manifest.path("history.json"), stored_arrays.AGAIN)
+    at = datetime.datetime.fromisoformat(manifest.finished).timestamp()  # the steps' own times are not recorded
+    log.add_text("run", f"    {manifest.label}\n    code {manifest.code['hash']}, data {manifest.suite}", 0, at)
+    for number, row in enumerate(detail["history"], 1):
+        for name, value in _numbers(row):
+            log.add_scalar(f"{row['phase']} by epoch/{name}", value, number, at)
+    for number, row in enumerate(detail["steps"], 1):
+        for name, value in _numbers(row):
+            task = f"/{row['task']}" if name == "task_loss" and row.get("task") else ""
+            log.add_scalar(f"{row['phase']} by step/{name}{task}", value, number, at)
+    for row in detail["updates"]:
+        for name, weight in zip(row["names"], row["weights"], strict=True):
+            log.add_scalar(f"{row['phase']} weights/{name}", weight, row["step"], at)
+
+
+def _numbers(row: dict[str, Any]) -> list[tuple[str, float]]:
+    """The scalars of a row of a history; a list (a value a task) as one scalar each."""
+    found = []
+    for name, value in row.items():
+        values = {f"{name}/{i}": v for i, v in enumerate(value)} if isinstance(value, list) else {name: value}
+        found += [(n, float(v)) for n, v in values.items() if isinstance(v, (int, float)) and name != "epoch"]
+    return found

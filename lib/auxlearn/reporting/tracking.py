@@ -1,0 +1,183 @@
+"""Every run of the run folder as one tidy table, which pandas, DuckDB or a spreadsheet opens.
+
+One row is one number (or word) that a run recorded, so that any question is a filter and a group. `COLUMNS` says what
+each column holds. A run without a manifest, or with one that cannot be read, has one row without a metric: what failed
+is counted too.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from auxlearn.errors import InputError
+from auxlearn.files import writing
+from auxlearn.paths import runs_root, short
+from auxlearn.studies import run_status
+
+COLUMNS = {
+    "stage": "which notebook, or kind of unit (train, importance, …), made the run",
+    "key": "the run's key; stage/key is its folder",
+    "status": "finished, stale, damaged, failed, interrupted or not run",
+    "study": "the label of the study that made it first",
+    "seed": "the seed that the number is of; empty where it is of the whole run",
+    "split": "dev where the number is a score on the primary's dev split, cost where it is what a stage cost",
+    "metric": "what was measured: accuracy, auc, difference, tflop, …",
+    "of": "of which task, arm, pair of arms or stage; parts of a longer path joined by /",
+    "value": "the number",
+    "text": "the word, where it is one (a verdict)",
+    "run_seconds": "wall time of the whole run, over all rows of its ledger",
+    "run_tflop": "TFLOP of the whole run",
+    "started": "UTC", "finished": "UTC",
+    "commit": "git commit", "dirty": "whether the tree differed from it", "code": "hash of the code that made it",
+    "suite": "fingerprint of its data", "device": "its processor",
+    "param_NAME": "each parameter as resolved; lists and mappings as JSON",
+}  # fmt: skip
+KEY = re.compile(r"[0-9a-f]{16}")
+SEED = re.compile(r"[0-9]{1,18}")
+
+
+def table() -> pd.DataFrame:
+    """The table over the run folder; an InputError where that holds no run."""
+    rows = [row for stage, key in _keys() for row in _rows(stage, key)]
+    if not rows:
+        raise InputError(f"no runs in {short(runs_root())}; run a study, or set AUXLEARN_RUNS to the folder of one")
+    fixed = [name for name in COLUMNS if name != "param_NAME"]
+    found = pd.DataFrame(rows)
+    parameters = sorted(name for name in found if name.startswith("param_"))
+    found = found.reindex(columns=[*fixed, *parameters])
+    for name in found:
+        if name in ("started", "finished"):
+            found[name] = pd.to_datetime(found[name], utc=True, format="ISO8601", errors="coerce")
+        else:
+            found[name] = _column(found[name], numeric=name in ("value", "run_seconds", "run_tflop"))
+    return found
+
+
+def write(path: Path, csv: bool = False) -> list[Path]:
+    """Write the table as Parquet and, if wanted, as CSV beside it whose cells no spreadsheet takes for formulas."""
+    path = Path(path)
+    if path.suffix != ".parquet":
+        raise InputError(f"{path}: give a name that ends in .parquet (--csv writes a CSV beside it)")
+    found = table()
+    with writing.new_file(path) as part:
+        found.to_parquet(part, index=False)
+    if not csv:
+        return [path]
+    with writing.new_file(path.with_suffix(".csv")) as part:
+        writing.write_csv(writing.safe(found), part)
+    return [path, path.with_suffix(".csv")]
+
+
+def _keys() -> Iterator[tuple[str, str]]:
+    for stage in sorted(p for p in runs_root().glob("*") if p.is_dir() and p.name != "studies"):
+        yield from ((stage.name, p.name) for p in sorted(stage.iterdir()) if KEY.fullmatch(p.name) and p.is_dir())
+
+
+def _rows(stage: str, key: str) -> Iterator[dict[str, Any]]:
+    found = run_status.read({"stage": stage, "key": key, "label": key, "params": {}})
+    base: dict[str, Any] = {"stage": stage, "key": key, "status": found.status}
+    data = found.manifest.data if found.manifest else {}
+    p, git = data.get("params", {}), data.get("git", {})
+    base |= {"study": p.get("study"), "run_seconds": found.seconds, "run_tflop": found.tflop}
+    base |= {name: data.get(name) for name in ("started", "finished", "suite", "device")}
+    base |= {"commit": git.get("commit"), "dirty": git.get("dirty"), "code": data.get("code", {}).get("hash")}
+    base |= {f"param_{name}": _plain(value) for name, value in p.items()}
+    measured = list(_measured(data.get("metrics", {}))) + list(_costs(data.get("ledger", []), None))
+    for row in measured or [{}]:
+        yield base | row
+
+
+def _measured(metrics: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """The leaves of a manifest's metrics as rows: seed, split, metric, of, value or text."""
+    for name, content in metrics.items():
+        if name == "ledger":  # costs a seed and task, of trainings whose own rows hold them
+            continue
+        if name == "seeds" and _by_seed(content):  # of 06: everything that one seed gave
+            for seed, part in content.items():
+                for metric, value in part.items():
+                    if metric == "ledger":
+                        yield from _costs(value, int(seed))
+                    elif metric == "dev" and isinstance(value, dict):
+                        yield from ({"split": "dev"} | row for row in _leaves(value, seed))
+                    else:
+                        yield from _leaves({metric: value}, seed)
+        elif name == "dev" and isinstance(content, dict):  # of a training
+            yield from ({"split": "dev"} | row for row in _leaves(content))
+        elif name == "arms" and _dicts(content):  # of 07
+            for arm, row in content.items():
+                yield from (leaf | {"of": arm} for leaf in _leaves(row))
+        elif name == "pairs" and isinstance(content, list):
+            for row in content:
+                if isinstance(row, dict):
+                    values = {k: v for k, v in row.items() if k not in ("arm", "baseline")}
+                    yield from (leaf | {"of": f"{row.get('arm')} − {row.get('baseline')}"} for leaf in _leaves(values))
+        elif isinstance(content, dict) and content and all(map(SEED.fullmatch, content)):
+            for seed, part in content.items():
+                yield from _leaves({name: part}, seed)
+        else:
+            yield from _leaves({name: content})
+
+
+def _dicts(content: Any) -> bool:
+    return isinstance(content, dict) and all(isinstance(part, dict) for part in content.values())
+
+
+def _by_seed(content: Any) -> bool:
+    return _dicts(content) and all(map(SEED.fullmatch, content))
+
+
+def _leaves(content: Mapping[str, Any], seed: str | None = None) -> Iterator[dict[str, Any]]:
+    base = {} if seed is None else {"seed": int(seed)}
+    for metric, value in content.items():
+        for path, leaf in _paths(value):
+            row = base | {"metric": metric, "of": "/".join(path) or None}
+            if isinstance(leaf, (int, float)):
+                yield row | {"value": float(leaf)}
+            elif leaf is not None:
+                yield row | {"text": leaf if isinstance(leaf, str) else json.dumps(leaf)}
+
+
+def _paths(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    if isinstance(value, dict):
+        for name, part in value.items():
+            yield from _paths(part, (*path, str(name)))
+    else:
+        yield path, value
+
+
+def _costs(ledger: Any, seed: int | None) -> Iterator[dict[str, Any]]:
+    for row in ledger if isinstance(ledger, list) else ():
+        if not isinstance(row, dict) or not isinstance(row.get("stage"), str):
+            continue
+        base = {"split": "cost", "of": row["stage"]} | ({} if seed is None else {"seed": seed})
+        if isinstance(row.get("flops"), (int, float)):
+            yield base | {"metric": "tflop", "value": row["flops"] / 1e12}
+        for metric in ("seconds", "tokens", "padded_tokens", "steps", "examples", "peak_bytes", "joules"):
+            if isinstance(row.get(metric), (int, float)):
+                yield base | {"metric": metric, "value": float(row[metric])}
+
+
+def _plain(value: Any) -> Any:
+    return json.dumps(value, sort_keys=True) if isinstance(value, (list, dict)) else value
+
+
+def _column(values: pd.Series, numeric: bool = False) -> pd.Series:
+    """One type a column, with room for what is not there: boolean, whole, number, else text."""
+    given = [v for v in values if not (v is None or (isinstance(v, float) and pd.isna(v)))]
+    kinds = {type(v) for v in given}
+    objects = values.astype(object).where(values.notna(), None)
+    if numeric or (
+        kinds and kinds <= {int, float} and float in kinds and not all(float(v).is_integer() for v in given)
+    ):
+        return pd.to_numeric(objects).astype("float64")
+    if kinds == {bool}:
+        return objects.astype("boolean")
+    if kinds and kinds <= {int, float}:  # pandas turns whole numbers with gaps into floats
+        return objects.map(lambda v: v if v is None else int(v)).astype("Int64")
+    return objects.map(lambda v: v if v is None or isinstance(v, str) else json.dumps(v)).astype("string")

@@ -1,0 +1,170 @@
+"""Every row's gradient against a probe's target gradients, exactly, many rows at a time.
+
+One pass over a batch: the rows' losses are summed, so that each row's activations receive their own loss's gradient,
+and parameters are frozen. What a row's gradient of a parameter would be is read off a module's input x and the gradient
+delta of its output as the backward pass goes by; of a linear module's weight, [out, in], it is delta^T x, formed for a
+few rows at a time, multiplied with all targets and dropped. Nothing is projected, as LESS (Xia et al., 2024) has to
+project what it keeps for targets not yet known.
+
+Forming no row gradient at all, by sum(delta * x G^T) for a target's G and sum(x x^T * delta delta^T) for the squared
+norm (Goodfellow, 2015, 1510.01799; the "ghost norm" of Li et al., 2022, 2110.05679), takes more multiplications unless
+a row has fewer than some sqrt(in out / (in + out)) tokens, 14 for MiniLM, and a forward pass's work for every target.
+
+`Probe.scores` does one target by forward differentiation instead, and gives no norms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from auxlearn.errors import InputError
+from auxlearn.models.multitask import Batch, n_terms
+from auxlearn.signals import head_importance
+from auxlearn.signals.target_gradients import Probe
+
+# Bytes of one weight's row gradients formed at once: enough rows that the targets, read anew for each lot, cost little.
+SCRATCH = {"cpu": 16 << 20, "cuda": 256 << 20}
+Slots = dict[str, torch.Tensor]  # of a module: parameter name -> targets [H, *shape]
+
+
+def products(probe: Probe, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+    """A batch's rows against the target chunks of `probe`: inner products fp32 [B, H], and squared norms fp32 [B].
+
+    A row's gradient is that of its own loss (`head_importance.example_losses`) by the probe's parameters; the products
+    divided by both norms are cosines. Give `Probe.target` one chunk a target for several targets at once. The model's
+    mode, gradients and flags are left as found. InputError for a row without a label, a parameter of a module that is
+    neither linear, embedding nor layer norm, one that two modules share, or a result that is not finite.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(probe._quiet(()))
+        found = listen(stack, probe, batch)
+        with torch.inference_mode(False), torch.enable_grad():
+            losses = head_importance.example_losses(
+                probe.model, batch, probe.model(batch, probe.precision).logits
+            )  # fmt: skip
+            losses.sum().backward()
+    return found()
+
+
+def listen(stack: ExitStack, probe: Probe, batch: Batch) -> Callable[[], tuple[torch.Tensor, torch.Tensor]]:
+    """Measure during one forward and backward pass of the summed row losses that the caller makes, parameters frozen.
+
+    Until `stack` is closed. Call what is returned after the backward pass: what `products` returns.
+    """
+    if not len(probe.gram):
+        raise InputError("probe: no target gradient yet; call `target` first")
+    n_terms(probe.model, batch, every_row=True)
+    size, made = len(batch["input_ids"]), _Sums(len(batch["input_ids"]), len(probe._target), probe.model.device)
+    for module, slots in _modules(probe):
+        _hook(stack, module, slots, size, made)
+
+    def found() -> tuple[torch.Tensor, torch.Tensor]:
+        if not (torch.isfinite(made.dots).all() and torch.isfinite(made.squares).all()):
+            raise InputError(f"task {batch['task']!r}: a row's gradient is not finite; look at the model's weights")
+        return made.dots, made.squares
+
+    return found
+
+
+class _Sums:
+    def __init__(self, rows: int, targets: int, device: torch.device):
+        self.dots = torch.zeros(rows, targets, device=device)
+        self.squares = torch.zeros(rows, device=device)
+        self.met: set[nn.Module] = set()
+
+
+def _modules(probe: Probe) -> list[tuple[nn.Module, Slots]]:
+    """Each module that owns some of the probe's parameters, with the targets' parts of them."""
+    owners = {p: [] for _, p in probe.named}
+    for name, module in probe.model.named_modules():
+        for own, p in module.named_parameters(recurse=False):
+            if p in owners:
+                owners[p].append((name, module, own))
+    found: dict[nn.Module, Slots] = {}
+    for (name, p), span in zip(probe.named, probe._spans, strict=True):
+        if len(owners[p]) != 1 or not isinstance(owners[p][0][1], (nn.Linear, nn.Embedding, nn.LayerNorm)):
+            what = "is shared by modules" if len(owners[p]) > 1 else f"belongs to {type(owners[p][0][1]).__name__}"
+            raise InputError(
+                f"parameter {name!r} {what}; rows' gradients are known of linear, embedding and norm layers"
+            )
+        _, module, own = owners[p][0]
+        found.setdefault(module, {})[own] = probe._target[:, span].view(-1, *p.shape)
+    return list(found.items())
+
+
+def _hook(stack: ExitStack, module: nn.Module, slots: Slots, size: int, made: _Sums) -> None:
+    """Read a module's rows off its input and its output's gradient, in fp32."""
+    rule = {nn.Linear: _linear, nn.Embedding: _embedding, nn.LayerNorm: _norm}
+    read = next(function for kind, function in rule.items() if isinstance(module, kind))
+    if isinstance(module, nn.Embedding):  # positions are looked up once for all rows: let each have its own
+        stack.callback(module.register_forward_pre_hook(_for_each_row(size)).remove)
+
+    def after(module: nn.Module, args: tuple[torch.Tensor, ...], out: torch.Tensor) -> None:
+        if module in made.met:  # two gradients of one parameter: their squared norms do not add up
+            raise InputError(
+                f"{type(module).__name__} is used twice in one forward pass; its rows cannot be told apart"
+            )
+        made.met.add(module)
+        held = args[0].detach()
+        if not out.requires_grad:
+            out.requires_grad_()
+
+        def gone_by(grad: torch.Tensor) -> None:
+            with torch.autocast(grad.device.type, enabled=False):
+                read(module, slots, held, grad.float(), made)
+
+        out.register_hook(gone_by)
+
+    stack.callback(module.register_forward_hook(after).remove)
+
+
+def _for_each_row(size: int) -> Callable[[nn.Module, tuple[torch.Tensor, ...]], tuple[torch.Tensor, ...]]:
+    def before(module: nn.Module, args: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        ids = args[0]
+        return (ids.expand(size, *ids.shape[1:]) if ids.shape[0] == 1 else ids,)
+
+    return before
+
+
+def _linear(module: nn.Linear, slots: Slots, x: torch.Tensor, delta: torch.Tensor, made: _Sums) -> None:
+    rows = len(made.squares)
+    x, delta = x.float().reshape(rows, -1, x.shape[-1]), delta.reshape(rows, -1, delta.shape[-1])
+    if "weight" in slots:
+        flat = slots["weight"].reshape(len(slots["weight"]), -1).T
+        step = max(1, SCRATCH.get(x.device.type, SCRATCH["cpu"]) // (flat.shape[0] * x.element_size()))
+        for start in range(0, rows, step):
+            some = slice(start, start + step)
+            formed = torch.bmm(delta[some].mT, x[some]).flatten(1)
+            made.dots[some] += formed @ flat
+            made.squares[some] += formed.square_().sum(1)
+    if "bias" in slots:
+        _add(slots["bias"], delta.sum(1), made)
+
+
+def _norm(module: nn.LayerNorm, slots: Slots, x: torch.Tensor, delta: torch.Tensor, made: _Sums) -> None:
+    rows = len(made.squares)
+    plain = F.layer_norm(x.float(), module.normalized_shape, None, None, module.eps)
+    if "weight" in slots:
+        _add(slots["weight"], (delta * plain).reshape(rows, -1, plain.shape[-1]).sum(1), made)
+    if "bias" in slots:
+        _add(slots["bias"], delta.reshape(rows, -1, plain.shape[-1]).sum(1), made)
+
+
+def _embedding(module: nn.Embedding, slots: Slots, ids: torch.Tensor, delta: torch.Tensor, made: _Sums) -> None:
+    if module.padding_idx is not None:  # its vector is never trained
+        delta = delta * (ids != module.padding_idx).unsqueeze(-1)
+    for at, target in enumerate(slots["weight"]):
+        made.dots[:, at] += (F.embedding(ids, target) * delta).sum((1, 2))
+    same = (ids.unsqueeze(2) == ids.unsqueeze(1)).to(delta.dtype)  # a word's tokens add up in its vector
+    made.squares += (same * torch.bmm(delta, delta.mT)).sum((1, 2))
+
+
+def _add(targets: torch.Tensor, rows: torch.Tensor, made: _Sums) -> None:
+    """Rows' gradients [B, d] of a vector of parameters, formed."""
+    made.dots += rows @ targets.reshape(len(targets), -1).T
+    made.squares += rows.square().sum(1)

@@ -1,0 +1,243 @@
+"""What a row looks like apart from what it says: surface cues, the baseline built on them, and t-SNE coordinates.
+
+A task discriminator learns whatever tells tasks apart, and benchmark tasks differ in form: one text or two, length,
+casing, tokenisation, a question mark in its place. A row that scores as "similar to the primary" may only be formatted
+like it. The surface baseline learns to tell the same tasks from the same rows but sees no word, so its AUC beside the
+discriminator's says how much of the separation form alone explains. It is a linear model of a few cues: what it finds
+is a lower bound of what form gives away.
+"""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from auxlearn import seeding
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+    from auxlearn.cost import Ledger
+    from auxlearn.data.suites import Suite, Task
+
+ABSENT = -1e4  # log-probability of a task the baseline never saw: finite, so that every score and AUC stays defined
+PUNCTUATION = string.punctuation + "“”‘’„«»…–—¿¡"
+CLOSING = ".,;:!?)]}"  # never after a space in running text; after one in tokenised text
+QUOTES = '"“”„«»`'
+CUES = (
+    "chars", "words", "upper", "first_upper", "digits", "punctuation", "spaced", "ends_period", "ends_question",
+    "ends_exclamation", "question", "quotes",
+)  # fmt: skip
+COLUMNS = ("texts", "ratio", *(f"{cue}_{text}" for text in (1, 2) for cue in CUES))
+MAX_ITER = 2000
+LEAST_POINTS = 5
+
+
+# --- surface cues ------------------------------------------------------------------------------------------------
+
+
+def surface(rows: Dataset | Sequence[Mapping[str, Any]], task: Task) -> pd.DataFrame:
+    """Form of N rows without their words: float32 [N, 26], columns as in `COLUMNS`.
+
+    `texts` is the number of input texts, `ratio` the characters of the second over those of the first. For each text,
+    with suffix `_1` or `_2` (all 0 for an absent second one): `chars` and `words` (split at white space) are counts;
+    `upper` is a share of letters, `digits` and `punctuation` are shares of characters; the rest is 0 or 1:
+    `first_upper` (the first letter is upper-case), `spaced` (white space before closing punctuation, as tokenised text
+    has), `ends_period`, `ends_question`, `ends_exclamation` (the last visible character), `question` (a question mark
+    anywhere) and `quotes`. A tagging task's tokens are joined by spaces.
+
+    KeyError where a row lacks one of the task's inputs.
+    """
+    texts = [_texts(rows, column, task) for column in task.inputs]
+    parts = [_cues(column) for column in texts]
+    out = pd.DataFrame(0.0, index=range(len(rows)), columns=list(COLUMNS), dtype=np.float32)
+    out["texts"] = np.float32(len(texts))
+    for number, part in enumerate(parts, start=1):
+        for cue in CUES:
+            out[f"{cue}_{number}"] = part[cue].astype(np.float32)
+    out["ratio"] = (out["chars_2"] / out["chars_1"].clip(lower=1)).astype(np.float32)
+    return out
+
+
+def _texts(rows: Dataset | Sequence[Mapping[str, Any]], column: str, task: Task) -> list[str]:
+    values = rows[column][:] if hasattr(rows, "column_names") else [row[column] for row in rows]
+    return [" ".join(tokens) for tokens in values] if task.kind == "tagging" else list(values)
+
+
+def _cues(texts: list[str]) -> dict[str, np.ndarray]:
+    """Every cue of every text from one array of all code points; each [N]."""
+    lengths = np.fromiter(map(len, texts), np.int64, len(texts))
+    if not len(texts):
+        return {cue: np.zeros(0) for cue in CUES}
+    # A line feed after each text: no segment is empty, and it is white space, so it counts nowhere else.
+    joined = "\n".join(texts) + "\n"
+    points = np.frombuffer(joined.encode("utf-32-le", "surrogatepass"), np.uint32)
+    starts = np.concatenate([[0], np.cumsum(lengths + 1)[:-1]])
+    unique, inverse = np.unique(points, return_inverse=True)
+    letters = [chr(p) for p in unique]
+
+    def of(test: Any) -> np.ndarray:
+        return np.array([bool(test(c)) for c in letters])[inverse]
+
+    def count(mask: np.ndarray) -> np.ndarray:
+        return np.add.reduceat(mask.astype(np.int64), starts)
+
+    def share(mask: np.ndarray, whole: np.ndarray) -> np.ndarray:
+        return count(mask) / np.maximum(whole, 1)
+
+    place = np.arange(len(points))
+    space, alpha, upper = of(str.isspace), of(str.isalpha), of(str.isupper)
+    after_space = np.concatenate([[False], space[:-1]])
+    at_start = np.zeros(len(points), bool)
+    at_start[starts] = True
+    first = np.minimum.reduceat(np.where(alpha, place, len(points)), starts)
+    last = np.maximum.reduceat(np.where(space, -1, place), starts)
+    ends = np.where(last >= 0, points[last], 0)
+    return {
+        "chars": lengths,
+        "words": count(~space & (after_space | at_start)),
+        "upper": share(upper & alpha, count(alpha)),
+        "first_upper": (first < len(points)) & upper[np.minimum(first, len(points) - 1)],
+        "digits": share(of(str.isdigit), lengths),
+        "punctuation": share(of(PUNCTUATION.__contains__), lengths),
+        "spaced": count(of(CLOSING.__contains__) & after_space & ~at_start) > 0,
+        "ends_period": ends == ord("."),
+        "ends_question": ends == ord("?"),
+        "ends_exclamation": ends == ord("!"),
+        "question": count(points == ord("?")) > 0,
+        "quotes": count(of(QUOTES.__contains__)) > 0,
+    }
+
+
+def surface_logits(
+    suite: Suite, sample: Mapping[str, np.ndarray], rows: pd.DataFrame, ledger: Ledger | None = None
+) -> np.ndarray:
+    """Log-probability of each task by form alone: float32 [N, K], columns in the suite's order.
+
+    `sample` maps a task to positions in its train split, the rows the discriminator was trained on; `rows` has columns
+    task and row (a position in that task's train split). A multinomial logistic regression is fitted to the surface
+    cues of the sample (lengths as log(1 + n), columns standardised, L2 with C = 1, lbfgs), so `discriminator.scores`
+    and `discriminator.column_auc` apply to the result as they do to the discriminator's logits. A reader who sees both
+    AUCs sees when similarity is only format: length, number of texts, casing, punctuation. Deterministic. A task that
+    gives no row to the sample gets `ABSENT` throughout, hence an AUC of 0.5. The ledger is given the FLOPs of fitting
+    and predicting.
+
+    InputError for an unknown task; ValueError for fewer than two tasks with rows or a position outside the train split.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    for name in (*sample, *rows["task"].unique()):
+        suite.index(name)  # an unknown task is named
+    trained = [name for name in suite.names if len(sample.get(name, ()))]
+    if len(trained) < 2:
+        raise ValueError(f"sample: two or more tasks with rows are needed, got {trained}")
+    seen = as_rows({name: sample[name] for name in trained})
+    x, y = design(suite, seen), seen["task"].map(suite.index).to_numpy()
+    asked = design(suite, rows)
+    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=MAX_ITER)).fit(x, y)
+    if ledger is not None:  # an iteration: forward and gradient
+        ledger.flops += len(trained) * (4.0 * int(model[-1].n_iter_.max()) * x.size + 2.0 * asked.size)
+    return log_probabilities(model.decision_function(asked), model.classes_, len(suite))
+
+
+def log_probabilities(decision: np.ndarray, columns: Sequence[int], size: int) -> np.ndarray:
+    """A logistic regression's decisions [N, C] ([N] of two classes) in these of `size` columns; the rest are ABSENT."""
+    from scipy.special import log_softmax
+
+    if decision.ndim == 1:  # the log-odds of the second
+        decision = np.stack([np.zeros_like(decision), decision], axis=1)
+    made = np.full((len(decision), size), ABSENT, np.float32)
+    made[:, columns] = log_softmax(decision, axis=1)
+    return made
+
+
+def design(suite: Suite, rows: pd.DataFrame) -> np.ndarray:
+    """Surface cues of rows with columns task and row, counts as logarithms: float64 [N, 26], in their order."""
+    made, owner, positions = np.zeros((len(rows), len(COLUMNS))), rows["task"].to_numpy(), rows["row"].to_numpy()
+    for name in rows["task"].unique():
+        own = np.flatnonzero(owner == name)
+        made[own] = _design(suite[name], name, positions[own])
+    return made
+
+
+def _design(task: Task, name: str, positions: np.ndarray) -> np.ndarray:
+    """Surface cues of some training rows, counts as logarithms; float64 [n, 26]."""
+    places = np.asarray(positions, np.int64)
+    if places.size and not 0 <= places.min() <= places.max() < len(task.train):
+        raise ValueError(f"task {name!r}: a row position is outside its {len(task.train)} training rows")
+    cues = surface(task.train.select(places.tolist()), task).astype(np.float64)
+    counts = [column for column in COLUMNS if column.startswith(("chars_", "words_"))]
+    cues[counts] = np.log1p(cues[counts])
+    return cues.to_numpy()
+
+
+# --- t-SNE -------------------------------------------------------------------------------------------------------
+
+
+def subsample(rows: pd.DataFrame, per_task: int, seed: int) -> np.ndarray:
+    """Positions in `rows` (column task) of at most `per_task` rows a task, drawn uniformly; int64, ascending.
+
+    FastMTL's authors plot the *first* 2,000 unused rows of each task; files are often ordered by source, so a uniform
+    draw is made here. A task's draw depends on the seed and its own rows only. ValueError for `per_task` below 1.
+    """
+    if per_task < 1:
+        raise ValueError(f"per_task: {per_task} is below 1")
+    owner, chosen = rows["task"].to_numpy(), [np.zeros(0, np.int64)]
+    for name in pd.unique(owner):
+        own = np.flatnonzero(owner == name)
+        if len(own) > per_task:
+            own = seeding.rng(seed, "tsne-rows", str(name)).choice(own, per_task, replace=False)
+        chosen.append(own.astype(np.int64))
+    return np.sort(np.concatenate(chosen))
+
+
+def as_rows(sample: Mapping[str, np.ndarray]) -> pd.DataFrame:
+    """Row positions by task as a table: task, row."""
+    return pd.concat([pd.DataFrame({"task": name, "row": at}) for name, at in sample.items()], ignore_index=True)
+
+
+def tsne_table(rows: pd.DataFrame, features: np.ndarray, seed: int) -> pd.DataFrame:
+    """The map of some rows (column task) as a table: task, x, y."""
+    x, y = tsne(features, seed).T
+    return pd.DataFrame({"task": rows["task"].to_numpy(), "x": x, "y": y})
+
+
+def tsne(features: np.ndarray, seed: int, perplexity: float = 30.0) -> np.ndarray:
+    """Two t-SNE coordinates a row, without unit: float32 [N, 2] from features [N, d] (van der Maaten and Hinton, 2008).
+
+    Features are centred and reduced to at most 50 principal components; the first two start the map, which keeps the
+    large-scale layout more stable than a random start (Kobak and Berens, 2019). FastMTL's authors give MulticoreTSNE
+    the raw features and a random start. Perplexity is lowered to (N - 1) / 3 where N is small. It runs on one thread
+    (about 6 ms a point), so the map is the same each time on one machine; another BLAS may round differently, and t-SNE
+    amplifies that. After a start from components the seed changes little or nothing: to see how stable a map is, draw
+    other rows (`subsample`). Who neighbours whom is what a map shows; distances between clusters, their sizes and
+    densities carry no meaning.
+
+    ValueError for NaN or infinite features, features without spread, d < 2 or N < 5.
+    """
+    from sklearn.decomposition import PCA
+    from sklearn.manifold import TSNE
+    from threadpoolctl import threadpool_limits
+
+    x = np.asarray(features, np.float64)
+    if x.ndim != 2 or x.shape[0] < LEAST_POINTS or x.shape[1] < 2:
+        raise ValueError(f"features: {LEAST_POINTS} or more rows of 2 or more values are needed, got shape {x.shape}")
+    if not np.isfinite(x).all():
+        raise ValueError(f"features: {int((~np.isfinite(x)).any(1).sum())} rows hold NaN or infinity")
+    if np.ptp(x, axis=0).max() == 0:
+        raise ValueError("features: all rows are equal; there is nothing to map")
+    if perplexity <= 0:
+        raise ValueError(f"perplexity: {perplexity} is not above 0")
+    state = seeding.derive(seed, "tsne") % 2**32
+    model = TSNE(
+        2, perplexity=min(perplexity, (len(x) - 1) / 3), init="pca", learning_rate="auto", random_state=state, n_jobs=1
+    )
+    with threadpool_limits(1):  # sums over threads depend on how many there are
+        reduced = PCA(min(50, *x.shape), svd_solver="full").fit_transform(x)
+        return model.fit_transform(reduced.astype(np.float32)).astype(np.float32)

@@ -1,0 +1,258 @@
+"""How much each attention head matters to each example's own loss: one backward pass over a whole batch.
+
+GradTS measures this with a batch of one, every weight's gradient and a copy of it to the CPU. None of that is needed.
+The losses of a batch are summed, so that each row's activations receive exactly their own loss's gradient; parameters
+are frozen, so that only activation gradients are computed; what needs a weight's gradient per example (an absolute
+value is taken after its sum over tokens) is formed layer by layer as the backward pass reaches it, reduced to a number
+a head, and dropped.
+
+Three definitions:
+
+- "gate": |dL/dxi| at xi = 1 for a gate xi multiplied into the head's output (Michel et al., 2019);
+- "kv_rows": mean of |dL/dW_K| + |dL/dW_V| over the head's own rows of both weights;
+- "kv_columns": the same over blocks of the weights' *columns*, as the GradTS code has it (mt_dnn/model.py,
+  `update_no_grad`). `nn.Linear.weight` is [out, in] and heads are rows, so these are blocks of the layer's input.
+
+It differs from the GradTS code in one default: dropout is off while measuring (`dropout=True` restores it).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from auxlearn import seeding
+from auxlearn.data import batching
+from auxlearn.data.batching import IGNORE, Encoded
+from auxlearn.data.suites import Task
+from auxlearn.errors import InputError
+from auxlearn.models import bf16_inference
+from auxlearn.models.attention_heads import Layer, attention_layers, inseparable
+from auxlearn.models.multitask import MultiTaskModel
+
+DEFINITIONS = ("gate", "kv_rows", "kv_columns")
+# Weight gradients held at once: on a CPU what stays in its cache until it is reduced, elsewhere enough for the device.
+SCRATCH = {"cpu": 2 << 20, "cuda": 256 << 20}
+TOKENS = {"cpu": 512, "cuda": 32768}  # padded tokens a batch in `over_rows`; on a CPU 2048 measured 1.5 times slower
+
+
+def head_importance(
+    model: MultiTaskModel, batch: dict[str, Any], definition: str, *, precision: str = "fp32", dropout: bool = False,
+    seed: int = 0,
+) -> torch.Tensor:  # fmt: skip
+    """Importance of every head for every row of a task-pure batch; float32 [B, L, H] >= 0, on the model's device.
+
+    Row b is what the row alone would give: the gradient of its own loss (cross-entropy, squared error on the head's
+    scale, or the mean over its own labelled tokens). `precision` "bf16" runs the encoder under autocast; reductions
+    are fp32. With `dropout` (the GradTS code measures with it on) masks follow from `seed` and the batch's tokens.
+    ValueError names a row without a label. Mode, `.grad`, `requires_grad` and random state are left as found.
+    """
+    ready = bf16_inference.prepare(model, precision)
+    return _measure(model, batch, (definition,), precision, dropout, seed, ready)[definition]
+
+
+def all_importances(
+    model: MultiTaskModel, batch: dict[str, Any], *, precision: str = "fp32", dropout: bool = False, seed: int = 0
+) -> dict[str, torch.Tensor]:
+    """All definitions from one pass: name -> float32 [B, L, H]; see `head_importance`."""
+    return _measure(model, batch, DEFINITIONS, precision, dropout, seed, bf16_inference.prepare(model, precision))
+
+
+def over_rows(
+    model: MultiTaskModel, encoded: Encoded, task: Task, definitions: Sequence[str] = DEFINITIONS, *,
+    precision: str = "fp32", dropout: bool = False, seed: int = 0, budget: int | None = None,
+) -> Iterator[tuple[np.ndarray, dict[str, torch.Tensor]]]:  # fmt: skip
+    """Batches of (row positions [B], name -> float32 [B, L, H]) over a task's rows, in length order.
+
+    `budget`: padded tokens a batch. Memory does not depend on the number of rows.
+    """
+    ready = bf16_inference.prepare(model, precision)
+    for index in batching.by_tokens(encoded.lengths, budget or TOKENS.get(model.device.type, TOKENS["cpu"])):
+        batch = batching.to_batch(encoded, index, task, model.columns[task.name], model.pad_id)
+        yield index, _measure(model, batch, tuple(definitions), precision, dropout, seed, ready)
+
+
+def _measure(
+    model: MultiTaskModel, batch: dict[str, Any], definitions: tuple[str, ...], precision: str, dropout: bool,
+    seed: int, ready: bf16_inference.Ready,
+) -> dict[str, torch.Tensor]:  # fmt: skip
+    with ExitStack() as stack:
+        stack.enter_context(left_as_found(model, dropout, _stream(seed, batch)))
+        found = listen(stack, model, batch, definitions)
+        stack.enter_context(ready())
+        with torch.inference_mode(False), torch.enable_grad():
+            example_losses(model, batch, model(batch, precision).logits).sum().backward()
+    return found()
+
+
+def listen(
+    stack: ExitStack, model: MultiTaskModel, batch: dict[str, Any], definitions: Sequence[str]
+) -> Callable[[], dict[str, torch.Tensor]]:
+    """Measure during one forward and backward pass of the summed row losses that the caller makes (`left_as_found`).
+
+    Until `stack` is closed. Call what is returned after the backward pass: name -> float32 [B, L, H].
+    """
+    unknown = [name for name in definitions if name not in DEFINITIONS]
+    if unknown or not definitions:
+        raise ValueError(f"definition {unknown}: choose from {', '.join(DEFINITIONS)}")
+    _check_labels(model, batch)
+    layers, heads = attention_layers(model.encoder), model.encoder.config.num_attention_heads
+    size = tuple(batch["input_ids"].shape)
+    made = {name: torch.zeros(size[0], len(layers), heads, device=model.device) for name in definitions}
+    pending = _hook(stack, layers, heads, size, made)
+
+    def all_met(*_: Any) -> None:
+        if pending:
+            raise inseparable(model.encoder, f"{', '.join(sorted(pending))} took no part in the forward pass")
+
+    stack.callback(model.register_forward_hook(all_met).remove)
+    # Not a fused kernel: on a CPU those were slower at these lengths and rounded twice as coarsely.
+    stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+
+    def found() -> dict[str, torch.Tensor]:
+        for name, values in made.items():
+            bad = (~torch.isfinite(values)).flatten(1).any(1).nonzero()
+            if len(bad):
+                raise ValueError(f"row {int(bad[0])}: its {name} importance is not finite; look at the model's weights")
+        return made
+
+    return found
+
+
+def example_losses(model: MultiTaskModel, batch: dict[str, Any], logits: torch.Tensor) -> torch.Tensor:
+    """Each row's own loss [B]; their mean is `multitask.task_loss` but for tagging, which weighs all tokens alike
+    there.
+    """
+    name, labels = batch["task"], batch["labels"].to(logits.device)
+    if model.kinds[name] == "regression":
+        return (logits.squeeze(-1) - model.scaled(labels, name)) ** 2
+    if model.kinds[name] == "classification":
+        return F.cross_entropy(logits, labels, reduction="none")
+    losses = F.cross_entropy(logits.transpose(1, 2), labels, ignore_index=IGNORE, reduction="none")
+    return losses.sum(1) / (labels != IGNORE).sum(1)
+
+
+def _check_labels(model: MultiTaskModel, batch: dict[str, Any]) -> None:
+    if "parts" in batch:
+        raise ValueError("head importance takes a batch of one task, not a joined one")
+    labels, kind = batch["labels"], model.kinds[batch["task"]]
+    known = torch.isfinite(labels) if kind == "regression" else labels != IGNORE
+    known = known.any(1) if kind == "tagging" else known
+    if not known.all():
+        row = int((~known).nonzero()[0])
+        raise ValueError(f"row {row} of task {batch['task']!r} has no label; importance is the gradient of its loss")
+
+
+def _stream(seed: int, batch: dict[str, Any]) -> int:
+    """A seed for the batch's dropout masks: equal batches get equal masks, different ones independent masks."""
+    tokens = hashlib.sha256(batch["input_ids"].cpu().numpy().tobytes()).hexdigest()
+    return seeding.derive(seed, "dropout", "importance", tokens)
+
+
+@contextmanager
+def left_as_found(model: MultiTaskModel, dropout: bool = False, stream: int = 0) -> Iterator[None]:
+    """Parameters frozen, mode set; afterwards mode, flags and random state are what they were."""
+    flags = [(p, p.requires_grad) for p in model.parameters()]
+    modes = [(m, m.training) for m in model.modules()]
+    bits = model.source.bits
+    devices = range(torch.cuda.device_count()) if model.device.type == "cuda" else []
+    try:
+        with torch.random.fork_rng(devices=devices, enabled=dropout):
+            if dropout:
+                torch.manual_seed(stream)
+                model.source.reseed(stream)
+            model.train(dropout)
+            model.requires_grad_(False)
+            yield
+    finally:
+        model.source.bits = bits
+        for p, flag in flags:
+            p.requires_grad_(flag)
+        for module, mode in modes:
+            module.training = mode
+
+
+def _hook(
+    stack: ExitStack, layers: Sequence[Layer], heads: int, size: tuple[int, int], made: dict[str, torch.Tensor]
+) -> set[str]:
+    """Hooks that fill `made` during the backward pass; returns the names of modules that forward has yet to meet.
+
+    Tensor hooks hold detached aliases: a hook that holds its own tensor is a cycle Python cannot free.
+    """
+    pending: set[str] = set()
+
+    def meet(mark: str, x: torch.Tensor) -> None:
+        if mark not in pending:
+            raise InputError(f"{mark}: used twice in one forward pass, so that its gradient is not one layer's")
+        if x.shape[:2] != size:
+            raise InputError(f"{mark}: sees {list(x.shape)}, not [B, T, width]; use attention 'sdpa' or 'eager'")
+        pending.discard(mark)
+
+    def begin(x: torch.Tensor) -> None:
+        if not x.requires_grad:  # the first layer's: nothing below it needs a gradient, so backward ends here
+            x.requires_grad_()
+
+    def on_gate(number: int, mark: str):
+        def before(module: nn.Module, args: tuple[torch.Tensor, ...]) -> None:
+            meet(mark, args[0])
+            begin(args[0])
+            held = args[0].detach()
+
+            def gate(grad: torch.Tensor) -> None:
+                product = (grad.float() * held.float()).unflatten(-1, (heads, -1))
+                made["gate"][:, number] = product.sum((1, 3)).abs()
+
+            args[0].register_hook(gate)
+
+        return before
+
+    def on_source(number: int, mark: str, first: int, width: int):
+        def after(module: nn.Linear, args: tuple[torch.Tensor, ...], out: torch.Tensor) -> None:
+            meet(mark, args[0])
+            begin(out)
+            held = args[0].detach()
+            out.register_hook(lambda grad: _weights(grad[..., first:], held, width, number, made))
+
+        return after
+
+    for number, layer in enumerate(layers):
+        width = layer.output.in_features
+        if "gate" in made:
+            pending.add(mark := f"{layer.name} (output)")
+            stack.callback(layer.output.register_forward_pre_hook(on_gate(number, mark)).remove)
+        if made.keys() - {"gate"}:
+            for place, (module, first) in enumerate(layer.sources):
+                pending.add(mark := f"{layer.name} (key and value, {place})")
+                stack.callback(module.register_forward_hook(on_source(number, mark, first, width)).remove)
+    return pending
+
+
+def _weights(
+    delta: torch.Tensor, x: torch.Tensor, width: int, number: int, made: dict[str, torch.Tensor]
+) -> None:  # fmt: skip
+    """Add one projection's share (or keys' and values', stacked) to a layer's kv importances.
+
+    delta [B, T, O]: gradient at the projection's output, O a multiple of `width` (all heads); x [B, T, I]: its input.
+    A row's weight gradient is delta^T x, [O, I]; at most SCRATCH bytes of them exist at a time.
+    """
+    heads, inner = next(iter(made.values())).shape[-1], x.shape[-1]
+    cells = width * inner / heads  # of a slice, whether of rows or of columns
+    x = x.to(delta.dtype)
+    step = max(1, SCRATCH.get(x.device.type, SCRATCH["cpu"]) // (delta.shape[-1] * inner * x.element_size()))
+    for start in range(0, len(x), step):
+        rows = slice(start, start + step)
+        weight = torch.bmm(delta[rows].transpose(1, 2), x[rows]).abs_()
+        if "kv_rows" in made:
+            sums = weight.sum(-1, dtype=torch.float32).view(len(weight), -1, heads, width // heads)
+            made["kv_rows"][rows, number] += sums.sum((1, 3)) / cells
+        if "kv_columns" in made:
+            sums = weight.sum(-2, dtype=torch.float32).view(len(weight), heads, inner // heads)
+            made["kv_columns"][rows, number] += sums.sum(-1) / cells

@@ -1,0 +1,149 @@
+"""A pass over the pool as a unit: made once for a model, these rows and what is read of them, whoever asks.
+
+`readings` says what can be read, `pool_pass` how it gets to disk, `launched` how several processes share it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from auxlearn.cost import total
+from auxlearn.data import parquet
+from auxlearn.data.suites import Suite
+from auxlearn.errors import InputError
+from auxlearn.files import stored_arrays
+from auxlearn.models import multitask
+from auxlearn.records import runs
+from auxlearn.signals import head_importance as importance
+from auxlearn.signals import pool_pass, row_signals, target_gradients
+from auxlearn.training import launch, phases, train
+
+PLAIN = ("features", "logits")  # what a forward pass alone gives, and 02 reads
+
+
+def load_model(training: runs.Manifest, plan: phases.Plan, suite: Suite) -> multitask.MultiTaskModel:
+    """The model of a training that kept it."""
+    net = multitask.build(
+        plan.encoder,
+        suite,
+        plan.seeds["init"],
+        pool=plan.pool,
+        regression=plan.regression,
+        max_length=plan.max_length,
+    )
+    file = training.path("model.safetensors")
+    stored_arrays.fitted(net, stored_arrays.tensors(file)[0], file)
+    return net.to(plan.device).eval()
+
+
+@dataclass
+class Store:
+    """What one pass over training rows read from one model; arrays lie on disk and are paged in as they are used.
+
+    What was not asked for is None, or not in `importance`.
+    """
+
+    manifest: runs.Manifest
+    rows: pd.DataFrame  # task, row (position in the task's train), row_id, length
+    logits: np.ndarray | None  # float32 [N, K], the discriminator's
+    features: np.ndarray | None  # float16 [N, d], pooled
+    loss: np.ndarray | None = None  # float32 [N], each row's own
+    importance: dict[str, np.ndarray] = field(default_factory=dict)  # definition -> float32 [N, L, H]
+    dots: np.ndarray | None = None  # float32 [N, T], with the targets' gradients, in their order
+    squares: np.ndarray | None = None  # float32 [N], squared norms of the rows' gradients
+
+
+def scored(
+    training: runs.Manifest, plan: phases.Plan, suite: Suite, progress: train.Progress | None = None,
+    only: Mapping[str, np.ndarray] | None = None, reads: Sequence[str] = PLAIN,
+    targets: Mapping[str, np.ndarray] | None = None, parameters: target_gradients.Which = "shared",
+) -> Store:  # fmt: skip
+    """The pass of a trained model over the training rows of the suite: what is asked of `row_signals.READS`.
+
+    All rows, or those of `only` (positions by task). "products" are taken with the gradients, by `parameters`, of
+    `targets`: rows of one task's train or of several. In length order, in the plan's precision (fp32 where head
+    importance is asked, see `head_units`), shard by shard, so that an interrupted pass goes on where it stopped and
+    memory does not grow with the rows; in `plan.processes` processes, which give the same bytes as one.
+    """
+    row_signals.check(reads, bool(targets))
+    reads = [name for name in row_signals.READS if name in reads]
+    if unknown := set(only or ()) - set(suite.names):
+        raise InputError(f"only: {', '.join(sorted(unknown))} is no task of the suite ({', '.join(suite.names)})")
+    none = np.zeros(0, np.int64)
+    rows = {n: np.arange(len(task.train)) if only is None else only.get(n, none) for n, task in suite.items()}
+    if not any(map(len, rows.values())):
+        raise InputError("only: names no row of any task; a pass needs one or more")
+    fp32 = any(name in reads for name in importance.DEFINITIONS)
+    content = {
+        "training": training.key, "suite": suite.fingerprint, "precision": "fp32" if fp32 else plan.precision,
+        "device": plan.device, "rows": {name: phases.hash_rows(at) for name, at in rows.items()},
+    }  # fmt: skip
+    if reads != list(PLAIN):
+        content["reads"] = reads
+    if targets:
+        content["targets"] = [[name, phases.hash_rows(at)] for name, at in targets.items()]
+        content["parameters"] = parameters
+    roots = ("signals.pool_pass", "training.prediction" if reads == list(PLAIN) else "signals.row_signals")
+    key = runs.digest([runs.SCHEMA, content])
+    run = runs.Run("score", key, content, suite.fingerprint, [training], code_roots=roots)
+    with run.lock():
+        status, manifest = runs.read("score", run.key)
+        if status != "finished" or manifest is None:
+            asked = {"reads": reads, "targets": dict(targets or {}), "parameters": parameters}
+            manifest = _score(run, training, plan, suite, rows, asked, progress)
+    found = {Path(name).stem: manifest.path(name) for name in manifest.outputs if name.endswith(".npy")}
+    arrays = {name: stored_arrays.array(path) for name, path in found.items()}
+    heads = {name: arrays.pop(name) for name in importance.DEFINITIONS if name in arrays}
+    fixed = {name: arrays.pop(name, None) for name in PLAIN}
+    table = parquet.read_frame(manifest.path("rows.parquet"), ("task", "row", "row_id", "length"))
+    return Store(manifest, table, **fixed, **arrays, importance=heads)
+
+
+def _score(
+    run: runs.Run, training: runs.Manifest, plan: phases.Plan, suite: Suite, rows: Mapping[str, np.ndarray],
+    asked: Mapping[str, Any], progress: train.Progress | None,
+) -> runs.Manifest:  # fmt: skip
+    work = pool_pass.PoolPass.of(run, rows, training.code["hash"])
+    if todo := [shard.name for shard in work.missing()]:
+        job = {
+            "training": str(training.folder), "marks": str(work.marks), "rows": dict(rows), "todo": todo,
+            "precision": run.params["precision"], **asked,
+        }  # fmt: skip
+        if plan.processes > 1:
+            launch.fill(plan, suite, run.folder, job, progress)
+        else:
+            fill(plan, suite, run.folder, **job, progress=progress)
+    manifest = run.finish(work.finish(suite), {"rows": work.size}, [total("scoring", work.ledgers())])
+    work.clear()
+    return manifest
+
+
+def fill(
+    plan: phases.Plan, suite: Suite, folder: Path, *, training: str, marks: str, rows: Mapping[str, np.ndarray],
+    todo: Sequence[str], precision: str, reads: Sequence[str], targets: Mapping[str, np.ndarray],
+    parameters: target_gradients.Which, progress: train.Progress | None = None, rank: int = 0, size: int = 1,
+) -> None:  # fmt: skip
+    """One process's share of a pass: every `size`-th of the shards named in `todo`, so that all tasks are shared."""
+    import torch
+
+    work = pool_pass.PoolPass(folder, Path(marks), rows)
+    mine = [shard for shard in work.shards if shard.name in set(todo)][rank::size]
+    if not mine:
+        return
+    if plan.device == "cpu":
+        torch.set_num_threads(plan.threads)
+    net = load_model(runs.Manifest({}, Path(training)), plan, suite)
+    if list(reads) == list(PLAIN):
+        read = pool_pass.plain(net, precision)
+    else:
+        read = row_signals.reader(net, suite, reads, targets, parameters, precision)
+    for shard in mine:
+        work.fill(shard, net, suite[shard.task], read)
+        if progress:
+            progress(f"scored {len(shard.rows)} rows of {shard.task}")

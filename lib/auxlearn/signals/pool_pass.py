@@ -1,0 +1,202 @@
+"""A pass over the pool on disk: arrays of all rows, filled shard by shard, with no more than a shard in memory.
+
+A shard is some rows of one task, in order. Its numbers are written to their place in the arrays and only then is it
+marked as done, in one step: a shard done is never computed again, one written by half is never read. Several processes
+may each fill shards of their own; whoever comes first makes the arrays.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from filelock import FileLock
+
+from auxlearn.cost import Ledger, Meter
+from auxlearn.data import batching
+from auxlearn.data.batching import Encoded
+from auxlearn.data.suites import Suite, Task
+from auxlearn.errors import InputError
+from auxlearn.files import documents, stored_arrays
+from auxlearn.models import bf16_inference
+from auxlearn.models.multitask import MultiTaskModel
+from auxlearn.records import runs
+from auxlearn.training import prediction
+
+SHARD = 4096  # rows that are lost, at most, to an interruption
+DTYPES = {"features": np.float16, "lengths": np.int32}  # else float32, or float16 where a reader gives halves
+# Of encoded rows of a task: batches of (row positions, name -> values [B, ...]), their cost put into the ledger.
+Reader = Callable[[Encoded, Task, Ledger], Iterator[tuple[np.ndarray, dict[str, Any]]]]
+
+
+@dataclass(frozen=True)
+class Shard:
+    task: str
+    rows: np.ndarray  # positions in the task's train
+    place: int  # of its first row in the arrays
+    name: str
+
+
+def plain(model: MultiTaskModel, precision: str) -> Reader:
+    """Features and discriminator logits, by a forward pass alone."""
+
+    def read(encoded: Encoded, task: Task, ledger: Ledger) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
+        ready = bf16_inference.prepare(model, precision)
+        for index, out in prediction.outputs(model, encoded, task, precision, ledger, ready):
+            yield index, {"features": out.features, "logits": out.discriminator}
+
+    return read
+
+
+class PoolPass:
+    """The pass over `rows` (positions in each task's train, by task): arrays in `folder`, what is done in `marks`.
+
+    `marks` belongs to this pass alone; name it after whatever decides the numbers.
+    """
+
+    def __init__(self, folder: Path, marks: Path, rows: Mapping[str, np.ndarray]):
+        self.folder, self.marks, self.shards, place = folder, marks, [], 0
+        for number, (task, at) in enumerate(rows.items()):
+            for first in range(0, len(at), SHARD):
+                some = at[first : first + SHARD]
+                self.shards.append(Shard(task, some, place, f"{number}-{first}-{first + len(some)}"))
+                place += len(some)
+        self.size = place
+
+    @classmethod
+    def of(cls, run: runs.Run, rows: Mapping[str, np.ndarray], *code: str) -> PoolPass:
+        """That of a run, begun: it goes on from what the same code left (`code`: hashes of more than the run's own).
+
+        Of a run that was finished by other code, or has been damaged, nothing is reused.
+        """
+        if run.path("manifest.json").is_file():
+            for path in run.folder.iterdir():
+                if path.is_dir():
+                    shutil.rmtree(path)
+                elif path.name not in (".lock", "manifest.json"):
+                    path.unlink()
+            run.path("manifest.json").unlink()  # last: until then it says so
+        made = cls(run.folder, run.path("shards") / "-".join((run.code()["hash"], *code)), rows)
+        made.begin()
+        return made
+
+    def begin(self) -> None:
+        """Forget what cannot be gone on from: marks of another pass, or without their arrays."""
+        if self.marks.parent.is_dir():
+            for other in self.marks.parent.iterdir():
+                if other != self.marks:
+                    shutil.rmtree(other)
+        try:
+            whole = self._made.is_file() and all(self._intact(name) for name in self._shapes())
+        except InputError:
+            whole = False
+        if not whole:
+            shutil.rmtree(self.marks, ignore_errors=True)
+        self.marks.mkdir(parents=True, exist_ok=True)
+
+    def missing(self) -> list[Shard]:
+        return [shard for shard in self.shards if not self._mark(shard).is_file()]
+
+    def fill(self, shard: Shard, model: MultiTaskModel, task: Task, read: Reader) -> None:
+        """Compute a shard and put it down."""
+        ledger, made = Ledger("scoring"), {}
+        with Meter(ledger, model.device.type):
+            rows = task.train.select(shard.rows.tolist())
+            encoded = batching.encode(rows, task, model.tokenizer, model.max_length)
+            for index, values in read(encoded, task, ledger):
+                for name, value in values.items():
+                    block = value.float().cpu().numpy()
+                    if name not in made:
+                        usual = np.float16 if value.dtype is torch.float16 else np.float32
+                        made[name] = np.zeros((len(encoded), *block.shape[1:]), DTYPES.get(name, usual))
+                    made[name][index] = block
+        self.put(shard, made | {"lengths": encoded.lengths.astype(DTYPES["lengths"])}, ledger)
+
+    def put(self, shard: Shard, values: Mapping[str, np.ndarray], ledger: Ledger) -> None:
+        """Write a shard's values to disk and mark it as done."""
+        with FileLock(self.marks / ".lock"):
+            if not self._made.is_file():
+                self._make(values)
+        for name, block in values.items():
+            # Written rather than mapped: a full disk is then an error and not a signal.
+            with open(self._path(name), "r+b") as file:
+                start = os.fstat(file.fileno()).st_size - (self.size - shard.place) * block[0].nbytes
+                file.seek(start)
+                file.write(np.ascontiguousarray(block).data)
+                file.flush()
+                os.fsync(file.fileno())
+        _write(self._mark(shard), ledger.as_dict())
+
+    def finish(self, suite: Suite) -> list[str]:
+        """Write rows.parquet (task, row, row_id, length), when no shard is missing; returns the names of all files."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        lengths = stored_arrays.array(self._path("lengths"))
+        writer, part = None, self.folder / "rows.parquet.part"
+        try:
+            for shard in self.shards:
+                table = pa.table({
+                    "task": [shard.task] * len(shard.rows), "row": shard.rows.astype(np.int64),
+                    "row_id": suite[shard.task].train.select(shard.rows.tolist())["row_id"][:],
+                    "length": lengths[shard.place : shard.place + len(shard.rows)].astype(np.int64),
+                })  # fmt: skip
+                writer = writer or pq.ParquetWriter(part, table.schema)
+                writer.write_table(table)
+        finally:
+            if writer:
+                writer.close()
+        part.replace(self.folder / "rows.parquet")
+        return ["rows.parquet", *(f"{name}.npy" for name in self._shapes() if name != "lengths")]
+
+    def ledgers(self) -> list[Ledger]:
+        """What each shard cost."""
+        return [Ledger.from_dict(documents.read_object(self._mark(shard))) for shard in self.shards]
+
+    def clear(self) -> None:
+        """Remove what only an interrupted pass needs."""
+        shutil.rmtree(self.marks.parent)
+
+    # --- inside --------------------------------------------------------------------------------------------------
+
+    @property
+    def _made(self) -> Path:
+        return self.marks / "arrays.json"
+
+    def _mark(self, shard: Shard) -> Path:
+        return self.marks / f"{shard.name}.json"
+
+    def _path(self, name: str) -> Path:
+        return (self.marks if name == "lengths" else self.folder) / f"{name}.npy"
+
+    def _shapes(self) -> dict[str, list[Any]]:
+        return documents.read_object(self._made)
+
+    def _make(self, values: Mapping[str, np.ndarray]) -> None:
+        """Arrays of all rows for values like these."""
+        for name, block in values.items():
+            part = self._path(name).with_suffix(".part")
+            np.lib.format.open_memmap(part, "w+", block.dtype, (self.size, *block.shape[1:])).flush()
+            part.replace(self._path(name))
+        _write(self._made, {name: [list(block.shape[1:]), str(block.dtype)] for name, block in values.items()})
+
+    def _intact(self, name: str) -> bool:
+        shape, dtype = self._shapes()[name]
+        try:
+            found = stored_arrays.array(self._path(name))
+        except InputError:
+            return False
+        return (list(found.shape), str(found.dtype)) == ([self.size, *shape], dtype)
+
+
+def _write(path: Path, content: Any) -> None:
+    part = path.with_suffix(f".{os.getpid()}.part")
+    part.write_text(json.dumps(content), encoding="utf-8")
+    os.replace(part, path)

@@ -1,0 +1,281 @@
+"""What a target's gradient says about other tasks and rows, measured on a model without disturbing it.
+
+The target's gradient lies in a flat buffer on the device, one row a chunk of target rows. Other tasks' gradients are
+computed one after another; of each, inner products are taken, parameter by parameter, and nothing is kept but what a
+later chunk of the same task still needs. Alive at any time: H + M - 1 buffers for H target and M task chunks, and one
+gradient. (The authors' code, weighted_training_basics.py, copies the model for every task and flattens 10^8 numbers
+through Python lists.) Dropout is off, as in their code.
+
+Theirs is H = M = 1 with 64 *training* sentences, parameters "encoder", once an epoch (in pre-training always the same
+sentences, as their sampler is seeded anew each time). Ours: two chunks or more a task, hundreds of rows, and target
+rows held out of training, as the gradient of rows that are trained on fades whatever the sources do. In the
+pre-training form the target's head comes from `head_fit`; theirs starts from the same random head at every update and
+has one epoch (4 to 16 steps), so that the gradient passes through a near-random head.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import nn
+from torch.autograd import forward_ad
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from auxlearn.errors import InputError
+from auxlearn.models.multitask import Batch, MultiTaskModel, n_terms
+from auxlearn.signals import head_importance
+from auxlearn.signals.gradient_moments import Moments
+
+Which = Literal["encoder", "shared", "last_layer"]
+BLOCK = 1 << 16  # terms of an inner product that are added in fp32
+
+
+def parameters(model: MultiTaskModel, which: Which = "shared") -> list[tuple[str, nn.Parameter]]:
+    """The compared parameters by their names in the model, heads never among them.
+
+    "encoder": embeddings and all layers, but no pooler, as in the authors' tagging models, where none is in use.
+    "shared": all that tasks share, a pooler included. "last_layer": the last transformer layer alone, cheaper, since
+    the backward pass ends there, but blind to disagreement below it. InputError where it cannot be told.
+    """
+    named = [(f"encoder.{name}", p) for name, p in model.encoder.named_parameters()]
+    if which == "shared":
+        return named
+    if which == "encoder":
+        return [(name, p) for name, p in named if not name.startswith("encoder.pooler.")]
+    if which != "last_layer":
+        raise InputError(f"parameters: {which!r} is none of 'encoder', 'shared', 'last_layer'")
+    depth = model.encoder.config.num_hidden_layers
+    stacks = [(n, m) for n, m in model.encoder.named_modules() if isinstance(m, nn.ModuleList) and len(m) == depth]
+    if not stacks:
+        raise InputError(f"parameters: encoder {type(model.encoder).__name__} keeps no list of its {depth} layers")
+    name = max(stacks, key=lambda stack: sum(p.numel() for p in stack[1].parameters()))[0]
+    return [(n, p) for n, p in named if n.startswith(f"encoder.{name}.{depth - 1}.")]
+
+
+def draw(rows: np.ndarray, chunks: int, size: int, rng: np.random.Generator) -> list[np.ndarray]:
+    """Disjoint random chunks of equal size, `size` rows or as many as there are; a list of int64 arrays.
+
+    Give each task and update a generator of its own. InputError where there are fewer rows than chunks.
+    """
+    if min(chunks, size) < 1:
+        raise InputError(f"probe: {chunks} chunks of {size} rows; each must be at least 1")
+    if len(rows) < chunks:
+        raise InputError(f"probe: {len(rows)} rows for {chunks} disjoint chunks; hold out more or use fewer chunks")
+    size = min(size, len(rows) // chunks)
+    order = rng.permutation(np.asarray(rows, np.int64))
+    return [order[i * size : (i + 1) * size] for i in range(chunks)]
+
+
+class Probe:
+    """Inner products with a target's gradient. First `target`, then any of `source`, `read` and `scores`.
+
+    A chunk is an iterable of batches of one task; its gradient is that of the mean loss over all its labelled rows
+    (tagging: labelled tokens), however they are cut into batches. The model's mode, `.grad`, `requires_grad` and random
+    state are left as found. `precision` "bf16" runs the encoder under autocast; products are taken in fp32 over blocks
+    and added up in fp64.
+    """
+
+    def __init__(self, model: MultiTaskModel, which: Which = "shared", precision: str = "fp32"):
+        self.model, self.precision = model, precision
+        self.named, self._spans, stop = parameters(model, which), [], 0
+        for _, p in self.named:
+            self._spans.append(slice(stop, stop := stop + p.numel()))
+        self.size = stop
+        self._target = self._kept = torch.zeros(0)
+        self.gram = np.zeros((0, 0))  # [H, H], products of the target's chunks
+
+    @property
+    def buffer_bytes(self) -> int:
+        """What the probe holds on the device, in bytes."""
+        return sum(b.numel() * b.element_size() for b in (self._target, self._kept))
+
+    def target(self, chunks: Sequence[Iterable[Batch]]) -> np.ndarray:
+        """Measure and keep the target's gradient; returns the products of its chunks with each other, float64 [H, H].
+
+        InputError for no chunk, a chunk without labels, or a loss or gradient that is not finite.
+        """
+        self.gram = np.zeros((0, 0))  # should this fail, the old gradient is gone too
+        self._target = self._buffer(self._target, len(chunks), len(chunks))
+        self.gram = self._measure(chunks, None, self._target)
+        return self.gram.copy()
+
+    def source(self, chunks: Sequence[Iterable[Batch]]) -> Moments:
+        """Products of a task's chunk gradients with the target's and each other; errors as in `target`.
+
+        For the target itself as a weighted task, give chunks of its training rows.
+        """
+        self._check_target()
+        self._kept = self._buffer(self._kept, len(chunks) - 1, len(chunks))
+        made = self._measure(chunks, self._target, self._kept)
+        h = len(self._target)
+        return Moments(made[:h], self.gram.copy(), made[h:])
+
+    def read(self, scale: float = 1.0) -> torch.Tensor:
+        """Products of the `.grad` that is there with the target's chunks, then its squared norm; float64 [H + 1].
+
+        For gradients of training, at the price of one pass over memory: after a task-pure step's backward and before
+        clipping, with `scale` the factor its loss was multiplied by. They hold dropout noise, and the cached target is
+        as old as the last `target` call. Stays on the device, so that nothing waits; `cosine.reused` takes many of
+        them.
+        """
+        self._check_target()
+        if not (math.isfinite(scale) and scale > 0):
+            raise InputError(f"scale: {scale} is not a positive number")
+        made = []
+        with torch.no_grad():
+            for (_, p), span in zip(self.named, self._spans, strict=True):
+                if p.grad is not None:
+                    g = p.grad.flatten()
+                    made += _dots([*self._target[:, span], g], g)
+        rows = len(self._target) + 1
+        out = torch.stack(made).double().view(-1, rows).sum(0) if made else self._target.new_zeros(rows).double()
+        out[:-1] /= scale
+        out[-1] /= scale**2
+        return out
+
+    def scores(self, batch: Batch, method: Literal["jvp", "difference"] = "jvp", step: float = 1e-2) -> torch.Tensor:
+        """Each row's gradient times the target's mean gradient, fp32 [B]: above 0, learning the row helps the target.
+
+        Directional derivatives of the rows' own losses (`head_importance.example_losses`), so that no row's gradient is
+        formed. "jvp" is exact, by forward-mode differentiation; "difference" is central, two passes with the parameters
+        displaced by `step` (an L2 length) along the direction, and works where an operation has no forward derivative.
+        """
+        self._check_target()
+        if method not in ("jvp", "difference"):
+            raise InputError(f"method: {method!r} is neither 'jvp' nor 'difference'")
+        if not (math.isfinite(step) and step > 0):
+            raise InputError(f"step: {step} is not a positive length")
+        n_terms(self.model, batch, every_row=True)
+        direction = self._target.mean(0)
+        length = float(direction.norm())
+        if length == 0:
+            return torch.zeros(len(batch["input_ids"]), device=self.model.device)
+        direction /= length
+        with self._quiet(()), torch.no_grad():
+            if method == "jvp":
+                with forward_ad.dual_level():
+                    losses = self._displaced(batch, direction, forward_ad.make_dual)
+                    slopes = forward_ad.unpack_dual(losses).tangent
+            else:
+                ahead, behind = (self._displaced(batch, direction, lambda p, v, s=s: p + s * v) for s in (step, -step))
+                slopes = (ahead - behind) / (2 * step)
+        made = (slopes * length).float()
+        if not torch.isfinite(made).all():
+            raise InputError(f"task {batch['task']!r}: a row's score is not finite; look at the model's weights")
+        return made
+
+    # --- inside --------------------------------------------------------------------------------------------------
+
+    def _displaced(self, batch: Batch, direction: torch.Tensor, move: Any) -> torch.Tensor:
+        """Row losses [B] with `move(parameter, its part of the direction)` in the parameters' place."""
+        moved = {
+            name: move(p.detach(), direction[span].view_as(p))
+            for (name, p), span in zip(self.named, self._spans, strict=True)
+        }
+        out = torch.func.functional_call(self.model, moved, (batch, self.precision))
+        return head_importance.example_losses(self.model, batch, out.logits)
+
+    def _measure(
+        self, chunks: Sequence[Iterable[Batch]], others: torch.Tensor | None, kept: torch.Tensor
+    ) -> np.ndarray:
+        """Products [O + C, C] of each chunk with the O rows of `others`, then with all chunks.
+
+        The gradients of the first chunks are left in `kept`, as many as it has rows.
+        """
+        known = 0 if others is None else len(others)
+        with self._quiet([p for _, p in self.named]):
+            table = torch.zeros(known + len(chunks), len(chunks), dtype=torch.float64, device=kept.device)
+            for number, chunk in enumerate(chunks):
+                terms = self._accumulate(chunk)
+                for (_, p), span in zip(self.named, self._spans, strict=True):
+                    if p.grad is None:  # took no part in the forward pass; the buffer may hold an older gradient
+                        kept[number : number + 1, span] = 0
+                        continue
+                    g = p.grad.flatten().div_(terms)
+                    for at, rows in ((0, others), (known, kept[:number])):
+                        if rows is not None:
+                            table[at : at + len(rows), number] += _products(rows[:, span], g)
+                    table[known + number, number] += _products(g[None], g)[0]
+                    kept[number : number + 1, span] = g
+                    p.grad = None
+        made = table.cpu().numpy()
+        made[known:] = np.triu(made[known:]) + np.triu(made[known:], 1).T
+        if not np.isfinite(made).all():
+            raise InputError("probe: a gradient is not finite; the loss has diverged: lower lr or use precision fp32")
+        return made
+
+    def _accumulate(self, chunk: Iterable[Batch]) -> int:
+        """Backward through a chunk's batches in turn; `.grad` is then that of their losses' sum. Returns its terms."""
+        total = 0
+        for batch in chunk:
+            terms = n_terms(self.model, batch)
+            loss = self.model.task_loss(batch, self.model(batch, self.precision).logits)
+            (loss * terms).backward()
+            total += terms
+        if not total:
+            raise InputError("probe: a chunk without batches; a task needs rows to have a gradient")
+        return total
+
+    def _buffer(self, old: torch.Tensor, rows: int, chunks: int) -> torch.Tensor:
+        if chunks < 1:
+            raise InputError("probe: no chunk of rows; a task needs rows to have a gradient")
+        like = self.named[0][1]
+        if old.shape == (rows, self.size) and old.device == like.device:
+            return old
+        with torch.inference_mode(False):  # else the buffer could never be written again outside it
+            return torch.zeros(rows, self.size, dtype=like.dtype, device=like.device)
+
+    def _check_target(self) -> None:
+        if not len(self.gram):
+            raise InputError("probe: no target gradient yet; call `target` first")
+
+    @contextmanager
+    def _quiet(self, wanted: Sequence[nn.Parameter]) -> Iterator[None]:
+        """Dropout off, gradients for `wanted` alone; afterwards mode, `.grad` and flags are what they were."""
+        modes = [(m, m.training) for m in self.model.modules()]
+        flags = [(p, p.requires_grad, p.grad) for p in self.model.parameters()]
+        try:
+            self.model.eval()
+            self.model.requires_grad_(False)
+            for _, p in self.named:
+                p.grad = None
+            for p in wanted:
+                p.requires_grad_(True)
+            with ExitStack() as stack:
+                stack.enter_context(torch.inference_mode(False))
+                stack.enter_context(torch.enable_grad())
+                if not wanted or self.model.device.type == "cpu":  # fused kernels have no forward derivative, and on a
+                    stack.enter_context(sdpa_kernel(SDPBackend.MATH))  # CPU were slower: see `importance`
+                yield
+        finally:
+            for p, flag, grad in flags:
+                p.requires_grad_(flag)
+                p.grad = grad
+            for module, mode in modes:
+                module.training = mode
+
+
+def _products(rows: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
+    """Inner products of rows [R, n] with g [n], fp64 [R].
+
+    In blocks: of 12 million terms an fp32 sum on a CPU was wrong by 3e-4. Copies in fp64 would cost twice the memory.
+    """
+    made = torch.zeros(len(rows), dtype=torch.float64, device=g.device)
+    for a, b in zip(rows.split(BLOCK, 1), g.split(BLOCK), strict=True):
+        made += (a @ b).double()
+    return made
+
+
+def _dots(rows: Sequence[torch.Tensor], g: torch.Tensor) -> list[torch.Tensor]:
+    """The terms of `_products`, R a block, to be added in fp64: half its time where rows are few, and one sum a model.
+
+    PyTorch's `dot` keeps more digits than its matrix product, so blocks may be four times as long. For `read` alone:
+    the exact probe's last bits steer the weights of published trainings.
+    """
+    step = 4 * BLOCK
+    return [torch.dot(row[at : at + step], g[at : at + step]) for at in range(0, len(g), step) for row in rows]

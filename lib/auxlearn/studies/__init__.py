@@ -1,0 +1,1 @@
+"""Study files, the runs they ask for, their price, status and provenance. No training, no figure."""

@@ -1,0 +1,92 @@
+"""Which runs of each notebook a study file asks for: base, grid, exclude and blocks become parameters, unvalidated."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from auxlearn.errors import InputError
+from auxlearn.studies import parameters
+from auxlearn.studies.arms import depends_on_n
+from auxlearn.studies.study_file import StudyFile
+
+
+def check(file: StudyFile) -> None:
+    """InputError for a name that no notebook has, or values that are none, before anything is combined."""
+    known = {name for model in parameters.MODELS.values() for name in model.model_fields}
+    for part in ("base", "grid"):
+        for name in getattr(file, part):
+            if name not in known:
+                raise InputError(f"{part}: no notebook has a parameter {name!r}")
+    for name, values in file.grid.items():
+        if not values:
+            raise InputError(f"grid: {name} has no values")
+    if not (isinstance(listed := file.base.get("seeds", [0]), list) and listed):
+        raise InputError(f"base: seeds: {listed!r} is not a list of seeds, such as [0, 1, 2]")
+    for row in file.exclude:
+        if unknown := set(row) - set(file.grid):
+            raise InputError(f"exclude: {', '.join(sorted(unknown))} is not in grid")
+    for stage in (*file.stages, *file.notebooks):
+        if stage not in parameters.MODELS:
+            raise InputError(f"no notebook is called {stage!r}; there are {', '.join(parameters.MODELS)}")
+    for stage, block in file.notebooks.items():
+        if unknown := set(block) - set(parameters.MODELS[stage].model_fields):
+            raise InputError(f"notebooks.{stage}: unknown parameter {', '.join(sorted(unknown))}")
+
+
+def defaults(file: StudyFile, stage: str) -> dict[str, Any]:
+    """What the file says of a notebook's parameters beside its grid."""
+    fields = parameters.MODELS[stage].model_fields
+    given = {k: v for k, v in file.base.items() if k in fields}
+    if "primary" in file.grid:  # of a stage that serves every primary, any will do
+        given.setdefault("primary", file.grid["primary"][0])
+    return given | {"study": file.study} | file.notebooks.get(stage, {})
+
+
+def combinations(file: StudyFile, stage: str) -> Iterator[dict[str, Any]]:
+    """The parameters of every run of a notebook that the file asks for, as written."""
+    fields = parameters.MODELS[stage].model_fields
+    axes = {k: v for k, v in file.grid.items() if k in fields}
+    if "seed" in fields and "seed" not in axes and "seeds" in file.base:
+        axes["seed"] = file.base["seeds"]
+    common = defaults(file, stage)
+    if "arms" in fields and "arm" in file.grid:
+        common.setdefault("arms", file.grid["arm"])
+    if "curve" in fields and len(file.grid.get("n", ())) > 1:
+        common.setdefault("curve", file.grid["n"])
+    for values in itertools.product(*axes.values()):
+        given = common | dict(zip(axes, values, strict=True))
+        if _excluded(file, given):
+            continue
+        if stage == "07_efficiency" and file.exclude:
+            given = _compared(file, given)
+            if len(given["arms"]) < 2:  # beside the baseline alone there is nothing to compare
+                continue
+        yield given
+
+
+def _excluded(file: StudyFile, given: Mapping[str, Any]) -> bool:
+    return any(row and set(row) <= set(given) and row.items() <= given.items() for row in file.exclude)
+
+
+def _compared(file: StudyFile, given: dict[str, Any]) -> dict[str, Any]:
+    """07's parameters without the arms, and what of its curve, that `exclude` names.
+
+    An arm that does not depend on n is one training for all of them, and stays unless all of them are excluded.
+    """
+    p = parameters.validate("07_efficiency", given)
+
+    def gone(arm: str, n: int) -> bool:
+        return _excluded(file, given | {"arm": arm, "n": n})
+
+    kept = [
+        arm for arm in p.arms
+        if not all(gone(arm, n) for n in ([p.n] if depends_on_n(arm) else file.grid.get("n", [p.n])))
+    ]  # fmt: skip
+    if "single" not in kept:
+        raise InputError("exclude: leaves out single at every n, but 07_efficiency compares with it")
+    curve = [n for n in p.curve if n == p.n or not _excluded(file, given | {"n": n})]
+    out = [f"{arm} {n}" for n in curve for arm in kept if n != p.n and depends_on_n(arm) and gone(arm, n)]
+    out += [entry for arm in kept for n in curve if (entry := f"{arm} {n}") in p.left_out and entry not in out]
+    return given | {"arms": kept, "curve": curve, "left_out": out}

@@ -1,0 +1,71 @@
+"""GPU leases: each device is a file lock, so that two jobs of one machine never share a device by accident.
+
+Snakemake counts devices and does not say which one a job has. A job takes the first device whose lock is free, sets
+CUDA_VISIBLE_DEVICES to it before its kernel starts, and holds the lock until its process ends, however it ends. The
+locks are the machine's, not the run folder's: studies in two run folders do not share a device either.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from auxlearn.errors import InputError
+
+WAIT_SECONDS = 1.0
+
+
+def devices() -> list[str]:
+    """The device names that this process may use: CUDA_VISIBLE_DEVICES where set, else all that `nvidia-smi` lists."""
+    given = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if given is not None:
+        return [name.strip() for name in given.split(",") if name.strip()]
+    try:
+        query = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
+        listed = subprocess.run(query, capture_output=True, text=True, timeout=30)
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    return listed.stdout.split() if listed.returncode == 0 else []
+
+
+def folder() -> Path:
+    """Where the locks are: this user's, on this machine."""
+    return Path(tempfile.gettempdir()) / f"auxlearn-leases-{getpass.getuser()}"
+
+
+def acquire(count: int = 1, wait: float | None = None) -> list[FileLock]:
+    """Lease devices: their locks, held; CUDA_VISIBLE_DEVICES names them alone. Waits (`wait` seconds at most) for them.
+
+    InputError where there are fewer, or too few came free in time.
+    """
+    names = devices()
+    if len(names) < count:
+        raise InputError(
+            f"{count} GPU to lease, but CUDA_VISIBLE_DEVICES or nvidia-smi names {', '.join(names) or 'none'}; "
+            "set `device: cpu` or fewer `processes`"
+        )
+    folder().mkdir(mode=0o700, exist_ok=True)
+    begun = time.monotonic()
+    while True:
+        held: dict[str, FileLock] = {}
+        for name in names:
+            lock = FileLock(folder() / f"gpu-{name.replace('/', '_')}.lock")
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                continue
+            held[name] = lock
+            if len(held) == count:
+                os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(held)
+                return list(held.values())
+        for lock in held.values():  # none is kept while waiting for the others
+            lock.release()
+        if wait is not None and time.monotonic() - begun >= wait:
+            raise InputError(f"no {count} GPU came free in {wait:g} s: other jobs lease {', '.join(names)}")
+        time.sleep(WAIT_SECONDS)

@@ -1,0 +1,265 @@
+"""A study file becomes a graph of cells: every notebook run it needs, validated and keyed before the first one starts.
+
+    study: NAME            # a label; enters no key
+    title: …               # one line for the report
+    base: {…}              # parameters for all notebooks that have them
+    grid: {arm: […], n: […]}   # every combination
+    exclude: [{arm: …, n: …}]  # but these
+    stages: [06_mtl, …]    # what is wanted; what it reads is added (default: 01, 06, 07)
+    notebooks: {06_mtl: {lr: …}}   # a notebook's own parameters
+    expects: {rows: {task: …}, tokens: …, encoder: {…}}   # what suite and encoder hold; see `study_file.Expects`
+
+Cells are found from the wanted ones backwards, so that three targets share one proxy without being told to. `load`
+reads the suite, for keys are made of its content; `validated` needs neither data nor encoder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from pydantic import ValidationError
+
+from auxlearn import errors
+from auxlearn.data import schema, suites, usable_rows
+from auxlearn.errors import InputError
+from auxlearn.methods.fastmtl import proxy_plans
+from auxlearn.paths import NOTEBOOKS, PROJECT
+from auxlearn.records import runs
+from auxlearn.records.code_hash import code_hash
+from auxlearn.studies import combinations, study_file
+from auxlearn.studies import parameters as params
+from auxlearn.studies.study_file import StudyFile
+from auxlearn.training import key_forms
+
+
+@dataclass(eq=False)
+class Cell:
+    """One notebook run of a study."""
+
+    params: params.Common  # resolved, `inputs` filled in
+    key: str
+    code: str  # hash of its code and of all that it reads, transitively
+    reads: list[Cell]
+    suite: str  # fingerprint
+
+    @property
+    def stage(self) -> str:
+        return self.params.stage
+
+    @cached_property
+    def _keyed(self) -> dict[str, Any]:
+        return self.params.key_params()
+
+    def agrees(self, wanted: Mapping[str, Any]) -> bool:
+        """`runs.agrees` for a run that is not made yet."""
+        had = self._keyed
+        return all(had[name] == value for name, value in key_forms.forms(wanted).items() if name in had)
+
+    @property
+    def label(self) -> str:
+        """What a person calls it: the stage and what tells it from its siblings."""
+        p = self.params
+        parts = [str(getattr(p, f)) for f in ("primary", "arm", "discriminator") if getattr(p, f, None)]
+        parts += [f"{f}={getattr(p, f)}" for f in ("n", "seed", "seeds") if f in self._keyed]
+        parts += ["at=proxy"] if getattr(p, "at", "") == "proxy" else []
+        if self.stage in ("01_data_prep", "02_td_proxy", "04_gradts_correlation"):
+            parts = parts[1:]
+        return " ".join([self.stage, *parts])
+
+
+@dataclass
+class Study:
+    name: str
+    title: str
+    cells: list[Cell]  # upstream first
+
+
+def load(path: Path, elsewhere: bool = False) -> Study:
+    """Read, validate and expand a study file; the first problem is an InputError naming the file.
+
+    `elsewhere`: its cells will run on other machines than this one (see `Common.resolved`).
+    """
+    file = study_file.read(path)
+    return Study(file.study, file.title or file.study, expanded(path, _Expansion(file, elsewhere)))
+
+
+def validated(path: Path) -> list[tuple[str, Any]]:
+    """Every cell's stage and parameters (as written: "auto" undecided), upstream first, without reading any data.
+
+    Checks what `load` checks but for the content of the suite: its YAML, and so the names of its tasks, is read, its
+    rows are not. How many rows there are to choose from is checked where the file says so (`expects`).
+    """
+    return [(cell.stage, cell.params) for cell in expanded(path, Unread(study_file.read(path)))]
+
+
+def expanded(path: Path, expansion: _Expansion) -> list[Cell]:
+    try:
+        return expansion.cells()
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+
+
+class _Expansion:
+    def __init__(self, file: StudyFile, elsewhere: bool = False):
+        self.file = file
+        self.elsewhere = elsewhere
+        self.made: dict[tuple[str, str], Cell] = {}
+        self.suites: dict[tuple[str, int], Any] = {}
+        self.codes: dict[str, str] = {}
+
+    def cells(self) -> list[Cell]:
+        combinations.check(self.file)
+        for stage in params.MODELS:  # in order, so that 07 finds the 06 cells of the grid
+            if stage in self.file.stages:
+                for given in combinations.combinations(self.file, stage):
+                    self._cell(stage, given)
+        if self.file.expects:
+            self._expects_fit()
+        return list(self.made.values())
+
+    def _expects_fit(self) -> None:
+        for name in ("suite", "encoder", "max_length"):
+            found = sorted({getattr(cell.params, name) for cell in self.made.values()})
+            if len(found) > 1:
+                raise InputError(f"expects describes one {name}, but the study has {', '.join(map(str, found))}")
+        tokens, limit = self.file.expects.tokens, found[0]
+        longest = max(tokens.values()) if isinstance(tokens, dict) else tokens
+        if longest > limit:
+            raise InputError(f"expects.tokens: {longest:g} tokens a row do not fit max_length, {limit}")
+
+    def _suite(self, p: params.Common) -> Any:
+        at = (p.suite, p.rows)
+        if at not in self.suites:
+            self.suites[at] = self._load(*at)
+            if self.file.expects:
+                self._as_expected(self.suites[at], p)
+        return self.suites[at]
+
+    def _cell(self, stage: str, given: dict[str, Any]) -> Cell:
+        p = self._resolved(params.validate(stage, given))
+        suite = self._suite(p)
+        suite.auxiliaries(p.primary, p.auxiliaries)
+        reads = [self._upstream(upstream, wanted) for upstream, wanted in p.needs()]
+        self._enough(p, suite, reads)
+        p = p.model_copy(update={"inputs": [cell.key for cell in reads]})
+        key = runs.key(stage, p.key_params(), suite.fingerprint, p.inputs)
+        if (stage, key) not in self.made:
+            if stage not in self.codes:
+                self.codes[stage] = code_hash(("reporting.notebook",), NOTEBOOKS / f"{stage}.ipynb")
+            code = runs.digest([self.codes[stage], [cell.code for cell in reads]])
+            self.made[stage, key] = Cell(p, key, code, reads, suite.fingerprint)
+        return self.made[stage, key]
+
+    def _enough(self, p: params.Common, suite: Any, reads: list[Cell]) -> None:
+        """Refuse an n that the pool does not hold before a proxy is trained for it."""
+        if p.stage not in ("03_ranking", "06_mtl") or not getattr(p, "needs_pool", True):
+            return
+        pool = self._pool(p, suite, reads)
+        if pool is not None and p.n > pool:
+            raise InputError(f"n: {p.n} rows asked for, but {p.stage} can choose from {pool}; lower n or raise `rows`")
+
+    # What `Unread` does otherwise.
+
+    def _load(self, suite: str, rows: int) -> Any:
+        return suites.load(suite, rows)
+
+    def _resolved(self, p: Any) -> Any:
+        return p.resolved(self.elsewhere)
+
+    def _as_expected(self, suite: Any, p: params.Common) -> None:
+        """Refuse to run a study whose suite is not the one that its price is of."""
+        found = {name: len(task.train) for name, task in suite.items()}
+        wanted = self.file.expects.capped(p.rows)
+        if found != wanted:
+            raise InputError(f"expects.rows: the suite {p.suite!r} has {_counts(found)}, not {_counts(wanted)}")
+
+    def _pool(self, p: Any, suite: Any, reads: list[Cell]) -> int | None:
+        """Rows that this cell can choose its n from; None where that is not known."""
+        names = suite.auxiliaries(p.primary, p.auxiliaries)
+        usable = usable_rows.usable(suite, p.primary, p.keep_leaks)
+        if p.stage == "03_ranking":
+            proxy = reads[0].params
+            made, _ = proxy_plans.proxies(proxy, suite, usable_rows.usable(suite, None, proxy.keep_leaks))
+            if proxy.proxies == "one":
+                for name in names:
+                    usable[name][made[0].phases[0].rows[name]] = False
+        return sum(int(usable[name].sum()) for name in names)
+
+    def _upstream(self, stage: str, wanted: dict[str, Any]) -> Cell:
+        """The cell of the study that fits, or a new one from the study's defaults."""
+        fitting = [
+            cell for (s, _), cell in self.made.items()
+            if s == stage and cell.agrees(wanted)
+        ]  # fmt: skip
+        if len(fitting) > 1:
+            raise InputError(f"{len(fitting)} cells of {stage} fit {wanted}; leave 07_efficiency out of `stages`")
+        return fitting[0] if fitting else self._cell(stage, combinations.defaults(self.file, stage) | wanted)
+
+
+class _Names(suites.Suite):
+    """A suite of which only the YAML is read: it knows its tasks' names and no rows."""
+
+    def __init__(self, suite: str):
+        if suite == "planted":
+            from auxlearn.data import planted
+
+            names = list(planted.make())
+        else:
+            path = Path(suite) if Path(suite).is_absolute() else PROJECT / suite
+            # Not `read_suite`, which also wants the data's root to be known.
+            try:
+                names = list(schema.SuiteSpec.model_validate(schema.extended(path)).tasks)
+            except ValidationError as error:
+                raise InputError(f"{path}: {errors.explain(error)}") from None
+        # The name stands for the fingerprint, so that cells over one suite are told apart as they are by `load`.
+        super().__init__(suite, {name: SimpleNamespace(name=name) for name in names}, suite)
+
+
+class Unread(_Expansion):
+    """The expansion without data. Its keys are good for telling cells apart and for nothing else."""
+
+    def _load(self, suite: str, rows: int) -> suites.Suite:
+        return _Names(suite)
+
+    def _resolved(self, p: Any) -> Any:
+        return p  # a study may be checked on a machine without the device that it asks for
+
+    def _as_expected(self, suite: suites.Suite, p: params.Common) -> None:
+        expects = self.file.expects
+        if set(expects.rows) != set(suite.names):
+            raise InputError(f"expects.rows: of {', '.join(expects.rows)}; {p.suite!r} has {', '.join(suite.names)}")
+
+    def _pool(self, p: Any, suite: suites.Suite, reads: list[Cell]) -> int | None:
+        if self.file.expects is None:
+            return None
+        rows, taken = self.file.expects.capped(p.rows), 0
+        if p.stage == "03_ranking" and reads[0].params.proxies == "one":
+            taken = reads[0].params.proxy_rows
+        return sum(max(0, rows[name] - taken) for name in suite.auxiliaries(p.primary, p.auxiliaries))
+
+
+def _counts(rows: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {count:,}" for name, count in rows.items())
+
+
+def as_plan(study: Study) -> dict[str, Any]:
+    """The study as JSON, for Snakemake and the report."""
+    return {
+        "study": study.name,
+        "title": study.title,
+        "cells": [
+            {
+                "stage": cell.stage, "key": cell.key, "code": cell.code, "label": cell.label, "suite": cell.suite,
+                "threads": cell.params.threads * getattr(cell.params, "processes", 1),
+                "gpus": getattr(cell.params, "processes", 1) if cell.params.device == "cuda" else 0,
+                "params": cell.params.model_dump(),
+                "reads": [[up.stage, up.key] for up in cell.reads],
+            }
+            for cell in study.cells
+        ],
+    }  # fmt: skip

@@ -1,0 +1,1 @@
+"""What a study would cost in FLOPs, before anything is run."""

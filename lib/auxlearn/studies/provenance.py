@@ -1,0 +1,159 @@
+"""What a report was made of: runs, code, data, seeds and versions, with sha256 of everything; `provenance.json`.
+
+    schema      1
+    study, title, written
+    runs        STAGE/KEY: status, started, finished, git, code (roots, notebook, hash), suite (its fingerprint), seeds,
+                environment, device, threads, manifest (sha256), inputs (STAGE/KEY of each), outputs (name: sha256)
+    suites      fingerprint: name (as the parameters name it), rows (the cap a task, 0 = none)
+    environments  digest: versions
+    figures     file of the report: the runs that it was made from
+    files       file of the report: sha256 (all but this one)
+
+Runs that another one read stand here too, down to single trainings and passes; the status of such a one is "read".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from auxlearn import errors
+from auxlearn.errors import InputError
+from auxlearn.files import documents
+from auxlearn.paths import runs_root
+from auxlearn.records import manifests, runs
+
+NAME = "provenance.json"
+SCHEMA = 1
+AGAIN = "publish the study again"
+
+
+class _Code(manifests.Code):
+    hash: str
+
+
+class _Run(manifests.Shape):
+    manifest: str
+    outputs: dict[manifests.FileName, str]
+    code: _Code
+    git: manifests.Git
+
+
+class _Suite(manifests.Shape):
+    name: str
+    rows: int
+
+
+class _Record(manifests.Shape):
+    """What `verify` and the front page read of a record that may come from anyone."""
+
+    written: str
+    runs: dict[manifests.Label, _Run]
+    suites: dict[str, _Suite]
+    files: dict[str, str]
+
+
+def run(manifest: runs.Manifest, status: str) -> dict[str, Any]:
+    """The record of one run, for its page. What a manifest of another version does not have is empty."""
+    data = manifest.data
+    p = data.get("params", {})
+    return {
+        "stage": data.get("stage", manifest.folder.parent.name), "key": data.get("key", manifest.folder.name),
+        "status": status, "started": data.get("started", ""), "finished": data.get("finished", ""),
+        "git": data.get("git", {}), "code": {"hash": ""} | data.get("code", {}),
+        "suite": {"fingerprint": data.get("suite", ""), "name": p.get("suite", ""), "rows": p.get("rows", 0)},
+        "device": data.get("device", ""), "threads": data.get("threads"), "precision": p.get("precision", ""),
+        "versions": data.get("versions", {}), "seeds": data.get("seeds", {}), "outputs": data.get("outputs", {}),
+        "manifest": file_hash(_at(manifest)),
+        "inputs": [
+            {"run": _label(wanted), "manifest": file_hash(runs_root() / _label(wanted) / "manifest.json")}
+            for wanted in data.get("inputs", [])
+        ],
+    }  # fmt: skip
+
+
+def record(
+    name: str, title: str, made: Iterable[tuple[str, runs.Manifest]], figures: Mapping[str, list[str]], target: Path
+) -> dict[str, Any]:
+    """Everything about a report in the folder `target`. `made`: status and manifest of each run of the study."""
+    out: dict[str, Any] = {
+        "schema": SCHEMA, "study": name, "title": title, "written": runs.now(),
+        "runs": {}, "suites": {}, "environments": {}, "figures": dict(figures), "files": files(target),
+    }  # fmt: skip
+    queue = [(status, manifest) for status, manifest in made]
+    while queue:
+        status, manifest = queue.pop()
+        one = run(manifest, status)
+        label, suite, versions = f"{one.pop('stage')}/{one.pop('key')}", one.pop("suite"), one.pop("versions")
+        if label in out["runs"]:
+            continue
+        one |= {"suite": suite["fingerprint"], "environment": runs.digest(versions)}
+        one["inputs"] = [given["run"] for given in one["inputs"]]
+        del one["precision"]
+        out["runs"][label] = one
+        out["environments"][one["environment"]] = versions
+        if suite["name"] not in ("", suite["fingerprint"]):  # what a run reads knows a suite by its content alone
+            out["suites"][suite["fingerprint"]] = {"name": suite["name"], "rows": suite["rows"]}
+        for wanted in manifest.data.get("inputs", []):
+            # By the manifest alone: whether a unit's files are whole and its code is today's, the study's runs say.
+            if (read := _read(wanted)) is not None and _label(wanted) not in out["runs"]:
+                queue.append(("read", read))
+    return out
+
+
+def write(target: Path, content: Mapping[str, Any]) -> Path:
+    runs.write_json(target / NAME, content)
+    return target / NAME
+
+
+def read(target: Path) -> dict[str, Any] | None:
+    """A report's provenance; None where it has none. A file that is no such record is an InputError."""
+    path = target / NAME
+    if not path.is_file():
+        return None
+    found = documents.read_object(path, AGAIN)
+    if found.get("schema") != SCHEMA:
+        raise InputError(f"{path}: not a record of provenance of schema {SCHEMA}; {AGAIN}")
+    try:
+        _Record.model_validate(found)
+    except ValidationError as error:
+        raise InputError(f"{path}: not a record of provenance: {errors.explain(error)[:500]}; {AGAIN}") from None
+    return found
+
+
+def files(target: Path) -> dict[str, str]:
+    """sha256 of every file of a report but its provenance."""
+    found = sorted(path for path in target.rglob("*") if path.is_file() and path != target / NAME)
+    return {path.relative_to(target).as_posix(): runs.file_hash(path) for path in found}
+
+
+def rehash(target: Path, names: Iterable[str]) -> None:
+    """Record some files of a report anew, after this library itself has changed them."""
+    if (content := read(target)) is not None:
+        content["files"] |= {name: runs.file_hash(target / name) for name in names}
+        write(target, content)
+
+
+def file_hash(path: Path) -> str:
+    """sha256 of a file; empty where there is none."""
+    return runs.file_hash(path) if path.is_file() else ""
+
+
+def _at(manifest: runs.Manifest) -> Path:
+    """Where a manifest lies, also one that was set aside."""
+    places = (manifest.path(f"manifest{mark}.json") for mark in ("", ".stale", ".damaged"))
+    return next((path for path in places if path.is_file()), manifest.path("manifest.json"))
+
+
+def _label(wanted: Mapping[str, Any]) -> str:
+    return f"{wanted['stage']}/{wanted['key']}"
+
+
+def _read(wanted: Mapping[str, Any]) -> runs.Manifest | None:
+    try:
+        return manifests.read(runs_root() / _label(wanted) / "manifest.json")
+    except InputError:
+        return None

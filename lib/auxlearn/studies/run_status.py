@@ -1,0 +1,197 @@
+"""How each run of a study's plan ended, for people: status, error, headline figure, cost.
+
+Beside the statuses of `runs.read`: *failed* (its notebook holds an error), *not run* (nothing but its parameters).
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nbformat
+
+from auxlearn.errors import InputError
+from auxlearn.files import documents
+from auxlearn.paths import runs_root
+from auxlearn.records import manifests, runs
+from auxlearn.studies.headlines import Headline, headline
+
+STAGES = {
+    "01_data_prep": "data", "02_td_proxy": "proxy", "03_ranking": "ranking",
+    "04_gradts_correlation": "head importance", "05_tawt_weighting": "task weights", "06_mtl": "training",
+    "07_efficiency": "comparison",
+}  # fmt: skip
+MEANING = {
+    "finished": "made by the code and from the runs that are here now",
+    "stale": "made by other code, or from runs made by other code",
+    "damaged": "a file was altered or removed after the run had finished",
+    "failed": "stopped by an error; the notebook as far as it came is linked",
+    "interrupted": "begun and not finished, or still running",
+    "not run": "planned, not begun",
+}
+ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+PREPARED = {"params.yaml", "command.txt"}  # what `runner.prepare` writes before a run begins
+_NAMED = ("primary", "arm", "discriminator", "n", "seed", "seeds", "arms")  # always shown; others where they differ
+_UNSHOWN = {"inputs", "study"}
+
+
+@dataclass
+class Outcome:
+    """One cell of a plan, with what is known of its run. `link`, `figure` and the like are the report's."""
+
+    cell: Mapping[str, Any]
+    status: str
+    manifest: runs.Manifest | None
+    error: str = ""
+    link: str = ""
+
+    @property
+    def stage(self) -> str:
+        return self.cell["stage"]
+
+    @property
+    def key(self) -> str:
+        return self.cell["key"]
+
+    @property
+    def label(self) -> str:
+        return self.cell["label"]
+
+    @property
+    def params(self) -> dict[str, Any]:
+        return self.cell["params"]
+
+    @property
+    def name(self) -> str:
+        return STAGES.get(self.stage, self.stage)
+
+    @property
+    def folder(self) -> Path:
+        return runs_root() / self.stage / self.key
+
+    @property
+    def notebook(self) -> Path | None:
+        """Its executed notebook, as far as it came."""
+        path = self.folder / "notebook.ipynb"
+        return path if path.is_file() and executed(path) is not None else None
+
+    @property
+    def sized(self) -> bool:
+        """Whether the parameter `n` decides anything of the run."""
+        return self.manifest is None or "n" in self.manifest.data.get("key_params", ("n",))
+
+    @property
+    def other_primary(self) -> str:
+        """The primary that its notebook was run for, where another study's run serves this one too."""
+        made_for = self.manifest.data.get("params", {}).get("primary") if self.manifest else None
+        return made_for if made_for != self.params.get("primary") and isinstance(made_for, str) else ""
+
+    @functools.cached_property
+    def headline(self) -> Headline:
+        """The headline figure; empty where there is no manifest, or one that is not as its stage writes it."""
+        if self.manifest is None:
+            return Headline()
+        try:
+            return headline(self.stage, self.manifest.metrics, self.params.get("primary", ""))
+        except (LookupError, ArithmeticError, TypeError, ValueError, AttributeError):
+            return Headline(note="not to be read from this manifest")
+
+    def _total(self, column: str) -> float | None:
+        if self.manifest is None:
+            return None
+        return sum(row.get(column) or 0 for row in self.manifest.data.get("ledger", ()))
+
+    @property
+    def seconds(self) -> float | None:
+        return self._total("seconds")
+
+    @property
+    def tflop(self) -> float | None:
+        flops = self._total("flops")
+        return None if flops is None else flops / 1e12
+
+
+def read(cell: Mapping[str, Any]) -> Outcome:
+    """What became of one cell of a plan."""
+    status, manifest = runs.read(cell["stage"], cell["key"])
+    found = Outcome(cell, status, manifest)
+    if status not in ("interrupted", "missing"):
+        return found
+    if found.notebook is None:
+        files = {path.name for path in found.folder.glob("*")}
+        found.error = _log_tail(found.folder)  # of a process that ended before it saved a notebook
+        found.status = "failed" if found.error else "interrupted" if files - PREPARED else "not run"
+        return found
+    node = executed(found.notebook)
+    for name in ("stale", "damaged"):
+        # `runner.prepare` sets such a manifest aside. Until the run is begun anew, the notebook beside it is its own.
+        aside = found.folder / f"manifest.{name}.json"
+        if aside.is_file() and (old := _parsed(aside)) and _started(node) <= old.data.get("finished", ""):
+            found.status, found.manifest = name, old
+            return found
+    found.error = error(node)
+    found.status = "failed" if found.error else "interrupted"
+    return found
+
+
+def parameters(outcomes: Sequence[Outcome]) -> list[str]:
+    """What tells each run from its siblings of the same notebook, as text: `arm td_bce · n 1000`."""
+    texts = []
+    for each in outcomes:
+        same = [o.params for o in outcomes if o.stage == each.stage]
+        unshown = _UNSHOWN if each.sized else _UNSHOWN | {"n"}
+        shown = [n for n in _NAMED if n in each.params and n not in unshown]
+        shown += [n for n, v in each.params.items() if n not in {*shown, *unshown} and any(p.get(n) != v for p in same)]
+        texts.append(" · ".join(f"{n} {_value(each.params[n])}" for n in shown))
+    return texts
+
+
+def _value(value: Any) -> str:
+    return (", ".join(map(str, value)) or "all") if isinstance(value, list) else str(value)
+
+
+def executed(path: Path) -> nbformat.NotebookNode | None:
+    """An executed notebook, read once while it does not change; None where it cannot be parsed."""
+    stat = path.stat()
+    return _executed(path, stat.st_mtime_ns, stat.st_size)
+
+
+@functools.lru_cache(maxsize=8)
+def _executed(path: Path, time_ns: int, size: int) -> nbformat.NotebookNode | None:
+    try:
+        return documents.read_notebook(path)
+    except InputError:  # half written, or not a notebook
+        return None
+
+
+def error(node: nbformat.NotebookNode) -> str:
+    """The first error of an executed notebook, in one line; empty where there is none."""
+    for cell in node.cells:
+        for output in cell.get("outputs", []):
+            if output.output_type == "error":
+                return f"{output.ename}: {ANSI.sub('', output.evalue)}".strip()
+    return ""
+
+
+def _started(node: nbformat.NotebookNode) -> str:
+    """When papermill began, as an ISO time comparable with a manifest's; late where it does not say."""
+    papermill = node.metadata.get("papermill")
+    start = papermill.get("start_time") if isinstance(papermill, dict) else None
+    return start[:19] if isinstance(start, str) else "9"
+
+
+def _parsed(path: Path) -> runs.Manifest | None:
+    try:
+        return manifests.read(path)
+    except InputError:
+        return None
+
+
+def _log_tail(folder: Path) -> str:
+    log = folder / "papermill.log"
+    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines() if log.is_file() else []
+    return lines[-1] if lines else ""

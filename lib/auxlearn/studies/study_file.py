@@ -1,0 +1,73 @@
+"""What a study file may say, read strictly; `studies` says what becomes of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from auxlearn import errors
+from auxlearn.errors import InputError
+from auxlearn.files import documents
+
+DEFAULT_STAGES = ["01_data_prep", "06_mtl", "07_efficiency"]
+
+
+class Shape(BaseModel):
+    """The sizes of an encoder that its FLOPs depend on, under their Hugging Face names."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    hidden_size: int = Field(ge=1)
+    num_hidden_layers: int = Field(ge=1)
+    intermediate_size: int = Field(ge=1)
+
+
+class Expects(BaseModel):
+    """What the suite and the encoder of a study hold, so that it can be checked and priced where neither is at hand.
+
+    `rows`: training rows of every task, before `rows` of `base` caps them. `tokens`: tokens computed a sequence, of all
+    tasks alike or the mean of each. Where the suite is read, `load` refuses other counts of rows.
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    rows: dict[str, Annotated[int, Field(ge=1)]] = Field(min_length=2)
+    tokens: (
+        Annotated[float, Field(gt=0, allow_inf_nan=False)]
+        | dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]]
+    )
+    encoder: Shape
+
+    @model_validator(mode="after")
+    def _same_tasks(self) -> Self:
+        if isinstance(self.tokens, dict) and set(self.tokens) != set(self.rows):
+            raise ValueError(f"tokens are of {', '.join(self.tokens)}, rows of {', '.join(self.rows)}")
+        return self
+
+    def capped(self, limit: int) -> dict[str, int]:
+        """Rows a task under the parameter `rows` (0 = all)."""
+        return {name: min(count, limit or count) for name, count in self.rows.items()}
+
+
+class StudyFile(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    study: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$", max_length=100)]  # names a folder
+    title: str = ""
+    base: dict[str, Any] = {}
+    grid: dict[str, list[Any]] = {}
+    exclude: list[dict[str, Any]] = []
+    stages: list[str] = Field(DEFAULT_STAGES, min_length=1)
+    notebooks: dict[str, dict[str, Any]] = {}
+    expects: Expects | None = None
+
+
+def read(path: Path) -> StudyFile:
+    """A checked study file; whatever is wrong is an InputError naming it."""
+    raw = documents.read_yaml(path)
+    try:
+        return StudyFile.model_validate(raw)
+    except ValidationError as error:
+        raise InputError(f"{path}: {errors.explain(error)}") from None

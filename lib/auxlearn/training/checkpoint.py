@@ -1,0 +1,61 @@
+"""A training's state on disk, between epochs: safetensors and JSON, nothing that executes."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from auxlearn.errors import InputError
+from auxlearn.files import documents, stored_arrays
+
+AGAIN = "remove it, and the training begins anew"
+_NAME = re.compile(r"(model|best)/.+|optimiser/[0-9]{1,9}/[^/]+", re.S)
+Tensors = Mapping[str, torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Saved:
+    """What `load` gives back."""
+
+    model: dict[str, torch.Tensor]
+    best: dict[str, torch.Tensor] | None  # the best epoch's weights, where an epoch is chosen
+    optimiser: dict[int, dict[str, torch.Tensor]]  # its state by parameter, as in its own state_dict()["state"]
+    progress: dict[str, Any]  # anything that JSON holds
+
+
+def save(
+    file: Path, model: Tensors, best: Tensors | None, optimiser: Mapping[int, Tensors], progress: Mapping[str, Any]
+) -> None:
+    """Write a checkpoint, in place of the last one only when it is whole."""
+    from safetensors.torch import save_file
+
+    tensors = {f"model/{k}": v for k, v in model.items()} | {f"best/{k}": v for k, v in (best or {}).items()}
+    for i, state in optimiser.items():
+        tensors |= {f"optimiser/{i}/{k}": v for k, v in state.items()}
+    part = file.with_suffix(".part")
+    save_file({k: v.contiguous() for k, v in tensors.items()}, part, {"progress": json.dumps(progress)})
+    os.replace(part, file)
+
+
+def load(file: Path, device: str) -> Saved:
+    """The checkpoint, its tensors on `device`; what is none is an InputError."""
+    tensors, metadata = stored_arrays.tensors(file, device, AGAIN)
+    try:
+        progress = documents.loads(metadata["progress"])
+        if not isinstance(progress, dict) or not all(_NAME.fullmatch(name) for name in tensors):
+            raise ValueError("its progress or a tensor's name is of another form")
+    except (KeyError, ValueError, RecursionError) as error:
+        raise InputError(f"{file}: not a checkpoint ({error}); {AGAIN}") from None
+    part = lambda p: {k.removeprefix(p): v for k, v in tensors.items() if k.startswith(p)}  # noqa: E731
+    optimiser: dict[int, dict[str, torch.Tensor]] = {}
+    for name, value in part("optimiser/").items():
+        index, entry = name.split("/")
+        optimiser.setdefault(int(index), {})[entry] = value
+    return Saved(part("model/"), part("best/") or None, optimiser, progress)

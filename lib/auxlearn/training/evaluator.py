@@ -1,0 +1,56 @@
+"""A model and what a plan judges it by: rows tokenised once, scores on dev or held-out rows, watched columns."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from auxlearn.cost import Ledger
+from auxlearn.data import batching
+from auxlearn.data.suites import Suite
+from auxlearn.evaluation import metrics
+from auxlearn.models.multitask import MultiTaskModel
+from auxlearn.training import prediction
+from auxlearn.training.phases import Phase, Plan
+
+
+class Evaluator:
+    def __init__(self, plan: Plan, suite: Suite, model: MultiTaskModel):
+        self.plan, self.suite, self.model = plan, suite, model
+        self.encoded: dict[tuple[str, str], batching.Encoded] = {}
+
+    def _train_rows(self, name: str, rows: np.ndarray, phase: str) -> batching.Encoded:
+        return self._encode(name, f"train/{phase}", self.suite[name].train.select(rows.tolist()))
+
+    def _encode(self, name: str, part: str, rows: Any) -> batching.Encoded:
+        if (name, part) not in self.encoded:
+            made = batching.encode(rows, self.suite[name], self.model.tokenizer, self.model.max_length, split=True)
+            self.encoded[name, part] = made
+        return self.encoded[name, part]
+
+    def _judge(self, phase: Phase, ledger: Ledger) -> float:
+        """What the epoch is chosen by: see `Phase.choose`."""
+        if phase.choose == "dev":
+            return float(np.prod(list(self._score("dev", None, ledger)[0].values())))
+        return self._score("train", self.plan.holdout, ledger)[0][self.suite[self.plan.primary].metric]
+
+    def _score(
+        self, split: str, rows: np.ndarray | None, ledger: Ledger | None = None
+    ) -> tuple[dict[str, float], Any, Any]:
+        task = self.suite[self.plan.primary]
+        source = task.dev if split == "dev" else task.train.select(rows.tolist())
+        encoded = self._encode(task.name, f"{split}/score", source)
+        predictions, references = prediction.predict(self.model, encoded, task, self.plan.precision, ledger)
+        return metrics.score(task, predictions, references), predictions, references
+
+    def _watch(self, ledger: Ledger) -> list[float]:
+        """AUC of each discriminator column on rows that the discriminator is not trained on."""
+        logits, ids = [], []
+        for name, rows in self.plan.watch.items():
+            task = self.suite[name]
+            encoded = self._encode(name, "train/watch", task.train.select(rows.tolist()))
+            for _, out in prediction.outputs(self.model, encoded, task, self.plan.precision, ledger):
+                logits.append(out.discriminator.cpu().numpy())
+                ids.append(np.full(len(logits[-1]), self.model.columns[name]))
+        return metrics.column_auc(np.concatenate(logits), np.concatenate(ids)).tolist()

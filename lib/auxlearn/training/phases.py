@@ -1,0 +1,251 @@
+"""What a training plan says: phases over one model, their rows, recipes and switches. Nothing here trains."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+from auxlearn.data.suites import Suite
+from auxlearn.errors import InputError
+from auxlearn.models import encoders, multitask
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The optimiser: linear decay to 0 (or none) after a linear warm-up, global clip (FastMTL's defaults with AdamW).
+
+    "adamax" with a warm-up of 0.1 is MT-DNN's recipe (Liu et al., 2019, section 4.1).
+    """
+
+    lr: float
+    batch_size: int = 32
+    weight_decay: float = 0.0
+    warmup: float = 0.0  # fraction of the phase's steps
+    clip: float = 1.0
+    optimiser: Literal["adamw", "adamax"] = "adamw"
+    decay: Literal["linear", "none"] = "linear"
+
+
+@dataclass(frozen=True)
+class Rounds:
+    """AUTOSEM's stage 1 in place of an order of batches: an epoch is a round of `batches` batches of one task.
+
+    The bandit chooses the task and is paid by the primary's score on the plan's held-out rows (see `bandits.rounds`,
+    which explains the settings). Its arms are `arms(phase, primary)`.
+    """
+
+    batches: int = 10
+    decay: float = 0.05
+    rule: Literal["corrected", "paper"] = "corrected"
+
+
+@dataclass(frozen=True)
+class Weighting:
+    """TAWT: what weighs the tasks of a phase and what moves the weights (see `weighting`, `tawt`, `probes`).
+
+    What is weighed is `groups(phase, primary)`. With the primary among them training is joint; without it, it is
+    pre-training, and the primary's head is fitted anew before each update.
+    """
+
+    prior: tuple[float, ...]  # starting weights, sum 1
+    evidence: Literal["measured", "null", "shuffled", "fixed"] = "measured"
+    every: int = 0  # steps between updates; 0: once an epoch
+    eta: float = 1.0
+    c: float = 1.0
+    floor: float = 0.0
+    decay: float = 0.0
+    tau: float | None = None
+    rule: Literal["corrected", "paper"] = "corrected"
+    # How weights act: "mixed" batches whose parts are weighed, "scaled" losses of task-pure batches, or tasks "sampled"
+    # by their effective shares. The clip is on the total gradient; of a scaled loss it comes before the scaling, or
+    # after it ("scaled_then_clipped", the authors' order, which undoes weights where gradients are large).
+    combine: Literal["mixed", "scaled", "scaled_then_clipped", "sampled"] = "mixed"
+    target_rows: Literal["holdout", "train"] = "holdout"  # whose gradient the target's is
+    itself: bool = False  # the target against itself is exactly 1, not measured on its training rows
+    parameters: Literal["shared", "encoder", "last_layer"] = "shared"
+    estimator: Literal["exact", "reused"] = "exact"  # "reused": training gradients against a target cached an epoch
+    watch: bool = False  # measure cosines even where the weights do not follow them
+    chunks: int = 2  # disjoint, a task and update
+    chunk_rows: int = 64
+    # Parts of a task with a weight of their own: task -> the part of each of its rows in the phase, in their order.
+    # A part is weighed as "task#part"; all share the task's head. Only with combine "mixed".
+    parts: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Some epochs over some rows. Heads and encoder carry over from the phase before; the optimiser starts anew.
+
+    `mixing` "homogeneous": task-pure batches in proportion to size (MT-DNN, FastMTL); "mixed": each batch is drawn over
+    all rows, one encoder pass with a head a row. `loss_scale` "log_classes" divides a classification or tagging loss by
+    ln(number of classes), its value at chance (Muppet, Aghajanyan et al., 2021, section 3.2).
+    """
+
+    name: str
+    rows: Mapping[str, np.ndarray]  # positions in each task's train split
+    epochs: int
+    recipe: Recipe
+    discriminator: Literal["bce", "ce"] | None = None
+    disc_weight: float = 1.0
+    # Which epoch is kept: the last, or the best on the plan's held-out rows (by the primary metric), or the best on dev
+    # (by the product of the task's metrics, as the FastMTL code does; dev is then no longer unseen).
+    choose: Literal["last", "holdout", "dev"] = "last"
+    mixing: Literal["homogeneous", "mixed"] = "homogeneous"
+    loss_scale: Literal["none", "log_classes"] = "none"
+    steps: int | None = None  # stop after so many steps, however many epochs that takes (`epochs` is then ignored)
+    # The task of every step, as positions in `arms(phase, primary)`, cut into `epochs` parts. Batches are then
+    # task-pure, and a task's rows are gone through again, in another order, as often as its steps need.
+    order: np.ndarray | None = None
+    weighting: Weighting | None = None
+    rounds: Rounds | None = None  # `epochs` is then their number
+    seed: int | None = None  # in place of the plan's order and dropout seeds
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that decides a training run's result; `key_content` is what its key is made of."""
+
+    encoder: str
+    phases: tuple[Phase, ...]
+    seeds: Mapping[str, int]  # init, order, dropout
+    primary: str | None = None
+    holdout: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))  # of the primary's train; never trained
+    watch: Mapping[str, np.ndarray] = field(default_factory=dict)  # rows whose discriminator AUC is followed
+    regression: multitask.Regression = "unit"
+    pool: multitask.Pool = "auto"
+    max_length: int = 128
+    precision: Literal["fp32", "bf16"] = "fp32"
+    device: str = "cpu"
+    threads: int = 1
+    processes: int = 1  # that share each batch (`parallel`), each with so many threads
+    keep_model: bool = False
+
+    def key_content(self, suite: Suite) -> dict[str, Any]:
+        """JSON-able content of the plan over a suite: rows by hash, the suite and the encoder by fingerprint."""
+        content = asdict(self) | {
+            "suite": suite.fingerprint,
+            "encoder": encoders.fingerprint(self.encoder),
+        }
+        return json.loads(json.dumps(content, default=hash_rows))
+
+
+def hash_rows(rows: Any) -> str:
+    """16 hex digits of an array of row positions."""
+    if not isinstance(rows, np.ndarray):
+        raise TypeError(f"a plan holds plain values and arrays, not {type(rows)}")
+    return hashlib.sha256(np.ascontiguousarray(rows, dtype=np.int64).tobytes()).hexdigest()[:16]
+
+
+def arms(phase: Phase, primary: str | None) -> list[str]:
+    """The phase's tasks, the primary first, then by name."""
+    return sorted(phase.rows, key=lambda name: (name != primary, name))
+
+
+def groups(phase: Phase, primary: str | None) -> dict[str, tuple[str, np.ndarray]]:
+    """What a phase weighs, in the order of its weights: name -> (task, which of the task's rows in the phase, int64).
+
+    The phase's tasks as in `arms`, those that are cut into `Weighting.parts` as "task#part", part by part.
+    """
+    made: dict[str, tuple[str, np.ndarray]] = {}
+    cut = phase.weighting.parts if phase.weighting else {}
+    for name in arms(phase, primary):
+        if name in cut:
+            made |= {f"{name}#{part}": (name, np.flatnonzero(cut[name] == part)) for part in np.unique(cut[name])}
+        else:
+            made[name] = name, np.arange(len(phase.rows[name]))
+    return made
+
+
+def check(plan: Plan, suite: Suite) -> None:
+    """Refuse what cannot work before anything is loaded."""
+    for phase in plan.phases:
+        if min(phase.epochs, 1 if phase.steps is None else phase.steps) < 1 or not any(map(len, phase.rows.values())):
+            raise InputError(f"phase {phase.name!r}: needs at least one epoch, one step and one row")
+        for name, rows in phase.rows.items():
+            size = len(suite[name].train)
+            if len(rows) and (rows.min() < 0 or rows.max() >= size):
+                raise InputError(f"phase {phase.name!r}: task {name!r} has {size} rows; a row asked for is not there")
+            if name == plan.primary and np.isin(rows, plan.holdout).any():
+                raise InputError(f"phase {phase.name!r}: trains on rows held out to choose the epoch")
+        if (phase.choose == "holdout" or phase.rounds) and not (plan.primary and len(plan.holdout)):
+            what = "a bandit" if phase.rounds else "choosing the epoch"
+            raise InputError(f"phase {phase.name!r}: {what} needs held-out rows of the primary")
+        if sum(x is not None for x in (phase.order, phase.rounds, phase.steps)) > 1:
+            raise InputError(f"phase {phase.name!r}: order, rounds and steps each say how long it is; give one")
+        if phase.weighting:
+            _check_weighting(plan, phase)
+        if phase.rounds and (plan.primary not in phase.rows or not all(map(len, phase.rows.values()))):
+            raise InputError(f"phase {phase.name!r}: a bandit's arms are the primary and tasks with rows")
+        if phase.order is not None:
+            names = arms(phase, plan.primary)
+            known = len(phase.order) >= phase.epochs and ((phase.order >= 0) & (phase.order < len(names))).all()
+            if not known or not all(len(phase.rows[names[i]]) for i in np.unique(phase.order)):
+                raise InputError(
+                    f"phase {phase.name!r}: its order names a task without rows, or fewer steps than epochs"
+                )
+        if phase.choose == "dev" and not plan.primary:
+            raise InputError(f"phase {phase.name!r}: choosing the epoch on dev needs a primary task")
+
+
+def _check_weighting(plan: Plan, phase: Phase) -> None:
+    w, names, where = phase.weighting, arms(phase, plan.primary), f"phase {phase.name!r}: weighting"
+    if plan.primary is None:
+        raise InputError(f"{where} needs a primary task")
+    if not [name for name in names if name != plan.primary]:
+        raise InputError(f"{where}: no source task to weigh")
+    for name in names:
+        if not len(phase.rows[name]):
+            raise InputError(f"{where}: task {name!r} has no usable rows")
+    for name, part in w.parts.items():
+        if name == plan.primary or name not in names or np.shape(part) != (len(phase.rows[name]),):
+            raise InputError(f"{where}: parts of {name!r}; only a source has any, one for each of its rows")
+    if w.parts and w.combine != "mixed":
+        raise InputError(f"{where}: parts of a task have weights of their own in mixed batches only, not {w.combine!r}")
+    weighed = list(groups(phase, plan.primary))
+    if len(w.prior) != len(weighed):
+        raise InputError(f"{where}: {len(w.prior)} weights for the tasks {', '.join(weighed)}")
+    if phase.order is not None or phase.rounds:
+        raise InputError(f"{where}: weights and an order of steps both say how tasks mix; give one")
+    if w.every < 0 or min(w.chunks, w.chunk_rows) < 1:
+        raise InputError(f"{where}: every {w.every}, chunks {w.chunks}, chunk_rows {w.chunk_rows} are too small")
+    if w.watch or w.evidence in ("measured", "shuffled"):
+        need = w.chunks if w.rule == "corrected" else 1
+        if w.target_rows == "holdout" and len(plan.holdout) < need:
+            raise InputError(
+                f"{where}: the target's gradient needs {need} held-out rows or more, {len(plan.holdout)} are held out; "
+                "use choose: holdout and a larger `holdout`"
+            )
+        if w.estimator == "reused" and w.combine == "mixed":
+            raise InputError(f"{where}: gradients of mixed batches cannot be told apart; reuse needs another `combine`")
+        if w.rule == "corrected" and w.chunks < 2 and w.estimator == "exact":
+            raise InputError(f"{where}: debiasing needs 2 chunks or more; rule 'paper' does with one")
+
+
+def schedule(phase: Phase, sizes: Mapping[str, int]) -> list[int]:
+    """Steps of each epoch of a phase over tasks of these many rows."""
+    if phase.order is not None:
+        return [len(part) for part in np.array_split(phase.order, phase.epochs)]
+    if phase.rounds:
+        return [phase.rounds.batches] * phase.epochs
+    batch = phase.recipe.batch_size
+    joined = phase.weighting.combine == "mixed" if phase.weighting else phase.mixing == "mixed"
+    whole = -(-sum(sizes.values()) // batch) if joined else sum(-(-n // batch) for n in sizes.values())
+    if phase.steps is None:
+        return [whole] * phase.epochs
+    full, rest = divmod(phase.steps, whole)
+    return [whole] * full + ([rest] if rest else [])
+
+
+def rate(step: int, total: int, recipe: Recipe) -> float:
+    """Learning rate of a step: linear warm-up, then linear decay to 0 at `total`, or none."""
+    warm = recipe.warmup * total
+    if step < warm:
+        return recipe.lr * (step + 1) / (warm + 1)
+    if recipe.decay == "none":
+        return recipe.lr
+    return recipe.lr * (total - step) / max(1.0, total - warm)

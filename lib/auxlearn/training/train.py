@@ -1,0 +1,251 @@
+"""`run(plan)`: the one training function. A plan is a list of phases over one model.
+
+Pre-train then tune, stage 2 then tune, single-task and a discriminator proxy are all plans. What makes it fast: rows
+are tokenised once, batches hold rows of similar length, bf16 autocast, a fused optimiser, no device sync inside an
+epoch. What makes it repeatable: order and dropout are reseeded from (seed, phase, epoch), so that a run resumed at an
+epoch boundary gives the same bits as one that was never interrupted.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from auxlearn import seeding
+from auxlearn.cost import Ledger
+from auxlearn.data import batching
+from auxlearn.data.suites import Suite
+from auxlearn.errors import InputError
+from auxlearn.models import multitask as model
+from auxlearn.models import trimmed_embedding
+from auxlearn.training import data_parallel, extension_points, phases, resuming
+from auxlearn.training.data_parallel import Parts
+from auxlearn.training.phases import Phase, Plan, Recipe
+from auxlearn.training.resuming import Progress, Running
+
+__all__ = ["Phase", "Plan", "Progress", "Recipe", "Result", "Running", "run"]
+
+
+@dataclass
+class Result:
+    """What a plan yields. Predictions are of the primary's dev split, in row order."""
+
+    model: model.MultiTaskModel
+    history: list[dict[str, Any]]  # one row an epoch
+    steps: list[dict[str, Any]]  # one row a step: task, task_loss, disc_loss
+    ledgers: list[Ledger]  # one a phase
+    scores: dict[str, float]  # the primary's metrics on dev
+    predictions: Any = None
+    references: Any = None
+    chosen: dict[str, int] = field(default_factory=dict)  # phase -> epoch kept, counted from 1
+    updates: list[dict[str, Any]] = field(default_factory=list)  # of TAWT's weights: see `weighted_training`
+    truncated: int = 0
+
+
+def run(plan: Plan, suite: Suite, folder: Path | None = None, progress: Progress | None = None) -> Result:
+    """Train a plan. With a `folder`, an interrupted run goes on from its last checkpoint there.
+
+    Raises InputError when a loss is not finite, naming phase, task and step.
+    """
+    return Trainer(plan, suite, folder, progress or (lambda message: None)).run()
+
+
+class Trainer(resuming.Resumable):
+    """One plan's training, from start or checkpoint to result. `bandit_training` plays rounds in place of epochs."""
+
+    def __init__(self, plan: Plan, suite: Suite, folder: Path | None, progress: Progress):
+        phases.check(plan, suite)
+        if plan.device == "cpu":
+            torch.set_num_threads(plan.threads)
+        else:
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+            torch.use_deterministic_algorithms(True)
+        net = model.build(
+            plan.encoder, suite, plan.seeds["init"], pool=plan.pool, regression=plan.regression,
+            max_length=plan.max_length,
+        )  # fmt: skip
+        super().__init__(plan, suite, net.to(plan.device), folder, progress)
+        self.scales = {name: _chance_loss(suite, name) for name in suite.names}
+
+    def run(self) -> Result:
+        start = self.restore()
+        for number, phase in enumerate(self.plan.phases):
+            if number < start["phase"]:
+                continue
+            with self.meter(number):
+                self._phase(number, phase, start if number == start["phase"] else None)
+        scores, predictions, references = {}, None, None
+        if self.plan.primary:
+            scores, predictions, references = self._score("dev", None)
+        self.forget()
+        cut = sum(e.truncated for e in self.encoded.values())
+        return Result(
+            self.model, self.history, self.steps, self.ledgers, scores, predictions, references, self.chosen,
+            self.updates, cut,
+        )  # fmt: skip
+
+    def _phase(self, number: int, phase: Phase, resumed: dict[str, Any] | None) -> None:
+        plan, net = self.plan, self.model
+        data = {name: self._train_rows(name, rows, phase.name) for name, rows in phase.rows.items() if len(rows)}
+        self.objective, weight = None, None
+        if phase.discriminator:
+            self.objective = extension_points.objective(phase.discriminator)
+            weight = self.objective.weight([len(data[name]) if name in data else 0 for name in self.suite.names])
+            weight = None if weight is None else weight.to(plan.device)
+        epochs = phases.schedule(phase, {name: len(e) for name, e in data.items()})
+        with trimmed_embedding.in_use(
+            net, (e.ids for e in (*data.values(), *self._others(phase))), phase.recipe.weight_decay
+        ):
+            optimiser = resuming.optimiser_for(net, phase.recipe)
+            if resumed:
+                state = trimmed_embedding.cut_optimiser(net, resumed["optimiser"]["state"])
+                optimiser.load_state_dict(resumed["optimiser"] | {"state": state})
+                self.best = self.best and trimmed_embedding.cut_state(net, self.best)
+            else:
+                self.best = None
+            net.train()
+            first = resumed["epoch"] if resumed else 0
+            self._epochs(Running(number, phase, data, epochs, first, optimiser, weight, self.ledgers[number]))
+            if self.best is not None:
+                net.load_state_dict(self.best)
+
+    def _epochs(self, running: Running) -> None:
+        phase, lengths = running.phase, {name: e.lengths for name, e in running.data.items()}
+        order = self._seed(phase, "order")
+        ordered: list[Parts] = []
+        if phase.order is not None:
+            names = phases.arms(phase, self.plan.primary)
+            named, rng = [names[i] for i in phase.order], seeding.rng(order, phase.name)
+            ordered = [[batch] for batch in batching.in_order(named, lengths, phase.recipe.batch_size, rng)]
+        for epoch in range(running.first, len(running.epochs)):
+            if ordered:
+                done = sum(running.epochs[:epoch])
+                batches = ordered[done : done + running.epochs[epoch]]
+            else:
+                rng = seeding.rng(order, phase.name, epoch)
+                batches = self._batches(phase, lengths, rng)[: running.epochs[epoch]]
+            self._close_epoch(running, epoch, batches, self._train(running, epoch, batches))
+            self.checkpoint_if_due(running, epoch)
+
+    def _seed(self, phase: Phase, purpose: str) -> int:
+        return self.plan.seeds[purpose] if phase.seed is None else phase.seed
+
+    def _train(self, running: Running, epoch: int, batches: list[Parts]) -> list[torch.Tensor]:
+        """The steps of one epoch, at the rates that its place in the phase gives them."""
+        phase, epochs = running.phase, running.epochs
+        other = [self.rank] if self.rank else []  # each process draws its own masks
+        masks = seeding.derive(self._seed(phase, "dropout"), phase.name, epoch, *other)
+        torch.manual_seed(masks)
+        self.model.source.reseed(masks)
+        losses = []
+        for step, parts in enumerate(batches):
+            rate = phases.rate(sum(epochs[:epoch]) + step, sum(epochs), phase.recipe)
+            for group in running.optimiser.param_groups:
+                group["lr"] = rate
+            losses.append(self._step(running, parts))
+            self._stepped(running, epoch, step, len(batches))
+        return losses
+
+    # What `weighted_training` does otherwise.
+
+    def _others(self, phase: Phase) -> list[batching.Encoded]:
+        """Texts beside the phase's own of which gradients are taken."""
+        return []
+
+    def _batches(self, phase: Phase, lengths: Mapping[str, np.ndarray], rng: np.random.Generator) -> list[Parts]:
+        if phase.mixing == "mixed":
+            return batching.mixed(lengths, phase.recipe.batch_size, rng)
+        return [[batch] for batch in batching.homogeneous(lengths, phase.recipe.batch_size, rng)]
+
+    def _divisors(self, phase: Phase, parts: Parts) -> list[float] | None:
+        """What the loss of each part of a batch is divided by."""
+        return [self.scales[name] for name, _ in parts] if phase.loss_scale == "log_classes" else None
+
+    def _clip(self, running: Running, parts: Parts) -> None:
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), running.phase.recipe.clip)
+
+    def _stepped(self, running: Running, epoch: int, step: int, steps: int) -> None:
+        """After a step, the `step`-th of the epoch's `steps`."""
+
+    def _step(self, running: Running, parts: Parts) -> torch.Tensor:
+        """One optimiser step; returns (task loss, discriminator loss) without waiting for the device."""
+        net, data, divisors = self.model, running.data, self._divisors(running.phase, parts)
+        lengths = np.concatenate([data[name].lengths[index] for name, index in parts])
+        running.ledger.add_batch(net.encoder.config, lengths, int(lengths.max()), True)
+        if self.size == 1:
+            losses = self._backward(running, parts, divisors, 1.0)
+        else:
+            mine, scales = data_parallel.share(parts, data, divisors, self.rank, self.size)
+            losses = torch.zeros(2, device=net.device)
+            if mine:
+                losses = self._backward(running, mine, scales, sum(len(rows) for _, rows in mine) / len(lengths))
+            data_parallel.add_up_gradients(list(net.parameters()))
+        self._clip(running, parts)
+        running.optimiser.step()
+        running.optimiser.zero_grad()
+        return losses
+
+    def _backward(
+        self, running: Running, parts: Parts, divisors: Sequence[float] | None, fraction: float
+    ) -> torch.Tensor:  # fmt: skip
+        """Gradients of these parts, `fraction` of a batch; (task loss, discriminator loss)."""
+        net, phase, data = self.model, running.phase, running.data
+        batch = batching.join([
+            batching.to_batch(data[name], index, self.suite[name], net.columns[name], net.pad_id)
+            for name, index in parts
+        ], net.pad_id)  # fmt: skip
+        out = net(batch, self.plan.precision)
+        task_loss = net.task_loss(batch, out.logits, divisors)
+        disc_loss = torch.zeros((), device=task_loss.device)
+        if self.objective:
+            disc_loss = self.objective.loss(out.discriminator, batch["task_id"], running.weight) * fraction
+        (task_loss + phase.disc_weight * disc_loss).backward()
+        return torch.stack([task_loss.detach(), disc_loss.detach()])
+
+    def _close_epoch(
+        self, running: Running, epoch: int, batches: list[Parts], losses: list[torch.Tensor]
+    ) -> dict[str, Any]:  # fmt: skip
+        """Record an epoch and keep its weights where it is the best so far; its row of the history."""
+        phase, ledger = running.phase, running.ledger
+        values = data_parallel.add_up(torch.stack(losses)).cpu().numpy()
+        names = [parts[0][0] if len(parts) == 1 else "mixed" for parts in batches]
+        bad = np.flatnonzero(~np.isfinite(values).all(1))
+        if len(bad):
+            raise InputError(
+                f"phase {phase.name!r}: the loss of task {names[bad[0]]!r} is not finite at epoch {epoch + 1}, "
+                f"step {bad[0] + 1}; lower lr (now {phase.recipe.lr}) or use precision fp32"
+            )
+        self.steps += [
+            {"phase": phase.name, "task": name, "task_loss": float(v[0]), "disc_loss": float(v[1])}
+            for name, v in zip(names, values, strict=True)
+        ]
+        row: dict[str, Any] = {"phase": phase.name, "epoch": epoch + 1, "loss": float(values[:, 0].mean())}
+        if phase.discriminator:
+            row["disc_loss"] = float(values[:, 1].mean())
+        if self.plan.watch:
+            row["auc"] = self._watch(ledger)
+        if phase.choose != "last" or phase.rounds:
+            row["holdout"] = self._judge(phase, ledger)
+        if phase.choose != "last":
+            earlier = [h["holdout"] for h in self.history if h["phase"] == phase.name]
+            if not earlier or row["holdout"] > max(earlier):  # the first of equals wins
+                self.chosen[phase.name] = epoch + 1
+                self.best = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
+        else:
+            self.chosen[phase.name] = epoch + 1
+        self.history.append(row)
+        shown = ", ".join(f"{k} {row[k]:.3f}" for k in ("loss", "disc_loss", "holdout") if k in row)
+        self.progress(f"{phase.name}: epoch {epoch + 1}/{len(running.epochs)}, {shown}")
+        return row
+
+
+def _chance_loss(suite: Suite, name: str) -> float:
+    """ln(classes), the cross-entropy of a uniform guess; 1 for a regression."""
+    return math.log(suite[name].n_outputs) if suite[name].labels else 1.0

@@ -1,0 +1,125 @@
+"""Trainings as units, made once whoever asks (passes over the pool: `scoring`).
+
+A unit is a run of its own under the run folder, keyed by content and guarded by a lock. Notebooks are rendered from
+units, so that an edit to a figure re-executes a notebook in seconds and trains nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from auxlearn.cost import Ledger
+from auxlearn.data.suites import Suite
+from auxlearn.files import documents, stored_arrays
+from auxlearn.records import code_hash as code
+from auxlearn.records import runs
+from auxlearn.training import extension_points, launch, phases, train
+
+
+@dataclass
+class Training:
+    """A finished training: what `train.run` yields, read back from its folder."""
+
+    manifest: runs.Manifest
+    history: pd.DataFrame  # one row an epoch
+    steps: pd.DataFrame  # one row a step
+    predictions: Any
+    references: Any
+    updates: list[dict[str, Any]]  # of TAWT's weights
+
+    @property
+    def scores(self) -> dict[str, float]:
+        return self.manifest.metrics["dev"]
+
+    @property
+    def ledgers(self) -> list[Ledger]:
+        return [Ledger.from_dict(row) for row in self.manifest.ledger]
+
+
+def trainer(plan: phases.Plan) -> ModuleType:
+    """The module whose `run` trains the plan."""
+    return extension_points.trainer(
+        [f for phase in plan.phases for f in extension_points.TRAINERS if getattr(phase, f)]
+    )
+
+
+def training_key(plan: phases.Plan, suite: Suite) -> str:
+    return runs.digest([runs.SCHEMA, plan.key_content(suite)])
+
+
+def code_roots(plan: phases.Plan) -> tuple[str, ...]:
+    """The modules whose code, with all that it imports, decides the plan's training."""
+    objectives = {extension_points.OBJECTIVES[phase.discriminator] for phase in plan.phases if phase.discriminator}
+    return (code.name_of(trainer(plan)), *sorted(name.partition(":")[0] for name in objectives))
+
+
+def trained(plan: phases.Plan, suite: Suite, progress: train.Progress | None = None) -> Training:
+    """The plan's training, from the run folder if it is there and unchanged, else run now."""
+    content = plan.key_content(suite)
+    run = runs.Run("train", training_key(plan, suite), content, suite.fingerprint, code_roots=code_roots(plan))
+    with run.lock():
+        status, manifest = runs.read("train", run.key)
+        if status != "finished" or manifest is None:
+            if status == "stale":  # a checkpoint made by other code must not be resumed
+                run.path("checkpoint.safetensors").unlink(missing_ok=True)
+            manifest = _train(run, plan, suite, progress)
+    detail = documents.read_object(manifest.path("history.json"), stored_arrays.AGAIN)
+    predictions, references = read_predictions(manifest, suite, plan)
+    tables = [pd.DataFrame(detail[name]) for name in ("history", "steps")]
+    return Training(manifest, *tables, predictions, references, detail["updates"])
+
+
+def _train(run: runs.Run, plan: phases.Plan, suite: Suite, progress: train.Progress | None) -> runs.Manifest:
+    stamp = run.path("checkpoint.code")
+    code = run.code()["hash"]
+    if not stamp.is_file() or stamp.read_text() != code:
+        run.path("checkpoint.safetensors").unlink(missing_ok=True)
+        stamp.write_text(code)
+    if plan.processes > 1:
+        made = launch.train(plan, suite, run.folder, progress)
+    else:
+        made = written(trainer(plan).run(plan, suite, run.folder, progress), plan, suite, run.folder)
+    stamp.unlink()
+    return run.finish(
+        made["outputs"], made["metrics"], [Ledger.from_dict(row) for row in made["ledger"]], plan.seeds,
+        {name: sum(len(p.rows.get(name, ())) for p in plan.phases) for name in suite.names},
+    )  # fmt: skip
+
+
+def written(result: train.Result, plan: phases.Plan, suite: Suite, folder: Path) -> dict[str, Any]:
+    """Write a training's files into a folder; JSON-able: outputs (their names), metrics, ledger."""
+    detail = {"history": result.history, "steps": result.steps, "updates": result.updates}
+    runs.write_json(folder / "history.json", detail)
+    outputs = ["history.json"]
+    if plan.primary:
+        flat = {"predictions": result.predictions, "references": result.references}
+        if suite[plan.primary].kind == "tagging":
+            flat = {k: np.concatenate([np.asarray(x, np.int64) for x in v]) for k, v in flat.items()}
+            flat["lengths"] = np.array([len(x) for x in result.references])
+        np.savez(folder / "predictions.npz", **flat)
+        outputs.append("predictions.npz")
+    if plan.keep_model:
+        from safetensors.torch import save_file
+
+        save_file({k: v.contiguous() for k, v in result.model.state_dict().items()}, folder / "model.safetensors")
+        outputs.append("model.safetensors")
+    metrics = {"dev": result.scores, "chosen": result.chosen, "truncated": result.truncated}
+    return {"outputs": outputs, "metrics": metrics, "ledger": [row.as_dict() for row in result.ledgers]}
+
+
+def read_predictions(manifest: runs.Manifest, suite: Suite, plan: phases.Plan) -> tuple[Any, Any]:
+    if not plan.primary:
+        return None, None
+    tagging = suite[plan.primary].kind == "tagging"
+    names = ("predictions", "references", *(["lengths"] if tagging else []))
+    made, gold, *lengths = (stored_arrays.arrays(manifest.path("predictions.npz"), names)[name] for name in names)
+    if tagging:
+        cuts = np.cumsum(*lengths)[:-1]
+        return np.split(made, cuts), np.split(gold, cuts)
+    return made, gold

@@ -1,0 +1,192 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from datasets import Dataset
+
+from auxlearn import seeding
+from auxlearn.data import batching
+from auxlearn.models import multitask
+from auxlearn.training import prediction, training_cache
+from auxlearn.training.phases import Phase, Plan, Recipe, Weighting
+
+
+@pytest.fixture(scope="module")
+def net(small):
+    return multitask.build("tiny", small, seed=0)
+
+
+def test_composition_is_that_of_the_published_setting():
+    """8 tasks of 500 rows, batch 32: 16 batches a task, 128 an epoch, the last of a task holding 20 rows."""
+    rng = np.random.default_rng(0)
+    lengths = {f"t{k}": rng.integers(5, 60, 500) for k in range(8)}
+    batches = batching.homogeneous(lengths, 32, rng)
+    assert len(batches) == 128
+    for task in lengths:
+        own = [index for name, index in batches if name == task]
+        assert len(own) == 16
+        assert sorted(map(len, own)) == [20] + [32] * 15
+        assert sorted(np.concatenate(own).tolist()) == list(range(500))
+
+
+def test_order_of_tasks_and_rows_follow_the_seed():
+    lengths = {"a": np.full(64, 9), "b": np.full(96, 9)}
+    make = lambda seed: batching.homogeneous(lengths, 32, np.random.default_rng(seed))  # noqa: E731
+    same = [n == m and (i == j).all() for (n, i), (m, j) in zip(make(1), make(1), strict=True)]
+    assert all(same)
+    orders = {tuple(name for name, _ in make(seed)) for seed in range(60)}
+    assert len(orders) == 10  # every arrangement of two a's and three b's
+
+
+def test_windows_sort_by_length_and_so_save_padding():
+    lengths = {"a": np.random.default_rng(0).integers(5, 100, 3200)}
+    size = lengths["a"]
+    padded = lambda w: sum(  # noqa: E731
+        size[i].max() * len(i) for _, i in batching.homogeneous(lengths, 32, np.random.default_rng(0), window=w)
+    )
+    assert padded(16) < 1.12 * size.sum()
+    assert padded(1) > 1.7 * size.sum()
+
+
+def test_batches_by_tokens_keep_the_budget():
+    lengths = np.random.default_rng(0).integers(1, 128, 1000)
+    batches = batching.by_tokens(lengths, 2048)
+    assert sorted(np.concatenate(batches).tolist()) == list(range(1000))
+    assert all(len(b) * lengths[b].max() <= 2048 for b in batches)
+    assert [len(b) for b in batching.by_tokens(np.array([5000, 10]), 100)] == [1, 1]
+
+
+def test_collate_of_each_kind(net, small):
+    for name in ("topic_side", "side_share", "word_class"):
+        task = small[name]
+        rows = [task.train[i] for i in range(6)]
+        batch = multitask.collate(rows, task, net)
+        size, length = batch["input_ids"].shape
+        assert size == 6
+        assert batch["attention_mask"].sum(1).max() == length
+        assert (batch["input_ids"][batch["attention_mask"] == 0] == net.pad_id).all()
+        assert batch["task_id"] == small.index(name)
+        if task.kind == "tagging":
+            assert batch["labels"].shape == (6, length)
+            for tags, row in zip(batch["labels"], rows, strict=True):
+                assert tags[tags != batching.IGNORE].tolist() == row["tags"]
+        else:
+            assert batch["labels"].tolist() == pytest.approx([r["label"] for r in rows])
+            assert set(batch["token_type_ids"].flatten().tolist()) == {0, 1}  # both are pair tasks
+
+
+def test_tags_sit_on_first_pieces_only(net, small):
+    """A word outside the vocabulary falls into characters; its tag stands on the first."""
+    task = small["word_class"]
+    known = task.train[0]["tokens"][0]
+    rows = [{"tokens": [known, known * 3], "tags": [1, 2]}]
+    batch = multitask.collate(rows, task, net)
+    labels = batch["labels"][0].tolist()
+    assert labels[1] == 1
+    assert labels[2] == 2
+    assert set(labels[3:]) == {batching.IGNORE}
+    assert len(labels) > 5
+
+
+def test_long_rows_are_cut_and_counted(small):
+    task = small["topic_side"]
+    net = multitask.build("tiny", small, max_length=12)
+    encoded = batching.encode([task.train[i] for i in range(10)], task, net.tokenizer, net.max_length)
+    assert encoded.lengths.max() == 12
+    assert encoded.truncated == 10
+
+
+def test_unlabelled_rows_are_no_one_s_loss(net, small):
+    task = small["topic_side"]
+    rows = [dict(task.train[0]), dict(task.train[1]) | {"label": None}]
+    batch = multitask.collate(rows, task, net)
+    assert batch["labels"].tolist() == [rows[0]["label"], batching.IGNORE]
+    net.eval()
+    both, alone = (net(multitask.collate(r, task, net)) for r in (rows, rows[:1]))
+    loss = net.task_loss(batch, both.logits)
+    assert torch.isclose(loss, net.task_loss(multitask.collate(rows[:1], task, net), alone.logits), atol=1e-6)
+
+
+# --- sentences that are too long -------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def long(small):
+    """Eight sentences to tag, the second and the last of them long, one word of the last longer than any limit."""
+    task = small["word_class"]
+    rows = [dict(row) for row in task.train.select(range(8))]
+    for i in (1, 7):
+        rows[i]["tokens"], rows[i]["tags"] = rows[i]["tokens"] * 6, rows[i]["tags"] * 6
+    rows[7]["tokens"] = [*rows[7]["tokens"][:5], rows[7]["tokens"][0][0] * 40, *rows[7]["tokens"][5:]]
+    rows[7]["tags"] = [*rows[7]["tags"][:5], 1, *rows[7]["tags"][5:]]
+    data = Dataset.from_list(rows)
+    return replace(task, train=data, dev=data)
+
+
+def test_a_long_sentence_is_split_between_words_and_no_tag_is_lost(long, small):
+    net = multitask.build("tiny", small, max_length=16)
+    cut = batching.encode(long.train, long, net.tokenizer, 16)
+    made = batching.encode(long.train, long, net.tokenizer, 16, split=True)
+    assert (cut.truncated, cut.rows) == (2, None)
+    assert made.truncated == 1  # the overlong word, alone in its sequence
+    assert made.lengths.max() == 16
+    assert made.rows.tolist() == sorted(made.rows)
+    assert set(made.rows) == set(range(8))
+    assert (np.bincount(made.rows) > 1).tolist() == [i in (1, 7) for i in range(8)]
+    tags = [made.labels[made.starts[i] : made.starts[i + 1]] for i in range(len(made))]
+    for row, wanted in enumerate(long.train["tags"]):
+        kept = np.concatenate([tags[i][tags[i] != batching.IGNORE] for i in np.flatnonzero(made.rows == row)])
+        assert kept.tolist() == wanted
+    short = batching.encode(long.train.select([0, 2]), long, net.tokenizer, 16, split=True)
+    assert short.rows is None
+    blind = long.train.remove_columns("tags").add_column("tags", [None] * 8)
+    assert batching.encode(blind, long, net.tokenizer, 16, split=True).rows.tolist() == made.rows.tolist()
+
+
+def test_what_is_predicted_of_a_split_sentence_is_joined_again(long, small):
+    net = multitask.build("tiny", small, max_length=16)
+    made = batching.encode(long.train, long, net.tokenizer, 16, split=True)
+    tags, gold = prediction.predict(net, made, long)
+    assert gold == long.train["tags"][:]
+    assert [len(row) for row in tags] == [len(row) for row in gold]
+
+
+@pytest.mark.parametrize("weighting", [None, "parts"])
+def test_split_sentences_are_trained_scored_and_weighed(long, small, weighting):
+    suite = type(small)("long", {"topic_side": small["topic_side"], "word_class": long}, "f")
+    rows = {"topic_side": np.arange(20), "word_class": np.arange(8)}
+    given = {}
+    if weighting:
+        part = np.array([0, 0, 0, 0, 1, 1, 1, 1])
+        given["weighting"] = Weighting((0.4, 0.3, 0.3), chunks=2, chunk_rows=4, parts={"word_class": part})
+    phase = Phase("joint", rows, 1, Recipe(1e-3, 8), mixing="mixed", **given)
+    for primary in ("topic_side", "word_class"):
+        if weighting and primary == "word_class":
+            continue
+        held = np.arange(20, 40) if primary == "topic_side" else np.zeros(0, int)
+        plan = Plan("tiny", (phase,), seeding.record(0), primary, held, max_length=16)
+        made = training_cache.trained(plan, suite)
+        sequences = len(batching.encode(long.train, long, multitask.build("tiny", suite).tokenizer, 16, split=True))
+        assert made.ledgers[0].examples == 20 + sequences
+        if primary == "word_class":
+            assert [len(row) for row in made.predictions] == [len(row) for row in long.dev["tags"]]
+    if weighting:
+        assert made.updates[0]["names"] == ["topic_side", "word_class#0", "word_class#1"]
+
+
+def test_rows_meet_others_in_each_epoch():
+    """Rows are shuffled before they are cut, tasks of mixed batches with them: 256 rows, windows of 64."""
+    lengths = {"a": np.full(128, 9), "b": np.full(128, 9)}
+    made = {}
+    for seed in (0, 1):
+        pure = batching.homogeneous(lengths, 16, np.random.default_rng(seed), window=4)
+        mixed = batching.mixed(lengths, 16, np.random.default_rng(seed), window=4)
+        made[seed] = [
+            {frozenset(rows.tolist()) for name, rows in pure if name == "a"},
+            {frozenset(rows.tolist()) for batch in mixed for name, rows in batch if name == "a"},
+        ]
+        assert all({name for name, _ in batch} == {"a", "b"} for batch in mixed)
+    assert not made[0][0] & made[1][0]
+    assert not made[0][1] & made[1][1]
+    assert all(max(rows) - min(rows) > 32 for rows in made[0][0])

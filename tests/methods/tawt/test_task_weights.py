@@ -1,0 +1,259 @@
+"""Weight policies: closed forms, controls, and a state that goes on as if nothing had happened."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+from auxlearn.errors import InputError
+from auxlearn.methods.tawt import cosine, task_weights
+from auxlearn.methods.tawt.task_weights import Updater, Weights
+
+NAMES = ["pos", "chunk", "pred", "ner"]
+SIZES = {"pos": 9000, "chunk": 9000, "pred": 9000, "ner": 500}
+UNIFORM = np.full(4, 0.25)
+
+
+def joint(**changes):
+    return Weights(**({"names": NAMES, "prior": UNIFORM, "target": "ner"} | changes))
+
+
+# --- the null schedule and other controls ---------------------------------------------------------------------------
+
+
+def test_the_null_schedule_has_its_closed_form():
+    for prior in (UNIFORM, cosine.prior("inverse_size", SIZES)):
+        for eta, c in ((1.0, 1.0), (0.3, 10.0)):
+            made = task_weights.null_schedule(prior, 5, Updater(eta=eta, c=c))
+            grown = prior[-1] * np.exp(np.arange(6) * eta * c)
+            np.testing.assert_allclose(made[:, -1], grown / (grown + 1 - prior[-1]), rtol=1e-12)
+            np.testing.assert_allclose(made[:, :-1], prior[:-1] / (grown + 1 - prior[-1])[:, None], rtol=1e-12)
+            np.testing.assert_allclose(made.sum(1), 1.0, rtol=1e-14)
+
+
+def test_three_updates_without_a_gradient_give_the_weights_that_the_authors_learned():
+    """Their scripts' final weights, to the digits given there; fixed-weight runs use them as learned."""
+    for prior, sources, target in (
+        (UNIFORM, 0.04, 0.87),  # weighted joint training
+        (np.array([0.05, 0.05, 0.05, 0.85]), 0.003, 0.990),  # its normalised form: NER,
+        (np.array([0.03, 0.03, 0.03, 0.91]), 0.002, 0.995),  # predicates,
+        (np.array([0.01, 0.01, 0.01, 0.97]), 0.0005, 0.9987),  # chunks
+    ):
+        end = task_weights.null_schedule(prior, 3)[-1]
+        assert end[-1] == pytest.approx(target, abs=0.0015)
+        assert end[0] == pytest.approx(sources, abs=0.005 if sources > 0.01 else 0.0005)
+
+
+def test_without_a_target_among_the_weighted_tasks_the_null_schedule_stands_still():
+    np.testing.assert_allclose(task_weights.null_schedule([0.2, 0.8], 4, target=None), [[0.2, 0.8]] * 5, rtol=1e-12)
+
+
+def test_the_constant_share_is_the_share_asked_for():
+    for share in (0.004, 0.25, 0.87):
+        w = task_weights.constant_share(share, SIZES, "ner")
+        assert w.sum() == pytest.approx(1.0)
+        shares = task_weights.effective_shares(w, list(SIZES.values()))
+        assert shares[-1] == pytest.approx(share)
+        np.testing.assert_allclose(shares[:3], (1 - share) / 3)
+    sizes = {"a": 100, "target": 50, "b": 300}
+    shares = task_weights.effective_shares(task_weights.constant_share(0.5, sizes, "target"), list(sizes.values()))
+    np.testing.assert_allclose(shares, [0.125, 0.5, 0.375])  # sources by size
+    uniform = task_weights.effective_shares(UNIFORM, list(SIZES.values()))
+    assert uniform[-1] == pytest.approx(500 / 27500)
+    np.testing.assert_allclose(
+        task_weights.effective_shares(cosine.prior("inverse_size", SIZES), list(SIZES.values())), 0.25, rtol=1e-12
+    )
+
+
+def test_shuffled_identities_leave_no_source_in_place_and_the_target_alone():
+    seen = set()
+    for seed in range(40):
+        made = task_weights.other_identities(5, 1, seed)
+        assert sorted(made) == list(range(5))
+        assert made[1] == 1
+        assert all(made[i] != i for i in (0, 2, 3, 4))
+        assert made.tolist() == task_weights.other_identities(5, 1, seed).tolist()
+        seen.add(tuple(made))
+    assert len(seen) > 5  # of the nine derangements of four
+    assert task_weights.other_identities(2, None, 0).tolist() == [1, 0]
+    assert task_weights.other_identities(3, -1, 0).tolist() == [1, 0, 2]
+
+
+# --- the updater ---------------------------------------------------------------------------------------------------
+
+
+def test_the_authors_updater_is_the_bare_mirror_step():
+    rng, log_w = np.random.default_rng(0), np.log(UNIFORM)
+    cosines = rng.uniform(-1, 1, (6, 4))
+    made = task_weights.trajectory(UNIFORM, cosines, Updater(c=10.0, rule="paper"))
+    for number, row in enumerate(cosines):
+        log_w = cosine.mirror_step(log_w, -10.0 * row, 1.0)
+        np.testing.assert_allclose(made[number + 1], np.exp(log_w), rtol=1e-12)
+    whole = UNIFORM * np.exp(10 * cosines.sum(0))
+    np.testing.assert_allclose(made[-1], whole / whole.sum(), rtol=1e-9)
+
+
+def test_the_same_evidence_in_more_steps_ends_in_the_same_place():
+    cos = np.array([0.1, -0.2, 0.0, 1.0])
+    ends = [
+        task_weights.trajectory(UNIFORM, np.tile(cos, (n, 1)), Updater.spread(3.0, n, c=2.0))[-1] for n in (1, 3, 30)
+    ]
+    np.testing.assert_allclose(ends[0], ends[1], rtol=1e-12)
+    np.testing.assert_allclose(ends[0], ends[2], rtol=1e-11)
+
+
+def test_the_floor_keeps_every_live_task_alive():
+    prior = np.array([0.0, 0.5, 0.3, 0.2])
+    made = task_weights.trajectory(prior, np.tile([-1.0, -1.0, 0.0, 1.0], (200, 1)), Updater(floor=0.06))
+    assert (made[1:, 1:] >= 0.02 - 1e-12).all()  # a third each of 0.06
+    assert (made[:, 0] == 0).all()
+    np.testing.assert_allclose(made.sum(1), 1.0)
+    one = task_weights.trajectory(prior, [[0.0, 0.0, 0.0, 1.0]], Updater(floor=0.06))[1]
+    bare = task_weights.trajectory(prior, [[0.0, 0.0, 0.0, 1.0]])[1]
+    np.testing.assert_allclose(one, 0.94 * bare + 0.06 * np.array([0, 1, 1, 1]) / 3)
+
+
+def test_decay_leads_back_to_the_prior_and_bounds_what_steady_evidence_can_do():
+    prior = np.array([0.1, 0.2, 0.3, 0.4])
+    moved = task_weights.trajectory(prior, [[1.0, 0, 0, 0]], Updater(eta=3.0, decay=0.5))[-1]
+    assert moved[0] > 0.5
+    back = task_weights.trajectory(moved, np.zeros((1, 4)))[-1]
+    np.testing.assert_allclose(back, moved)  # without decay nothing leads back
+    log_w, updater = np.log(moved), Updater(decay=0.5)
+    for _ in range(60):
+        log_w = updater.step(log_w, np.zeros(4), np.log(prior))
+    np.testing.assert_allclose(np.exp(log_w), prior, rtol=1e-9)
+    steady = task_weights.trajectory(prior, np.tile([1.0, 0, 0, 0], (200, 1)), Updater(decay=0.2))[-1]
+    wanted = prior * np.exp([1 / 0.2, 0, 0, 0])  # eta c cos / decay
+    np.testing.assert_allclose(steady, wanted / wanted.sum(), rtol=1e-9)
+    off = task_weights.trajectory([0.0, 0.5, 0.5], np.ones((3, 3)), Updater(decay=0.5))
+    assert (off[:, 0] == 0).all()
+
+
+def test_what_the_step_makes_of_odd_cosines():
+    odd = np.array([np.nan, 1.7, -3.0, 0.4])
+    assert Updater().usable(odd).tolist() == [0.0, 1.0, -1.0, 0.4]
+    shrunk = Updater(tau=0.1).usable(np.array([0.4, 0.4, 0.4, 1.0]), np.array([0.1, 0.0, np.nan, 0.3]))
+    np.testing.assert_allclose(shrunk, [0.2, 0.4, 0.4, 0.1])
+    np.testing.assert_array_equal(Updater(tau=0.1).usable([0.4]), [0.4])  # nothing known of its error
+    np.testing.assert_array_equal(Updater(rule="paper").usable(odd), odd)
+    with pytest.raises(InputError, match="g: entry 0 is nan"):
+        joint(updater=Updater(rule="paper")).update(odd)
+
+
+# --- the object ----------------------------------------------------------------------------------------------------
+
+
+def test_uniform_weights_multiply_by_exactly_one():
+    for size in range(1, 40):
+        made = Weights([f"t{i}" for i in range(size)], np.full(size, 1 / size))
+        assert set(made.multipliers.values()) == {1.0}
+        assert (made.values == 1 / size).all()
+        made.update(np.full(size, 0.3))
+        assert set(made.multipliers.values()) == {1.0}  # equal evidence leaves equal weights, to the bit
+
+
+def test_an_update_and_its_row_of_history():
+    weights = joint()
+    made = weights.update([0.1, np.nan, -0.2, 1.4], [0.01, np.nan, 0.02, 0.5], step=120)
+    wanted = np.exp([0.1, 0.0, -0.2, 1.0])
+    np.testing.assert_allclose(made, wanted / wanted.sum())
+    assert weights.multipliers["ner"] == pytest.approx(4 * made[3])
+    (row,) = weights.history
+    assert row == {
+        "update": 1, "step": 120, "cosines": [0.1, None, -0.2, 1.4], "errors": [0.01, None, 0.02, 0.5],
+        "used": [0.1, 0.0, -0.2, 1.0], "weights": made.tolist(),
+    }  # fmt: skip
+    assert json.loads(json.dumps(weights.history, allow_nan=False)) == weights.history
+
+
+def test_the_null_evidence_needs_no_probe_and_follows_its_schedule():
+    weights = joint(evidence="null", updater=Updater(eta=0.5, floor=0.01))
+    assert not weights.needs_probe
+    made = [weights.update(step=k) for k in range(4)]
+    np.testing.assert_allclose(made, task_weights.null_schedule(UNIFORM, 4, weights.updater)[1:])
+    assert weights.history[0]["cosines"] is None
+    assert weights.history[0]["used"] == [0, 0, 0, 1]
+
+
+def test_fixed_weights_stay_and_record_what_they_are_shown():
+    weights = joint(evidence="fixed", prior=[0.05, 0.05, 0.05, 0.85])
+    assert not weights.needs_probe
+    before = weights.values
+    np.testing.assert_array_equal(weights.update([0.9, 0.9, 0.9, 0.9]), before)
+    assert weights.history[0]["cosines"] == [0.9] * 4
+    assert weights.history[0]["used"] is None
+
+
+def test_shuffled_evidence_moves_each_source_by_another_ones_cosine():
+    cosines, errors = np.array([0.1, 0.2, 0.3, 1.0]), np.array([0.05, 0.1, 0.2, 0.0])
+    weights = joint(evidence="shuffled", seed=3, updater=Updater(tau=0.2))
+    assert weights.needs_probe
+    weights.update(cosines, errors)
+    given = task_weights.other_identities(4, 3, 3)
+    (row,) = weights.history
+    assert row["cosines"] == cosines.tolist()
+    assert row["used"] == pytest.approx(Updater(tau=0.2).usable(cosines[given], errors[given]))
+    np.testing.assert_allclose(row["weights"], task_weights.trajectory(UNIFORM, [row["used"]])[1])
+
+
+@pytest.mark.parametrize("evidence", ["measured", "null", "shuffled", "fixed"])
+def test_a_saved_state_goes_on_with_the_same_bits(evidence):
+    rng, changes = np.random.default_rng(1), {"evidence": evidence, "seed": 4}
+    changes |= {"prior": [0.0, 0.1, 0.3, 0.7], "updater": Updater(eta=0.3, c=2.0, floor=0.02, decay=0.1, tau=0.5)}
+    one, other = joint(**changes), joint(**changes)
+    for number in range(6):
+        if number == 3:
+            other = Weights.from_state(json.loads(json.dumps(other.state(), allow_nan=False)))
+        cosines, errors = rng.uniform(-1, 1, 4), rng.uniform(0, 0.3, 4)
+        np.testing.assert_array_equal(one.update(cosines, errors, number), other.update(cosines, errors, number))
+    assert one.history == other.history
+    assert one.state() == other.state()
+    assert other.values[0] == 0
+
+
+def test_the_history_of_a_state_is_a_copy():
+    weights = joint()
+    weights.update(np.zeros(4))
+    state = weights.state()
+    weights.update(np.zeros(4))
+    assert len(state["history"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: Updater(eta=0.0), "eta: 0.0"),
+        (lambda: Updater(eta=-1.0), "eta: -1.0"),
+        (lambda: Updater(c=0.0), "c: 0.0"),
+        (lambda: Updater(c=math.nan), "c: nan"),
+        (lambda: Updater(floor=1.0), "floor: 1.0 is outside"),
+        (lambda: Updater(decay=-0.1), "decay: -0.1 is outside"),
+        (lambda: Updater(tau=0.0), "tau: 0.0"),
+        (lambda: Updater(floor=0.1, rule="paper"), "'paper' has no floor"),
+        (lambda: Updater(rule="authors"), "neither 'corrected' nor 'paper'"),
+        (lambda: Updater.spread(3.0, 0), "updates: 0"),
+        (lambda: task_weights.null_schedule(UNIFORM, -1), "updates: -1"),
+        (lambda: task_weights.other_identities(2, 1, 0), "1 source tasks"),
+        (lambda: task_weights.constant_share(1.0, SIZES, "ner"), "share: 1.0"),
+        (lambda: task_weights.constant_share(0.5, {"ner": 5}, "ner"), "with a source"),
+        (lambda: task_weights.constant_share(0.5, SIZES, "wsd"), "target: 'wsd'"),
+        (lambda: joint(names=["a", "a", "b", "c"], target="a"), "each named once"),
+        (lambda: Weights([], np.zeros(0)), "at least one"),
+        (lambda: Weights(["ner"], np.ones(1), target="ner"), "name at least one source"),
+        (lambda: joint(target="wsd"), "target: 'wsd' is not one of"),
+        (lambda: joint(evidence="guess"), "evidence: 'guess'"),
+        (lambda: joint(prior=[0.5, 0.5]), r"prior: shape \[2\]"),
+        (lambda: joint(prior=[0.5, 0.5, math.nan, 0.1]), "weight of 'pred' is nan"),
+        (lambda: joint().update(), "needs them measured"),
+        (lambda: joint().update([0.1, 0.2]), r"cosines: shape \[2\]"),
+        (lambda: joint().update(np.zeros(4), [0.1]), r"errors: shape \[1\]"),
+        (lambda: Weights.from_state({"names": NAMES}), "not the state of task weights: KeyError"),
+        (lambda: Weights.from_state(joint().state() | {"log_w": [0.0]}), "log_w has another length"),
+        (lambda: Weights.from_state(joint().state() | {"updater": {"rate": 1}}), "not the state of task weights"),
+    ],
+)
+def test_bad_input_is_one_clear_error(make, says):
+    with pytest.raises(InputError, match=says):
+        make()

@@ -1,0 +1,82 @@
+"""Pages: what a figure's alternative text says, errors, and colours that can be read."""
+
+import re
+
+import nbformat
+import pytest
+
+from auxlearn.paths import NOTEBOOKS
+from auxlearn.reporting.pages import pages
+from helpers import contrast
+
+
+def cells(name):
+    return nbformat.read(NOTEBOOKS / name, as_version=4).cells
+
+
+@pytest.mark.parametrize("name", sorted(p.name for p in NOTEBOOKS.glob("*.ipynb")))
+def test_every_figure_of_a_notebook_says_what_it_shows(name):
+    drawn = [c for c in cells(name) if any("image/png" in o.get("data", {}) for o in c.get("outputs", []))]
+    assert drawn
+    said = [pages.alt(c.source) for c in drawn]
+    for text, cell in zip(said, drawn, strict=True):
+        function = re.search(r"plots\w*\.(\w+)\(", cell.source).group(1)
+        assert len(text) > len("Figure. ") + 15
+        assert function.replace("_", " ") + "." not in text  # more than its name
+        assert "`" not in text
+        assert "table:" not in text
+
+
+def test_the_alternative_text_is_on_the_page(tmp_path):
+    text = pages.page(NOTEBOOKS / "07_efficiency.ipynb", "t")
+    alts = re.findall(r'<img alt="([^"]*)"', text)
+    assert len(alts) == text.count("<img") > 5
+    assert any(
+        a.startswith("Figure. Paired differences with both intervals. Section “Does the auxiliary") for a in alts
+    )
+    assert len(set(alts)) == len(alts)
+
+
+def test_an_unknown_plot_has_its_name():
+    assert pages.alt("figure = plots_mine.fine_curves(x)") == "Figure. fine curves."
+    assert pages.alt("plt.plot(x)", heading="A `curve`") == "Figure. Drawn by the code above. Section “A `curve`”."
+    two = "a = plots.leaks(x)\nb = plots.task_sizes(y)"
+    assert "dev or test" in pages.alt(two, 0)
+    assert "log scale" in pages.alt(two, 1)
+
+
+def test_outputs_are_text_and_pictures_alone(tmp_path):
+    v4 = nbformat.v4
+    rich = v4.new_output("display_data", data={"text/html": "<script>1</script>", "text/plain": "<b>plain</b>"})
+    script = v4.new_output("display_data", data={"application/javascript": "alert(1)", "image/svg+xml": "<svg/>"})
+    error = v4.new_output("error", ename="ValueError", evalue="bad <i>", traceback=["\x1b[31mbad <i>\x1b[0m"])
+    node = v4.new_notebook(
+        cells=[v4.new_code_cell("x", outputs=[rich, script]), v4.new_code_cell("y", outputs=[error])]
+    )
+    nbformat.write(node, tmp_path / "n.ipynb")
+    text = pages.page(tmp_path / "n.ipynb", "<t>", status="failed")
+    assert "<script" not in text
+    assert "<svg" not in text
+    assert "&lt;b&gt;plain" in text
+    assert "ValueError: bad &lt;i&gt;" in text
+    assert text.count('id="failed"') == 1
+    assert 'href="#failed"' in text
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_text_can_be_read(scheme):
+    css = (pages.TEMPLATES / "style.css").read_text()
+    blocks = re.findall(r":root \{(.*?)\}", css, re.S)
+    assert len(blocks) == 2
+    colours = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", blocks[scheme == "dark"]))
+    pairs = [(ink, "back") for ink in ("ink", "soft", "accent", "bad")]
+    pairs += [(ink, "code") for ink in ("ink", "keyword", "string", "digit", "comment", "name")]
+    pairs += [(ink, f"{ink}-back") for ink in ("good", "bad", "wait")]
+    pairs += [(ink, "wait-back") for ink in ("ink", "bad", "accent")] + [("ink", "bad-back")]
+    for ink, back in pairs:
+        assert contrast(colours[ink], colours[back]) >= 4.5, (ink, back)
+    # No text has a colour of its own.
+    rules = css.replace(blocks[0], "").replace(blocks[1], "")
+    assert set(re.findall(r"[{; ]color: ([^;}]+)", rules)) <= {"inherit", "inherit !important"} | {
+        f"var(--{name})" for name in colours
+    }

@@ -1,0 +1,127 @@
+"""Pairs of arms: which are compared, and the authors' test over sentences beside the corpus metric."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from scipy.stats import ttest_rel
+
+from auxlearn.data import suites
+from auxlearn.errors import InputError
+from auxlearn.evaluation import metrics, stats
+from auxlearn.reporting import comparison
+
+LABELS = ("O", "B-X", "I-X")
+
+
+def tagging(metric="entity_f1"):
+    return suites.Task("t", "tagging", ("tokens",), "tags", LABELS, None, metric, (metric,), None, None, None)
+
+
+def arm(folder, name, predictions, gold, task, seeds=(0, 1)):
+    """A finished run of one arm with these sentences predicted, one list a seed; metrics as a manifest sorts them."""
+    path = folder / f"{name}.npz"
+    flat = lambda rows: np.concatenate([np.asarray(r, np.int64) for r in rows])  # noqa: E731
+    np.savez(path, predictions=np.stack([flat(p) for p in predictions]), references=flat(gold),
+             lengths=[len(g) for g in gold])  # fmt: skip
+    dev = [{task.metric: metrics.FUNCTIONS[task.metric](p, gold, LABELS)} for p in predictions]
+    made = {str(s): {"dev": score, "epoch": 1, "added": 0} for s, score in zip(seeds, dev, strict=True)}
+    params, metered = {"arm": name, "seeds": list(seeds)}, {"seeds": dict(sorted(made.items()))}
+    return SimpleNamespace(params=params, metrics=metered, path=lambda _: path)
+
+
+def test_the_sentence_test_is_the_authors_and_may_contradict_the_corpus(tmp_path):
+    """One long sentence right and three short ones wrong: more entities found, a lower mean over sentences."""
+    gold = [[1, 0] * 5, [1], [1], [1]]
+    long = [[1, 0] * 5, [0], [0], [0]]
+    short = [[0] * 10, [1], [1], [0]]
+    task = tagging()
+    made = [arm(tmp_path, "a", [long, short], gold, task), arm(tmp_path, "b", [short, short], gold, task)]
+    table = comparison.sentence_tests(made, [("a", "b")], task)
+    assert list(table.index) == [("a", "b", 0), ("a", "b", 1)]
+    first = table.loc[("a", "b", 0)]
+    assert first["difference"] == pytest.approx(-0.25)
+    assert first["corpus"] > 0
+    assert first["p"] == pytest.approx(ttest_rel([1, 0, 0, 0], [0, 1, 1, 0]).pvalue)
+    assert table.loc[("a", "b", 1), "p"] == 1  # the same model twice
+    assert comparison.sentence_tests(made, [], task).empty  # a study without pairs of arms to tell apart
+
+
+def test_predictions_are_those_of_their_seed_whatever_order_text_puts_seeds_in(tmp_path):
+    """Accuracy of sentences of one token each is the mean over sentences: both differences are one number."""
+    task, gold, right, half = tagging("accuracy"), [[1], [1]], [[1], [1]], [[1], [0]]
+    made = [
+        arm(tmp_path, "a", [right, half], gold, task, (9, 10)),
+        arm(tmp_path, "b", [half, right], gold, task, (9, 10)),
+    ]
+    table = comparison.sentence_tests(made, [("a", "b")], task)
+    assert table["difference"].to_dict() == {("a", "b", 9): 0.5, ("a", "b", 10): -0.5}
+    assert table["corpus"].to_dict() == table["difference"].to_dict()
+
+
+def test_a_sentence_s_score_is_its_own_metric():
+    task, gold = tagging(), [[1, 2, 0], [0, 0], [0, 0]]
+    assert metrics.by_row(task, [[1, 2, 0], [0, 0], [1, 0]], gold).tolist() == [1, 0, 0]  # a made-up entity costs none
+    assert metrics.by_row(tagging("accuracy"), [[1, 2, 1], [0, 0], [1, 0]], gold).tolist() == pytest.approx(
+        [2 / 3, 1, 0.5]
+    )
+    pair = suites.Task(
+        "p", "classification", ("x",), "y", ("n", "p"), None, "accuracy", ("accuracy",), None, None, None
+    )
+    assert metrics.by_row(pair, np.array([0, 1]), np.array([0, 0])).tolist() == [1, 0]
+    graded = suites.Task("g", "regression", ("x",), "y", None, (0, 5), "pearson", ("pearson",), None, None, None)
+    with pytest.raises(InputError, match="'g': pearson is not defined for one row"):
+        metrics.by_row(graded, np.zeros(2), np.zeros(2))
+
+
+def test_bad_pairs_are_refused():
+    with pytest.raises(ValueError, match="two or more pairs"):
+        stats.paired_t_test([1.0], [2.0])
+    with pytest.raises(ValueError, match="finite"):
+        stats.paired_t_test([1.0, np.nan], [0.0, 0.0])
+
+
+def test_contrasts_are_those_of_which_both_arms_were_run():
+    assert comparison.contrasts(["single", "random", "step_matched"]) == [("random", "step_matched")]
+    assert comparison.contrasts(["single", "tawt_joint", "null_joint", "joint"]) == [
+        ("tawt_joint", "joint"), ("tawt_joint", "null_joint"),
+    ]  # fmt: skip
+    names = ["single", "td_bce", "td_bce+tawt_joint", "td_bce+null_joint", "td_bce+tawt_deciles", "tawt_joint"]
+    assert set(comparison.contrasts(names)) == {
+        ("td_bce+tawt_joint", "td_bce"), ("td_bce+tawt_joint", "td_bce+null_joint"),
+        ("td_bce+tawt_deciles", "td_bce+tawt_joint"),
+    }  # fmt: skip
+
+
+def graded(folder, name, right, dev=400):
+    """An arm of accuracy: of each seed so many of the first dev rows are right."""
+    path = folder / f"{name}.npz"
+    predictions = np.stack([(np.arange(dev) < r).astype(int) for r in right])
+    np.savez(path, predictions=predictions, references=np.ones(dev, int))
+    seeds_ = {
+        str(s): {"dev": {"accuracy": r / dev}, "epoch": 1, "added": 0, "target_share": 1} for s, r in enumerate(right)
+    }
+    params = {"arm": name, "seeds": list(range(len(right)))}
+    return SimpleNamespace(params=params, metrics={"seeds": seeds_}, path=lambda _: path)
+
+
+def test_arms_against_the_first_are_paired_signed_and_corrected(tmp_path):
+    task = suites.Task(
+        "t", "classification", ("x",), "y", ("n", "p"), None, "accuracy", ("accuracy",), None, None, None
+    )
+    base = np.array([200, 210, 190, 205, 195, 200, 202, 198])
+    better, mixed = base + np.arange(40, 48), base + np.array([9, -2, 7, -3, 8, 5, 6, 4])
+    more = base + np.array([-3, 9, -2, 7, 8, 5, 6, 4])
+    given = {"single": base, "good": better, "so_so": mixed, "as_good": more}
+    made = comparison.comparisons([graded(tmp_path, n, r) for n, r in given.items()], task)
+    assert list(made.index) == ["good", "so_so", "as_good"]
+    assert made.loc["good", "difference"] == pytest.approx(43.5 / 400)
+    plain = [stats.paired_permutation_test(r / 400, base / 400) for r in (better, mixed, more)]
+    assert plain[0] == 2 / 256
+    assert 0.025 < plain[1] == plain[2] < 0.05
+    assert made["p"].tolist() == pytest.approx([3 * plain[0], 2 * plain[1], 2 * plain[1]])
+    assert made["verdict"].tolist() == ["better", "no difference shown", "no difference shown"]
+    for name in made.index:
+        assert made.loc[name, "row_low"] < made.loc[name, "difference"] < made.loc[name, "row_high"]
+        assert made.loc[name, "low"] < made.loc[name, "difference"] < made.loc[name, "high"]
+    assert made.loc["good", "row_low"] > 0

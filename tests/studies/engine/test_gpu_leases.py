@@ -1,0 +1,60 @@
+"""Leases: one device a process, given back however the process ends."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from auxlearn.errors import InputError
+from auxlearn.studies.engine import gpu_leases
+
+HOLD = """
+import os, sys, time
+from auxlearn import leases
+held = gpu_leases.acquire(wait=0)
+print(os.environ["CUDA_VISIBLE_DEVICES"], flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.fixture(autouse=True)
+def two(monkeypatch, tmp_path):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0, 3")
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(gpu_leases.tempfile, "tempdir", None)
+
+
+def holder():
+    process = subprocess.Popen([sys.executable, "-c", HOLD], stdout=subprocess.PIPE, text=True)
+    return process, process.stdout.readline().strip()
+
+
+def test_each_process_has_a_device_of_its_own_and_a_kill_gives_it_back(monkeypatch):
+    (first, one), (second, other) = holder(), holder()
+    try:
+        assert {one, other} == {"0", "3"}
+        with pytest.raises(InputError, match="no 1 GPU came free in 0 s: other jobs lease 0, 3"):
+            gpu_leases.acquire(wait=0)
+        with pytest.raises(InputError, match="names 0, 3; set `device: cpu`"):
+            gpu_leases.acquire(3)
+        first.send_signal(signal.SIGKILL)
+        first.wait()
+        (lock,) = gpu_leases.acquire(wait=0)
+        assert os.environ["CUDA_VISIBLE_DEVICES"] == one
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,3")
+        lock.release()
+        with pytest.raises(InputError, match="no 2 GPU came free"):
+            gpu_leases.acquire(2, wait=0)
+        gpu_leases.acquire(wait=0)[0].release()  # none was kept
+    finally:
+        for process in (first, second):
+            process.kill()
+            process.wait()
+
+
+def test_no_device_is_an_error(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    with pytest.raises(InputError, match="1 GPU to lease, but CUDA_VISIBLE_DEVICES or nvidia-smi names none"):
+        gpu_leases.acquire()

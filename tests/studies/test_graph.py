@@ -1,0 +1,217 @@
+import functools
+import json
+
+import pytest
+import yaml
+
+from auxlearn.data import readers, suites
+from auxlearn.errors import InputError
+from auxlearn.paths import PROJECT
+from auxlearn.records import code_hash, runs
+from auxlearn.studies import graph
+from auxlearn.studies.engine import runner
+
+pytestmark = pytest.mark.usefixtures("planted_once")
+BASE = {"suite": "planted", "primary": "topic_side", "size": "full", "precision": "fp32", "rows": 100, "seeds": [0, 1]}
+
+
+def written(tmp_path, **changes):
+    path = tmp_path / "study.yaml"
+    content = {"study": "s", "base": BASE, "grid": {"arm": ["single", "random", "td_bce"], "n": [20]}}
+    path.write_text(yaml.safe_dump(content | changes))
+    return path
+
+
+def stages(study):
+    return [cell.stage for cell in study.cells]
+
+
+def test_a_study_makes_what_its_cells_need_and_no_more(tmp_path):
+    study = graph.load(written(tmp_path))
+    assert stages(study).count("06_mtl") == 3
+    assert stages(study).count("02_td_proxy") == 2  # one a seed
+    assert stages(study).count("03_ranking") == 2
+    assert stages(study).count("07_efficiency") == stages(study).count("01_data_prep") == 1
+    seen = set()
+    for cell in study.cells:
+        assert all(up.key in seen for up in cell.reads)
+        seen.add(cell.key)
+    assert next(c.reads for c in study.cells if c.stage == "06_mtl") == []
+    without = graph.load(written(tmp_path, grid={"arm": ["single", "random"], "n": [20]}))
+    assert "02_td_proxy" not in stages(without)
+
+
+def test_three_primaries_and_two_sizes_share_one_proxy_a_seed(tmp_path):
+    grid = {"primary": ["topic_side", "topic_name", "look_alike"], "arm": ["single", "td_bce"], "n": [20, 30]}
+    study = graph.load(written(tmp_path, grid=grid))
+    assert stages(study).count("02_td_proxy") == 2
+    assert stages(study).count("03_ranking") == 3 * 2 * 2
+    assert stages(study).count("06_mtl") == 3 * (2 + 1)  # single does not depend on n
+    assert stages(study).count("07_efficiency") == 3 * 2
+    compared = [c for c in study.cells if c.stage == "07_efficiency"]
+    # Each also reads the other n, for the curve.
+    assert all([up.params.arm for up in cell.reads] == ["single", "td_bce", "td_bce"] for cell in compared)
+    assert {cell.reads[1].params.n for cell in compared} == {20, 30}
+    assert all(cell.reads[1].params.n == cell.params.n != cell.reads[2].params.n for cell in compared)
+
+
+def test_exclude_leaves_combinations_out(tmp_path):
+    grid = {"arm": ["single", "random"], "n": [20, 30]}
+    study = graph.load(written(tmp_path, grid=grid, exclude=[{"arm": "random", "n": 30}], stages=["06_mtl"]))
+    assert [(c.params.arm, c.params.n) for c in study.cells] == [("single", 20), ("random", 20)]
+
+
+def test_what_is_excluded_is_not_made_again_for_the_comparison(tmp_path):
+    grid = {"arm": ["single", "random", "td_bce"], "n": [20, 30, 40]}
+    gone = [{"arm": "td_bce", "n": 30}, {"arm": "td_bce", "n": 40}, {"arm": "random", "n": 40}]
+    study = graph.load(written(tmp_path, grid=grid, exclude=gone))
+    trained = sorted((c.params.arm, c.params.n) for c in study.cells if c.stage == "06_mtl")
+    assert trained == [("random", 20), ("random", 30), ("single", 20), ("td_bce", 20)]
+    compared = {c.params.n: c for c in study.cells if c.stage == "07_efficiency"}
+    assert set(compared) == {20, 30}  # at 40 nothing is left to compare
+    assert compared[20].params.arms == ["single", "random", "td_bce"]
+    assert compared[20].params.left_out == ["td_bce 30", "random 40", "td_bce 40"]
+    assert [(up.params.arm, up.params.n) for up in compared[20].reads][1:] == [
+        ("random", 20), ("td_bce", 20), ("random", 30),
+    ]  # fmt: skip
+    assert compared[30].params.arms == ["single", "random"]
+    whole = graph.load(written(tmp_path, grid=grid))
+    assert {tuple(c.params.left_out) for c in whole.cells if c.stage == "07_efficiency"} == {()}
+
+
+def test_what_is_excluded_is_left_out_of_arms_that_the_file_names_itself(tmp_path):
+    arms = ["single", "random", "all_data"]
+    grid, gone = {"arm": arms, "n": [20, 40]}, [{"arm": "random", "n": 40}]
+    study = graph.load(written(tmp_path, grid=grid, exclude=gone, notebooks={"07_efficiency": {"arms": arms}}))
+    assert [c.params.n for c in study.cells if c.stage == "06_mtl" and c.params.arm == "random"] == [20]
+    compared = {c.params.n: c.params for c in study.cells if c.stage == "07_efficiency"}
+    assert compared[20].left_out == ["random 40"]
+    assert compared[40].arms == ["single", "all_data"]
+    told = {"curve": [30, 40], "left_out": ["random 30"]}
+    study = graph.load(written(tmp_path, grid=grid | {"n": [20]}, exclude=gone, notebooks={"07_efficiency": told}))
+    assert study.cells[-1].params.left_out == ["random 40", "random 30"]
+
+
+def test_an_arm_that_does_not_depend_on_n_is_excluded_at_all_or_not_at_all(tmp_path):
+    grid = {"arm": ["single", "random", "all_data"], "n": [20, 30]}
+
+    def compared(*exclude):
+        made = graph.load(written(tmp_path, grid=grid, exclude=list(exclude))).cells
+        return [c.params.arms for c in made if c.stage == "07_efficiency"]
+
+    whole = grid["arm"]
+    assert compared({"arm": "single", "n": 30}, {"arm": "all_data", "n": 30}) == [whole, whole]
+    assert compared(*({"arm": "all_data", "n": n} for n in (20, 30))) == [whole[:2], whole[:2]]
+    with pytest.raises(InputError, match="exclude: leaves out single at every n"):
+        compared({"arm": "single"})
+
+
+def test_where_no_arm_draws_rows_n_is_not_shown(tmp_path):
+    labels = lambda arms: {c.label for c in graph.load(written(tmp_path, grid={"arm": arms})).cells}  # noqa: E731
+    assert not any("n=" in label for label in labels(["single", "all_data"]))
+    assert "07_efficiency topic_side n=200 seeds=[0, 1]" in labels(["single", "all_data", "random"])
+
+
+def test_one_parameter_changed_changes_only_what_depends_on_it(tmp_path):
+    keys = lambda **changes: {(c.stage, c.key) for c in graph.load(written(tmp_path, **changes)).cells}  # noqa: E731
+    base = keys()
+    renamed = keys(study="another")
+    assert renamed == base
+    tuned = keys(notebooks={"06_mtl": {"tune_epochs": 2}})
+    assert sorted(stage for stage, _ in tuned - base) == ["06_mtl", "06_mtl", "07_efficiency"]  # single does not use it
+    proxied = keys(notebooks={"02_td_proxy": {"epochs": 2}})
+    assert {stage for stage, _ in proxied - base} == {"02_td_proxy", "03_ranking", "06_mtl", "07_efficiency"}
+    assert sum(stage == "06_mtl" for stage, _ in proxied - base) == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"base": BASE | {"learning_rate": 1}}, "no notebook has a parameter 'learning_rate'"),
+        ({"grid": {"arms": [], "n": [2]}}, "grid: arms has no values"),
+        ({"grid": {"arm": ["best"]}}, "arm: "),
+        ({"exclude": [{"seed": 1}]}, "exclude: seed is not in grid"),
+        ({"stages": []}, "stages: "),
+        ({"exclude": [{"n": 30}], "notebooks": {"07_efficiency": {"curve": 30}}}, "curve: "),
+        ({"exclude": [{"n": 30}], "notebooks": {"07_efficiency": {"arms": [1, "single"]}}}, "arms"),
+        ({"base": BASE | {"seeds": 3}, "stages": ["03_ranking"]}, "base: seeds: 3 is not a list of seeds"),
+        ({"base": BASE | {"seeds": []}, "stages": ["03_ranking"]}, r"base: seeds: \[\] is not a list of seeds"),
+        ({"stages": ["08_magic"]}, "no notebook is called '08_magic'"),
+        ({"notebooks": {"06_mtl": {"score": "auto"}}}, "unknown parameter score"),
+        ({"base": BASE | {"primary": "nothing"}}, "task 'nothing' is not in suite"),
+        ({"base": BASE | {"size": "smoke", "encoder": "minilm"}}, "starter"),
+        ({"gird": {}}, "gird"),
+        ({"grid": {"arm": ["random"], "n": [701]}, "stages": ["06_mtl"]}, "06_mtl can choose from 700"),
+        ({"grid": {"arm": ["td_bce"], "n": [701]}, "stages": ["06_mtl"]}, "03_ranking can choose from 700"),
+        (
+            {
+                "grid": {"arm": ["td_bce"], "n": [281]},
+                "stages": ["06_mtl"],
+                "notebooks": {"02_td_proxy": {"proxies": "one"}},
+            },
+            "03_ranking can choose from 280",  # 60 rows a task trained the proxy
+        ),
+        ({"grid": {"lr": [0.1, 0.2]}, "base": BASE | {"arm": "single"}}, "leave 07_efficiency out"),
+    ],
+)
+def test_a_bad_study_is_refused_before_its_first_job(tmp_path, changes, message):
+    with pytest.raises(InputError, match=message):
+        graph.load(written(tmp_path, **changes))
+
+
+@pytest.fixture(scope="module")
+def read_once(tmp_path_factory):
+    """Several studies share a suite, and several suites a file: each is read once, and searched once for leaks.
+
+    The run folder keeps what was found of leaks.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(suites.Suite, "from_yaml", functools.cache(suites.Suite.from_yaml))
+        patch.setattr(readers, "read_file", functools.cache(readers.read_file))
+        yield tmp_path_factory.mktemp("runs")
+
+
+@pytest.mark.parametrize("name", sorted(p.name for p in (PROJECT / "params" / "studies").glob("*.yaml")))
+def test_committed_studies_are_valid(name, request, read_once, monkeypatch):
+    monkeypatch.setenv("AUXLEARN_RUNS", str(read_once))
+    path = PROJECT / "params" / "studies" / name
+    if "AUXLEARN" in path.read_text() or "suites/" in path.read_text():
+        request.getfixturevalue("data")
+    assert graph.load(path).cells
+
+
+def test_every_cell_has_its_flat_parameters_and_papermill_line(tmp_path, runs_folder):
+    study = graph.load(written(tmp_path))
+    plan, todo = runner.prepare(study)
+    assert len(todo) == len(study.cells)
+    for cell in json.loads(plan.read_text())["cells"]:
+        home = runs_folder / cell["stage"] / cell["key"]
+        flat = yaml.safe_load((home / "params.yaml").read_text())
+        assert flat == cell["params"]
+        assert not any(isinstance(v, dict) for v in flat.values())
+        assert (home / "command.txt").read_text().startswith(f"papermill notebooks/{cell['stage']}.ipynb")
+        from auxlearn.studies import parameters
+
+        again = parameters.validate(cell["stage"], flat)
+        assert again.model_dump() == flat  # papermill's way through YAML changes nothing
+
+
+def test_a_stale_manifest_is_set_aside_before_snakemake_looks(tmp_path, runs_folder, monkeypatch):
+    study = graph.load(written(tmp_path, stages=["01_data_prep"]))
+    (cell,) = study.cells
+    run = runs.Run(cell.stage, cell.key, cell.params.model_dump(), cell.suite, [], cell.params.key_params(), ("seeds",))
+    run.path("x.txt").write_text("1")
+    run.finish(["x.txt"], {})
+    assert runner.prepare(study)[1] == []
+    monkeypatch.setattr(code_hash, "code_hash", lambda *a: "changed")
+    assert len(runner.prepare(study)[1]) == 1
+    assert (run.folder / "manifest.stale.json").is_file()
+    assert not (run.folder / "manifest.json").exists()
+
+
+def test_publishing_refuses_what_is_unfinished_or_unknown(tmp_path):
+    with pytest.raises(InputError, match="has not been run here"):
+        runner.publish("nothing")
+    runner.prepare(graph.load(written(tmp_path)))
+    with pytest.raises(InputError, match=r"was interrupted|is not there"):
+        runner.publish("s")
