@@ -9,7 +9,7 @@ from nbclient import NotebookClient
 from auxlearn.records import runs
 
 CELLS = [
-    'from auxlearn import notebook\nsession = notebook.start("01_data_prep", {})',
+    'from auxlearn.reporting import notebook\nsession = notebook.start("01_data_prep", {})',
     'session.progress("tune: epoch 1/3, loss <0.5>")\nsession.progress("tune: epoch 2/3")\nprint("kept")',
 ]
 
@@ -45,12 +45,14 @@ def test_papermill_and_nbval_see_nothing(monkeypatch):
 
 TRAIN = """
 import numpy as np
-from auxlearn import resuming, seeds, tasks, train, units
+from auxlearn import seeding
+from auxlearn.data import suites
+from auxlearn.training import resuming, train, training_cache
 resuming.CHECKPOINT_SECONDS = 0.0
-suite = tasks.Suite.from_yaml("planted").capped(80)
+suite = suites.Suite.from_yaml("planted").capped(80)
 phases = (train.Phase("tune", {"topic_side": np.arange(60)}, %d, train.Recipe(lr=1e-3, batch_size=16)),)
-plan = train.Plan("tiny", phases, seeds.record(0), primary="topic_side")
-made = units.trained(plan, suite, lambda message: print(message, flush=True))
+plan = train.Plan("tiny", phases, seeding.record(0), primary="topic_side")
+made = training_cache.trained(plan, suite, lambda message: print(message, flush=True))
 print("epochs:", len(made.history))
 """
 

@@ -17,7 +17,6 @@ from torch import nn
 
 from auxlearn.data import batching, suites
 from auxlearn.models import fast_dropout, multitask, trimmed_embedding
-from auxlearn.training.phases import Recipe
 
 ROWS, ROUNDS, BATCH = 512, 3, 32
 THREADS = os.cpu_count() or 1
@@ -73,7 +72,7 @@ def throughput(suite, precision, name, change, step, in_use):
     rows = batching.encode(task.train, task, net.tokenizer)
     net.source.reseed(0)
     batches = batching.homogeneous({name: rows.lengths}, BATCH, np.random.default_rng(0))
-    with trimmed_embedding.in_use(net, [rows.ids], Recipe(1e-4, BATCH, weight_decay=0.0 if in_use else 0.01)):
+    with trimmed_embedding.in_use(net, [rows.ids], 0.0 if in_use else 0.01):
         optimiser = torch.optim.AdamW(net.parameters(), lr=1e-4, weight_decay=0.0, fused=True)
 
         def one(index):

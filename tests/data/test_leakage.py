@@ -230,7 +230,7 @@ def test_common_phrases_do_not_count(build, monkeypatch):
 
 
 def test_hashes_are_the_same_in_every_process():
-    code = "from auxlearn import leakage as l; print(l._grams(['a b c d', 'x'])[1].tolist())"
+    code = "from auxlearn.data import leakage as l; print(l._grams(['a b c d', 'x'])[1].tolist())"
     said = {
         subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONHASHSEED": seed}, check=True,
                        capture_output=True, text=True).stdout

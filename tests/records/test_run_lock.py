@@ -12,7 +12,7 @@ from auxlearn.studies.engine import runner
 HOLD = """
 import sys, time
 from pathlib import Path
-from auxlearn import claims
+from auxlearn.records import run_lock
 run_lock.claim(Path(sys.argv[1]))
 print("held", flush=True)
 time.sleep(60)

@@ -13,11 +13,14 @@ import pytest
 
 from auxlearn.data import suites
 from auxlearn.errors import InputError
+from auxlearn.methods.fastmtl import proxy_plans
+from auxlearn.methods.fastmtl.options import TDProxy
 from auxlearn.paths import NOTEBOOKS
 from auxlearn.records import code_hash as code
 from auxlearn.records import runs
 from auxlearn.reporting import notebook
 from auxlearn.studies import parameters
+from auxlearn.training import key_forms, training_cache
 
 
 def finished(stage="02_td_proxy", given=None, suite="s", inputs=(), **kwargs):
@@ -85,7 +88,7 @@ def test_a_killed_process_leaves_no_finished_run(runs_folder):
     """A real process, killed by SIGKILL between its last file and its manifest."""
     script = """
         import os, signal
-        from auxlearn import runs
+        from auxlearn.records import runs
         run = runs.Run("02_td_proxy", "a" * 16, {}, "s")
         run.path("data.txt").write_text("42")
         os.kill(os.getpid(), signal.SIGKILL)
@@ -109,7 +112,7 @@ def test_a_manifest_records_where_a_result_comes_from():
 def package(tmp_path, monkeypatch):
     """A stand-in for the package's folder: a imports b, b is independent."""
     (tmp_path / "a.py").write_text(
-        '"""Doc."""\nfrom . import b\n\n\ndef f(x):\n    """Adds."""\n    return x + b.ONE\n'
+        '"""Doc."""\nfrom auxlearn import b\n\n\ndef f(x):\n    """Adds."""\n    return x + b.ONE\n'
     )
     (tmp_path / "b.py").write_text("ONE = 1\n")
     (tmp_path / "c.py").write_text("TWO = 2\n")
@@ -120,7 +123,7 @@ def package(tmp_path, monkeypatch):
 def test_an_edited_comment_makes_nothing_stale(package):
     before = code.code_hash(["a"])
     (package / "a.py").write_text(
-        "from . import b  # what it adds\n\n\ndef f(x):\n    '''Other words.'''\n    return (x + b.ONE)\n"
+        "from auxlearn import b  # what it adds\n\n\ndef f(x):\n    '''Other words.'''\n    return (x + b.ONE)\n"
     )
     assert code.code_hash(["a"]) == before
     (package / "c.py").write_text("TWO = 3\n")
@@ -146,17 +149,27 @@ def test_a_notebook_is_stale_by_its_code_cells_only(tmp_path):
 
 
 def test_code_of_a_run_covers_what_it_imports_at_any_depth():
-    used = code.modules(["train"])
-    assert {"model", "batching", "tasks", "readers", "metrics", "discriminator", "seeds"} <= used
-    assert not {"planted", "plots", "report", "runs", "stats", "notebook"} & used
+    used = code.modules(["training.train"])
+    wanted = {"models.multitask", "data.batching", "data.suites", "data.readers", "evaluation.metrics", "seeding"}
+    assert wanted | {"models", "data", "training"} <= used  # and the packages that they lie in
+    unused = {"data.planted", "records.runs", "evaluation.stats", "reporting", "studies", "methods"}
+    assert not unused & used
+
+
+def test_code_of_a_training_covers_the_trainer_and_the_objective_that_its_plan_names(small):
+    (proxy, _), _ = proxy_plans.proxies(TDProxy(proxy_rows=20, watch_rows=10).resolved(), small)
+    roots = training_cache.code_roots(proxy)
+    assert {"training.train", "methods.fastmtl.discriminator"} <= code.modules(roots)
+    bare = proxy_plans.without_discriminator(proxy)
+    assert "methods.fastmtl.discriminator" not in code.modules(training_cache.code_roots(bare))
 
 
 def test_changed_code_makes_a_run_and_all_that_read_it_stale(monkeypatch):
-    proxy = finished(code_roots=("seeds",))
+    proxy = finished(code_roots=("seeding",))
     ranking = finished("03_ranking", inputs=[proxy], code_roots=("errors",))
     assert runs.read(ranking.stage, ranking.key)[0] == "finished"
     real = code.code_hash
-    monkeypatch.setattr(code, "code_hash", lambda roots, n=None: "changed" if "seeds" in roots else real(roots, n))
+    monkeypatch.setattr(code, "code_hash", lambda roots, n=None: "changed" if "seeding" in roots else real(roots, n))
     assert runs.read(proxy.stage, proxy.key)[0] == "stale"
     assert runs.read(ranking.stage, ranking.key)[0] == "stale"
     with pytest.raises(InputError, match="made by other code"):
@@ -172,10 +185,10 @@ def as_imported(tmp_path, monkeypatch):
 
 
 def test_a_run_of_a_process_whose_code_was_edited_meanwhile_is_stale(as_imported):
-    fine, other = finished(code_roots=("seeds",)), finished(given={"seed": 1}, code_roots=("files",))
-    with open(as_imported / "seeds.py", "a") as file:
+    fine, other = finished(code_roots=("seeding",)), finished(given={"seed": 1}, code_roots=("files.bounded_files",))
+    with open(as_imported / "seeding.py", "a") as file:
         file.write("\nMORE = 1\n")
-    made = finished(given={"seed": 2}, code_roots=("seeds",))  # what was imported is not what is there now
+    made = finished(given={"seed": 2}, code_roots=("seeding",))  # what was imported is not what is there now
     assert made.code["hash"] == runs.EDITED
     assert runs.read(made.stage, made.key)[0] == "stale"
     assert runs.read(fine.stage, fine.key)[0] == "stale"
@@ -184,28 +197,28 @@ def test_a_run_of_a_process_whose_code_was_edited_meanwhile_is_stale(as_imported
 
 @pytest.mark.parametrize("now", ["# a comment\n{}", "{}"])
 def test_a_module_that_was_touched_or_has_a_new_comment_was_not_edited(as_imported, now):
-    file = as_imported / "seeds.py"
+    file = as_imported / "seeding.py"
     file.write_text(now.replace("{}", file.read_text()))
     os.utime(file, (1, 1))
-    made = finished(code_roots=("seeds",))
+    made = finished(code_roots=("seeding",))
     assert made.code["hash"] != runs.EDITED
     assert runs.read(made.stage, made.key)[0] == "finished"
 
 
 @pytest.mark.parametrize("change", [lambda file: file.write_text("def half("), lambda file: file.unlink()])
 def test_code_that_is_half_written_or_gone_loses_no_run_and_makes_it_stale(as_imported, change):
-    older = finished(code_roots=("seeds",))
-    change(as_imported / "seeds.py")
-    made = finished(given={"seed": 2}, code_roots=("seeds",))
+    older = finished(code_roots=("seeding",))
+    change(as_imported / "seeding.py")
+    made = finished(given={"seed": 2}, code_roots=("seeding",))
     assert made.code["hash"] == runs.EDITED
     assert [runs.read(m.stage, m.key)[0] for m in (older, made)] == ["stale", "stale"]
 
 
 def test_a_process_that_is_older_than_its_code_makes_no_unit_and_removes_nothing(as_imported):
-    run = runs.Run("train", "k" * 16, {}, "s", code_roots=("seeds",))
+    run = runs.Run("train", "k" * 16, {}, "s", code_roots=("seeding",))
     with run.lock():
         run.path("checkpoint.safetensors").write_text("of the same code")
-    (as_imported / "seeds.py").write_text("MORE = 1\n")
+    (as_imported / "seeding.py").write_text("MORE = 1\n")
     with pytest.raises(InputError, match=r"the code of train, or of what it imports, was edited"):
         run.lock()
 
@@ -245,7 +258,7 @@ def test_a_notebook_that_is_saved_otherwise_while_it_opens_makes_no_run(copied, 
 
 
 def test_a_kernel_that_is_older_than_its_code_is_told_so_before_it_begins(as_imported, runs_folder):
-    (as_imported / "seeds.py").write_text("MORE = 1\n")
+    (as_imported / "seeding.py").write_text("MORE = 1\n")
     with pytest.raises(InputError, match="restart it"):
         notebook.start("01_data_prep", {})
     assert not (runs_folder / "01_data_prep").exists()
@@ -254,9 +267,9 @@ def test_a_kernel_that_is_older_than_its_code_is_told_so_before_it_begins(as_imp
 def test_an_order_that_decides_nothing_tells_no_runs_apart(planted):
     two = finished(given={"auxiliaries": ["topic_name", "look_alike"]}, stage="03_ranking")
     wanted = {"auxiliaries": ["look_alike", "topic_name"]}
-    assert runs.agrees(two, wanted)
+    assert runs.agrees(two, key_forms.forms(wanted))
     assert finished(given=wanted, stage="03_ranking").key == two.key
-    assert not runs.agrees(two, {"auxiliaries": ["look_alike"]})
+    assert not runs.agrees(two, key_forms.forms({"auxiliaries": ["look_alike"]}))
     orders = [planted.auxiliaries("topic_side", only) for only in (wanted["auxiliaries"], two.params["auxiliaries"])]
     assert orders[0] == orders[1] == [name for name in planted.names if name in orders[0]]
 
@@ -268,11 +281,11 @@ def test_encoders_in_folders_are_told_apart_by_content_wherever_a_run_names_them
     content.write_text("{}")
     proxy = finished(given=given)
     heads = finished("04_gradts_correlation", given | {"encoder": "minilm", "also": [given["encoder"]]})
-    assert runs.agrees(proxy, {"encoder": given["encoder"]})
-    assert runs.agrees(heads, {"also": [given["encoder"]]})
+    assert runs.agrees(proxy, key_forms.forms({"encoder": given["encoder"]}))
+    assert runs.agrees(heads, key_forms.forms({"also": [given["encoder"]]}))
     content.write_text("{ }")
-    assert not runs.agrees(proxy, {"encoder": given["encoder"]})
-    assert not runs.agrees(heads, {"also": [given["encoder"]]})
+    assert not runs.agrees(proxy, key_forms.forms({"encoder": given["encoder"]}))
+    assert not runs.agrees(heads, key_forms.forms({"also": [given["encoder"]]}))
     assert finished(given=given).key != proxy.key
 
 
@@ -354,7 +367,7 @@ def test_a_processor_is_named_with_what_chooses_its_kernels(monkeypatch):
 def test_a_notebook_bounds_the_threads_of_linear_algebra():
     """In a process of its own: also of libraries that are loaded after the notebook began."""
     code = (
-        "import numpy\nfrom auxlearn import notebook\nnotebook.bound_threads(1)\nimport scipy.linalg\n"
+        "import numpy\nfrom auxlearn.reporting import notebook\nnotebook.bound_threads(1)\nimport scipy.linalg\n"
         "import threadpoolctl\n"
         "print([x['num_threads'] for x in threadpoolctl.threadpool_info() if x['user_api'] == 'blas'])"
     )

@@ -8,6 +8,7 @@ from auxlearn.data import readers, suites
 from auxlearn.errors import InputError
 from auxlearn.paths import PROJECT
 from auxlearn.records import code_hash, runs
+from auxlearn.reporting.pages import report
 from auxlearn.studies import graph
 from auxlearn.studies.engine import runner
 
@@ -199,7 +200,9 @@ def test_every_cell_has_its_flat_parameters_and_papermill_line(tmp_path, runs_fo
 def test_a_stale_manifest_is_set_aside_before_snakemake_looks(tmp_path, runs_folder, monkeypatch):
     study = graph.load(written(tmp_path, stages=["01_data_prep"]))
     (cell,) = study.cells
-    run = runs.Run(cell.stage, cell.key, cell.params.model_dump(), cell.suite, [], cell.params.key_params(), ("seeds",))
+    run = runs.Run(
+        cell.stage, cell.key, cell.params.model_dump(), cell.suite, [], cell.params.key_params(), ("seeding",)
+    )
     run.path("x.txt").write_text("1")
     run.finish(["x.txt"], {})
     assert runner.prepare(study)[1] == []
@@ -211,7 +214,7 @@ def test_a_stale_manifest_is_set_aside_before_snakemake_looks(tmp_path, runs_fol
 
 def test_publishing_refuses_what_is_unfinished_or_unknown(tmp_path):
     with pytest.raises(InputError, match="has not been run here"):
-        runner.publish("nothing")
+        report.publish("nothing")
     runner.prepare(graph.load(written(tmp_path)))
     with pytest.raises(InputError, match=r"was interrupted|is not there"):
-        runner.publish("s")
+        report.publish("s")

@@ -139,33 +139,35 @@ DYING = "open('job.json')"
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("dies_in", ["a script", pytest.param("launched", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("dies_in", ["a script", pytest.param("worker", marks=pytest.mark.slow)])
 def test_a_process_that_dies_names_its_log(small, encoder, tmp_path, monkeypatch, dies_in):
     monkeypatch.setattr(
         launch, "write", lambda plan, suite, folder, asked: folder.mkdir(parents=True)
     )  # nothing to read
     if dies_in == "a script":
-        in_place_of_launched(DYING, tmp_path, monkeypatch)
+        in_place_of_worker(DYING, tmp_path, monkeypatch)
     with pytest.raises(InputError, match=r"2 training processes died .*processes\.log"):
         launch.train(plan(encoder, 2), small, tmp_path)
     assert "job.json" in (tmp_path / launch.LOG).read_text()
 
 
-def in_place_of_launched(text, folder, monkeypatch):
-    """torchrun is to start this script and not the module `launched`."""
+def in_place_of_worker(text, folder, monkeypatch):
+    """torchrun is to start this script and not the module `worker`."""
     script = folder / "script.py"
     script.write_text(text)
-    real = launch.supervised.command
-    monkeypatch.setattr(launch.supervised, "command", lambda *given: real(*given[:-3], script, given[-1]))
+    real = launch.processes.command
+    monkeypatch.setattr(launch.processes, "command", lambda *given: real(*given[:-3], script, given[-1]))
 
 
 LONG = """
 import sys
 from pathlib import Path
-from auxlearn import launched, seeds, tasks
-from auxlearn.phases import Phase, Plan, Recipe
+from auxlearn import seeding
+from auxlearn.data import suites
+from auxlearn.training import launch
+from auxlearn.training.phases import Phase, Plan, Recipe
 import numpy as np
-suite = tasks.Suite.from_yaml("planted").capped(80)
+suite = suites.Suite.from_yaml("planted").capped(80)
 phase = Phase("tune", {"topic_side": np.arange(60)}, 10_000, Recipe(lr=1e-3, batch_size=16))
 plan = Plan("tiny", (phase,), seeding.record(0), "topic_side", processes=2)
 launch.train(plan, suite, Path(sys.argv[1]), lambda message: print(message, flush=True))
@@ -176,8 +178,8 @@ launch.train(plan, suite, Path(sys.argv[1]), lambda message: print(message, flus
 ALONE = """
 import os, sys
 from pathlib import Path
-from auxlearn import launched, units
 from auxlearn.errors import InputError
+from auxlearn.training import training_cache, worker
 
 class Refusing:
     def run(self, *given):
@@ -185,13 +187,13 @@ class Refusing:
 
 if os.environ["RANK"] == "1":
     training_cache.trainer = lambda plan: Refusing()
-launch._work(Path(sys.argv[1]))
+worker.work(Path(sys.argv[1]))
 """
 
 
 @pytest.mark.timeout(300)
 def test_an_error_of_one_process_ends_the_others(small, encoder, tmp_path, monkeypatch):
-    in_place_of_launched(ALONE, tmp_path, monkeypatch)
+    in_place_of_worker(ALONE, tmp_path, monkeypatch)
     with pytest.raises(InputError, match="this one alone"):
         launch.train(plan(encoder, 2), small, tmp_path)
 
@@ -231,3 +233,32 @@ def test_more_processes_are_more_cores_for_the_engine(tmp_path):
     (cell,) = graph.as_plan(graph.load(tmp_path / "s.yaml"))["cells"]
     assert cell["threads"] == 6
     assert json.dumps(cell["params"])
+
+
+ADDED = """
+import json, sys
+import torch
+from torch import distributed
+from auxlearn.training import data_parallel
+
+rank = int(sys.argv[1])
+distributed.init_process_group("gloo", init_method=f"file://{sys.argv[2]}", rank=rank, world_size=2)
+mine, theirs, both, nobody = parameters = [torch.nn.Parameter(torch.zeros(2)) for _ in range(4)]
+(mine, theirs)[rank].grad = torch.tensor([1.0, 2.0]) + rank
+both.grad = torch.tensor([10.0, 20.0]) * (rank + 1)
+data_parallel.add_up_gradients(parameters)
+print(json.dumps([None if p.grad is None else p.grad.tolist() for p in parameters]))
+distributed.destroy_process_group()
+"""
+
+
+@pytest.mark.timeout(120)
+def test_gradients_that_one_process_alone_has_reach_the_other(tmp_path):
+    """As of a head whose task's rows all fell to one process; a parameter that nobody has used stays without one."""
+    command = [sys.executable, "-c", ADDED]
+    started = [
+        subprocess.Popen([*command, str(rank), str(tmp_path / "store")], stdout=subprocess.PIPE, text=True)
+        for rank in (0, 1)
+    ]
+    found = [json.loads(process.communicate(timeout=90)[0]) for process in started]
+    assert found == [[[1.0, 2.0], [2.0, 3.0], [30.0, 60.0], None]] * 2

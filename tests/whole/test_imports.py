@@ -1,14 +1,12 @@
 """What is heavy is imported by what uses it: a grid of hundreds of notebooks is not spent on imports."""
 
-import re
 import subprocess
 import sys
 
 import matplotlib as mpl
 import nbformat
 
-from auxlearn.paths import NOTEBOOKS, PROJECT
-from auxlearn.records import code_hash
+from auxlearn.paths import NOTEBOOKS
 from auxlearn.reporting.plots import figures
 
 HEAVY = {
@@ -39,20 +37,11 @@ def test_the_first_cell_of_a_notebook_imports_nothing_that_waits():
     assert {file.stem for file in files} > NO_MODEL
     unwanted = {"auxlearn.reporting.notebook": HEAVY | {"torch", "matplotlib", "pandas", "pyarrow"}}
     unwanted |= {file.stem: HEAVY | ({"torch"} if file.stem in NO_MODEL else set()) for file in files}
-    found = imported(["import auxlearn.notebook", *map(opening, files)])
+    found = imported(["import auxlearn.reporting.notebook", *map(opening, files)])
     assert [
         (name, met) for name, modules in zip(unwanted, found, strict=True) if (met := modules & unwanted[name])
     ] == []
     assert "torch" in found[-1]  # it was looked for under its name
-
-
-def test_the_readme_names_every_module_in_an_order_of_imports():
-    rows = [line.split("|")[1] for line in (PROJECT / "README.md").read_text().splitlines() if line.startswith("| `")]
-    rank = {name: place for place, row in enumerate(rows) for name in re.findall(r"`([a-z_]+…?)`", row)}
-    names = {file.stem for file in code_hash.PACKAGE.glob("*.py")} - {"__init__"}
-    place = {name: rank["params…" if name.startswith("params") else name] for name in names}
-    for name in names:
-        assert not [other for other in code_hash.modules([name]) if place[other] > place[name]], f"of {name}"
 
 
 def test_the_house_style_is_seaborn_s_theme():

@@ -28,7 +28,7 @@ def test_was_run_once_in_order_and_shows_something(file):
     assert [c.execution_count for c in cells] == list(range(1, len(cells) + 1))
     silent = [c.source for c in cells if not c.outputs and "print(" in c.source]
     assert not silent
-    assert all(c.outputs for c in cells if re.search(r"plots\w*\.", c.source))
+    assert all(c.outputs for c in cells if re.search(r"figures\.", c.source))
     kinds = {o.output_type for c in cells for o in c.outputs}
     assert "error" not in kinds
     assert not any(o.get("name") == "stderr" for c in cells for o in c.outputs)

@@ -190,7 +190,7 @@ def test_ratios_become_rows_and_an_order_of_steps(small, usable):
     steps = -(-(80 + 200) // 32)
     assert len(stage2.order) == steps
     assert np.bincount(stage2.order).tolist() in ([5, 2, 2], [4, 3, 2], [4, 2, 3])
-    cycle = arm_plans.arm(arm(n=200, autosem_rule="paper"), small, 3, rows, usable["topic_side"], shares)
+    cycle = arm_plans.arm(arm(n=200), small, 3, rows, usable["topic_side"], shares, "cycle")
     assert cycle.phases[0].order.tolist() == [0, 0, 1, 2, 0, 0, 1, 2, 0]
     assert plan.phases[1].order is None
 

@@ -20,7 +20,7 @@ def test_every_figure_of_a_notebook_says_what_it_shows(name):
     assert drawn
     said = [pages.alt(c.source) for c in drawn]
     for text, cell in zip(said, drawn, strict=True):
-        function = re.search(r"plots\w*\.(\w+)\(", cell.source).group(1)
+        function = re.search(r"figures\.(\w+)\(", cell.source).group(1)
         assert len(text) > len("Figure. ") + 15
         assert function.replace("_", " ") + "." not in text  # more than its name
         assert "`" not in text
@@ -38,9 +38,9 @@ def test_the_alternative_text_is_on_the_page(tmp_path):
 
 
 def test_an_unknown_plot_has_its_name():
-    assert pages.alt("figure = plots_mine.fine_curves(x)") == "Figure. fine curves."
+    assert pages.alt("figure = my_figures.fine_curves(x)") == "Figure. fine curves."
     assert pages.alt("plt.plot(x)", heading="A `curve`") == "Figure. Drawn by the code above. Section “A `curve`”."
-    two = "a = plots.leaks(x)\nb = plots.task_sizes(y)"
+    two = "a = figures.leaks(x)\nb = figures.task_sizes(y)"
     assert "dev or test" in pages.alt(two, 0)
     assert "log scale" in pages.alt(two, 1)
 

@@ -14,7 +14,6 @@ from auxlearn.paths import NOTEBOOKS, PROJECT
 from auxlearn.records import runs
 from auxlearn.reporting.pages import pages, report
 from auxlearn.studies import headlines, provenance, run_status, verify
-from auxlearn.studies.engine import runner
 from auxlearn.studies.run_status import Outcome
 
 ENDINGS = {
@@ -282,7 +281,7 @@ def published_once(mixed_runs, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AUXLEARN_RUNS", str(home / "runs"))
         patch.setattr(report, "PROJECT", home / "project")
-        assert runner.publish("mixed").parent == home / "project" / "reports" / "mixed"
+        assert report.publish("mixed").parent == home / "project" / "reports" / "mixed"
     return home, file.parent.name
 
 

@@ -12,7 +12,7 @@ from auxlearn.studies.engine import gpu_leases
 
 HOLD = """
 import os, sys, time
-from auxlearn import leases
+from auxlearn.studies.engine import gpu_leases
 held = gpu_leases.acquire(wait=0)
 print(os.environ["CUDA_VISIBLE_DEVICES"], flush=True)
 time.sleep(60)

@@ -142,9 +142,9 @@ def test_only_clean_runs_are_published(home, here, monkeypatch, tmp_path):
 
     monkeypatch.setattr(runs, "load", with_tree(True))
     with pytest.raises(runner.InputError, match="uncommitted changes"):
-        runner.publish("my_study")
+        report.publish("my_study")
     monkeypatch.setattr(runs, "load", with_tree(False))
-    index = runner.publish("my_study")
+    index = report.publish("my_study")
     assert index == tmp_path / "reports" / "my_study" / "index.html"
     names = sorted(p.name for p in index.parent.iterdir())
     assert names == [
