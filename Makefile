@@ -1,7 +1,8 @@
 # make study [PARAMS=params/studies/….yaml] [CORES=2]   run a study to its report
 # make study PROFILE=params/profiles/slurm               the same, its cells as Slurm jobs
 # make plan [PARAMS=…] [CORES=2]                        its runs, their cost and what is left, before anything starts
-# make test                                             ruff, pytest, nbval
+# make lint                                             ruff, layers of imports
+# make test                                             lint, pytest, nbval
 # make test-slow                                        the long forms of statistical tests
 # make golden                                           golden values made anew; prints what moved
 # make mutate [MUTATIONS=100]                           break lines by hand: which does no test notice?
@@ -55,8 +56,9 @@ mutate: $(VENV)/.done
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python tests/mutation/mutate.py --count $(MUTATIONS) reports/mutation/results.md
 
 lint: $(VENV)/.done
-	$(BIN)/ruff check lib tests
-	$(BIN)/ruff format --check lib tests
+	$(BIN)/ruff check lib tests docs
+	$(BIN)/ruff format --check lib tests docs
+	@$(BIN)/lint-imports --no-logo
 
 notebooks: $(VENV)/.done
 	$(PIN) $(BIN)/auxlearn notebooks

@@ -1,4 +1,4 @@
-"""The command line behind the Makefile: `auxlearn study | plan | check | price | publish | verify | results | …`."""
+"""The command line behind the Makefile: `auxlearn study | plan | check | price | cell | publish | verify | …`."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from auxlearn.errors import InputError
 def main(argv: list[str] | None = None) -> int:
     """Run a command and return its exit status.
 
-    0 when all went well, 1 where a report has changed, 2 after an InputError, 130 after Ctrl-C, 141 where whatever
-    reads the output has closed it.
+    0 when all went well, 1 where a report has changed or a cell has failed, 2 after an InputError, 130 after Ctrl-C,
+    141 where whatever reads the output has closed it.
     """
     try:
         status = _run(_parser().parse_args(argv))
@@ -59,6 +59,9 @@ def _parser() -> argparse.ArgumentParser:
         one.add_argument("file", type=Path)
         if name == "plan":
             one.add_argument("--cores", type=int, default=None, help="cores it would use (default: all)")
+    cell = commands.add_parser("cell", help="run one cell of a study again, here and now, to see where it fails")
+    cell.add_argument("key", help="STAGE/KEY as its run folder is called, KEY alone, or the first few digits of it")
+    cell.add_argument("--pdb", action="store_true", help="open the debugger where it fails")
     publish = commands.add_parser("publish", help="copy a finished study's report to reports/")
     publish.add_argument("name")
     stale = commands.add_parser("stale", help="mark a published report as out of date")
@@ -128,6 +131,10 @@ def _run(given: argparse.Namespace) -> int:
         from auxlearn.studies.pricing import prices
 
         print(prices.price(given.file.resolve()).shown())
+    elif given.command == "cell":
+        from auxlearn.studies.engine import foreground
+
+        return foreground.run(given.key, given.pdb)
     elif given.command == "export":
         _export(given)
     elif given.command == "publish":

@@ -167,4 +167,5 @@ def _explain_failure(todo: list[dict[str, Any]], log: Path) -> None:
         output = home / "papermill.log"
         if output.is_file() and not (home / "manifest.json").is_file():
             print(f"\n{cell['label']} failed; its notebook as far as it came: {home / 'notebook.ipynb'}")
+            print(f"  here and now, to see where: auxlearn cell {cell['stage']}/{cell['key']} --pdb")
             print("  " + "\n  ".join(output.read_text(errors="replace").strip().splitlines()[-12:]))

@@ -1,0 +1,117 @@
+"""What README.md, CONTRIBUTING.md and docs/ point to is there: files, commands, modules, the picture of layers."""
+
+import importlib
+import importlib.util
+import re
+import xml.etree.ElementTree as ET
+
+import pytest
+
+from auxlearn import cli
+from auxlearn.paths import PROJECT
+
+PACKAGE = PROJECT / "lib" / "auxlearn"
+DOCS = [PROJECT / "README.md", PROJECT / "CONTRIBUTING.md", *sorted((PROJECT / "docs").glob("*.md"))]
+OURS = [file for file in DOCS if file.name != "README.md"]  # which name files and modules as they are
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def named(file):
+    return file.name
+
+
+def code(text):
+    """All that is written as code: fenced blocks, without their comments, and spans."""
+    fences = re.findall(r"^```\w*\n(.*?)^```$", text, re.M | re.S)
+    return [re.sub(r"(^|\s)#.*", "", fence) for fence in fences], re.findall(r"`([^`\n]+)`", text)
+
+
+def commands():
+    """The commands of `auxlearn`, and those that `export` has of its own."""
+    actions = cli._parser()._subparsers._group_actions[0].choices
+    return set(actions), set(actions["export"]._subparsers._group_actions[0].choices)
+
+
+def targets():
+    text = (PROJECT / "Makefile").read_text().replace("$(VENV)", ".venv")
+    return {name for names in re.findall(r"^([\w./ -]+):(?!=)", text, re.M) for name in names.split()} - {".PHONY"}
+
+
+@pytest.fixture(scope="module")
+def drawing():
+    spec = importlib.util.spec_from_file_location("draw_layers", PROJECT / "docs" / "draw_layers.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_picture_is_that_of_the_contract_and_the_docstrings(drawing):
+    assert drawing.PICTURE.read_text(encoding="utf-8") == drawing.draw(), "draw it again: python docs/draw_layers.py"
+
+
+def test_the_picture_names_every_package_and_fits_its_frame(drawing):
+    """Text of the widest usual font ends inside the frame; what a screen reader reads is there."""
+    root = ET.fromstring(drawing.draw())
+    texts = ["".join(text.itertext()) for text in root.iter(f"{SVG}text")]
+    packages = {file.parent.name for file in PACKAGE.glob("*/__init__.py")}
+    assert packages <= set(texts)
+    assert root.find(f"{SVG}title").text == "The layers of auxlearn"
+    assert all(name in root.find(f"{SVG}desc").text for name in packages)
+    width = float(root.get("viewBox").split()[2])
+    for text in root.iter(f"{SVG}text"):
+        if text.get("class") == "words":
+            assert float(text.get("x")) + 7.2 * len(text.text) < width, text.text
+    for chip in root.iter(f"{SVG}rect"):
+        if chip.get("class") == "chip":
+            assert float(chip.get("x")) + float(chip.get("width")) < width
+
+
+@pytest.mark.parametrize("file", DOCS, ids=named)
+def test_every_relative_link_leads_to_a_file(file):
+    links = re.findall(r"\]\(([^)\s]+)\)", file.read_text(encoding="utf-8"))
+    assert links
+    relative = [link.partition("#")[0] for link in links if not re.match(r"[a-z]+:|#", link)]
+    assert [link for link in relative if not (file.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("file", DOCS, ids=named)
+def test_every_command_exists(file):
+    fences, spans = code(file.read_text(encoding="utf-8"))
+    written = "\n".join([*fences, *spans])
+    known, kinds = commands()
+    assert set(re.findall(r"(?:^|\s)make ([\w./-]+)(?![\w./=-])", written, re.M)) <= targets()
+    assert set(re.findall(r"(?:^|[\s/])auxlearn ([a-z]+)", written, re.M)) <= known
+    exported = re.findall(r"auxlearn export ([a-z|]+)", written)
+    assert {kind for each in exported for kind in each.split("|")} <= kinds
+
+
+@pytest.mark.parametrize("file", OURS, ids=named)
+def test_every_module_function_and_path_named_exists(file):
+    """`data.suites.load` under auxlearn; `tests/methods/` from the project or from the package."""
+    spans = code(file.read_text(encoding="utf-8"))[1]
+    for span in spans:
+        parts = span.split(".")
+        if not re.fullmatch(r"[a-z_]+(\.\w+)+", span) or not is_module(parts[:1]):  # `options.py`, say
+            continue
+        at = next(i for i in range(len(parts), 0, -1) if is_module(parts[:i]))
+        value = importlib.import_module(".".join(["auxlearn", *parts[:at]]))
+        for part in parts[at:]:
+            value = getattr(value, part)
+    paths = [span for span in spans if re.fullmatch(r"[a-z][\w.-]*/[\w./-]*", span)]
+    missing = [path for path in paths if not ((PROJECT / path).exists() or (PACKAGE / path).exists())]
+    assert missing == []
+
+
+def is_module(parts):
+    place = PACKAGE.joinpath(*parts)
+    return place.with_name(f"{place.name}.py").is_file() or (place / "__init__.py").is_file()
+
+
+def test_the_architecture_has_a_row_for_every_package():
+    rows = re.findall(r"^\| `(\w+)` \|", (PROJECT / "docs" / "architecture.md").read_text(encoding="utf-8"), re.M)
+    assert set(rows) == {file.parent.name for file in PACKAGE.glob("*/__init__.py")} | {"cli"}
+
+
+@pytest.mark.parametrize("file", OURS, ids=named)
+def test_names_no_machine(file):
+    assert not re.search(r"/(root|home|tmp|var|Users|work)/", file.read_text(encoding="utf-8"))
