@@ -65,7 +65,7 @@ def test_run_again_has_nothing_to_do(here, tmp_path, capsys, monkeypatch):
     assert runner.prepare(graph.load(EXAMPLE))[1] == []
     part = changed(tmp_path / "part.yaml", study="part", stages=["01_data_prep"])
     monkeypatch.setattr(runner, "_snakemake", lambda *_: pytest.fail("there is nothing to run"))
-    assert runner.run(part) == 0
+    assert runner.run(part, render=report.render) == 0
     said = capsys.readouterr().out
     assert "study part: 1 notebook runs, 1 of them already finished" in said
     assert "nothing to be done" in said
