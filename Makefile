@@ -1,7 +1,7 @@
 # make study [PARAMS=params/studies/….yaml] [CORES=2]   run a study to its report
 # make study PROFILE=params/profiles/slurm               the same, its cells as Slurm jobs
 # make plan [PARAMS=…] [CORES=2]                        its runs, their cost and what is left, before anything starts
-# make lint                                             ruff, layers of imports
+# make lint                                             ruff, layers of imports, mypy
 # make test                                             lint, pytest, nbval
 # make test-slow                                        the long forms of statistical tests
 # make golden                                           golden values made anew; prints what moved
@@ -59,6 +59,7 @@ lint: $(VENV)/.done
 	$(BIN)/ruff check lib tests docs
 	$(BIN)/ruff format --check lib tests docs
 	@$(BIN)/lint-imports --no-logo
+	$(BIN)/mypy
 
 notebooks: $(VENV)/.done
 	$(PIN) $(BIN)/auxlearn notebooks

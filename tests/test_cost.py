@@ -1,3 +1,4 @@
+import sys
 import time
 from types import SimpleNamespace
 
@@ -58,3 +59,26 @@ def test_meter_adds_time_and_peak_memory():
     with cost.Meter(ledger):
         time.sleep(0.01)
     assert ledger.seconds >= first + 0.01
+
+
+def test_energy_is_what_the_first_device_used_meanwhile(monkeypatch):
+    """Of two devices, by counters in millijoules; a device without a counter leaves the ledger without energy."""
+    used = {0: 5_000, 1: 70_000}
+    driver = SimpleNamespace(
+        nvmlInit=lambda: None,
+        nvmlDeviceGetHandleByIndex=lambda at: at,
+        nvmlDeviceGetTotalEnergyConsumption=lambda handle: used[handle],
+    )
+    monkeypatch.setitem(sys.modules, "pynvml", driver)
+    for name in ("reset_peak_memory_stats", "synchronize"):
+        monkeypatch.setattr(torch.cuda, name, lambda: None)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: 123)
+    ledger = cost.Ledger("x")
+    with cost.Meter(ledger, "cuda") as same:
+        used[0] += 2_500
+        used[1] += 9_000
+    assert (same.joules, same.peak_bytes) == (2.5, 123)
+    del used[0]
+    with cost.Meter(cost.Ledger("y"), "cuda") as bare:
+        pass
+    assert bare.joules is None

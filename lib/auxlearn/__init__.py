@@ -1,7 +1,7 @@
 """auxlearn: which auxiliary data helps a small NLP task, and what does finding out cost?
 
-Each module holds one idea; `README.md` maps them. Nothing heavy is imported here, so that the command line, the
-planner and every notebook start quickly.
+Each module holds one idea; `docs/architecture.md` maps the packages. Nothing heavy is imported here, so that the
+command line, the planner and every notebook start quickly.
 """
 
 import os

@@ -13,10 +13,14 @@ from auxlearn.errors import InputError
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run a command and return its exit status.
+    """Run a command.
 
-    0 when all went well, 1 where a report has changed or a cell has failed, 2 after an InputError, 130 after Ctrl-C,
-    141 where whatever reads the output has closed it.
+    Args:
+        argv: The command line without the program's name; None takes `sys.argv`.
+
+    Returns:
+        The exit status: 0 when all went well, 1 where a report has changed or a cell has failed, 2 after an InputError,
+        130 after Ctrl-C, 141 where whatever reads the output has closed it.
     """
     try:
         status = _run(_parser().parse_args(argv))
@@ -35,10 +39,10 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _unread() -> bool:
-    """Whether nobody reads the output any more."""
-    asked = select.poll()
-    asked.register(sys.stdout.fileno(), 0)  # errors and hang-ups are told unasked
-    return bool(asked.poll(0))
+    """Tell whether nobody reads the output any more."""
+    poller = select.poll()
+    poller.register(sys.stdout.fileno(), 0)  # errors and hang-ups are reported in any case
+    return bool(poller.poll(0))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -91,26 +95,26 @@ def _tables(commands: argparse._SubParsersAction) -> None:
 
 def _exports(parser: argparse.ArgumentParser) -> None:
     kinds = parser.add_subparsers(dest="kind", required=True)
-    made = {}
+    parsers = {}
     for kind, target, runs, text in (
         ("selection", "folder", "03_ranking or 06_mtl", "the chosen rows as Parquet, CSV, datasets and rank JSON"),
         ("predictions", "file", "06_mtl or train", "the predictions of one seed as CSV"),
         ("model", "folder", "06_mtl or train", "a tuned model as a Hugging Face folder"),
     ):
-        made[kind] = kinds.add_parser(kind, help=text)
-        made[kind].add_argument("key", help=f"key of a {runs} run, or the first few digits of it")
-        made[kind].add_argument(target, type=Path)
-    made["glue"] = kinds.add_parser("glue", help="test predictions of kept models as a GLUE submission")
-    made["glue"].add_argument("file", type=Path)
-    made["glue"].add_argument(
+        parsers[kind] = kinds.add_parser(kind, help=text)
+        parsers[kind].add_argument("key", help=f"key of a {runs} run, or the first few digits of it")
+        parsers[kind].add_argument(target, type=Path)
+    parsers["glue"] = kinds.add_parser("glue", help="test predictions of kept models as a GLUE submission")
+    parsers["glue"].add_argument("file", type=Path)
+    parsers["glue"].add_argument(
         "--from", dest="sources", action="append", required=True, metavar="TASK=KEY", help="may be given several times"
     )
-    for each in made.values():
-        each.add_argument("--seed", type=int, default=None, help="needed where a run has several")
-    made["selection"].add_argument("--with-text", action="store_true", help="texts too, not only their hashes")
-    made["predictions"].add_argument("--split", choices=["dev", "test"], default="dev")
+    for parser_of_kind in parsers.values():
+        parser_of_kind.add_argument("--seed", type=int, default=None, help="needed where a run has several")
+    parsers["selection"].add_argument("--with-text", action="store_true", help="texts too, not only their hashes")
+    parsers["predictions"].add_argument("--split", choices=["dev", "test"], default="dev")
     for kind in ("predictions", "model"):
-        made[kind].add_argument("--task", default=None, help="default: the primary; others need a kept model")
+        parsers[kind].add_argument("--task", default=None, help="default: the primary; others need a kept model")
 
 
 def _run(given: argparse.Namespace) -> int:
@@ -148,9 +152,9 @@ def _run(given: argparse.Namespace) -> int:
     elif given.command == "verify":
         from auxlearn.studies import verify
 
-        found = verify.verify(given.name)
-        print(found.shown())
-        return 1 if found.changed else 0
+        verification = verify.verify(given.name)
+        print(verification.shown())
+        return 1 if verification.changed else 0
     elif given.command == "results":
         from auxlearn.reporting import tracking
 

@@ -16,11 +16,19 @@ import numpy as np
 
 
 def encoder_flops(config: Any, lengths: Iterable[int] | np.ndarray, training: bool) -> float:
-    """FLOPs of the encoder layers' matrix products for sequences of the given lengths (in tokens, as computed).
+    """Count the FLOPs of the encoder layers' matrix products.
 
-    Per layer and sequence of L tokens, width d and feed-forward width f: 8 L d² for the four attention projections,
-    4 L² d for scores and values, 4 L d f for the feed-forward pair. No embeddings, pooler or heads. Training counts
-    three times the forward pass (activation and weight gradients cost one forward each).
+    Per layer and sequence of L tokens, width d and feed-forward width f: 8 L d² for the four attention projections, 4
+    L² d for scores and values, 4 L d f for the feed-forward pair. Embeddings, pooler and heads do not count.
+
+    Args:
+        config: The encoder's Hugging Face configuration.
+        lengths: Tokens of each sequence as computed, padding included [N].
+        training: Whether to count the backward pass too: three times the forward pass, since activation and weight
+            gradients cost one forward each.
+
+    Returns:
+        FLOPs of all sequences together.
     """
     width, layers = config.hidden_size, config.num_hidden_layers
     inner = getattr(config, "intermediate_size", None) or getattr(config, "hidden_dim", None) or 4 * width
@@ -31,7 +39,7 @@ def encoder_flops(config: Any, lengths: Iterable[int] | np.ndarray, training: bo
 
 @dataclass
 class Ledger:
-    """The cost of one stage. Counts add up over steps; memory is the peak."""
+    """The cost of one stage: counts add up over steps, memory is the peak."""
 
     stage: str
     seconds: float = 0.0
@@ -44,7 +52,14 @@ class Ledger:
     joules: float | None = None  # of the whole device while the stage ran; None where it cannot be read
 
     def add_batch(self, config: Any, lengths: np.ndarray, padded: int, training: bool) -> None:
-        """Count one batch: its rows' real lengths and the common padded length."""
+        """Count one batch.
+
+        Args:
+            config: The encoder's Hugging Face configuration.
+            lengths: Real tokens of each row, int [B].
+            padded: The length in tokens that all rows are padded to.
+            training: Whether the batch is one optimiser step, with a backward pass.
+        """
         self.examples += len(lengths)
         self.tokens += int(lengths.sum())
         self.padded_tokens += padded * len(lengths)
@@ -52,22 +67,37 @@ class Ledger:
         self.steps += int(training)
 
     def as_dict(self) -> dict[str, Any]:
+        """Return the ledger as a row of a manifest."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, row: dict[str, Any]) -> Ledger:
+        """Read a ledger back from a row of `as_dict`.
+
+        Raises:
+            KeyError: If the row lacks a field.
+        """
         return cls(**{f.name: row[f.name] for f in fields(cls)})
 
 
 def total(stage: str, ledgers: Sequence[Ledger]) -> Ledger:
-    """One ledger for several of the same stage: counts added, memory the highest."""
-    made = Ledger(stage)
+    """Add up several ledgers of the same stage.
+
+    Args:
+        stage: Name of the sum.
+        ledgers: What to add up; may be empty.
+
+    Returns:
+        A ledger with counts and seconds added and the highest memory; its joules are the sum of those that could be
+        read, or None where none could.
+    """
+    ledger_sum = Ledger(stage)
     for name in ("seconds", "flops", "tokens", "padded_tokens", "steps", "examples"):
-        setattr(made, name, sum(getattr(ledger, name) for ledger in ledgers))
-    made.peak_bytes = max((ledger.peak_bytes for ledger in ledgers), default=0)
+        setattr(ledger_sum, name, sum(getattr(ledger, name) for ledger in ledgers))
+    ledger_sum.peak_bytes = max((ledger.peak_bytes for ledger in ledgers), default=0)
     joules = [ledger.joules for ledger in ledgers if ledger.joules is not None]
-    made.joules = sum(joules) if joules else None
-    return made
+    ledger_sum.joules = sum(joules) if joules else None
+    return ledger_sum
 
 
 def _device_joules() -> float | None:
@@ -82,7 +112,12 @@ def _device_joules() -> float | None:
 
 
 class Meter:
-    """Context manager that fills a ledger's seconds, peak memory and joules while its body runs."""
+    """A context manager that fills a ledger's seconds, peak memory and joules while its body runs.
+
+    Args:
+        ledger: The ledger to add to; `with` yields it.
+        device: "cpu", or any other name for the current CUDA device.
+    """
 
     def __init__(self, ledger: Ledger, device: str = "cpu"):
         self.ledger, self.device = ledger, device

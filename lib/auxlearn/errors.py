@@ -17,8 +17,9 @@ _SHORT.maxstring = _SHORT.maxother = 80
 class InputError(ValueError):
     """Something the user gave (a file, a row, a parameter, a run folder) cannot be used as it is.
 
-    A message quotes what was given, which may be of any length: of one that is too long, begin (where) and end (what
-    to do) are kept.
+    Args:
+        message: Where the fault is, what was given and what to do. It quotes what was given, which may be of any
+            length: of a message over LONGEST characters the beginning (where) and the end (what to do) are kept.
     """
 
     def __init__(self, message: str = ""):
@@ -27,19 +28,34 @@ class InputError(ValueError):
 
 
 def shown(value: Any) -> str:
-    """A value as a message quotes it: in full where it is short; however long it is or deeply nested, never more."""
+    """Quote a value for a message.
+
+    Args:
+        value: Anything, however long or deeply nested.
+
+    Returns:
+        Its `repr`: in full where it is short, else abridged.
+    """
     return _SHORT.repr(value)
 
 
 def explain(error: ValidationError) -> str:
-    """A pydantic error as one line a field: where, what was given, what is wrong."""
+    """Put a pydantic error into words.
+
+    Args:
+        error: What pydantic raised.
+
+    Returns:
+        Per field where it is, what is wrong and what was given, joined by semicolons, with a remedy for YAML's usual
+        traps.
+    """
     problems = error.errors()
     text = "; ".join(
         f"{'.'.join(map(str, e['loc'])) or 'value'}: {e['msg']} (given: {str(e.get('input'))[:80]!r})" for e in problems
     )
-    given = [e.get("input") for e in problems]
-    if any(isinstance(v, str) and re.fullmatch(r"[-+]?\d+(\.\d*)?[eE]-?\d+", v) for v in given):
+    inputs = [e.get("input") for e in problems]
+    if any(isinstance(v, str) and re.fullmatch(r"[-+]?\d+(\.\d*)?[eE]-?\d+", v) for v in inputs):
         text += "; in YAML write 1.0e-3 with a dot, since 1e-3 is read as text"
-    if any(isinstance(v, bool) for v in given):
+    if any(isinstance(v, bool) for v in inputs):
         text += "; in YAML write words like no, yes, on, off in quotes"
     return text

@@ -8,12 +8,12 @@ NOTEBOOKS = PROJECT / "notebooks"
 
 
 def runs_root() -> Path:
-    """The run folder: AUXLEARN_RUNS, or runs/ in the project."""
+    """Return the run folder: AUXLEARN_RUNS, or runs/ in the project."""
     return Path(os.environ.get("AUXLEARN_RUNS") or PROJECT / "runs").expanduser().resolve()
 
 
 def short(path: Path) -> str:
-    """A path relative to the project where it lies inside it, for messages."""
+    """Return a path for messages: relative to the project where it lies inside it, else as it is."""
     try:
         return str(path.resolve().relative_to(PROJECT))
     except ValueError:

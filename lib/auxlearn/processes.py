@@ -23,7 +23,15 @@ POLL_SECONDS = 0.2
 
 
 def watch(parent: int, seconds: float = POLL_SECONDS) -> threading.Thread:
-    """Start a thread that kills this process (SIGKILL: no handler delays it) once its parent is not `parent`."""
+    """Start a thread that kills this process (SIGKILL: no handler delays it) once its parent is not `parent`.
+
+    Args:
+        parent: Process id of the parent.
+        seconds: Time between two looks.
+
+    Returns:
+        The thread, already running.
+    """
 
     def look() -> None:
         while os.getppid() == parent:
@@ -36,20 +44,32 @@ def watch(parent: int, seconds: float = POLL_SECONDS) -> threading.Thread:
 
 
 def command(module: str, *arguments: object) -> list[str]:
-    """The command by which this process starts a module that is to end with it."""
+    """Build the command by which this process starts a module that ends with it.
+
+    Args:
+        module: Dotted name of the module, as for `python -m`.
+        *arguments: The module's command-line arguments.
+
+    Returns:
+        The command as a list, for `subprocess`.
+    """
     return [sys.executable, "-m", __name__, "--parent", str(os.getpid()), module, *map(str, arguments)]
 
 
 def main(argv: list[str]) -> None:
-    """Watch the parent and become the module; its exit status is the process's."""
+    """Watch the parent and become the module; its exit status is the process's.
+
+    Args:
+        argv: The command line without the program's name.
+    """
     parser = argparse.ArgumentParser(prog="auxlearn.processes", description=__doc__)
     parser.add_argument("--parent", type=int, default=os.getppid())
     parser.add_argument("module")
     parser.add_argument("arguments", nargs=argparse.REMAINDER)
-    given = parser.parse_args(argv)
-    watch(given.parent)
-    sys.argv = [given.module, *given.arguments]
-    runpy.run_module(given.module, run_name="__main__", alter_sys=True)
+    options = parser.parse_args(argv)
+    watch(options.parent)
+    sys.argv = [options.module, *options.arguments]
+    runpy.run_module(options.module, run_name="__main__", alter_sys=True)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from typing import Any
 
 
 def someone() -> bool:
-    """Whether this is a kernel behind a notebook that a person has open."""
+    """Tell whether this is a kernel behind a notebook that a person has open."""
     shell = _shell()
     return shell is not None and ("JPY_SESSION_NAME" in os.environ or "__vsc_ipynb_file__" in shell.user_ns)
 
@@ -36,14 +36,14 @@ class Bar:
         """Put a message in place of the last."""
         from IPython.display import HTML, display
 
-        found = re.search(r"(\d+)/(\d+)", message)
-        bar = f'<progress value="{found[1]}" max="{found[2]}"></progress> ' if found else ""
-        shown = HTML(f"{bar}<small>{html.escape(message)}</small>")
+        progress = re.search(r"(\d+)/(\d+)", message)
+        bar = f'<progress value="{progress[1]}" max="{progress[2]}"></progress> ' if progress else ""
+        content = HTML(f"{bar}<small>{html.escape(message)}</small>")
         if self.handle is None:
-            self.handle = display(shown, display_id=True)
+            self.handle = display(content, display_id=True)
             _shell().events.register("post_run_cell", self._gone)
         else:
-            self.handle.update(shown)
+            self.handle.update(content)
 
     def _gone(self, *_: object) -> None:
         _shell().events.unregister("post_run_cell", self._gone)

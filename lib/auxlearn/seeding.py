@@ -12,16 +12,24 @@ PURPOSES = ("sample", "holdout", "init", "order", "dropout", "ties")
 
 
 def derive(seed: int, *purpose: str | int) -> int:
-    """A 63-bit seed for one purpose, e.g. `derive(3, "order", "tune")`."""
+    """Derive a seed for one purpose, e.g. `derive(3, "order", "tune")`.
+
+    Args:
+        seed: The run's seed.
+        *purpose: What the draw is for, from the general to the particular.
+
+    Returns:
+        A 63-bit seed.
+    """
     text = "/".join(map(str, (seed, *purpose)))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
 def rng(seed: int, *purpose: str | int) -> np.random.Generator:
-    """A NumPy generator for one purpose."""
+    """Return a NumPy generator for one purpose, seeded by `derive`."""
     return np.random.default_rng(derive(seed, *purpose))
 
 
 def record(seed: int) -> dict[str, int]:
-    """The derived seeds of a run, for its manifest."""
+    """Return the derived seed of each of PURPOSES, for a run's manifest."""
     return {purpose: derive(seed, purpose) for purpose in PURPOSES}

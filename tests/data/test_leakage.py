@@ -229,6 +229,14 @@ def test_common_phrases_do_not_count(build, monkeypatch):
     assert kind(build, LONG + " .", LONG) == "normalised"
 
 
+def test_a_phrase_is_common_in_more_rows_than_that(build, monkeypatch):
+    """Each n-gram stands in two rows of the target."""
+    suite = build(pool={"train": ["well " + LONG]}, target={"train": [FILL.format(1)], "dev": [LONG, LONG]})
+    for common, found in ((2, 2), (1, 0)):
+        monkeypatch.setattr(leakage, "COMMON", common)
+        assert len(leakage.find(suite, ["target"])) == found
+
+
 def test_hashes_are_the_same_in_every_process():
     code = "from auxlearn.data import leakage as l; print(l._grams(['a b c d', 'x'])[1].tolist())"
     said = {

@@ -33,3 +33,10 @@ def test_tagging_counts_tokens_and_entities_count_whole_spans():
     got = metrics.score(it, made, gold)
     assert got["accuracy"] == pytest.approx(4 / 5)
     assert got["entity_f1"] == pytest.approx(0.5)  # one of two spans on either side
+
+
+def test_a_single_row_is_scored():
+    it = task("classification", "accuracy", "f1")
+    assert metrics.score(it, np.array([1]), np.array([1])) == {"accuracy": 1.0, "f1": 1.0}
+    tags = task("tagging", "accuracy", "entity_f1", labels=("O", "B-X", "I-X"))
+    assert metrics.score(tags, [[1, 0]], [[1, 2]]) == {"accuracy": 0.5, "entity_f1": 0.0}

@@ -26,6 +26,12 @@ def test_ties_are_broken_by_seed_and_not_by_place():
     assert 4500 < first.mean() < 5500
 
 
+def test_ties_are_broken_by_seed_0_where_none_is_given():
+    scores, groups = np.zeros(100), np.repeat(["a", "b"], 50)
+    assert ranking.top_n(scores, 9).tolist() == ranking.top_n(scores, 9, 0).tolist()
+    assert ranking.top_quota(scores, 9, groups).tolist() == ranking.top_quota(scores, 9, groups, 0).tolist()
+
+
 def test_a_tie_break_does_not_depend_on_who_else_is_eligible():
     scores = np.zeros(100)
     order = ranking.top_n(scores, 100, seed=5)

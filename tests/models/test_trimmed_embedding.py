@@ -109,6 +109,18 @@ def test_other_ids_are_looked_up_but_not_trained(small, spared):
     assert torch.equal(found, torch.nn.functional.embedding(ids, table(net)))
 
 
+@pytest.mark.parametrize("padding", [None, 3, 7])
+def test_padding_is_not_trained_and_everything_else_is(padding):
+    """As in the whole table; 3 is the second of the rows in use, 7 is not among them."""
+    whole = torch.nn.Embedding(9, 4, padding_idx=padding)
+    ids, rows = torch.tensor([[1, 3], [3, 5]]), torch.tensor([1, 3, 5])
+    part = trimmed_embedding.InUse(whole, rows)
+    whole(ids).sum().backward()
+    part(ids).sum().backward()
+    assert torch.equal(part.weight.grad, whole.weight.grad[rows])
+    assert part.weight.grad[:, 0].tolist() == [1, 0 if padding == 3 else 2, 1]
+
+
 def test_a_table_that_decays_is_trained_whole(small, spared):
     net = multitask.build("tiny", small)
     with trimmed_embedding.in_use(net, [np.array([5])], 0.01):

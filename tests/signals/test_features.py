@@ -8,6 +8,7 @@ import pytest
 from datasets import Dataset
 from matplotlib import pyplot as plt
 
+from auxlearn.cost import Ledger
 from auxlearn.data.suites import Suite
 from auxlearn.evaluation import metrics
 from auxlearn.reporting.plots import feature_figures
@@ -157,6 +158,15 @@ def test_two_tasks_and_the_order_of_rows(suite):
     np.testing.assert_array_equal(features.surface_logits(suite, sample, rows.iloc[order]), logits[order])
     ids = rows["task"].map(suite.index).to_numpy()
     assert metrics.column_auc(logits, ids)[3] == 0.5
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_a_fit_counts_its_iterations_forward_and_back_and_predicts_once(suite, monkeypatch):
+    """One iteration over 3 tasks' 20 rows, of 4 FLOPs a cue and task, and 6 rows asked for, of 2."""
+    monkeypatch.setattr(features, "MAX_ITER", 1)
+    ledger, sample = Ledger("form"), {name: np.arange(20) for name in ("twin_a", "pairs", "asks")}
+    features.surface_logits(suite, sample, pool(suite, ["pairs", "twin_b"], first=397), ledger)
+    assert ledger.flops == 3 * (4 * 60 * 26 + 2 * 6 * 26)
 
 
 def test_bad_samples_are_named(suite):

@@ -130,6 +130,14 @@ def test_a_finished_pass_is_read_and_not_made(score, seen):
     assert len(seen) == made
 
 
+def test_a_pass_takes_the_threads_that_the_plan_gives_it(proxy, monkeypatch):
+    suite, plan, training = proxy
+    given = []
+    monkeypatch.setattr(torch, "set_num_threads", given.append)
+    pass_store.scored(training, replace(plan, threads=3), suite, only={"topic_side": np.arange(2)})
+    assert given == [3]
+
+
 @pytest.mark.parametrize("asked", [{}, EVERYTHING], ids=["forward", "everything"])
 def test_an_interrupted_pass_goes_on_where_it_stopped(proxy, score, seen, monkeypatch, asked):
     """Killed in the fifth of 24 shards, between two of its batches."""

@@ -11,7 +11,16 @@ from auxlearn.data.suites import Suite
 
 
 def pool(suite: Suite, auxiliaries: list[str], usable: Mapping[str, np.ndarray] | None = None) -> pd.DataFrame:
-    """All training rows of the auxiliaries: task, row (position in train), row_id, usable; helpful where planted."""
+    """List all training rows of the auxiliaries.
+
+    Args:
+        suite: The suite that the tasks are of.
+        auxiliaries: Names of the tasks, in the order wanted.
+        usable: Per task a mask over its training rows, bool [N]; None takes every row as usable.
+
+    Returns:
+        A table of one row per training row: task, row (position in train), row_id, usable, and helpful where planted.
+    """
     tables = []
     for name in auxiliaries:
         train = suite[name].train
@@ -24,5 +33,5 @@ def pool(suite: Suite, auxiliaries: list[str], usable: Mapping[str, np.ndarray] 
 
 
 def pool_size(suite: Suite, auxiliaries: list[str], usable: Mapping[str, np.ndarray]) -> int:
-    """Rows that an arm may add."""
+    """Count the rows that an arm may add: those of `pool` that are usable."""
     return int(pool(suite, auxiliaries, usable)["usable"].sum())

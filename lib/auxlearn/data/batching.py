@@ -20,12 +20,15 @@ IGNORE = -100  # label of what no loss sees: missing labels, special tokens, all
 
 @dataclass(frozen=True)
 class Encoded:
-    """Tokenised rows of one task as flat arrays; sequence i is `[starts[i]:starts[i + 1]]`, row i if none is split."""
+    """The tokenised rows of one task as flat arrays.
+
+    Sequence i is `[starts[i]:starts[i + 1]]`, and is row i unless a row was split.
+    """
 
     ids: np.ndarray  # int32, all tokens
     types: np.ndarray  # uint8, segment of each token
     starts: np.ndarray  # int64 [N + 1]
-    labels: np.ndarray  # [N] int64 or float32; tagging: int64, one a token
+    labels: np.ndarray  # [N] int64 or float32; tagging: int64, one per token
     truncated: int  # rows that did not fit max_length
     rows: np.ndarray | None = None  # int64, the row of each sequence, in order, where some row has several
 
@@ -34,18 +37,30 @@ class Encoded:
 
     @property
     def lengths(self) -> np.ndarray:
+        """Tokens of each sequence, int64 [N]."""
         return np.diff(self.starts)
 
 
 def encode(
     rows: Iterable[Mapping[str, Any]], task: Task, tokenizer: Any, max_length: int = 128, split: bool = False
 ) -> Encoded:  # fmt: skip
-    """Tokenise rows of one task. Pairs lose tokens from their longer side first; tags sit on a word's first piece.
+    """Tokenise rows of one task.
 
-    A sentence to be tagged that is over `max_length` pieces is cut there, the tags of the words cut off are neither
-    trained on nor scored, and `truncated` counts it; or, with `split`, it becomes several sequences between whose words
-    it is split, each as long as fits (the TAWT authors' preprocess_max_len.py does so to files), and no tag is lost but
-    those of a word that is too long by itself.
+    Pairs lose tokens from their longer side first; tags sit on a word's first piece. A sentence to be tagged that is
+    over `max_length` pieces is cut there: the tags of the words cut off are neither trained on nor scored, and
+    `truncated` counts the sentence. With `split` it becomes several sequences instead, split between words and each as
+    long as fits (the TAWT authors' preprocess_max_len.py does so to files); then no tag is lost but those of a word
+    that is too long by itself.
+
+    Args:
+        rows: Rows with the task's input columns and, where there is one, its label.
+        task: The task that the rows are of.
+        tokenizer: A fast Hugging Face tokenizer.
+        max_length: Tokens that a sequence may have, special tokens included.
+        split: Whether to split long sentences of a tagging task rather than cut them.
+
+    Returns:
+        The rows as arrays; a missing label is IGNORE, or NaN for regression.
     """
     columns: dict[str, list[Any]] = {c: [] for c in (*task.inputs, task.label)}
     for row in rows:
@@ -56,28 +71,28 @@ def encode(
     if not texts[0]:
         empty = np.zeros(0)
         return Encoded(empty.astype(np.int32), empty.astype(np.uint8), np.zeros(1, np.int64), empty, 0)
-    made = tokenizer(
+    tokens = tokenizer(
         *texts, truncation=True, max_length=max_length, is_split_into_words=tagging, return_token_type_ids=True,
         return_attention_mask=False,
     )  # fmt: skip
-    starts = np.concatenate([[0], np.cumsum([len(x) for x in made["input_ids"]])]).astype(np.int64)
+    starts = np.concatenate([[0], np.cumsum([len(x) for x in tokens["input_ids"]])]).astype(np.int64)
     values = columns[task.label]
     if tagging:
         labels = np.concatenate([
-            _first_pieces(e.word_ids, tags) for e, tags in zip(made.encodings, values, strict=True)
+            _first_pieces(e.word_ids, tags) for e, tags in zip(tokens.encodings, values, strict=True)
         ])  # fmt: skip
     elif task.kind == "regression":
         labels = np.array([np.nan if v is None else v for v in values], np.float32)
     else:
         labels = np.array([IGNORE if v is None else v for v in values], np.int64)
-    cut = [i for i, e in enumerate(made.encodings) if e.overflowing]
+    cut = [i for i, e in enumerate(tokens.encodings) if e.overflowing]
     if split and tagging and cut:
         parts = {i: _parts(texts[0][i], tokenizer, max_length) for i in cut}
         if any(len(some) > 1 for some in parts.values()):
             return _split(columns, task, tokenizer, max_length, parts)
     return Encoded(
-        np.concatenate([np.asarray(x, np.int32) for x in made["input_ids"]]),
-        np.concatenate([np.asarray(x, np.uint8) for x in made["token_type_ids"]]),
+        np.concatenate([np.asarray(x, np.int32) for x in tokens["input_ids"]]),
+        np.concatenate([np.asarray(x, np.uint8) for x in tokens["token_type_ids"]]),
         starts,
         labels,
         len(cut),
@@ -85,28 +100,28 @@ def encode(
 
 
 def _parts(words: Sequence[str], tokenizer: Any, max_length: int) -> list[slice]:
-    """Runs of words of which each but an overlong word fits, special tokens included."""
+    """Split words into runs that fit `max_length` tokens, special tokens included; an overlong word stands alone."""
     whole = tokenizer([list(words)], is_split_into_words=True, return_attention_mask=False).encodings[0]
     pieces = np.bincount([w for w in whole.word_ids if w is not None], minlength=len(words))
-    room, found, start, filled = max_length - sum(w is None for w in whole.word_ids), [], 0, 0
+    room, runs, start, filled = max_length - sum(w is None for w in whole.word_ids), [], 0, 0
     for at, size in enumerate(pieces):
         if filled and filled + size > room:
-            found.append(slice(start, at))
+            runs.append(slice(start, at))
             start, filled = at, 0
         filled += size
-    return [*found, slice(start, len(words))]
+    return [*runs, slice(start, len(words))]
 
 
 def _split(
     columns: Mapping[str, list[Any]], task: Task, tokenizer: Any, max_length: int, parts: Mapping[int, list[slice]]
 ) -> Encoded:  # fmt: skip
-    """The rows with those of `parts` as several."""
-    rows, made = [], []
+    """Encode the rows, each row of `parts` as several sequences."""
+    rows, pieces = [], []
     for i, (words, tags) in enumerate(zip(columns[task.inputs[0]], columns[task.label], strict=True)):
         for part in parts.get(i, [slice(None)]):
             rows.append(i)
-            made.append({task.inputs[0]: words[part], task.label: None if tags is None else tags[part]})
-    return replace(encode(made, task, tokenizer, max_length), rows=np.array(rows))
+            pieces.append({task.inputs[0]: words[part], task.label: None if tags is None else tags[part]})
+    return replace(encode(pieces, task, tokenizer, max_length), rows=np.array(rows))
 
 
 def _first_pieces(words: Sequence[int | None], tags: Sequence[int] | None) -> np.ndarray:
@@ -118,10 +133,18 @@ def _first_pieces(words: Sequence[int | None], tags: Sequence[int] | None) -> np
 
 
 def to_batch(encoded: Encoded, index: np.ndarray, task: Task, task_id: int, pad_id: int) -> dict[str, Any]:
-    """Some rows of one task, padded to their own longest.
+    """Pad some rows of one task to the longest of them.
 
-    Returns input_ids, attention_mask, token_type_ids int64 [B, T]; labels int64 [B] (classification), float32 [B]
-    (regression) or int64 [B, T] (tagging); task (its name) and task_id (its discriminator column).
+    Args:
+        encoded: All rows of the task.
+        index: Sequences to take, int [B].
+        task: The task that the rows are of.
+        task_id: The task's discriminator column.
+        pad_id: Token id to pad with.
+
+    Returns:
+        input_ids, attention_mask, token_type_ids int64 [B, T]; labels int64 [B] (classification), float32 [B]
+        (regression) or int64 [B, T] (tagging); task (its name) and task_id.
     """
     starts, lengths = encoded.starts[index], encoded.lengths[index]
     columns = np.arange(lengths.max())
@@ -145,10 +168,15 @@ def to_batch(encoded: Encoded, index: np.ndarray, task: Task, task_id: int, pad_
 
 
 def join(batches: Sequence[dict[str, Any]], pad_id: int) -> dict[str, Any]:
-    """Several task-pure batches as one, padded to the longest; one batch is returned as it is.
+    """Join several task-pure batches into one, padded to the longest; a single batch is returned as it is.
 
-    A joined batch has no `task` or `labels` of its own: `parts` lists (task, slice of its rows, its labels), and
-    `task_id` is int64 [B].
+    Args:
+        batches: Batches of `to_batch`, one at least.
+        pad_id: Token id to pad with.
+
+    Returns:
+        A batch like that of `to_batch` but without `task` and `labels`: `parts` lists (task, slice of its rows, its
+        labels) instead, and `task_id` is int64 [B].
     """
     if len(batches) == 1:
         return batches[0]
@@ -174,11 +202,22 @@ def join(batches: Sequence[dict[str, Any]], pad_id: int) -> dict[str, Any]:
 def homogeneous(
     lengths: Mapping[str, np.ndarray], batch_size: int, rng: np.random.Generator, window: int = 16
 ) -> list[tuple[str, np.ndarray]]:
-    """One epoch of task-pure batches in random order: every row once, ceil(N / batch_size) batches a task.
+    """Draw one epoch of task-pure batches in random order: every row once, ceil(N / batch_size) batches per task.
 
-    Tasks so mix in proportion to their sizes, as in MT-DNN and FastMTL (run_glue.py, `MultitaskDataLoader`). Rows of a
-    task are shuffled, and each `window` batches of them sorted by length before they are cut; only the last batch of a
-    task may be smaller.
+    Tasks thus mix in proportion to their sizes, as in MT-DNN and FastMTL. Rows of a task are shuffled, and every
+    `window` batches of them are sorted by length before they are cut; only the last batch of a task may be smaller.
+
+    Args:
+        lengths: Per task the tokens of each row, int [N].
+        batch_size: Rows per batch.
+        rng: Source of both orders.
+        window: Batches per shuffled window.
+
+    Returns:
+        Batches as (task, row numbers int [B]).
+
+    Reference:
+        FastMTL's code, run_glue.py, `MultitaskDataLoader`.
     """
     batches: list[tuple[str, np.ndarray]] = []
     for task, size in lengths.items():
@@ -194,25 +233,44 @@ def homogeneous(
 def in_order(
     tasks: Sequence[str], lengths: Mapping[str, np.ndarray], batch_size: int, rng: np.random.Generator
 ) -> list[tuple[str, np.ndarray]]:
-    """Task-pure batches in a given order of tasks, one a step; a task's rows are all used before any is used again.
+    """Draw task-pure batches in a given order of tasks; a task's rows are all used before any is used again.
 
     Each pass over a task is one of `homogeneous`.
+
+    Args:
+        tasks: The task of each step.
+        lengths: Per task the tokens of each row, int [N].
+        batch_size: Rows per batch.
+        rng: Source of the orders of rows.
+
+    Returns:
+        One batch per step as (task, row numbers int [B]).
     """
     streams: dict[str, list[tuple[str, np.ndarray]]] = {}
     for task in dict.fromkeys(sorted(tasks)):
-        wanted, made = sum(t == task for t in tasks), []
-        while len(made) < wanted:
-            made += homogeneous({task: lengths[task]}, batch_size, rng)
-        streams[task] = made[:wanted][::-1]
+        wanted = sum(t == task for t in tasks)
+        batches: list[tuple[str, np.ndarray]] = []
+        while len(batches) < wanted:
+            batches += homogeneous({task: lengths[task]}, batch_size, rng)
+        streams[task] = batches[:wanted][::-1]
     return [streams[task].pop() for task in tasks]
 
 
 def mixed(
     lengths: Mapping[str, np.ndarray], batch_size: int, rng: np.random.Generator, window: int = 16
 ) -> list[list[tuple[str, np.ndarray]]]:
-    """One epoch of batches drawn over all tasks' rows together: every row once, ceil(N / batch_size) batches.
+    """Draw one epoch of batches over all tasks' rows together: every row once, ceil(N / batch_size) batches.
 
-    A batch lists (task, rows) for each task in it. Length-sorted within a shuffled window, as in `homogeneous`.
+    Rows are sorted by length within a shuffled window, as in `homogeneous`.
+
+    Args:
+        lengths: Per task the tokens of each row, int [N].
+        batch_size: Rows per batch, of all its tasks together.
+        rng: Source of both orders.
+        window: Batches per shuffled window.
+
+    Returns:
+        Batches, each a list of (task, row numbers) with one entry per task in it.
     """
     names = list(lengths)
     task = np.repeat(np.arange(len(names)), [len(lengths[n]) for n in names])
@@ -229,7 +287,15 @@ def mixed(
 
 
 def by_tokens(lengths: np.ndarray, budget: int) -> list[np.ndarray]:
-    """Length-sorted batches, longest first, of at most `budget` padded tokens each (one row at least)."""
+    """Cut rows into batches by length, longest first, of at most `budget` padded tokens each (one row at least).
+
+    Args:
+        lengths: Tokens of each row, int [N].
+        budget: Tokens per batch, padding included.
+
+    Returns:
+        Row numbers of each batch, int [B].
+    """
     order, batches, start = np.argsort(-lengths, kind="stable"), [], 0
     while start < len(order):
         size = max(1, budget // int(lengths[order[start]]))

@@ -45,10 +45,11 @@ _ASCII = {i: None if chr(i) == "'" else " " for i in range(128) if not chr(i).is
 
 
 def normalise(text: str) -> str:
-    """Words of letters and digits joined by single spaces: NFKC, casefolded, HTML entities and -LRB- undone.
+    """Reduce a text to its words of letters and digits, joined by single spaces.
 
-    Clitics are joined to their word and apostrophes dropped ("do n't" and "don't" are "dont"). What tokenisers still
-    split differently ("gon na") differs in spaces alone. Marks that are no letters by Unicode (Indic vowel signs) go.
+    The text is NFKC-normalised and casefolded; HTML entities and -LRB- are undone. Clitics are joined to their word and
+    apostrophes dropped ("do n't" and "don't" are "dont"). What tokenisers still split differently ("gon na") differs in
+    spaces alone. Marks that are no letters by Unicode (Indic vowel signs) go.
     """
     if "&" in text:
         text = html.unescape(_ENTITY.sub(r"&\1;", text))
@@ -72,10 +73,21 @@ class Rows:
 
 
 def rows(suite: Suite, names: Iterable[str], splits: Sequence[str], width: int) -> Rows:
-    """All rows with `width` texts of these tasks and splits, in order."""
+    """Collect all rows with `width` texts of some tasks and splits, in order.
+
+    Args:
+        suite: The suite that the tasks are of.
+        names: The tasks.
+        splits: The splits; those that a task does not have are passed over.
+        width: Texts per row, 1 or 2; tasks with another number are passed over.
+
+    Returns:
+        The rows with their places, their texts and their normalised texts.
+    """
     import pandas as pd
 
-    places, texts = [pd.DataFrame(columns=["task", "split", "row", "row_id"])], []
+    places = [pd.DataFrame(columns=["task", "split", "row", "row_id"])]
+    texts: list[Texts] = []
     for name, split in ((name, split) for name in names for split in splits):
         task, data = suite[name], getattr(suite[name], split)
         if not data or len(task.inputs) != width:
@@ -91,11 +103,22 @@ def rows(suite: Suite, names: Iterable[str], splits: Sequence[str], width: int) 
 
 
 def find(suite: Suite, targets: list[str] | None = None, near: float = 0.8) -> pd.DataFrame:
-    """Every pair of a training row of any task and a dev or test row of a target (default: all) that are duplicates.
+    """Find every pair of a training row of any task and a dev or test row of a target that are duplicates.
 
-    Columns: task, row, row_id (the training row: its position and its id), target, split ("dev" or "test"), target_row
-    (a position), kind (the strongest that holds), similarity (1.0, or for near rows the Jaccard similarity of their
-    n-grams). A target's own train is part of the pool. n copies against m copies are n x m hits.
+    A target's own train is part of the pool. n copies against m copies are n x m hits.
+
+    Args:
+        suite: The suite whose training rows make up the pool.
+        targets: Tasks whose dev and test rows to compare with; all if None.
+        near: Jaccard similarity of n-grams from which rows are near duplicates, above 0 and up to 1.
+
+    Returns:
+        A table of one row per pair: task, row, row_id (the training row: its position and its id), target, split ("dev"
+        or "test"), target_row (a position), kind (the strongest that holds) and similarity (1.0, or for near rows the
+        Jaccard similarity of their n-grams).
+
+    Raises:
+        InputError: If `near` is no such similarity, or a target is not in the suite.
     """
     import pandas as pd
 
@@ -118,7 +141,16 @@ def find(suite: Suite, targets: list[str] | None = None, near: float = 0.8) -> p
 
 
 def between(pool: Rows, target: Rows, near: float) -> pd.DataFrame:
-    """Duplicates of two sets of rows as positions: columns pool, target, kind, similarity; one row a pair."""
+    """Find the duplicates between two sets of rows.
+
+    Args:
+        pool: One set; it may be large.
+        target: The other set; its rows are held as keys.
+        near: Jaccard similarity of n-grams from which rows are near duplicates.
+
+    Returns:
+        A table of one row per pair: pool and target (positions), kind, similarity.
+    """
     import pandas as pd
 
     raw, glued = _equal(pool.texts, target.texts, _raw), _equal(pool.words, target.words, _glued)
@@ -137,7 +169,7 @@ def _glued(row: Texts) -> str | None:
 
 
 def _equal(pool: list[Texts], target: list[Texts], key: Callable[[Texts], str | None]) -> pd.DataFrame:
-    """Rows of equal key; keys of the target alone are kept, since the pool may be large."""
+    """Pair rows of equal key; only the target's keys are held, since the pool may be large."""
     import pandas as pd
 
     where: dict[str | None, list[int]] = {}
@@ -152,7 +184,7 @@ def _equal(pool: list[Texts], target: list[Texts], key: Callable[[Texts], str | 
 
 
 def _near(pool: list[Texts], target: list[Texts], near: float) -> pd.DataFrame:
-    """Rows whose sets of n-grams, united over their texts, are alike by `near`, and each text by EACH_TEXT."""
+    """Pair rows whose sets of n-grams, united over their texts, are alike by `near`, and each text by EACH_TEXT."""
     import pandas as pd
 
     grams = _row_grams(target)
@@ -160,7 +192,7 @@ def _near(pool: list[Texts], target: list[Texts], near: float) -> pd.DataFrame:
     vocabulary, common = number.index[number <= COMMON], number.index[number > COMMON]
     right, right_size = _matrix(grams, len(target), vocabulary, common)
     frequency = np.asarray(right.sum(axis=0), np.int64)
-    found = [np.zeros((3, 0))]
+    pairs = [np.zeros((3, 0))]
     for batch in _chunks(_characters(pool), CHUNK_CHARS):
         left, left_size = _matrix(_row_grams(pool[batch]), batch.stop - batch.start, vocabulary, common)
         for part in _chunks(left @ frequency, CHUNK_PRODUCTS):
@@ -169,14 +201,14 @@ def _near(pool: list[Texts], target: list[Texts], near: float) -> pd.DataFrame:
             i, j, shared = product.coords[0][keep] + part.start, product.coords[1][keep], product.data[keep]
             similarity = shared / (left_size[i] + right_size[j] - shared)
             good = similarity >= near
-            found.append(np.stack([i[good] + batch.start, j[good], similarity[good]]))
-    i, j, similarity = np.concatenate(found, axis=1)
+            pairs.append(np.stack([i[good] + batch.start, j[good], similarity[good]]))
+    i, j, similarity = np.concatenate(pairs, axis=1)
     out = pd.DataFrame({"pool": i.astype(np.int64), "target": j.astype(np.int64), "similarity": similarity})
     return out[_texts_alike([pool[k] for k in out["pool"]], [target[k] for k in out["target"]])]
 
 
 def _texts_alike(left: list[Texts], right: list[Texts]) -> np.ndarray:
-    """bool [rows]: whether each text has a counterpart of its own, so that a long text cannot speak for a short one."""
+    """Tell, bool [rows], whether each text has a counterpart of its own: a long text cannot speak for a short one."""
     if not left or len(left[0]) == 1:
         return np.ones(len(left), bool)
     (a, b), (c, d) = zip(*left, strict=True), zip(*right, strict=True)
@@ -185,7 +217,7 @@ def _texts_alike(left: list[Texts], right: list[Texts]) -> np.ndarray:
 
 
 def _jaccard(left: Texts, right: Texts) -> np.ndarray:
-    """float [texts]: Jaccard similarity of the n-grams of left[i] and right[i]; 0 where neither has any."""
+    """Return the Jaccard similarity of the n-grams of left[i] and right[i], float [texts]; 0 where neither has any."""
     a, b = (_row_grams([(text,) for text in texts]) for texts in (left, right))
     n, m, shared = (np.bincount(grams["row"], minlength=len(left)) for grams in (a, b, a.merge(b)))
     return shared / np.maximum(1, n + m - shared)
@@ -202,7 +234,7 @@ def _chunks(cost: np.ndarray, limit: int) -> Iterator[slice]:
 
 
 def _row_grams(texts: list[Texts]) -> pd.DataFrame:
-    """Distinct (row, gram) of some rows, the n-grams of all texts of a row together."""
+    """List the distinct (row, gram) of some rows, the n-grams of all texts of a row together."""
     import pandas as pd
 
     parts = [pd.DataFrame({"row": np.zeros(0, np.int64), "gram": np.zeros(0, np.uint64)})]
@@ -214,7 +246,7 @@ def _row_grams(texts: list[Texts]) -> pd.DataFrame:
 
 
 def _grams(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Text number and 64-bit hash of every word n-gram; a text of fewer words is one gram, an empty one none."""
+    """Return text number and 64-bit hash of every word n-gram; a text of fewer words is one gram, an empty one none."""
     from pandas.util import hash_array  # the same in every process, unlike hash()
 
     words = [text.split() for text in texts]
@@ -225,12 +257,15 @@ def _grams(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     gram = functools.reduce(lambda acc, k: acc * odd + code[k : k + size], range(1, N), code[:size])
     inside = owner[:size] == owner[N - 1 :]
     short = np.flatnonzero((length > 0) & (length < N))
-    alone = hash_array(np.array([texts[i] for i in short], dtype=object))
+    alone = hash_array(np.array([texts[i] for i in short.tolist()], dtype=object))
     return np.concatenate([owner[:size][inside], short]), np.concatenate([gram[inside], alone])
 
 
 def _matrix(grams: pd.DataFrame, size: int, vocabulary: pd.Index, common: pd.Index) -> tuple[csr_array, np.ndarray]:
-    """0/1 matrix rows x vocabulary, and each row's number of n-grams, the vocabulary's or not, without the common."""
+    """Return a 0/1 matrix rows x vocabulary, and each row's number of n-grams.
+
+    That number counts n-grams outside the vocabulary too, but none of the common ones.
+    """
     from scipy.sparse import csr_array
 
     grams = grams[~grams["gram"].isin(common)]
@@ -245,7 +280,16 @@ def _matrix(grams: pd.DataFrame, size: int, vocabulary: pd.Index, common: pd.Ind
 
 
 def flagged(hits: pd.DataFrame, suite: Suite, target: str | None = None) -> dict[str, np.ndarray]:
-    """bool [training rows] by task: whether a row is a hit for this target, or for any where None."""
+    """Mark the training rows that are hits.
+
+    Args:
+        hits: A table of `find`.
+        suite: The suite it was made of.
+        target: The task whose dev and test rows count; any task's if None.
+
+    Returns:
+        Per task a mask over its training rows, bool [N].
+    """
     if target is not None:
         hits = hits[hits["target"] == suite[target].name]
     masks = {name: np.zeros(len(task.train), bool) for name, task in suite.items()}
@@ -255,7 +299,15 @@ def flagged(hits: pd.DataFrame, suite: Suite, target: str | None = None) -> dict
 
 
 def counts(hits: pd.DataFrame, suite: Suite) -> pd.DataFrame:
-    """How many distinct training rows of each pool task (index) hit each target of the suite (columns)."""
+    """Count the distinct training rows that hit each target.
+
+    Args:
+        hits: A table of `find`.
+        suite: The suite it was made of.
+
+    Returns:
+        A table of counts, one row per pool task (the index, "task") and one column per target.
+    """
     import pandas as pd
 
     table = {target: {n: int(m.sum()) for n, m in flagged(hits, suite, target).items()} for target in suite.names}
@@ -263,10 +315,18 @@ def counts(hits: pd.DataFrame, suite: Suite) -> pd.DataFrame:
 
 
 def shared_sentences(suite: Suite, target: str, hits: pd.DataFrame | None = None) -> pd.DataFrame:
-    """Training rows a task that share one sentence with the target's dev or test and are no hit; to report, not remove.
+    """Count the training rows that share one sentence with the target's dev or test and are no hit.
 
-    A sentence is a text of five words or more, compared as normalised letters and digits. `hits` saves a second `find`.
-    Index task; columns rows (training rows) and shared.
+    The count is there to be reported; no row is removed for it. A sentence is a text of five words or more, compared as
+    normalised letters and digits.
+
+    Args:
+        suite: The suite of all tasks.
+        target: The task whose dev and test rows to compare with.
+        hits: A table of `find`, to save a second search; None searches.
+
+    Returns:
+        A table of one row per task (the index, "task"): rows (training rows) and shared.
     """
     import pandas as pd
 

@@ -19,7 +19,17 @@ CELL_BYTES = 8  # that a cell takes at least
 
 
 def read_rows(path: Path) -> list[Row]:
-    """The rows of a data file as dicts."""
+    """Read the rows of a data file.
+
+    Args:
+        path: A Parquet file from anyone.
+
+    Returns:
+        One dict per row, by column name.
+
+    Raises:
+        InputError: If the file is no readable Parquet, is too large when written out, or has a column twice.
+    """
     import pyarrow.parquet
 
     again = "write or copy it again"
@@ -31,15 +41,27 @@ def read_rows(path: Path) -> list[Row]:
 
 
 def read_frame(path: Path, columns: Iterable[str] = (), remedy: str = "make its run anew") -> pd.DataFrame:
-    """A table of a run folder as pandas reads it, which must hold `columns`."""
+    """Read a table of a run folder as pandas does.
+
+    Args:
+        path: A Parquet file.
+        columns: Columns that it must have.
+        remedy: What a message tells the user to do.
+
+    Returns:
+        The table, with all its columns.
+
+    Raises:
+        InputError: If the file is no readable Parquet, is too large when written out, or lacks a column.
+    """
     import pandas as pd
 
     with open_of(path, remedy) as file:
         _bounded(path, file, remedy)
-    found = _converted(path, lambda: pd.read_parquet(path), remedy)
-    if missing := [name for name in columns if name not in found]:
-        raise InputError(f"{path}: no column {missing[0]!r}; it has {', '.join(map(str, found))[:200]}; {remedy}")
-    return found
+    table = _converted(path, lambda: pd.read_parquet(path), remedy)
+    if missing := [name for name in columns if name not in table]:
+        raise InputError(f"{path}: no column {missing[0]!r}; it has {', '.join(map(str, table))[:200]}; {remedy}")
+    return table
 
 
 def _bounded(path: Path, file: BinaryIO, remedy: str) -> None:
@@ -51,25 +73,25 @@ def _bounded(path: Path, file: BinaryIO, remedy: str) -> None:
     import pyarrow.parquet
 
     most = most_bytes(TABLE_BYTES)
-    plain = _converted(path, lambda: pyarrow.parquet.ParquetFile(file), remedy)
-    told, leaves = plain.metadata, [plain.schema.column(i) for i in range(len(plain.schema))]
-    taken = sum(told.row_group(i).total_byte_size for i in range(told.num_row_groups))
-    taken = max(taken, told.num_rows * len(leaves) * CELL_BYTES)
-    if taken <= most:
+    reader = _converted(path, lambda: pyarrow.parquet.ParquetFile(file), remedy)
+    metadata, leaves = reader.metadata, [reader.schema.column(i) for i in range(len(reader.schema))]
+    size = sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
+    size = max(size, metadata.num_rows * len(leaves) * CELL_BYTES)
+    if size <= most:
         texts = [leaf.path for leaf in leaves if leaf.physical_type == "BYTE_ARRAY"]
 
         def read() -> int:
             table = pyarrow.parquet.ParquetFile(file, read_dictionary=texts).read()
             return sum(_bytes(chunk) for column in table.columns for chunk in column.chunks)
 
-        taken = _converted(path, read, remedy)
-    if taken > most:
+        size = _converted(path, read, remedy)
+    if size > most:
         what = f"its rows would take more than {most:,} bytes (a zip bomb?)"
         raise InputError(f"{path}: {what}; if it is sound, set {MAX_BYTES} to more, or give a part of it")
 
 
 def _bytes(array: pa.Array) -> int:
-    """Bytes of an array with shared texts written out."""
+    """Count the bytes of an array with shared texts written out."""
     import pyarrow as pa
     import pyarrow.compute as pc
 

@@ -29,13 +29,30 @@ _NUMBERS: tuple[tuple[re.Pattern[str], Callable[[str], Any]], ...] = (
 
 
 def filled(path: Path, rows: list[Any]) -> list[Any]:
+    """Return the rows as they are, if there are any.
+
+    Raises:
+        InputError: If there are none; it names the file.
+    """
     if not rows:
         raise InputError(f"{path}: is empty or holds no rows; give a file with data, or leave the split out")
     return rows
 
 
 def lines_of(path: Path) -> Iterator[tuple[int, str]]:
-    """The lines of a UTF-8 text file, .gz or not, with their numbers; a BOM is dropped, line ends are kept."""
+    """Read the lines of a UTF-8 text file, plain or gzipped (.gz), one by one.
+
+    A BOM is dropped, line ends are kept.
+
+    Args:
+        path: A file from anyone.
+
+    Yields:
+        Line number, from 1, and line.
+
+    Raises:
+        InputError: If the file is not UTF-8, damaged gzip, or expands beyond the bound (a zip bomb); it names the line.
+    """
     number, packed = 0, path.suffix == ".gz"
     with open_of(path) as raw:
         size = os.fstat(raw.fileno()).st_size
@@ -62,6 +79,11 @@ def lines_of(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def read_jsonl(path: Path) -> list[Row]:
+    """Read JSON lines: one object per line, blank lines passed over.
+
+    Raises:
+        InputError: If a line is not a JSON object; it names the line.
+    """
     rows = []
     for number, line in lines_of(path):
         if not line.strip():
@@ -78,7 +100,20 @@ def read_jsonl(path: Path) -> list[Row]:
 
 
 def table(path: Path, names: list[str] | None = None) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """Column names (the first row, unless given) and numbered rows of a CSV or TSV file, every one equally wide."""
+    """Read a CSV or TSV file whose rows are all equally wide.
+
+    Quotes are data in TSV (the GLUE convention), and markup in CSV.
+
+    Args:
+        path: The file; any suffix but .csv is read as TSV.
+        names: Column names, for a file without a header; None takes its first row.
+
+    Returns:
+        Column names, and rows as (line number, cells).
+
+    Raises:
+        InputError: If the file is empty, names a column twice or has a row of another width; it names the lines.
+    """
     # Quotes are data in TSV (the GLUE convention), and markup in CSV.
     tsv = ((number, text.split("\t")) for number, line in lines_of(path) if (text := line.rstrip("\r\n")))
     records = filled(path, list(csv_records(path) if path.suffix == ".csv" else tsv))
@@ -96,7 +131,17 @@ def table(path: Path, names: list[str] | None = None) -> tuple[list[str], list[t
 
 
 def csv_records(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Numbered CSV records, each by its first line: a quoted cell may span several."""
+    """Read CSV records; a quoted cell may span several lines.
+
+    Args:
+        path: The file.
+
+    Yields:
+        Number of the record's first line, and its cells.
+
+    Raises:
+        InputError: If the file is not CSV; it names the line.
+    """
     csv.field_size_limit((1 << 31) - 1)  # the default refuses a text of 128 KiB
     reader = csv.reader((line for _, line in lines_of(path)), strict=True)
     start = 1
@@ -110,12 +155,17 @@ def csv_records(path: Path) -> Iterator[tuple[int, list[str]]]:
 
 
 def unique(path: Path, names: list[str]) -> None:
+    """Check that no column name occurs twice.
+
+    Raises:
+        InputError: If one does; it names the file and the column.
+    """
     if twice := [name for name, count in Counter(names).items() if count > 1]:
         raise InputError(f"{path}: column {twice[0][:80]!r} is there twice; name every column differently")
 
 
 def typed(cells: tuple[str, ...]) -> list[Any]:
-    """A column as numbers where every cell is one, else as text; empty cells are None."""
+    """Convert a column to numbers where every cell is one, else leave it as text; empty cells are None."""
     for pattern, kind in _NUMBERS:
         if all(pattern.fullmatch(cell) for cell in cells if cell):
             return [kind(cell) if cell else None for cell in cells]
@@ -123,7 +173,22 @@ def typed(cells: tuple[str, ...]) -> list[Any]:
 
 
 def read_conll(path: Path, columns: tuple[int, int]) -> list[Row]:
-    """Sentences, between blank lines. `# …` may be a comment or the token #, as CoNLL-2000 and tweets have it."""
+    """Read sentences that blank lines separate, one token per line.
+
+    `# …` may be a comment or the token #, as CoNLL-2000 and tweets have it: it is a token if it has the columns of one,
+    and stands inside a sentence or has a tag that other tokens have.
+
+    Args:
+        path: A file in columns, separated by tabs or by spaces.
+        columns: Positions of token and tag, from 0, negative from the end.
+
+    Returns:
+        One dict per sentence: tokens and tags.
+
+    Raises:
+        InputError: If there are no such columns, a line has another number of them or an empty token or tag, or the
+            column of tokens only numbers them (CoNLL-U).
+    """
     lines = []
     for number, raw in lines_of(path):
         line = raw.rstrip("\r\n")

@@ -26,8 +26,12 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from auxlearn.data.schema import Kind
 
 PRIMARY = "topic_side"
 TOPICS = 4  # per domain
@@ -51,12 +55,12 @@ TAGS = ("function", "class_0", "class_1", "class_2")
 class PlantedTask:
     """One generated task: what a loader must know, and its rows.
 
-    A row holds the `inputs`, the `label` column (class number, float or list of tag numbers) and `helpful`:
-    whether it was generated to help the primary (True in the primary's own rows).
+    A row holds the `inputs`, the `label` column (class number, float or list of tag numbers) and `helpful`: whether it
+    was generated to help the primary (True in the primary's own rows).
     """
 
     name: str
-    kind: str
+    kind: Kind
     inputs: tuple[str, ...]
     label: str
     labels: tuple[str, ...] | None
@@ -86,12 +90,12 @@ PLAN: dict[str, tuple] = {
 
 
 def _stream(seed: int, *names: str) -> np.random.Generator:
-    """A generator of its own for each (seed, names), so that no size changes another split's draws."""
+    """Return a generator of its own for each (seed, names), so that no size changes another split's draws."""
     return np.random.default_rng([seed, *(zlib.crc32(name.encode()) for name in names)])
 
 
 def _lexicon(seed: int) -> np.ndarray:
-    """All words: three registers of function words (one syllable), then content words (three), all distinct.
+    """Make all words: three registers of function words (one syllable), then content words (three), all distinct.
 
     Content word `i` of topic t in domain d stands at 3 * FUNCTION + (d * TOPICS + t) * WORDS + i.
     """
@@ -107,7 +111,7 @@ def _lexicon(seed: int) -> np.ndarray:
 def _sentences(
     rng: np.random.Generator, domain: np.ndarray, topic: np.ndarray, group: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Word numbers (rows, LONGEST) and lengths of one sentence per row, about its `topic` in its `domain`.
+    """Return word numbers (rows, LONGEST) and lengths of one sentence per row, about its `topic` in its `domain`.
 
     With `group` the words come from every topic alike, and the group says which of a topic's words.
     """
@@ -129,12 +133,12 @@ def _sentences(
 
 
 def _cut(table: np.ndarray, length: np.ndarray) -> list[list]:
-    """The rows of `table`, each cut to its length."""
+    """Cut each row of `table` to its length."""
     return [row[:n] for row, n in zip(table.tolist(), length.tolist(), strict=True)]
 
 
 def _build(name: str, rng: np.random.Generator, words: np.ndarray, n: int) -> list[dict]:
-    """The n rows of one split of one task. Labels are balanced in expectation, the primary's exactly."""
+    """Generate the n rows of one split of one task; labels are balanced in expectation, the primary's exactly."""
     side = rng.permutation(np.arange(n) % 2)
     half = TOPICS // 2
     topic = side * half + rng.integers(0, half, n)
@@ -171,9 +175,17 @@ def _build(name: str, rng: np.random.Generator, words: np.ndarray, n: int) -> li
 def make(
     seed: int = 0, primary_rows: int = 200, rows: int = 2000, dev_rows: int = 1000, test_rows: int = 1000
 ) -> dict[str, PlantedTask]:
-    """The whole suite, primary first.
+    """Generate the whole suite, deterministic from `seed`; the size of one split changes no other split.
 
-    Deterministic from `seed`; the size of one split changes no other split.
+    Args:
+        seed: Seed of the words and of all rows.
+        primary_rows: Training rows of the primary.
+        rows: Training rows of every other task.
+        dev_rows: Dev rows of every task.
+        test_rows: Test rows of every task.
+
+    Returns:
+        The tasks by name, primary first.
     """
     words = _lexicon(seed)
     suite = {}

@@ -14,7 +14,7 @@ from auxlearn.files import bounded_files
 
 SUFFIXES = (".jsonl.gz", ".jsonl", ".csv", ".tsv", ".parquet", ".conll.gz", ".conll")
 SPLITS = ("train", "dev", "test")
-# The tasks of the glue_data layout: the hub's input columns by the file's own, and the file's label column.
+# The tasks of the glue_data layout: the file's column for each of the hub's input columns, and the file's label column.
 GLUE: dict[str, tuple[dict[str, str], str]] = {
     "CoLA": ({"sentence": "sentence"}, "label"),
     "SST-2": ({"sentence": "sentence"}, "label"),
@@ -33,9 +33,18 @@ _HUB_TEST = ("test", "test_matched")
 
 
 def read_file(path: Path, columns: tuple[int, int] | None = None) -> list[Row]:
-    """The rows of one file of a known suffix (SUFFIXES), as dicts; there is at least one.
+    """Read the rows of one file of a known suffix (SUFFIXES).
 
-    `columns`, for CoNLL only: positions of token and tag, from 0, negative from the end; first and last unless given.
+    Args:
+        path: The file.
+        columns: For CoNLL only: positions of token and tag, from 0, negative from the end; first and last if None.
+
+    Returns:
+        One dict per row; there is at least one.
+
+    Raises:
+        InputError: If the suffix is unknown, the file is empty or cannot be parsed, or `columns` is given for another
+            format.
     """
     kind = next((suffix for suffix in SUFFIXES if path.name.endswith(suffix)), None)
     if kind is None:
@@ -54,12 +63,32 @@ def read_file(path: Path, columns: tuple[int, int] | None = None) -> list[Row]:
 
 
 def folder_files(folder: Path) -> dict[str, Path]:
-    """The split files of `folder`: NAME/{train,dev,test} in any known format; train must be there."""
+    """Find the split files of a folder: {train,dev,test} in any known format.
+
+    Args:
+        folder: The task's folder.
+
+    Returns:
+        The files by split, of those splits that are there.
+
+    Raises:
+        InputError: If there is no such folder, it has no train file, or a split is there more than once.
+    """
     return _splits(folder, {split: [split + suffix for suffix in SUFFIXES] for split in SPLITS})
 
 
 def glue_files(folder: Path) -> dict[str, Path]:
-    """The split files of a folder of the classic glue_data layout, such as glue_data/RTE; the matched ones for MNLI."""
+    """Find the split files of a folder of the classic glue_data layout, such as glue_data/RTE.
+
+    Args:
+        folder: The folder, which must have the task's name.
+
+    Returns:
+        The files by split, of those splits that are there; for MNLI the matched ones.
+
+    Raises:
+        InputError: If the name is no task's, there is no such folder, or it has no train file.
+    """
     name = folder.absolute().name
     if name not in GLUE:
         raise InputError(f"{folder}: {name!r} is no task of the glue_data layout; it has {', '.join(GLUE)}")
@@ -68,9 +97,17 @@ def glue_files(folder: Path) -> dict[str, Path]:
 
 
 def read_glue(folder: Path) -> dict[str, list[Row]]:
-    """The splits of a glue_data folder with the hub's column names; labels as the files' strings, STS-B's as floats.
+    """Read the splits of a glue_data folder with the hub's column names.
 
-    Test rows have no `label` where the file has none.
+    Args:
+        folder: The folder, which must have the task's name.
+
+    Returns:
+        Rows by split; labels are the files' strings, STS-B's are floats. Test rows have no `label` where the file has
+        none.
+
+    Raises:
+        InputError: If files are not there, or not as GLUE publishes them.
     """
     return {split: _glue(folder.absolute().name, split, path) for split, path in glue_files(folder).items()}
 
@@ -95,7 +132,7 @@ def _glue(name: str, split: str, path: Path) -> list[Row]:
 
 
 def _splits(folder: Path, names: dict[str, list[str]]) -> dict[str, Path]:
-    found: dict[str, Path] = {}
+    files: dict[str, Path] = {}
     with bounded_files.system(folder):
         if not folder.is_dir():
             raise InputError(f"{folder}: no such folder; check the suite's `root` (is AUXLEARN_DATA set?)")
@@ -105,14 +142,26 @@ def _splits(folder: Path, names: dict[str, list[str]]) -> dict[str, Path]:
                 several = ", ".join(hit.name for hit in hits)
                 raise InputError(f"{folder}: {split} exists more than once ({several}); keep one")
             if hits:
-                found[split] = hits[0]
-    if "train" not in found:
+                files[split] = hits[0]
+    if "train" not in files:
         raise InputError(f"{folder}: holds no train file ({' or '.join(names['train'])})")
-    return found
+    return files
 
 
 def read_hub(name: str, config: str | None, revision: str | None) -> dict[str, list[Row]]:
-    """The splits of a hub data set, or of a local folder in the hub's layout, by `datasets.load_dataset`."""
+    """Read the splits of a hub data set, or of a local folder in the hub's layout, by `datasets.load_dataset`.
+
+    Args:
+        name: The data set, as owner/name, or a folder's path.
+        config: Its configuration, if it has several.
+        revision: Its commit, branch or tag; the newest if None.
+
+    Returns:
+        Rows by split; the hub's validation split is dev here.
+
+    Raises:
+        InputError: If the data set cannot be loaded or has no train split, or the name is a file format's.
+    """
     import datasets
 
     # `load_dataset("csv")` is no data set of that name, but whatever lies in the folder one happens to be in.

@@ -54,11 +54,12 @@ class Source(_Strict):
 
 
 class Resplit(_Strict):
-    """Power for a small task: `train` rows drawn by `seed` stay to train on, all other labelled rows become dev.
+    """How to redraw a task's splits: `train` rows drawn by `seed` stay to train on, all other labelled rows become dev.
 
-    That is the rest of train, dev and the labelled rows of test. A dev split of 277 rows has a standard error of 3
-    points, in which any method drowns; a cut train split is also the small task that the question is about. `rest:
-    leave` leaves the other training rows out and dev and test as they are: a few-shot task on its official splits.
+    These are the rest of train, dev, and the labelled rows of test. The aim is power for a small task: a dev split of
+    277 rows has a standard error of 3 points, in which any method drowns; and a cut train split is the small task that
+    the question is about. `rest: leave` leaves the other training rows out, and dev and test as they are: a few-shot
+    task on its official splits.
     """
 
     train: int = Field(ge=1)
@@ -111,7 +112,18 @@ class SuiteSpec(_Strict):
 
 
 def extended(path: Path, seen: tuple[Path, ...] = ()) -> Any:
-    """The YAML with what it extends filled in."""
+    """Read a suite YAML with what it extends filled in.
+
+    Args:
+        path: The suite's file.
+        seen: The files on the way to it, which it must not extend again.
+
+    Returns:
+        The plain values, not yet checked against `SuiteSpec`.
+
+    Raises:
+        InputError: If a file cannot be read, extends itself or what is no suite, or too many extend one another.
+    """
     raw = documents.read_yaml(path)
     if not isinstance(raw, dict) or "extends" not in raw:
         return raw
@@ -137,7 +149,17 @@ def extended(path: Path, seen: tuple[Path, ...] = ()) -> Any:
 
 
 def read_suite(path: Path) -> tuple[SuiteSpec, Path]:
-    """A checked suite YAML and its root as a path; whatever is wrong is an InputError naming the file."""
+    """Read and check a suite YAML.
+
+    Args:
+        path: The suite's file.
+
+    Returns:
+        The suite, and its root as an absolute path.
+
+    Raises:
+        InputError: If anything in it is wrong; it names the file.
+    """
     raw = extended(path)
     try:
         spec = SuiteSpec.model_validate(raw)

@@ -27,12 +27,12 @@ DEV_FRACTION = 0.1  # of train, when a task has no dev split
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """One task with its rows. Row dicts hold `row_id` (position in the source file), the inputs and the label.
+    """One task with its rows.
 
-    Where the splits were redrawn (`resplit`), rows also hold `origin`, the split whose file `row_id` counts in.
-
-    Labels are ids in the order of `labels` (classification), floats within `range` (regression) or lists of ids, one a
-    token (tagging); None where a test row is unlabelled.
+    A row is a dict of `row_id` (position in the source file), the inputs and the label; where the splits were redrawn
+    (`resplit`), also of `origin`, the split whose file `row_id` counts in. Labels are ids in the order of `labels`
+    (classification), floats within `range` (regression) or lists of ids, one per token (tagging); None where a test row
+    is unlabelled.
     """
 
     name: str
@@ -50,15 +50,23 @@ class Task:
 
     @property
     def n_outputs(self) -> int:
+        """Outputs of the task's head: one per label, or 1 for regression."""
         return len(self.labels) if self.labels else 1
 
     @property
     def is_pair(self) -> bool:
+        """Whether a row has two texts."""
         return len(self.inputs) == 2
 
 
 class Suite(Mapping[str, Task]):
-    """Tasks by name, in the order of the YAML, which is also the order of the discriminator's columns."""
+    """Tasks by name, in the order of the YAML, which is also the order of the discriminator's columns.
+
+    Args:
+        name: Name of the suite.
+        tasks: The tasks, in order.
+        fingerprint: 16 hex digits of all content, of which run keys are made.
+    """
 
     def __init__(self, name: str, tasks: Mapping[str, Task], fingerprint: str):
         self.name, self._tasks, self.fingerprint = name, dict(tasks), fingerprint
@@ -79,14 +87,27 @@ class Suite(Mapping[str, Task]):
 
     @property
     def names(self) -> list[str]:
+        """The tasks' names, in order."""
         return list(self._tasks)
 
     def index(self, name: str) -> int:
-        """The discriminator column of a task."""
+        """Return the discriminator column of a task.
+
+        Raises:
+            InputError: If the suite has no such task.
+        """
         return self.names.index(self[name].name)
 
     def auxiliaries(self, primary: str, only: list[str] | None = None) -> list[str]:
-        """The tasks that may help `primary`, in the suite's order: all others, or those of `only`, checked to exist."""
+        """List the tasks that may help `primary`, in the suite's order.
+
+        Args:
+            primary: The task to help.
+            only: The auxiliaries to use; None or an empty list stands for all other tasks.
+
+        Raises:
+            InputError: If a name is not in the suite or stands twice, or is the primary's.
+        """
         self[primary]
         chosen = [self[name].name for name in only] if only else [n for n in self.names if n != primary]
         if len(set(chosen)) < len(chosen):
@@ -96,7 +117,18 @@ class Suite(Mapping[str, Task]):
         return [name for name in self.names if name in chosen]
 
     def capped(self, limit: int, seed: int = 0) -> Suite:
-        """The suite with at most `limit` training rows a task, drawn by seed (0 = all); dev and test stay whole."""
+        """Cap the training rows of every task; dev and test stay whole.
+
+        Args:
+            limit: Training rows per task; 0 keeps all.
+            seed: Seed of the draw.
+
+        Returns:
+            A suite of its own fingerprint, or this one for 0.
+
+        Raises:
+            InputError: If `limit` is negative.
+        """
         if limit < 0:
             raise InputError(f"rows: {limit} is negative; 0 keeps all rows")
         if limit == 0:
@@ -105,15 +137,22 @@ class Suite(Mapping[str, Task]):
         for name, task in self._tasks.items():
             size = len(task.train)
             if size > limit:
-                kept = sorted(seeding.rng(seed, "cap", name).choice(size, limit, replace=False).tolist())
-                task = replace(task, train=task.train.select(kept))
+                chosen = sorted(seeding.rng(seed, "cap", name).choice(size, limit, replace=False).tolist())
+                task = replace(task, train=task.train.select(chosen))
             tasks[name] = task
         mark = hashlib.sha256(f"{self.fingerprint}/{limit}/{seed}".encode()).hexdigest()[:16]
         return Suite(self.name, tasks, mark)
 
     @classmethod
     def from_yaml(cls, path: str | Path) -> Suite:
-        """Read and check a suite YAML ("planted" = the embedded one) and all its rows."""
+        """Read and check a suite YAML and all its rows.
+
+        Args:
+            path: The file; "planted" is the embedded suite.
+
+        Raises:
+            InputError: If the YAML or any row is wrong; it names file, task and row.
+        """
         if str(path) == "planted":
             return _planted_suite()
         spec, root = schema.read_suite(Path(path))
@@ -127,49 +166,57 @@ class Suite(Mapping[str, Task]):
 
 
 def load(suite: str, limit: int = 0) -> Suite:
-    """The suite that a notebook's `suite` and `rows` parameters name; paths are relative to the project's root."""
+    """Load the suite that a notebook's `suite` and `rows` parameters name.
+
+    Args:
+        suite: Path of the YAML, relative to the project's root unless absolute, or "planted".
+        limit: Training rows per task; 0 keeps all.
+
+    Raises:
+        InputError: If the YAML or any row is wrong, or `limit` is negative.
+    """
     from auxlearn.paths import PROJECT
 
     path = Path(suite)
-    found = Suite.from_yaml(suite if suite == "planted" or path.is_absolute() else PROJECT / path)
-    return found.capped(limit)
+    loaded = Suite.from_yaml(suite if suite == "planted" or path.is_absolute() else PROJECT / path)
+    return loaded.capped(limit)
 
 
 # --- reading -----------------------------------------------------------------------------------------------------
 
 
 def _rows(name: str, task: TaskSpec, root: Path) -> tuple[dict[str, list[dict[str, Any]]], str]:
-    """A task's raw rows by split, and a digest of their content that no path enters."""
+    """Read a task's raw rows by split, and a digest of their content that no path enters."""
     source = task.source
     if source.planted:
         from auxlearn.data import planted
 
-        made = planted.make()
-        if name not in made:
-            raise InputError(f"task {name!r}: the planted suite has no such task; it has {', '.join(made)}")
-        found = {split: getattr(made[name], split) for split in readers.SPLITS}
+        tasks = planted.make()
+        if name not in tasks:
+            raise InputError(f"task {name!r}: the planted suite has no such task; it has {', '.join(tasks)}")
+        rows = {split: getattr(tasks[name], split) for split in readers.SPLITS}
     elif source.hub:
         local = bounded_files.inside(root, source.hub, f"task {name!r}: hub")
-        found = readers.read_hub(str(local) if local.is_dir() else source.hub, source.config, source.revision)
+        rows = readers.read_hub(str(local) if local.is_dir() else source.hub, source.config, source.revision)
     elif source.glue_data:
-        found = readers.read_glue(bounded_files.inside(root, source.glue_data, f"task {name!r}: glue_data"))
+        rows = readers.read_glue(bounded_files.inside(root, source.glue_data, f"task {name!r}: glue_data"))
     else:
         if source.folder is not None:
-            given = readers.folder_files(bounded_files.inside(root, source.folder, f"task {name!r}: folder"))
+            files = readers.folder_files(bounded_files.inside(root, source.folder, f"task {name!r}: folder"))
         else:
-            given = {
+            files = {
                 split: bounded_files.inside(root, file, f"task {name!r}: files.{split}")
                 for split, file in (source.files or {}).items()
             }
-        found = {split: readers.read_file(file, source.columns) for split, file in given.items()}
-        digests = {split: hashlib.sha256(file.read_bytes()).hexdigest() for split, file in given.items()}
-        return found, json.dumps([digests, source.columns], sort_keys=True)
-    text = json.dumps(found, sort_keys=True, default=str)
-    return found, hashlib.sha256(text.encode()).hexdigest()
+        rows = {split: readers.read_file(file, source.columns) for split, file in files.items()}
+        digests = {split: hashlib.sha256(file.read_bytes()).hexdigest() for split, file in files.items()}
+        return rows, json.dumps([digests, source.columns], sort_keys=True)
+    text = json.dumps(rows, sort_keys=True, default=str)
+    return rows, hashlib.sha256(text.encode()).hexdigest()
 
 
 def _build(name: str, spec: TaskSpec, raw: dict[str, list[dict[str, Any]]]) -> Task:
-    """A Task from raw rows: labels to ids, columns checked, dev carved from train where it is missing."""
+    """Make a Task of raw rows: labels to ids, columns checked, dev carved from train where it is missing."""
     from datasets import Dataset
 
     clean = {split: validation.clean(name, split, spec, part) for split, part in raw.items() if part or split != "test"}
@@ -187,36 +234,38 @@ def _build(name: str, spec: TaskSpec, raw: dict[str, list[dict[str, Any]]]) -> T
         clean["train"] = [train[i] for i in sorted(order[cut:])]
     if spec.resplit:
         clean = _resplit(name, spec, clean)
-    made = {split: Dataset.from_list(part) for split, part in clean.items()}
+    datasets = {split: Dataset.from_list(part) for split, part in clean.items()}
     metrics = tuple(dict.fromkeys([spec.metric, *spec.metrics]))
     return Task(
         name, spec.kind, tuple(spec.inputs), spec.label, tuple(spec.labels) if spec.labels else None, spec.range,
-        spec.metric, metrics, made["train"], made["dev"], made.get("test"), carved,
+        spec.metric, metrics, datasets["train"], datasets["dev"], datasets.get("test"), carved,
     )  # fmt: skip
 
 
 def _resplit(name: str, spec: TaskSpec, clean: dict[str, list[dict[str, Any]]]) -> dict[str, list[dict[str, Any]]]:
-    """`schema.Resplit`: a cut train split, and every other labelled row as dev."""
+    """Redraw the splits as `schema.Resplit` says: a cut train split, and every other labelled row as dev."""
     marked = {split: [row | {"origin": split} for row in part] for split, part in clean.items()}
-    train, kept = marked["train"], spec.resplit.train
-    if kept >= len(train):
+    resplit = spec.resplit
+    assert resplit is not None  # the caller has looked
+    train, size = marked["train"], resplit.train
+    if size >= len(train):
         raise InputError(
-            f"task {name!r}: resplit keeps {kept} of {len(train)} training rows; none would be left for dev"
+            f"task {name!r}: resplit keeps {size} of {len(train)} training rows; none would be left for dev"
         )
-    order = seeding.rng(spec.resplit.seed, "resplit", name).permutation(len(train))
-    if spec.resplit.rest == "leave":
-        return clean | {"train": [clean["train"][i] for i in sorted(order[:kept])]}
-    rest = [train[i] for i in sorted(order[kept:])]
+    order = seeding.rng(resplit.seed, "resplit", name).permutation(len(train))
+    if resplit.rest == "leave":
+        return clean | {"train": [clean["train"][i] for i in sorted(order[:size])]}
+    rest = [train[i] for i in sorted(order[size:])]
     labelled = [row for row in marked.get("test", []) if row[spec.label] is not None]
-    return {"train": [train[i] for i in sorted(order[:kept])], "dev": [*rest, *marked["dev"], *labelled]}
+    return {"train": [train[i] for i in sorted(order[:size])], "dev": [*rest, *marked["dev"], *labelled]}
 
 
 def _planted_suite() -> Suite:
     from auxlearn.data import planted
 
-    made = planted.make()
+    planted_tasks = planted.make()
     tasks, content = {}, []
-    for name, task in made.items():
+    for name, task in planted_tasks.items():
         spec = TaskSpec(
             kind=task.kind, inputs=list(task.inputs), label=task.label, labels=list(task.labels or ()) or None,
             range=task.range, metric=task.metric, source=Source(planted=True),

@@ -10,7 +10,22 @@ from auxlearn.errors import InputError, shown
 
 
 def clean(name: str, split: str, spec: TaskSpec, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Rows with `row_id`, the inputs and the label as an id, a number or a list of ids; errors name task and row."""
+    """Turn raw rows into typed rows.
+
+    Args:
+        name: The task's name, for messages.
+        split: "train", "dev" or "test"; only test rows may be unlabelled.
+        spec: The task's columns, labels and range.
+        rows: The rows as read.
+
+    Returns:
+        Rows of `row_id`, the inputs, and the label as an id, a number or a list of ids (None where a test row has
+        none); `helpful` too where planted.
+
+    Raises:
+        InputError: If a row lacks a column, an input is not text, or a label is missing, unknown or out of range; it
+            names task, split and row.
+    """
     ids = {label: i for i, label in enumerate(spec.labels or ())}
     out = []
     for number, row in enumerate(rows):
@@ -67,7 +82,10 @@ def _label(where: str, split: str, spec: TaskSpec, ids: dict[str, int], value: A
 
 
 def _label_id(where: str, spec: TaskSpec, ids: dict[str, int], value: Any) -> int:
-    """A label by name, else by id. Names come first: labels called 1 and 0 are not ids, whatever type a file gives."""
+    """Look up a label by name, else by id.
+
+    Names come first: labels called 1 and 0 are not ids, whatever type a file gives.
+    """
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if isinstance(value, (str, int)) and not isinstance(value, bool):

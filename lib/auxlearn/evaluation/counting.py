@@ -15,7 +15,18 @@ METRICS = ("accuracy", "f1", "macro_f1", "matthews", "entity_f1")  # of `metrics
 
 
 def counts(metric: str, labels: Sequence[str], predictions: Any, references: Any) -> np.ndarray:
-    """What the metric needs of each row, float64 [N, k]. Rows are labels, or for tagging sequences of them, as ids."""
+    """Count what a metric needs of each row.
+
+    Args:
+        metric: One of METRICS.
+        labels: The task's label names, in the order of ids.
+        predictions: Label id per row, or for tagging a list of ids per row.
+        references: The gold ids, in the same form.
+
+    Returns:
+        float64 [N, k], to be summed over rows for `value`: (correct, all) for accuracy; (true positives, predicted,
+        gold) for f1 (label 1) and entity_f1; the flat confusion matrix [gold, predicted] otherwise.
+    """
     if metric == "entity_f1":
         return np.array([_entities(labels, p, r) for p, r in zip(predictions, references, strict=True)], float)
     rows = [np.atleast_1d(np.asarray(p, np.int64)) for p in predictions]
@@ -33,27 +44,35 @@ def counts(metric: str, labels: Sequence[str], predictions: Any, references: Any
 
 
 def value(metric: str, sums: np.ndarray) -> np.ndarray:
-    """The metric of rows whose counts add up to `sums` [..., k]; 0 where it is undefined, as in `metrics`."""
+    """Compute a metric from sums of counts.
+
+    Args:
+        metric: One of METRICS.
+        sums: `counts` summed over rows, float [..., k].
+
+    Returns:
+        The metric as a fraction (or correlation), float64 [...]; 0 where it is undefined, as in `metrics`.
+    """
     if metric == "accuracy":
         return _ratio(sums[..., 0], sums[..., 1])
     if metric in ("f1", "entity_f1"):
         return _ratio(2 * sums[..., 0], sums[..., 1] + sums[..., 2])
     size = round(sums.shape[-1] ** 0.5)
     table = sums.reshape(*sums.shape[:-1], size, size)  # [..., gold, predicted]
-    right, gold, made = np.diagonal(table, axis1=-2, axis2=-1), table.sum(-1), table.sum(-2)
+    right, gold, predicted = np.diagonal(table, axis1=-2, axis2=-1), table.sum(-1), table.sum(-2)
     if metric == "macro_f1":  # over the labels that occur
-        return _ratio(_ratio(2 * right, gold + made).sum(-1), ((gold + made) > 0).sum(-1))
+        return _ratio(_ratio(2 * right, gold + predicted).sum(-1), ((gold + predicted) > 0).sum(-1))
     n = gold.sum(-1)
-    spread = (n**2 - (made**2).sum(-1)) * (n**2 - (gold**2).sum(-1))
-    return _ratio(right.sum(-1) * n - (made * gold).sum(-1), np.sqrt(spread))
+    spread = (n**2 - (predicted**2).sum(-1)) * (n**2 - (gold**2).sum(-1))
+    return _ratio(right.sum(-1) * n - (predicted * gold).sum(-1), np.sqrt(spread))
 
 
 def _entities(labels: Sequence[str], predicted: Any, gold: Any) -> tuple[int, int, int]:
-    """Entities of one sentence that both have, that are predicted, and that are there, found as seqeval finds them."""
+    """Count one sentence's entities as seqeval finds them: those in both, those predicted, those in gold."""
     from seqeval.metrics.sequence_labeling import get_entities
 
-    made, real = (set(get_entities([labels[i] for i in row])) for row in (predicted, gold))
-    return len(made & real), len(made), len(real)
+    guesses, real = (set(get_entities([labels[i] for i in row])) for row in (predicted, gold))
+    return len(guesses & real), len(guesses), len(real)
 
 
 def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:

@@ -19,7 +19,7 @@ Metric = Callable[[Any, Any, Any], float]  # of predictions, references, label n
 
 
 def _flat(labels: Any) -> np.ndarray:
-    """Token lists to one flat array; flat input stays as it is."""
+    """Join token lists into one flat array; flat input stays as it is."""
     first = labels[0] if len(labels) else 0
     return np.concatenate([np.asarray(x) for x in labels]) if np.ndim(first) else np.asarray(labels)
 
@@ -67,11 +67,25 @@ FUNCTIONS: dict[str, Metric] = {
 
 
 def by_row(task: Task, predictions: Any, references: Any) -> np.ndarray:
-    """The primary metric of each row alone, float64 [N]: of each sentence for tagging, else of accuracy whether right.
+    """Compute the primary metric of each row alone.
 
-    It is what the TAWT authors test with (testing/significance_testing.py), and no substitute for the corpus metric: a
-    sentence without entities scores 0 whether or not one is made up, and the mean over sentences may order two models
-    otherwise than the corpus does. InputError for a metric that a single row does not have (a correlation, say).
+    For tagging it is the metric of each sentence, else accuracy: whether the row is right. It is no substitute for the
+    corpus metric: a sentence without entities scores 0 whether or not one is made up, and the mean over sentences may
+    order two models otherwise than the corpus does.
+
+    Args:
+        task: The task.
+        predictions: Label ids, or for tagging a list of ids per sentence.
+        references: The gold ids, in the same form.
+
+    Returns:
+        float64 [N].
+
+    Raises:
+        InputError: If a single row does not have the metric (a correlation, say).
+
+    Reference:
+        What the TAWT authors test with (testing/significance_testing.py).
     """
     if task.kind != "tagging" and task.metric != "accuracy":
         raise InputError(f"{task.name!r}: {task.metric} is not defined for one row; only accuracy is")
@@ -82,7 +96,16 @@ def by_row(task: Task, predictions: Any, references: Any) -> np.ndarray:
 
 
 def score(task: Task, predictions: Any, references: Any) -> dict[str, float]:
-    """All declared metrics of a task, the primary first. Tagging: lists of label-id lists, one a sentence."""
+    """Compute all declared metrics of a task.
+
+    Args:
+        task: The task.
+        predictions: Label ids, numbers (regression), or for tagging a list of label ids per sentence.
+        references: The gold values, in the same form.
+
+    Returns:
+        Metric by name, the primary first; fractions or correlations.
+    """
     out: dict[str, float] = {}
     for name in task.metrics:
         out |= _task_metric()(name, task).compute(predictions=predictions, references=references)
@@ -91,7 +114,7 @@ def score(task: Task, predictions: Any, references: Any) -> dict[str, float]:
 
 @functools.cache
 def _task_metric() -> type:
-    """The `evaluate.Metric` of one named metric of one task; made late, for importing evaluate takes seconds."""
+    """Return the class of one named metric of one task; it is made late, for importing evaluate takes seconds."""
     import datasets
     import evaluate
 
@@ -117,10 +140,16 @@ def _task_metric() -> type:
 
 
 def column_auc(logits: np.ndarray, task_id: np.ndarray) -> np.ndarray:
-    """How well column k ranks task k's rows above the others': AUC [K], NaN where a side is empty.
+    """Measure how well column k of the discriminator ranks task k's rows above the others'.
 
-    `logits` [N, K] of rows the discriminator was not trained on; `task_id` int [N]. A column near 1 means that the
-    task is told apart by something, which may be no more than its format.
+    A column near 1 means that the task is told apart by something, which may be no more than its format.
+
+    Args:
+        logits: Outputs on rows that the discriminator was not trained on, float [N, K].
+        task_id: The column of each row's own task, int [N].
+
+    Returns:
+        AUC of each column, float64 [K]; NaN where a side is empty.
     """
     from sklearn.metrics import roc_auc_score
 

@@ -20,10 +20,21 @@ RESAMPLES = 9999
 
 
 def paired_permutation_test(a: Sequence[float], b: Sequence[float], seed: int = 0) -> float:
-    """Two-sided p of the mean paired difference under random sign flips; exact up to 13 pairs, else 9,999 draws.
+    """Test the mean paired difference under random sign flips: exactly up to 13 pairs, else by 9,999 draws.
 
     Flips that tie with what was seen count, as they must: scores are fractions of a dev split's rows, so there are
     many, and rounding tells some of them apart by more than `scipy.stats.permutation_test` allows for.
+
+    Args:
+        a: One value per pair.
+        b: The other value of each pair, in the same order.
+        seed: Seed of the draws.
+
+    Returns:
+        The two-sided p; 1 where a and b are equal.
+
+    Raises:
+        ValueError: If there are fewer than two pairs, lengths differ, or a value is not finite.
     """
     x, y = np.asarray(a, float), np.asarray(b, float)
     if x.shape != y.shape or x.ndim != 1 or len(x) < 2:
@@ -42,10 +53,23 @@ def paired_permutation_test(a: Sequence[float], b: Sequence[float], seed: int = 
 
 
 def paired_t_test(a: Sequence[float], b: Sequence[float]) -> float:
-    """Two-sided p of Student's paired t-test; 1 where a and b are equal. Over sentences, TAWT's authors' test.
+    """Test the mean paired difference by Student's paired t-test.
 
     Over sentences of one pair of trained models it asks whether *these two models* differ, not whether the method
-    helps: another seed may answer otherwise (see `comparison.sentence_tests`).
+    helps: another seed may answer otherwise (see `reporting.comparison.sentence_tests`).
+
+    Args:
+        a: One value per pair.
+        b: The other value of each pair, in the same order.
+
+    Returns:
+        The two-sided p; 1 where a and b are equal.
+
+    Raises:
+        ValueError: If there are fewer than two pairs, lengths differ, or a value is not finite.
+
+    Reference:
+        Over sentences, the test of TAWT's authors.
     """
     x, y = np.asarray(a, float), np.asarray(b, float)
     if x.shape != y.shape or x.ndim != 1 or len(x) < 2:
@@ -58,7 +82,21 @@ def paired_t_test(a: Sequence[float], b: Sequence[float]) -> float:
 
 
 def bootstrap_interval(x: Sequence[float], level: float = 0.95, seed: int = 0) -> tuple[float, float]:
-    """Percentile bootstrap interval of the mean. Too narrow for few values: "95 %" of 5 covers about 82 %."""
+    """Compute a percentile bootstrap interval of the mean.
+
+    It is too narrow for few values: "95 %" of 5 values covers about 82 %.
+
+    Args:
+        x: Two or more values.
+        level: Nominal coverage.
+        seed: Seed of the draws.
+
+    Returns:
+        (low, high).
+
+    Raises:
+        ValueError: If there are fewer than two values.
+    """
     values = np.asarray(x, float)
     if values.ndim != 1 or len(values) < 2:
         raise ValueError(f"x: two or more values are needed, got shape {values.shape}")
@@ -68,7 +106,18 @@ def bootstrap_interval(x: Sequence[float], level: float = 0.95, seed: int = 0) -
 
 
 def t_interval(x: Sequence[float], level: float = 0.95) -> tuple[float, float]:
-    """Student t interval of the mean: wide for few seeds, as it should be."""
+    """Compute a Student t interval of the mean: wide for few seeds, as it should be.
+
+    Args:
+        x: Two or more values.
+        level: Nominal coverage.
+
+    Returns:
+        (low, high).
+
+    Raises:
+        ValueError: If there are fewer than two values.
+    """
     values = np.asarray(x, float)
     if len(values) < 2:
         raise ValueError("x: an interval needs two or more values")
@@ -79,7 +128,7 @@ def t_interval(x: Sequence[float], level: float = 0.95) -> tuple[float, float]:
 
 
 def holm(p: Sequence[float]) -> np.ndarray:
-    """Holm-adjusted p values, in the order given."""
+    """Return Holm-adjusted p values, float64 [N], in the order given."""
     if not len(p):
         return np.zeros(0)
     from statsmodels.stats.multitest import multipletests
@@ -90,9 +139,21 @@ def holm(p: Sequence[float]) -> np.ndarray:
 def rows_and_seeds_interval(
     differences: np.ndarray, level: float = 0.95, seed: int = 0, resamples: int = 4000
 ) -> tuple[float, float]:
-    """Bootstrap over seeds x test rows of the mean of paired differences [S, N] (a multi-bootstrap).
+    """Compute a bootstrap interval, over seeds x test rows, of the mean of paired differences (a multi-bootstrap).
 
-    Answers a wider question than seeds alone: another draw of seeds *and* of test rows.
+    It answers a wider question than seeds alone: another draw of seeds *and* of test rows.
+
+    Args:
+        differences: Difference per seed and test row, float [S, N].
+        level: Nominal coverage.
+        seed: Seed of the draws.
+        resamples: Number of draws.
+
+    Returns:
+        (low, high).
+
+    Raises:
+        ValueError: If `differences` is not two-dimensional, or empty.
     """
     d = np.asarray(differences, float)
     if d.ndim != 2 or min(d.shape) < 1:
@@ -119,7 +180,17 @@ class Comparison:
 
 
 def compare(arm: Sequence[float], baseline: Sequence[float], level: float = 0.95, seed: int = 0) -> Comparison:
-    """Paired difference of per-seed scores with its interval, and a test where seeds allow one."""
+    """Compare an arm with a baseline.
+
+    Args:
+        arm: Score per seed.
+        baseline: Score per seed, in the same order.
+        level: Nominal coverage of the interval.
+        seed: Seed of the test's draws.
+
+    Returns:
+        The mean paired difference, its t interval (NaN for a single seed), and a p where there are TEST_FROM seeds.
+    """
     d = np.asarray(arm, float) - np.asarray(baseline, float)
     low, high = t_interval(d, level) if len(d) > 1 else (np.nan, np.nan)
     p = paired_permutation_test(arm, baseline, seed) if len(d) >= TEST_FROM else None
@@ -127,7 +198,17 @@ def compare(arm: Sequence[float], baseline: Sequence[float], level: float = 0.95
 
 
 def verdict(comparison: Comparison, adjusted_p: float | None, level: float = 0.95, comparisons: int = 1) -> str:
-    """better, worse, no difference shown, or undecided, from the p that Holm corrected over so many comparisons."""
+    """Put a comparison into words.
+
+    Args:
+        comparison: The comparison.
+        adjusted_p: Its p after Holm's correction; None where no test was made.
+        level: 1 minus the significance level.
+        comparisons: How many comparisons Holm's correction was over.
+
+    Returns:
+        "better", "worse", "no difference shown", or with the reason in brackets "undecided" or "no test".
+    """
     if comparison.seeds < UNDECIDED_BELOW:
         return f"undecided ({comparison.seeds} seed{'s' if comparison.seeds != 1 else ''})"
     if adjusted_p is None:
@@ -143,7 +224,20 @@ def verdict(comparison: Comparison, adjusted_p: float | None, level: float = 0.9
 def auc_interval(
     scores: np.ndarray, truth: np.ndarray, level: float = 0.95, seed: int = 0
 ) -> tuple[float, float, float]:
-    """AUC of a ranking against a binary truth, with a bootstrap interval over rows: (auc, low, high)."""
+    """Compute the AUC of a ranking against a binary truth, with a bootstrap interval over rows (500 draws).
+
+    Args:
+        scores: Score per row, float [N]; higher should mean true.
+        truth: bool [N].
+        level: Nominal coverage.
+        seed: Seed of the draws.
+
+    Returns:
+        (auc, low, high).
+
+    Raises:
+        ValueError: If `truth` does not hold both values.
+    """
     positive, negative = np.asarray(scores)[truth], np.asarray(scores)[~truth]
     if not len(positive) or not len(negative):
         raise ValueError("truth: both values must occur")

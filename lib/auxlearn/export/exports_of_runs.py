@@ -1,7 +1,7 @@
 """Finished runs leave the project: their selections, predictions, models and GLUE submissions, by key.
 
-`export`, `export_model` and `glue_submission` write what they are handed; here a run is looked up, and what it trained
-is found again. A key may be shortened as long as it names one run, and be written as runs print it (06_mtl/1a2b…).
+`selections`, `models` and `glue_submission` write what they are handed; here a run is looked up, and what it trained is
+found again. A key may be shortened as long as it names one run, and be written as runs print it (06_mtl/1a2b…).
 """
 
 from __future__ import annotations
@@ -49,7 +49,14 @@ class Trained:
     training: runs.Manifest
 
     def task(self, name: str | None) -> Task:
-        """The primary, or another task whose head this training trained."""
+        """Return a task whose head this training trained.
+
+        Args:
+            name: The task; None for the primary.
+
+        Raises:
+            InputError: If the training saw none of the task's rows, so that its head is as it was drawn.
+        """
         task = self.suite[name or self.params.primary]
         if not any(len(phase.rows.get(task.name, ())) for phase in self.plan.phases):
             raise InputError(
@@ -59,7 +66,11 @@ class Trained:
         return task
 
     def model(self) -> Any:
-        """The tuned model, on the device it was trained on where that is here, else on the CPU."""
+        """Load the tuned model, on the device it was trained on where that is here, else on the CPU.
+
+        Raises:
+            InputError: If the run did not keep its model.
+        """
         if not self.plan.keep_model:
             raise InputError(
                 f"{self.run.label} did not keep its model; run it again with `keep_model: true` under 06_mtl "
@@ -75,7 +86,15 @@ class Trained:
 
 
 def find(key: str, stages: Sequence[str]) -> runs.Manifest:
-    """The finished run of one of the stages whose key begins so; none, several or a stale one is an InputError."""
+    """Find the finished run whose key begins with the given digits.
+
+    Args:
+        key: STAGE/KEY, or KEY alone, or the first few digits of it.
+        stages: The stages to look in.
+
+    Raises:
+        InputError: If no run or several have such a key, or the one that has is not finished.
+    """
     stage, _, start = key.rpartition("/")
     if not re.fullmatch(r"[0-9a-f]+", start) or (stage and stage not in stages):
         raise InputError(
@@ -102,19 +121,25 @@ def _suite(manifest: runs.Manifest, p: params.Common) -> Suite:
 
 
 def trained(key: str, seed: int | None = None) -> Trained:
-    """One seed of a 06 run, or a training by its own key, with the plan that its parameters stand for.
+    """Rebuild one seed of a 06 run, or a training by its own key, with the plan that its parameters stand for.
 
-    Without `seed` a run must leave no choice: one seed, or all of them sharing one training.
+    Args:
+        key: Key of a 06_mtl run or of a training, as in `find`.
+        seed: The seed; None where the run leaves no choice: it has one, or all of them share one training.
+
+    Raises:
+        InputError: If there is no such run or seed, several seeds are left to choose from, or the run's parameters no
+            longer stand for the training that it read.
     """
-    found = find(key, ("06_mtl", "train"))
-    if found.stage == "train":
-        return _of_training(found, seed)
-    seeds = found.params["seeds"]
+    manifest = find(key, ("06_mtl", "train"))
+    if manifest.stage == "train":
+        return _of_training(manifest, seed)
+    seeds = manifest.params["seeds"]
     if seed is not None and seed not in seeds:
-        raise InputError(f"seed: {found.label} has {', '.join(map(str, seeds))}, not {seed}")
-    if seed is None and len({m["key"] for m in found.inputs if m["stage"] == "train"}) > 1:
-        raise InputError(f"{found.label} has seeds {', '.join(map(str, seeds))}; choose one with --seed")
-    return _rebuilt(found, seeds[0] if seed is None else seed)
+        raise InputError(f"seed: {manifest.label} has {', '.join(map(str, seeds))}, not {seed}")
+    if seed is None and len({m["key"] for m in manifest.inputs if m["stage"] == "train"}) > 1:
+        raise InputError(f"{manifest.label} has seeds {', '.join(map(str, seeds))}; choose one with --seed")
+    return _rebuilt(manifest, seeds[0] if seed is None else seed)
 
 
 def _of_training(training: runs.Manifest, seed: int | None) -> Trained:
@@ -129,21 +154,24 @@ def _of_training(training: runs.Manifest, seed: int | None) -> Trained:
     parent = parents[0]
     for each in parent.params["seeds"] if seed is None else [seed]:
         if each in parent.params["seeds"]:
-            made = _rebuilt(parent, each)
-            if made.training.key == training.key:
-                return made
+            rebuilt = _rebuilt(parent, each)
+            if rebuilt.training.key == training.key:
+                return rebuilt
     raise InputError(f"{training.label} is not of seed {seed} of {parent.label}; leave --seed out")
 
 
 def _rebuilt(run: runs.Manifest, seed: int) -> Trained:
-    """As 06 does: parameters and the runs read give rows, rows give the plan. Its key must be one that the run read."""
+    """Rebuild a plan as 06 does: parameters and the runs read give rows, rows give the plan.
+
+    The plan's key must be one that the run read.
+    """
     p = params.validate("06_mtl", run.params)
     suite = _suite(run, p)
     usable = usable_rows.usable(suite, p.primary, p.keep_leaks)
     read = {stage for stage, _ in p.needs()}
     inputs = [runs.load(m["stage"], m["key"], AGAIN) for m in run.inputs if m["stage"] in read]
-    made = dispatch.for_arm(p, suite, seed, inputs, usable)
-    chosen, plan = made.rows, dispatch.plan(p, suite, seed, made, usable)
+    arm_rows = dispatch.for_arm(p, suite, seed, inputs, usable)
+    chosen, plan = arm_rows.rows, dispatch.plan(p, suite, seed, arm_rows, usable)
     key = training_cache.training_key(plan, suite)
     if key not in {m["key"] for m in run.inputs if m["stage"] == "train"}:
         raise InputError(f"{run.label}: its parameters now give another training (train/{key}) than it read; {AGAIN}")
@@ -154,35 +182,61 @@ def _rebuilt(run: runs.Manifest, seed: int) -> Trained:
 
 
 def selection(key: str, folder: Path, seed: int | None = None, with_text: bool = False) -> list[Path]:
-    """`selections.selection` of a 03 run, or of the auxiliary rows that one seed of a 06 run trained on."""
-    found = find(key, ("03_ranking", "06_mtl"))
-    if found.stage == "03_ranking":
-        if seed not in (None, found.params["seed"]):
-            raise InputError(f"seed: {found.label} is of seed {found.params['seed']}, not {seed}")
-        p = params.validate(found.stage, found.params)
-        suite, chosen = _suite(found, p), parquet.read_frame(found.path("selection.parquet"))
+    """Write the selection of a 03 run, or of the auxiliary rows that one seed of a 06 run trained on.
+
+    Args:
+        key: Key of the run, as in `find`.
+        folder: A new folder.
+        seed: The seed of a 06 run, as in `trained`; for a 03 run None or its own.
+        with_text: Whether to write the texts too, not only their hashes.
+
+    Returns:
+        The paths written, as by `selections.selection`.
+
+    Raises:
+        InputError: If the run is not there, not finished or of an arm that adds no rows, or the folder is not new.
+    """
+    manifest = find(key, ("03_ranking", "06_mtl"))
+    if manifest.stage == "03_ranking":
+        if seed not in (None, manifest.params["seed"]):
+            raise InputError(f"seed: {manifest.label} is of seed {manifest.params['seed']}, not {seed}")
+        p = params.validate(manifest.stage, manifest.params)
+        suite, chosen = _suite(manifest, p), parquet.read_frame(manifest.path("selection.parquet"))
     else:
-        of = trained(found.label, seed)
+        of = trained(manifest.label, seed)
         p, suite, chosen = of.params, of.suite, of.chosen
         if chosen is None:
-            raise InputError(f"{found.label}: arm {p.arm} adds no auxiliary rows")
+            raise InputError(f"{manifest.label}: arm {p.arm} adds no auxiliary rows")
     return selections.selection(chosen, suite, p.primary, folder, with_text)
 
 
 def predictions(key: str, path: Path, split: str = "dev", task: str | None = None, seed: int | None = None) -> Path:
-    """`selections.predictions` for the dev or test split of the primary, or of any other task that was trained on.
+    """Write one seed's predictions for a split of the primary, or of any other task that was trained on, as CSV.
 
-    The primary's dev predictions were kept by every training; for all others the model must have been.
+    The primary's dev predictions were kept by every training; all others need a kept model.
+
+    Args:
+        key: Key of a 06 run or of a training, as in `find`.
+        path: The file, as `selections.predictions` writes it.
+        split: "dev" or "test".
+        task: The task; None for the primary.
+        seed: The seed, as in `trained`.
+
+    Returns:
+        The path.
+
+    Raises:
+        InputError: If the run, the split or the model is not there, or the task was not trained on.
     """
     of = trained(key, seed)
     about = of.task(task)
-    made, rows = _predicted(of, about, split)
+    values, rows = _predicted(of, about, split)
     ids = [f"{row['origin']}:{row['row_id']}" if "origin" in row else row["row_id"] for row in rows]
-    return selections.predictions(made, about, path, ids)
+    return selections.predictions(values, about, path, ids)
 
 
 def _predicted(of: Trained, task: Task, split: str) -> tuple[Any, Any]:
-    """Predictions as `prediction.predict` gives them, and the `row_id` (and `origin`) of their rows."""
+    """Return predictions as `prediction.predict` gives them, and the `row_id` (and `origin`) of their rows."""
     rows = {"dev": task.dev, "test": task.test}[split]
     if rows is None:
         raise InputError(
@@ -201,15 +255,39 @@ def _columns(rows: Any) -> Any:
 
 
 def model(key: str, folder: Path, seed: int | None = None, task: str | None = None) -> str:
-    """`models.model_folder` of the tuned model for its primary, or another task that was trained on."""
+    """Write one seed's tuned model as a Hugging Face folder, with the head of its primary or of another trained task.
+
+    Args:
+        key: Key of a 06 run or of a training, as in `find`.
+        folder: A new folder.
+        seed: The seed, as in `trained`.
+        task: The task; None for the primary.
+
+    Returns:
+        The class that loads it, as by `models.model_folder`.
+
+    Raises:
+        InputError: If the run or its model is not there, the task was not trained on, or the folder is not new.
+    """
     of = trained(key, seed)
     return models.model_folder(of.model(), of.task(task), folder)
 
 
 def glue(path: Path, sources: Mapping[str, str], seed: int | None = None) -> Path:
-    """`glue_submission.write` of the test predictions of kept models; `sources`: task -> key of the run to ask.
+    """Write the test predictions of kept models as a GLUE submission.
 
-    Tasks are named as the suite names them (rte) or as the file is (RTE). What is not named is constant, and marked.
+    Args:
+        path: The zip, as `glue_submission.write` writes it.
+        sources: Key of the run to ask, by task; tasks are named as the suite names them (rte) or as the file is (RTE).
+            A task that is not named gets a constant answer, and is marked.
+        seed: The seed of every run, as in `trained`.
+
+    Returns:
+        The path.
+
+    Raises:
+        InputError: If a task is not GLUE's or given twice, its test split is not GLUE's, or a run or its model is not
+            there.
     """
     files: dict[str, tuple[Trained, Task]] = {}
     for given, key in sources.items():
@@ -226,9 +304,9 @@ def glue(path: Path, sources: Mapping[str, str], seed: int | None = None) -> Pat
             has = "no test split" if task.test is None else f"{len(task.test):,} test rows"
             raise InputError(f"task {name!r} of suite {of.params.suite!r} has {has}; GLUE's has {wanted:,}")
         files[GLUE[name]] = of, task
-    made = {}
+    answers = {}
     for file, (of, task) in files.items():
         values, rows = _predicted(of, task, "test")
         names = values if task.labels is None else np.array(task.labels, object)[values]
-        made[file] = pd.Series(names, index=list(rows["row_id"]))  # refused unless in the order of the file
-    return glue_submission.write(made, path)
+        answers[file] = pd.Series(names, index=list(rows["row_id"]))  # refused unless in the order of the file
+    return glue_submission.write(answers, path)

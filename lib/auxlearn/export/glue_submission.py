@@ -3,7 +3,7 @@
 As the FastMTL authors hand in (submit/submit.sh, result_proc.py): CoLA, SST-2, MRPC, QQP and WNLI as 1 or 0, MNLI, QNLI
 and RTE by label name, STS-B clipped to 0..5 with three decimals, and constant answers for what was not predicted. They
 wrote WNLI as the constant "not_entailment"; the data has it as 1 (entailment) and 0, and so does public code that
-submits, so 0 is written here. The server answers nobody from here: the format is checked against these rules only.
+submits, so 0 is written here. The server cannot be reached from here: the format is checked against these rules only.
 """
 
 from __future__ import annotations
@@ -55,13 +55,23 @@ _LARGEST = 64 * 2**20  # bytes of one file; QQP has 3.4 million
 
 
 def write(predictions: Mapping[str, Sequence[Any]], path: Path, fillers: bool = True) -> Path:
-    """Write the submission zip; its path.
+    """Write a submission zip, of which nothing is written unless everything fits.
 
-    `predictions` by file name ("CoLA" … "AX"), each in the order of the test split. Label names, or 1 and 0 where the
-    file holds them; ids of the files with names are refused, for there is more than one order of them. A pandas Series
-    must be indexed 0, 1, 2, …. Files not given get a constant answer and are named in the zip's comment and in
-    <name>.fillers.txt beside it: their scores on the leaderboard mean nothing. With `fillers=False` they are an error.
-    Nothing is written unless everything fits.
+    Files that are not given get a constant answer and are named in the zip's comment and in <name>.fillers.txt beside
+    it: their scores on the leaderboard mean nothing.
+
+    Args:
+        predictions: Predictions by file name ("CoLA" … "AX"), each in the order of the test split: label names, or 1
+            and 0 where the file holds them, or numbers for STS-B. Ids of the files with names are refused, for there is
+            more than one order of them. A pandas Series must be indexed 0, 1, 2, ….
+        path: The zip.
+        fillers: Whether files may be missing.
+
+    Returns:
+        The path.
+
+    Raises:
+        InputError: If a name, a count, an index or an answer does not fit, or with `fillers=False` a file is missing.
     """
     path = Path(path)
     unknown = [name for name in predictions if name not in FILES]
@@ -76,13 +86,13 @@ def write(predictions: Mapping[str, Sequence[Any]], path: Path, fillers: bool = 
     }
     beside = path.with_suffix(".fillers.txt")
     with writing.new_file(path) as part:
-        with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as made:
+        with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
             for name, lines in answers.items():
                 text = "\n".join([HEADER, *(f"{i}\t{answer}" for i, answer in enumerate(lines))]) + "\n"
                 # A fixed date: the same predictions are the same bytes.
-                made.writestr(zipfile.ZipInfo(f"{name}.tsv", (1980, 1, 1, 0, 0, 0)), text, zipfile.ZIP_DEFLATED)
+                archive.writestr(zipfile.ZipInfo(f"{name}.tsv", (1980, 1, 1, 0, 0, 0)), text, zipfile.ZIP_DEFLATED)
             if absent:
-                made.comment = f"constant answers: {', '.join(absent)}".encode()
+                archive.comment = f"constant answers: {', '.join(absent)}".encode()
         check(part)
         if absent:
             rows = (f"{name}\t{FILES[name].filler}\n" for name in absent)
@@ -93,25 +103,32 @@ def write(predictions: Mapping[str, Sequence[Any]], path: Path, fillers: bool = 
 
 
 def check(path: Path) -> None:
-    """Read a submission zip and raise an InputError, naming file and row, unless the format is right."""
+    """Check the format of a submission zip.
+
+    Args:
+        path: The zip.
+
+    Raises:
+        InputError: If the format is not right; it names file and row.
+    """
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such file")
     try:
-        with zipfile.ZipFile(path) as made:
-            names, want = made.namelist(), [f"{name}.tsv" for name in FILES]
+        with zipfile.ZipFile(path) as archive:
+            names, want = archive.namelist(), [f"{name}.tsv" for name in FILES]
             for name in want:
                 if names.count(name) != 1:
                     raise InputError(f"{path}: {name} is in it {names.count(name)} times, not once")
             if len(names) != len(want):
                 raise InputError(f"{path}: {next(n for n in names if n not in want)} does not belong in a submission")
             for name, file in FILES.items():
-                if made.getinfo(f"{name}.tsv").file_size > _LARGEST:
+                if archive.getinfo(f"{name}.tsv").file_size > _LARGEST:
                     raise InputError(f"{path}, {name}.tsv: far too large")
-                _check_text(f"{path}, {name}.tsv", file, made.read(f"{name}.tsv"))
+                _check_text(f"{path}, {name}.tsv", file, archive.read(f"{name}.tsv"))
     except InputError:
         raise
-    # EOFError, OSError, struct.error, LZMAError: of damaged members; RuntimeError, ValueError: of encrypted ones.
+    # EOFError, OSError, struct.error, LZMAError: from damaged members; RuntimeError, ValueError: from encrypted ones.
     except (
         zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, OSError, NotImplementedError,
         RuntimeError, ValueError, OverflowError,

@@ -1,6 +1,7 @@
 """A tuned model of one task as a Hugging Face folder that others load without this project.
 
-Checked before anything is written, by `writing.new_folder`: a folder is there whole or not at all.
+Everything is checked before anything is written; `writing.new_folder` sees to it that a folder is there whole or not at
+all.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import copy
 import inspect
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from auxlearn.data.suites import Task
 from auxlearn.errors import InputError
@@ -26,16 +27,27 @@ PROBE_TOLERANCE = 1e-4  # of the largest logit; fp32 kernels of different device
 
 
 def model_folder(net: MultiTaskModel, task: Task, folder: Path) -> str:
-    """Write the tuned model of one task as a new Hugging Face folder; the name of the class that loads it.
+    """Write the tuned model of one task as a new Hugging Face folder.
 
     Where a standard class computes what our head computes, that class loads the folder and gives the same logits:
     "AutoModelForTokenClassification" for tagging, "AutoModelForSequenceClassification" for a head on the pooler's
     output (BERT and its like; in RoBERTa's class the pooler's layer is part of the head). That it does is measured on
-    rows of the task before anything is written. No standard class pools by mean or plain first token: then
-    "AutoModel" loads the encoder, and the folder's README.md has the lines that apply head.safetensors to it.
+    rows of the task before anything is written. No standard class pools by mean or plain first token: then "AutoModel"
+    loads the encoder, and the folder's README.md has the lines that apply head.safetensors to it.
 
     Regression heads that learn 0..1 (`net.regression == "unit"`) are rescaled, so that what is exported gives numbers
     on the task's own scale; unlike `prediction.predict`, it does not clip them to the range.
+
+    Args:
+        net: The tuned model.
+        task: The task whose head to write.
+        folder: A folder that does not exist, or is empty.
+
+    Returns:
+        The name of the transformers class that loads the folder.
+
+    Raises:
+        InputError: If the model has no head for the task, or the folder holds anything or cannot be written.
     """
     import torch
     from safetensors.torch import save_file
@@ -48,18 +60,18 @@ def model_folder(net: MultiTaskModel, task: Task, folder: Path) -> str:
     weight, bias = _head(net, task)
     config = _config(net, task)
     with new_folder(folder) as part, torch.random.fork_rng(devices=[]):  # new modules draw weights
-        way, made = _standard(net, task, config, weight, bias)
-        if made is None:
-            way, made = ENCODER, _encoder(net, config)
+        way, exported = _standard(net, task, config, weight, bias)
+        if exported is None:
+            way, exported = ENCODER, _encoder(net, config)
             save_file({"weight": weight, "bias": bias}, part / "head.safetensors", {"format": "pt"})
-        made.cpu().save_pretrained(part)
+        exported.cpu().save_pretrained(part)
         _tokenizer(net).save_pretrained(part)
         (part / "README.md").write_text(_readme(net, task, way), encoding="utf-8")
     return way
 
 
 def _head(net: MultiTaskModel, task: Task) -> tuple[torch.Tensor, torch.Tensor]:
-    head = net.heads[task.name]
+    head = cast("torch.nn.Linear", net.heads[task.name])
     weight, bias = (x.detach().float().cpu().clone() for x in (head.weight, head.bias))
     if task.kind == "regression" and net.regression == "unit":
         low, high = task.range or (0.0, 1.0)
@@ -68,7 +80,7 @@ def _head(net: MultiTaskModel, task: Task) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def _config(net: MultiTaskModel, task: Task) -> Any:
-    """The encoder's configuration, without our attention function or where it came from, with the task's labels."""
+    """Return the encoder's configuration without our attention function or its origin, but with the task's labels."""
     config = type(net.encoder.config).from_dict(net.encoder.config.to_dict())
     names = dict(enumerate(task.labels or (task.label,)))
     config.id2label, config.label2id = names, {name: i for i, name in names.items()}
@@ -82,31 +94,34 @@ def _config(net: MultiTaskModel, task: Task) -> Any:
 def _standard(
     net: MultiTaskModel, task: Task, config: Any, weight: torch.Tensor, bias: torch.Tensor
 ) -> tuple[str, Any]:
-    """The standard class with our weights if there is one that computes the same, else None."""
+    """Return the standard class and a model of it with our weights, if there is one that computes the same.
+
+    Else return ENCODER and None.
+    """
     import transformers
 
     if task.kind != "tagging" and net.pool != "pooler":
         return ENCODER, None
     way = TOKENS if task.kind == "tagging" else SEQUENCES
     try:
-        made = getattr(transformers, way).from_config(copy.deepcopy(config))
+        standard = getattr(transformers, way).from_config(copy.deepcopy(config))
     except ValueError:  # this kind of encoder has no such class
         return ENCODER, None
-    ours = {f"{made.base_model_prefix}.{name}": value for name, value in net.encoder.state_dict().items()}
-    ours |= {"classifier.weight": weight, "classifier.bias": bias}
+    state = {f"{standard.base_model_prefix}.{name}": value for name, value in net.encoder.state_dict().items()}
+    state |= {"classifier.weight": weight, "classifier.bias": bias}
     dense = getattr(getattr(net.encoder, "pooler", None), "dense", None)
     if dense is not None:  # RoBERTa and its like
-        ours |= {"classifier.dense.weight": dense.weight, "classifier.dense.bias": dense.bias}
-        ours |= {"classifier.out_proj.weight": weight, "classifier.out_proj.bias": bias}
-    theirs = made.state_dict()
-    if any(name not in ours or ours[name].shape != value.shape for name, value in theirs.items()):
+        state |= {"classifier.dense.weight": dense.weight, "classifier.dense.bias": dense.bias}
+        state |= {"classifier.out_proj.weight": weight, "classifier.out_proj.bias": bias}
+    standard_state = standard.state_dict()
+    if any(name not in state or state[name].shape != value.shape for name, value in standard_state.items()):
         return ENCODER, None
-    made.load_state_dict({name: ours[name] for name in theirs})
-    return (way, made) if _same(net, made, task, weight, bias) else (ENCODER, None)
+    standard.load_state_dict({name: state[name] for name in standard_state})
+    return (way, standard) if _same(net, standard, task, weight, bias) else (ENCODER, None)
 
 
 def _same(net: MultiTaskModel, made: Any, task: Task, weight: torch.Tensor, bias: torch.Tensor) -> bool:
-    """Whether a standard class gives our logits on some rows of the task."""
+    """Tell whether a standard class gives our logits on some rows of the task."""
     import torch
 
     rows = [task.train[i] for i in range(min(PROBE_ROWS, len(task.train)))]
@@ -117,19 +132,19 @@ def _same(net: MultiTaskModel, made: Any, task: Task, weight: torch.Tensor, bias
     made.eval().to(net.device)
     try:
         with torch.no_grad():
-            ours = net(batch).logits
+            logits = net(batch).logits
             if task.kind == "regression" and net.regression == "unit":
                 low, high = task.range or (0.0, 1.0)
-                ours = ours * (high - low) + low
-            theirs = made(**{name: batch[name].to(net.device) for name in names}).logits
+                logits = logits * (high - low) + low
+            standard_logits = made(**{name: batch[name].to(net.device) for name in names}).logits
     finally:
         net.train(was_training)
-    if ours.shape != theirs.shape:
+    if logits.shape != standard_logits.shape:
         return False
     if task.kind == "tagging":
         mask = batch["attention_mask"].bool().to(net.device)
-        ours, theirs = ours[mask], theirs[mask]
-    return bool((ours - theirs).abs().max() <= PROBE_TOLERANCE * ours.abs().max().clamp(min=1))
+        logits, standard_logits = logits[mask], standard_logits[mask]
+    return bool((logits - standard_logits).abs().max() <= PROBE_TOLERANCE * logits.abs().max().clamp(min=1))
 
 
 def _pooler_option(encoder: Any) -> dict[str, bool]:
@@ -138,19 +153,19 @@ def _pooler_option(encoder: Any) -> dict[str, bool]:
 
 
 def _encoder(net: MultiTaskModel, config: Any) -> Any:
-    """A plain copy of the encoder; ours has dropouts and attention of our own."""
-    made = type(net.encoder)(config, **_pooler_option(net.encoder))
-    made.load_state_dict(net.encoder.state_dict())
-    return made
+    """Return a plain copy of the encoder, without dropouts and attention of our own."""
+    encoder_copy = type(net.encoder)(config, **_pooler_option(net.encoder))
+    encoder_copy.load_state_dict(net.encoder.state_dict())
+    return encoder_copy
 
 
 def _tokenizer(net: MultiTaskModel) -> Any:
-    """The tokenizer as the model was trained with it: its length limit, and the inputs that the encoder takes."""
+    """Return the tokenizer as the model was trained with it: its length limit, and the encoder's inputs."""
     tokenizer = copy.deepcopy(net.tokenizer)
     tokenizer.model_max_length = net.max_length
     names = ["input_ids", *(["token_type_ids"] if net._takes_types else []), "attention_mask"]
     tokenizer.model_input_names = tokenizer.init_kwargs["model_input_names"] = names
-    if tokenizer.is_fast:  # what the last call asked for is no property of the tokenizer
+    if tokenizer.is_fast:  # the last call's settings are no property of the tokenizer
         tokenizer.backend_tokenizer.no_truncation()
         tokenizer.backend_tokenizer.no_padding()
     return tokenizer
@@ -191,11 +206,11 @@ def _readme(net: MultiTaskModel, task: Task, way: str) -> str:
         f"print(outputs({example}))",
     ])  # fmt: skip
     labels = f" Labels, in order: {', '.join(task.labels)}." if task.labels else ""
-    kept = "" if way != ENCODER else (
+    note = "" if way != ENCODER else (
         " No standard class computes this head: `AutoModel` loads the encoder, head.safetensors holds the last layer."
     )  # fmt: skip
     inputs = " and ".join(f"`{column}`" for column in task.inputs)
     return (
         f"# {task.name}\n\nA {task.kind} model of {inputs}, tuned by auxlearn, cut at {net.max_length} tokens.{labels}"
-        f" {meaning}{kept}\n\n```python\n{code}\n```\n"
+        f" {meaning}{note}\n\n```python\n{code}\n```\n"
     )

@@ -26,35 +26,50 @@ HIGHEST = 1 << 53  # rank: all whole numbers up to here are floats too
 
 
 def selection(chosen: pd.DataFrame, suite: Suite, primary: str, folder: Path, with_text: bool = False) -> list[Path]:
-    """Write a selection for `primary` into a new folder; the paths written.
-
-    `chosen` holds a row a chosen auxiliary row: task, row (position in the task's train), row_id, and optionally score,
-    rank and flags such as helpful, all of which are kept.
+    """Write a selection for `primary` into a new folder.
 
     - selection.parquet, selection.csv: no text unless `with_text` (columns text1, text2; tokens joined by spaces), but
       `text_hash`, by which others find the row in a copy of their own. Text cells of the CSV that a spreadsheet would
       run as a formula begin with an apostrophe.
     - dataset: a saved `datasets.Dataset` with texts (text1, text2 or tokens), label (name, number as text, or tags
       joined by spaces), score and rank (None where there is none).
-    - rank_json/<task>.json for every auxiliary: the rank file of the FastMTL code (task_disc_to_rank_files.py), under
-      `for_<primary>_rank` one number a row of the task's train as this suite has it, -1 where not chosen. Without a
-      rank column the rows rank in the order given.
+    - rank_json/<task>.json for every auxiliary: the rank file of the FastMTL code, under `for_<primary>_rank` one
+      number per row of the task's train as this suite has it, -1 where not chosen. Without a rank column the rows rank
+      in the order given.
+
+    Args:
+        chosen: One row per chosen auxiliary row: task, row (position in the task's train), row_id, and optionally
+            score, rank and flags such as helpful, all of which are kept.
+        suite: The suite that the rows are of.
+        primary: The task that they are chosen for.
+        folder: A folder that does not exist, or is empty.
+        with_text: Whether to write texts.
+
+    Returns:
+        The paths written.
+
+    Raises:
+        InputError: If a row is not in the suite, is the primary's, stands twice or has no valid rank, or the folder is
+            not new.
+
+    Reference:
+        FastMTL's code, task_disc_to_rank_files.py.
     """
     folder, rows = Path(folder), chosen.reset_index(drop=True)
-    found = _found(rows, suite, primary)
+    columns = _found(rows, suite, primary)
     ranks = _ranks(rows)
     table = rows.drop(columns=[c for c in rows if c in _text_columns(suite)])
     for column in ("origin", "text_hash", *(("text1", "text2") if with_text else ())):
-        if column in found:
-            table[column] = found[column]
+        if column in columns:
+            table[column] = columns[column]
     with new_folder(folder) as part:
         table.to_parquet(part / "selection.parquet", index=False)
         write_csv(safe(table), part / "selection.csv")
-        _save_dataset(rows, found, part / "dataset")
+        _save_dataset(rows, columns, part / "dataset")
         (part / "rank_json").mkdir()
         for name in suite.names:
             if name != primary:
-                values = [-1] * len(suite[name].train)
+                values: list[int | float] = [-1] * len(suite[name].train)
                 for row, rank in zip(rows["row"][rows["task"] == name], ranks[rows["task"] == name], strict=True):
                     values[row] = int(rank) if rank == int(rank) else float(rank)
                 (part / "rank_json" / f"{name}.json").write_text(json.dumps({f"for_{primary}_rank": values}))
@@ -62,10 +77,18 @@ def selection(chosen: pd.DataFrame, suite: Suite, primary: str, folder: Path, wi
 
 
 def load_rank_json(folder: Path, primary: str) -> pd.DataFrame:
-    """The rows that rank files choose for `primary`, best first: task, row, rank.
+    """Read the rows that rank files choose for `primary`.
 
-    `folder` holds <task>.json files, of `selection` (or the folder above) or of the FastMTL code, whose ties may have
-    fractional ranks; rank is int64 where all are whole.
+    Args:
+        folder: Holds <task>.json files, of `selection` (or is the folder above) or of the FastMTL code, whose ties may
+            have fractional ranks.
+        primary: The task that the rows are chosen for.
+
+    Returns:
+        A table of task, row, rank, best first; rank is int64 where all are whole, else float64.
+
+    Raises:
+        InputError: If there are no rank files, or one has no ranks for `primary` or something else among them.
     """
     folder = Path(folder)
     folder = folder / "rank_json" if (folder / "rank_json").is_dir() else folder
@@ -91,12 +114,12 @@ def load_rank_json(folder: Path, primary: str) -> pd.DataFrame:
 
 
 def text_hash(texts: Sequence[str]) -> str:
-    """16 hex digits of the SHA-256 of a row's texts (or tokens), joined by the unit separator, as UTF-8."""
+    """Hash a row's texts (or tokens): 16 hex digits of the SHA-256 of their UTF-8, joined by the unit separator."""
     return hashlib.sha256("\x1f".join(texts).encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def _found(rows: pd.DataFrame, suite: Suite, primary: str) -> dict[str, list[Any]]:
-    """Texts, hashes and labels of the chosen rows, in their order, after checking that the suite has these rows."""
+    """Return texts, hashes and labels of the chosen rows, in order, after checking that the suite has these rows."""
     suite[primary]
     missing = [c for c in ("task", "row", "row_id") if c not in rows]
     if missing:
@@ -194,13 +217,13 @@ def _save_dataset(rows: pd.DataFrame, found: Mapping[str, list[Any]], folder: Pa
         "score": (numbers("score"), Value("float64")),
         "rank": ([int(x) if whole and x is not None else x for x in ranks], Value("int64" if whole else "float64")),
     }
-    made = Dataset.from_dict(
+    dataset = Dataset.from_dict(
         {k: values for k, (values, _) in columns.items()}, Features({k: kind for k, (_, kind) in columns.items()})
     )
     silent = datasets.are_progress_bars_disabled()
     datasets.disable_progress_bars()
     try:
-        made.save_to_disk(str(folder))
+        dataset.save_to_disk(str(folder))
     finally:
         if not silent:
             datasets.enable_progress_bars()
@@ -210,11 +233,24 @@ def _save_dataset(rows: pd.DataFrame, found: Mapping[str, list[Any]], folder: Pa
 
 
 def predictions(values: Sequence[Any], task: Task, path: Path, row_ids: Sequence[Any] | None = None) -> Path:
-    """Predictions of a task as CSV (row_id, prediction): label name, number clipped to the range, or tags.
+    """Write predictions of a task as CSV (row_id, prediction): label name, number clipped to the range, or tags.
 
-    `values` are as `prediction.predict` gives them, label ids, numbers or lists of tag ids; names will do too. Tags are
-    joined by spaces; a sentence cut at max_length has one for each word kept. Without `row_ids`, rows count from 0.
-    Label names stay as the suite spells them, so that they can be compared.
+    Tags are joined by spaces; a sentence cut at max_length has one for each word kept. Label names stay as the suite
+    spells them, so that they can be compared.
+
+    Args:
+        values: Predictions as `prediction.predict` gives them: label ids, numbers or lists of tag ids; names will do
+            too.
+        task: The task.
+        path: The file.
+        row_ids: Id of each row; None counts from 0.
+
+    Returns:
+        The path.
+
+    Raises:
+        InputError: If there are more or fewer ids than predictions, or a prediction is no label, number or tag list of
+            the task.
     """
     path, number = Path(path), len(values)
     ids = list(range(number)) if row_ids is None else list(row_ids)

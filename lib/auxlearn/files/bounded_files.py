@@ -20,18 +20,30 @@ Made = TypeVar("Made")
 
 
 def most_bytes(default: int) -> int:
-    """How many bytes a file may hold or expand to: `default`, or AUXLEARN_MAX_BYTES where that is set."""
-    given = os.environ.get(MAX_BYTES, "")
-    if not given:
+    """Return how many bytes a file may hold or expand to: AUXLEARN_MAX_BYTES where that is set, else `default`.
+
+    Raises:
+        InputError: If AUXLEARN_MAX_BYTES is no whole number above 0.
+    """
+    text = os.environ.get(MAX_BYTES, "")
+    if not text:
         return default
-    if not (given.isascii() and given.isdecimal() and len(given) < 19 and int(given)):
-        raise InputError(f"{MAX_BYTES}={given[:40]!r}: give a whole number of bytes above 0, such as 8000000000")
-    return int(given)
+    if not (text.isascii() and text.isdecimal() and len(text) < 19 and int(text)):
+        raise InputError(f"{MAX_BYTES}={text[:40]!r}: give a whole number of bytes above 0, such as 8000000000")
+    return int(text)
 
 
 @contextmanager
 def system(path: Path, what: str = "read") -> Iterator[None]:
-    """What the file system refuses while a path is "read" or "written", as an InputError."""
+    """Turn what the file system refuses in the body of a `with` statement into an InputError.
+
+    Args:
+        path: The file or folder that the body works on.
+        what: "read" or "written", for the message.
+
+    Raises:
+        InputError: In place of an OSError; it gives the system's reason.
+    """
     try:
         yield
     except OSError as error:
@@ -43,7 +55,18 @@ def system(path: Path, what: str = "read") -> Iterator[None]:
 
 @contextmanager
 def open_of(path: Path, remedy: str = "check the suite's `root` and `source`") -> Iterator[BinaryIO]:
-    """A regular file, open for reading."""
+    """Open a regular file for reading, for the body of a `with` statement.
+
+    Args:
+        path: The file.
+        remedy: What a message tells the user to do.
+
+    Yields:
+        The file, in binary mode.
+
+    Raises:
+        InputError: If there is no such file, it is not a regular one, or it cannot be read.
+    """
     with system(path):
         if not path.is_file():
             what = "is not a regular file" if path.exists() else "no such file"
@@ -53,20 +76,43 @@ def open_of(path: Path, remedy: str = "check the suite's `root` and `source`") -
 
 
 def read_bytes(path: Path, most: int, remedy: str) -> bytes:
-    """A whole file of at most `most` bytes (or AUXLEARN_MAX_BYTES)."""
+    """Read a whole file.
+
+    Args:
+        path: The file.
+        most: Bytes that it may hold, unless AUXLEARN_MAX_BYTES is set.
+        remedy: What a message tells the user to do.
+
+    Raises:
+        InputError: If the file cannot be read or holds more.
+    """
     most = most_bytes(most)
     with open_of(path, remedy) as file:
         # By its size, for Python sets aside as much as is asked for; the byte more tells of a file that grew.
-        found = file.read(min(os.fstat(file.fileno()).st_size, most) + 1)
-    if len(found) > most:
+        content = file.read(min(os.fstat(file.fileno()).st_size, most) + 1)
+    if len(content) > most:
         raise InputError(f"{path}: holds more than {most:,} bytes; if it is sound, set {MAX_BYTES} to more")
-    return found
+    return content
 
 
 def converted(
     path: Path, call: Callable[[], Made], faults: tuple[type[Exception], ...], what: str, remedy: str
 ) -> Made:
-    """A library's call on what a file holds; its `faults`, which are of many kinds, say that the file is not `what`."""
+    """Call a library on what a file holds, and turn its faults into an InputError.
+
+    Args:
+        path: The file, for the message.
+        call: The library's call.
+        faults: What the call raises, of whatever kinds, where the file is not `what`.
+        what: What the file should be, as in "not … (reason)".
+        remedy: What a message tells the user to do.
+
+    Returns:
+        What the call returns.
+
+    Raises:
+        InputError: In place of a fault; it gives the fault's own message, shortened.
+    """
     try:
         return call()
     except faults as error:
@@ -75,7 +121,7 @@ def converted(
 
 
 def file_hash(path: Path) -> str:
-    """sha256 of a file; within a process, read anew only when its size or time has changed."""
+    """Return the sha256 of a file in hex; within a process it is read again only when its size or time has changed."""
     stat = path.stat()
     return _file_hash(path, stat.st_mtime_ns, stat.st_size)
 
@@ -87,7 +133,19 @@ def _file_hash(path: Path, time_ns: int, size: int) -> str:
 
 
 def inside(root: Path, name: str, what: str) -> Path:
-    """`root / name`, checked to lie in the root when links are followed; `what` names it in the error."""
+    """Join a root and a name, and check that the path stays in the root when links are followed.
+
+    Args:
+        root: The folder that must not be left.
+        name: A relative path from someone else.
+        what: What the path is, for the message.
+
+    Returns:
+        `root / name`; whether anything is there is not checked.
+
+    Raises:
+        InputError: If the path leads out of the root.
+    """
     base = os.path.realpath(root)
     if "\0" in name or not Path(os.path.realpath(root / name)).is_relative_to(base):
         raise InputError(f"{what}: {name[:200]!r} leads out of {root}; name a path inside it, or move that root")

@@ -27,10 +27,18 @@ _STRING = re.compile(r'"(?:[^"\\]|\\.)*"', re.S)
 
 
 def loads(text: str, whole: Callable[[str], Any] | None = None) -> Any:
-    """JSON as plain values, whole numbers by `whole`; a ValueError or RecursionError says what is wrong.
+    """Parse JSON into plain values, strictly.
 
     Half a surrogate pair is refused: it is no text, and could not be written anywhere. So is a name given twice in one
     object, of whose values JSON's readers keep one or the other.
+
+    Args:
+        text: The JSON text.
+        whole: What turns the digits of a whole number into a value; `int` if None.
+
+    Raises:
+        ValueError: If the text is not JSON or holds something refused.
+        RecursionError: If it is nested too deeply for Python.
     """
     value = json.loads(text, parse_int=whole, object_pairs_hook=_unique)
     if "\\ud" in text or "\\uD" in text:
@@ -39,16 +47,27 @@ def loads(text: str, whole: Callable[[str], Any] | None = None) -> Any:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    made = dict(pairs)
-    if len(made) < len(pairs):
+    values = dict(pairs)
+    if len(values) < len(pairs):
         seen: set[str] = set()
-        twice = next(name for name, _ in pairs if name in seen or seen.add(name))
-        raise ValueError(f"{twice[:NUMBER]!r} is given twice in one object")
-    return made
+        for name, _ in pairs:
+            if name in seen:
+                raise ValueError(f"{name[:NUMBER]!r} is given twice in one object")
+            seen.add(name)
+    return values
 
 
 def read_json(path: Path, remedy: str = "copy it again, or make it anew") -> Any:
-    """JSON from a file; whole numbers that do not fit 64 bits and values nested deeper than DEPTH are refused."""
+    """Read JSON from a file.
+
+    Args:
+        path: A file from anyone.
+        remedy: What a message tells the user to do.
+
+    Raises:
+        InputError: If the file cannot be read or is too large, is not JSON (see `loads`), holds a whole number that
+            does not fit 64 bits, or is nested deeper than DEPTH.
+    """
     text = _text(path, bounded_files.read_bytes(path, JSON_BYTES, remedy), "JSON", remedy)
     try:
         brackets = re.findall(r"[][{}]", _STRING.sub("", text))
@@ -60,7 +79,11 @@ def read_json(path: Path, remedy: str = "copy it again, or make it anew") -> Any
 
 
 def read_object(path: Path, remedy: str = "copy it again, or make it anew") -> dict[str, Any]:
-    """`read_json` of a file that holds one object."""
+    """Read JSON from a file that holds one object.
+
+    Raises:
+        InputError: As `read_json`, and if the file holds anything but an object.
+    """
     value = read_json(path, remedy)
     if not isinstance(value, dict):
         raise InputError(f"{path}: a JSON object is expected, not {type(value).__name__}; {remedy}")
@@ -68,7 +91,18 @@ def read_object(path: Path, remedy: str = "copy it again, or make it anew") -> d
 
 
 def read_notebook(path: Path, remedy: str = "execute it again") -> nbformat.NotebookNode:
-    """A notebook of format 4 that its schema allows."""
+    """Read a notebook of format 4 that its schema allows.
+
+    Args:
+        path: A file from anyone.
+        remedy: What a message tells the user to do.
+
+    Returns:
+        The notebook, each source and output text as one string.
+
+    Raises:
+        InputError: As `read_object`, and if the file is not such a notebook.
+    """
     import nbformat.validator
 
     value = read_object(path, remedy)
@@ -83,7 +117,18 @@ def read_notebook(path: Path, remedy: str = "execute it again") -> nbformat.Note
 
 
 def read_yaml(path: Path) -> Any:
-    """Plain YAML from a file: text, numbers, dates, lists and mappings with unique names; anything else is refused."""
+    """Read plain YAML from a file: text, numbers, dates, lists and mappings with unique names; nothing else is allowed.
+
+    Args:
+        path: A file from anyone.
+
+    Returns:
+        The values; None for an empty file.
+
+    Raises:
+        InputError: If the file cannot be read or is too large, is not YAML of that kind, is nested deeper than DEPTH,
+            or stands for more than YAML_VALUES values.
+    """
     text = _text(path, bounded_files.read_bytes(path, YAML_BYTES, "check its name"), "valid YAML", "save it as UTF-8")
     try:
         loader = _Plain(text)
@@ -121,14 +166,17 @@ class _Plain(yaml.SafeLoader):
     """Safe YAML without sets, pairs and binary data, which nothing here takes; a name given twice is refused."""
 
     yaml_constructors = {
-        tag: made
-        for tag, made in yaml.SafeLoader.yaml_constructors.items()
+        tag: constructor
+        for tag, constructor in yaml.SafeLoader.yaml_constructors.items()
         if tag is None or tag.removeprefix(_TAG) in {"null", "bool", "int", "float", "timestamp", "str", "seq", "map"}
     }
 
 
 def _scalar(loader: _Plain, node: yaml.ScalarNode) -> Any:
-    """A scalar by its tag. A tag that was given (`!!int x`) must fit: PyYAML's own constructors take that as given."""
+    """Construct a scalar by its tag.
+
+    A tag that was written out (`!!int x`) must fit; PyYAML's own constructors take that for granted.
+    """
     kind, text = node.tag.removeprefix(_TAG), node.value
     line = node.start_mark.line + 1
     if kind == "str":
@@ -162,16 +210,16 @@ _Plain.add_constructor(_TAG + "map", _mapping)
 
 
 def _bounded(node: yaml.Node, known: dict[int, tuple[int, int] | None]) -> tuple[int, int]:
-    """How many values a node stands for and how deep it is, aliases written out; refused where that is out of bounds.
+    """Count the values that a node stands for, aliases written out, and its depth; refuse a node that is out of bounds.
 
     A few lines of aliases of aliases stand for more values than memory holds ("billion laughs").
     """
     line = node.start_mark.line + 1
     if id(node) in known:
-        found = known[id(node)]
-        if found is None:
+        size = known[id(node)]
+        if size is None:
             raise InputError(f"line {line}: not valid YAML here: an alias of what it stands in; write it out")
-        return found
+        return size
     known[id(node)] = None
     parts = [] if isinstance(node, yaml.ScalarNode) else node.value
     if isinstance(node, yaml.MappingNode):

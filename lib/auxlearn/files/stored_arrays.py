@@ -9,7 +9,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import IO, TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 ARRAY_BYTES = 16 << 30  # of one archive's arrays, or AUXLEARN_MAX_BYTES; single arrays are mapped, not read
 AGAIN = "make its run anew"
-# What NumPy and zipfile raise of files that are none.
+# What NumPy and zipfile raise on files that are not theirs.
 FAULTS = (
     ValueError, TypeError, KeyError, SyntaxError, OverflowError, EOFError, OSError, struct.error, zlib.error,
     tokenize.TokenError, zipfile.BadZipFile, NotImplementedError, RuntimeError,
@@ -29,7 +29,19 @@ FAULTS = (
 
 
 def arrays(path: Path, names: Iterable[str] = (), remedy: str = AGAIN) -> dict[str, np.ndarray]:
-    """The numbers of an .npz archive, which must hold `names`."""
+    """Read an .npz archive of numbers.
+
+    Args:
+        path: A file from anyone.
+        names: Arrays that it must hold.
+        remedy: What a message tells the user to do.
+
+    Returns:
+        All its arrays by name, of the shapes and types as saved.
+
+    Raises:
+        InputError: If the file is no such archive, is too large unpacked, holds anything but numbers, or lacks a name.
+    """
     most = most_bytes(ARRAY_BYTES)
 
     def read(file: BinaryIO) -> dict[str, np.ndarray]:
@@ -45,14 +57,25 @@ def arrays(path: Path, names: Iterable[str] = (), remedy: str = AGAIN) -> dict[s
             return dict(saved)
 
     with open_of(path, remedy) as file:
-        found = _converted(path, lambda: read(file), remedy)
-    if missing := [name for name in names if name not in found]:
-        raise InputError(f"{path}: holds no {missing[0]!r}; it has {', '.join(found)[:200]}; {remedy}")
-    return found
+        numbers = _converted(path, lambda: read(file), remedy)
+    if missing := [name for name in names if name not in numbers]:
+        raise InputError(f"{path}: holds no {missing[0]!r}; it has {', '.join(numbers)[:200]}; {remedy}")
+    return numbers
 
 
 def array(path: Path, remedy: str = AGAIN) -> np.ndarray:
-    """The numbers of an .npy file, mapped; what is written into them changes no file."""
+    """Map an .npy file of numbers into memory.
+
+    Args:
+        path: A file from anyone.
+        remedy: What a message tells the user to do.
+
+    Returns:
+        The array, mapped copy-on-write: what is written into it changes no file.
+
+    Raises:
+        InputError: If the file is no such array.
+    """
     with open_of(path, remedy) as file:
         size = file.seek(0, 2)
         file.seek(0)
@@ -61,7 +84,19 @@ def array(path: Path, remedy: str = AGAIN) -> np.ndarray:
 
 
 def tensors(file: Path, device: str = "cpu", remedy: str = AGAIN) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
-    """A safetensors file: its tensors on `device`, and its metadata."""
+    """Read a safetensors file.
+
+    Args:
+        file: A file from anyone.
+        device: Device to put the tensors on.
+        remedy: What a message tells the user to do.
+
+    Returns:
+        Its tensors by name, and its metadata.
+
+    Raises:
+        InputError: If the file is not safetensors.
+    """
     from safetensors import SafetensorError, safe_open
 
     with open_of(file, remedy):
@@ -74,7 +109,17 @@ def tensors(file: Path, device: str = "cpu", remedy: str = AGAIN) -> tuple[dict[
 
 
 def fitted(net: torch.nn.Module, state: Mapping[str, torch.Tensor], file: Path, remedy: str = AGAIN) -> None:
-    """Put weights into a model, all of which must be there and of its shapes."""
+    """Load weights into a model.
+
+    Args:
+        net: The model to change.
+        state: Its weights: every tensor of its state dict, of the same shape, and no other.
+        file: Where they were read from, for the message.
+        remedy: What a message tells the user to do.
+
+    Raises:
+        InputError: If a tensor is missing, unknown or of another shape; the model is then unchanged.
+    """
     wanted = net.state_dict()
     for name in sorted(wanted.keys() | state.keys()):
         if name not in state or name not in wanted:
@@ -85,8 +130,8 @@ def fitted(net: torch.nn.Module, state: Mapping[str, torch.Tensor], file: Path, 
     net.load_state_dict(dict(state))
 
 
-def _header(file: BinaryIO, size: int) -> None:
-    """Check that an array in NumPy's format is of plain numbers, and as large as it says: NumPy believes its header."""
+def _header(file: IO[bytes], size: int) -> None:
+    """Check that an array in NumPy's format is of plain numbers and as large as it says; NumPy believes the header."""
     version = np.lib.format.read_magic(file)
     if version not in ((1, 0), (2, 0)):
         raise ValueError(f"version {version} of NumPy's format")

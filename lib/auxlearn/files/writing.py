@@ -21,7 +21,14 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "
 
 
 def safe(table: pd.DataFrame) -> pd.DataFrame:
-    """The table with its text cells and names made harmless to spreadsheets; numbers stay as they are."""
+    """Make text cells and column names harmless to spreadsheets: what would run as a formula begins with an apostrophe.
+
+    Args:
+        table: Any table; it is not changed.
+
+    Returns:
+        A table of the same shape; numbers stay as they are.
+    """
 
     def cell(value: Any) -> Any:
         return "'" + value if isinstance(value, str) and value.startswith(FORMULA) else value
@@ -43,7 +50,17 @@ def write_csv(table: pd.DataFrame, path: Path) -> None:
 
 @contextlib.contextmanager
 def new_folder(folder: Path) -> Iterator[Path]:
-    """A folder to fill that becomes `folder` when all went well; a target that holds anything is refused."""
+    """Make a folder that is there whole or not at all, for the body of a `with` statement.
+
+    Args:
+        folder: The target; it must not exist, or be an empty folder.
+
+    Yields:
+        A folder beside it to fill, which becomes the target when the body has ended without an error.
+
+    Raises:
+        InputError: If the target holds anything, or cannot be written.
+    """
     folder = Path(folder).resolve()
     with system(folder, "written"):
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -59,7 +76,17 @@ def new_folder(folder: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def new_file(path: Path) -> Iterator[Path]:
-    """A file to write that becomes `path` when all went well."""
+    """Write a file that is there whole or not at all, in the body of a `with` statement.
+
+    Args:
+        path: The target; a file that is there is replaced.
+
+    Yields:
+        A path beside it to write to, which becomes the target when the body has ended without an error.
+
+    Raises:
+        InputError: If the target cannot be written.
+    """
     path = Path(path).resolve()
     with system(path, "written"):
         path.parent.mkdir(parents=True, exist_ok=True)

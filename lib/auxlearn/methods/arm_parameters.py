@@ -1,4 +1,4 @@
-"""What every arm of 06 has as parameters: its name, its size, its seeds, how it is trained."""
+"""The parameters that every arm of 06 has: its name, its size, its seeds, how it is trained."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from auxlearn.training.shared_parameters import Budget, Seeds
 
 
 class ArmParameters(Budget):
-    """One (primary, arm, n), over `seeds`.
+    """Parameters of one (primary, arm, n), over `seeds`.
 
-    As the FastMTL code has it: `choose` dev, `seed_policy` fixed (84 for stage 2 and 42 for tuning whatever the seed,
-    so that seeds vary the selection alone), `regression` raw. `all_data_recipe` mtdnn trains the all-data arm as
-    MT-DNN does: Adamax at `mtdnn_lr` with warm-up.
+    Three settings do as the FastMTL code does: `choose` dev; `seed_policy` fixed (84 for stage 2 and 42 for tuning
+    whatever the seed, so that seeds vary the selection alone); and `regression` raw. `all_data_recipe` mtdnn trains the
+    all-data arm as MT-DNN does: Adamax at `mtdnn_lr` with warm-up.
     """
 
     seeds: Seeds = [0, 1]

@@ -21,7 +21,7 @@ FIXED_STAGE2, FIXED_TUNE = 84, 42
 
 
 def common(p: Trained) -> dict[str, Any]:
-    """What every plan takes over from a notebook's parameters."""
+    """Return the fields that every plan takes over from a notebook's parameters."""
     names = ("encoder", "max_length", "precision", "device", "threads", "processes", "pool", "regression")
     return {name: getattr(p, name) for name in names}
 
@@ -29,7 +29,23 @@ def common(p: Trained) -> dict[str, Any]:
 def holdout(
     suite: Suite, primary: str, fraction: float, seed: int, usable: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The primary's (usable) training rows: those trained on, those that choose the epoch. Same for every arm."""
+    """Split the primary's usable training rows into those trained on and those that choose the epoch.
+
+    The split is the same for every arm.
+
+    Args:
+        suite: The suite with the primary.
+        primary: The primary's name.
+        fraction: The share of rows to hold out, in 0 … 1; 0 holds out none.
+        seed: The seed of the split.
+        usable: A mask over the primary's training rows, bool [rows]; None means all.
+
+    Returns:
+        Rows to train on and rows held out, each int64 positions in the primary's train split, sorted.
+
+    Raises:
+        InputError: The fraction leaves nothing to hold out or nothing to train on.
+    """
     size = len(suite[primary].train)
     order = seeding.rng(seed, "holdout", primary).permutation(size)
     order = order if usable is None else order[usable[order]]
@@ -45,24 +61,40 @@ def arm(
     p: ArmParameters, suite: Suite, seed: int, chosen: pd.DataFrame | None = None, usable: np.ndarray | None = None,
     shares: Mapping[str, int] | None = None, style: mixing.Style = "interleaved",
 ) -> Plan:  # fmt: skip
-    """One arm and seed: fine-tuning alone, or stage 2 over primary and chosen rows, then fine-tuning (FastMTL, 3).
+    """Plan one arm and seed: fine-tuning alone, or stage 2 over primary and chosen rows, then fine-tuning.
 
-    `chosen` has columns task and row; `usable` is a mask over the primary's training rows. Every arm of a seed shares
-    held-out rows, initial heads, and order and dropout streams. "step_matched" is fine-tuning alone with stage 2's
-    number of steps spent on the primary: n rows more are worth nothing if the same steps do as well without them.
-    (Task-pure batches make stage 2 itself a step or so a task longer.) `shares` by task divide stage 2's
-    steps among the tasks in place of their sizes, in the order that `style` gives them (see `mixing.schedule`).
+    Every arm of a seed shares held-out rows, initial heads, and order and dropout streams. "step_matched" is
+    fine-tuning alone with stage 2's number of steps spent on the primary: n more rows are worth nothing if the same
+    steps do as well without them. (Task-pure batches make stage 2 itself a step or so per task longer.)
+
+    Args:
+        p: The arm's parameters.
+        suite: The suite with every task's rows.
+        seed: The arm's seed.
+        chosen: The auxiliary rows, with columns task and row; None for none.
+        usable: A mask over the primary's training rows, bool [rows]; None means all.
+        shares: By task, its share of stage 2's steps; None divides them by the tasks' sizes.
+        style: The order in which `shares` are trained (see `mixing.schedule`).
+
+    Returns:
+        The plan, of one or two phases.
+
+    Raises:
+        InputError: The primary has too few rows to hold any out.
+
+    Reference:
+        FastMTL (Kung et al., EMNLP 2021), section 3.
     """
-    kept, held = holdout(suite, p.primary, p.holdout if p.choose == "holdout" else 0.0, seed, usable)
-    recipe, alone = Recipe(p.lr, p.batch_size), {p.primary: kept}
+    trained, held = holdout(suite, p.primary, p.holdout if p.choose == "holdout" else 0.0, seed, usable)
+    recipe, alone = Recipe(p.lr, p.batch_size), {p.primary: trained}
     fixed = p.seed_policy == "fixed"
     options: dict[str, Any] = {"loss_scale": p.loss_scale}
     first = options | {"mixing": p.mixing, "seed": FIXED_STAGE2 if fixed else None}
     tune = options | {"choose": p.choose, "seed": FIXED_TUNE if fixed else None}
     if p.arm == "single":
-        phases = (Phase("tune", alone, p.single_epochs, recipe, steps=p.steps or None, **tune),)
+        phases: tuple[Phase, ...] = (Phase("tune", alone, p.single_epochs, recipe, steps=p.steps or None, **tune),)
     else:
-        steps = p.stage2_epochs * -(-(len(kept) + p.n) // p.batch_size)
+        steps = p.stage2_epochs * -(-(len(trained) + p.n) // p.batch_size)
         if p.steps:
             steps = p.steps - p.tune_steps
             first |= {"steps": steps}
@@ -93,7 +125,7 @@ def _order(
     p: ArmParameters, rows: Mapping[str, np.ndarray], shares: Mapping[str, int], steps: int, seed: int,
     style: mixing.Style,
 ) -> np.ndarray:  # fmt: skip
-    """The task of each of stage 2's steps by its share of them: see `mixing.schedule`."""
+    """Return the task of each of stage 2's steps, by the tasks' shares of them (see `mixing.schedule`)."""
     names = arms(Phase("stage2", rows, 1, Recipe(p.lr)), p.primary)
     sizes = [-(-len(rows[name]) // p.batch_size) for name in names]
     return mixing.schedule([shares.get(name, 0) for name in names], sizes, steps, seed, style)

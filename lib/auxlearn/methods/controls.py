@@ -1,4 +1,4 @@
-"""What each arm adds to the primary's own rows, and the pool it is taken from."""
+"""Choose what each arm adds to the primary's own rows, and the pool from which it is taken."""
 
 from __future__ import annotations
 
@@ -18,10 +18,17 @@ LENGTH_BINS = 5  # quantiles of text length within a task, for the control that 
 
 
 def strata(suite: Suite, rows: pd.DataFrame) -> np.ndarray:
-    """Each pool row's task, label and length bin as one word: groups for a control matched in all three.
+    """Return each pool row's task, label and length bin as one word: groups for a control matched in all three.
 
-    Length is in characters, in quantiles of the task's own rows. A regression's label counts by its fifth of the range;
-    a tagging row has no label of its own and is matched by task and length.
+    Length is in characters, in quantiles of the task's own rows. A regression's label counts by its fifth of the range.
+    A tagging row has no label of its own and is matched by task and length.
+
+    Args:
+        suite: The suite with the rows' texts and labels.
+        rows: The pool, with columns task and row.
+
+    Returns:
+        str [N], "task/label/bin".
     """
     out = np.empty(len(rows), object)
     for name, part in rows.groupby("task", sort=False):
@@ -48,11 +55,21 @@ def chosen(
     inputs: list[runs.Manifest],
     usable: Mapping[str, np.ndarray] | None = None,
 ) -> pd.DataFrame | None:
-    """The auxiliary rows of an arm for one seed; None where it adds none.
+    """Return the auxiliary rows of an arm for one seed.
 
-    "random" is uniform over the whole usable pool, so tasks are taken in proportion to size; td, quota and calibrated
-    read the selection that 03 made for this seed; cie and matched draw random rows in the proportions of the td
+    "random" is uniform over the whole usable pool, so tasks are taken in proportion to size. td, quota and calibrated
+    read the selection that 03 made for this seed. cie and matched draw random rows in the proportions of the td
     selection: of its tasks (FastMTL's "check in-task efficacy"), or of its tasks, labels and lengths.
+
+    Args:
+        p: The arm's parameters.
+        suite: The suite with every task's rows.
+        seed: The arm's seed.
+        inputs: Manifests of 03's runs, one of them of this seed.
+        usable: By task, a mask over its training rows, bool [rows]; None means all.
+
+    Returns:
+        Columns task, row and row_id at least; None where the arm adds no rows.
     """
     if p.arm in ("single", "step_matched"):
         return None

@@ -1,4 +1,4 @@
-"""From scores to exactly n rows, and the controls that tell a score from luck.
+"""Turn scores into exactly n rows, and draw the controls that tell a score from luck.
 
 All functions are pure: the same scores, n and seed give the same rows on any machine.
 """
@@ -12,7 +12,7 @@ from auxlearn import seeding
 
 
 def _eligible(size: int, eligible: np.ndarray | None) -> np.ndarray:
-    """Positions that may be chosen, from a boolean mask or from positions."""
+    """Return the positions that may be chosen, from a boolean mask or from positions."""
     if eligible is None:
         return np.arange(size)
     mask = np.asarray(eligible)
@@ -35,7 +35,7 @@ def _refuse_nan(scores: np.ndarray, rows: np.ndarray) -> None:
 
 
 def _tie_hash(index: np.ndarray, seed: int) -> np.ndarray:
-    """A seeded pseudo-random uint64 a row (splitmix64), independent of how many rows there are."""
+    """Return one seeded pseudo-random uint64 per row (splitmix64), whatever the number of rows."""
     with np.errstate(over="ignore"):
         z = index.astype(np.uint64) + np.uint64(seeding.derive(seed, "ties")) * np.uint64(0x9E3779B97F4A7C15)
         z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -44,11 +44,24 @@ def _tie_hash(index: np.ndarray, seed: int) -> np.ndarray:
 
 
 def top_n(scores: np.ndarray, n: int, seed: int = 0, eligible: np.ndarray | None = None) -> np.ndarray:
-    """The n eligible rows with the highest scores, best first; int64 [n], all distinct.
+    """Return the n eligible rows with the highest scores, best first.
 
     Ties are broken by a seeded hash of the row's position, so that equal scores favour neither early rows nor early
     tasks. (The FastMTL code ranks fp16 sigmoids with average ties and keeps ranks up to n, which keeps or drops whole
-    blocks of ties and so rarely yields n.) n above the number eligible, or a NaN among them, is a ValueError.
+    blocks of ties and so rarely yields n.)
+
+    Args:
+        scores: One score per row, float [N]; higher is better.
+        n: The number of rows to take.
+        seed: The seed of the tie-breaking hash.
+        eligible: The rows that may be taken: bool [N] or positions; None means all.
+
+    Returns:
+        int64 [n], distinct positions.
+
+    Raises:
+        ValueError: n is negative or above the number of eligible rows, an eligible score is NaN, or the mask does not
+            fit.
     """
     scores = np.asarray(scores)
     rows = _eligible(len(scores), eligible)
@@ -59,10 +72,21 @@ def top_n(scores: np.ndarray, n: int, seed: int = 0, eligible: np.ndarray | None
 
 
 def standardised(scores: np.ndarray, groups: np.ndarray, eligible: np.ndarray | None = None) -> np.ndarray:
-    """Scores less their group's mean, divided by its standard deviation, both over eligible rows; float64 [N].
+    """Subtract from each score its group's mean and divide by its standard deviation, both over eligible rows.
 
-    A ranking over several tasks is otherwise decided by which task's scores have the hottest tail. A group without
+    Otherwise a ranking over several tasks is decided by the task whose scores have the hottest tail. A group without
     spread becomes 0.
+
+    Args:
+        scores: One score per row, float [N].
+        groups: The group of each row [N].
+        eligible: The rows that count: bool [N] or positions; None means all.
+
+    Returns:
+        float64 [N].
+
+    Raises:
+        ValueError: An eligible score is NaN, or the mask does not fit.
     """
     scores, groups = np.asarray(scores, np.float64), np.asarray(groups)
     rows = _eligible(len(scores), eligible)
@@ -80,10 +104,18 @@ def standardised(scores: np.ndarray, groups: np.ndarray, eligible: np.ndarray | 
 
 
 def fold_ranks(scores: np.ndarray, folds: np.ndarray, eligible: np.ndarray | None = None) -> np.ndarray:
-    """Scores of several models made comparable: the share of eligible rows of its fold that a row beats; float64 [N].
+    """Make scores of several models comparable: the share of its fold's eligible rows that each row beats.
 
-    Two cross-fitted proxies need not put their logits on one scale; their halves are random, so that their ranks are.
-    Ties share their mean rank. With one fold the order is that of the scores.
+    Two cross-fitted proxies need not put their logits on one scale. Their halves are random, so ranks within a half are
+    comparable. Ties share their mean rank. With one fold the order is that of the scores.
+
+    Args:
+        scores: One score per row, float [N].
+        folds: The model that scored each row [N].
+        eligible: The rows that count: bool [N] or positions; None means all.
+
+    Returns:
+        float64 [N], in 0 … 1; -1 for rows that are not eligible.
     """
     from scipy.stats import rankdata
 
@@ -98,10 +130,23 @@ def fold_ranks(scores: np.ndarray, folds: np.ndarray, eligible: np.ndarray | Non
 def top_quota(
     scores: np.ndarray, n: int, groups: np.ndarray, seed: int = 0, eligible: np.ndarray | None = None
 ) -> np.ndarray:
-    """The n best rows under quotas: each group gives its best rows in proportion to its eligible rows; int64 [n].
+    """Return the n best rows under quotas: each group gives its best rows in proportion to its eligible rows.
 
-    Largest remainders make the quotas add up to n. Best first over all groups. What it takes of each task is what
-    random takes on average, so that it differs from random only by the score within tasks.
+    Largest remainders make the quotas add up to n. From each task it takes as many rows as random takes on average, so
+    that it differs from random only by the score within tasks.
+
+    Args:
+        scores: One score per row, float [N]; higher is better.
+        n: The number of rows to take.
+        groups: The group of each row [N], usually its task.
+        seed: The seed of the tie-breaking hash.
+        eligible: The rows that may be taken: bool [N] or positions; None means all.
+
+    Returns:
+        int64 [n], best first over all groups.
+
+    Raises:
+        ValueError: As for `top_n`.
     """
     groups = np.asarray(groups)
     rows = _eligible(len(groups), eligible)
@@ -121,10 +166,23 @@ def top_quota(
 def choose(
     rule: str, scores: np.ndarray, n: int, tasks: np.ndarray, folds: np.ndarray, seed: int, eligible: np.ndarray
 ) -> np.ndarray:
-    """The n rows that a ranking rule takes, best first; int64 [n].
+    """Return the n rows that a ranking rule takes, best first.
 
-    `scores` on an additive scale (logits or log-odds), `folds` the model that gave each. "global" is one ranking over
-    all tasks (FastMTL); "quota" gives each task its share of the pool; "calibrated" standardises scores within a task.
+    Args:
+        rule: "global" is one ranking over all tasks (FastMTL); "quota" gives each task its share of the pool;
+            "calibrated" standardises scores within a task.
+        scores: float [N], on an additive scale (logits or log-odds).
+        n: The number of rows to take.
+        tasks: The task of each row [N].
+        folds: The model that scored each row [N].
+        seed: The seed of the tie-breaking hash.
+        eligible: The rows that may be taken, bool [N].
+
+    Returns:
+        int64 [n].
+
+    Raises:
+        ValueError: As for `top_n`.
     """
     if rule == "calibrated":
         where = np.char.add(np.asarray(tasks, str), np.asarray(folds).astype(str))
@@ -136,17 +194,42 @@ def choose(
 
 
 def random_n(size: int, n: int, seed: int, eligible: np.ndarray | None = None) -> np.ndarray:
-    """n distinct eligible rows, uniformly drawn, in drawn order; int64 [n]."""
+    """Draw n distinct eligible rows uniformly.
+
+    Args:
+        size: The number of rows, N.
+        n: The number of rows to draw.
+        seed: The seed of the draw.
+        eligible: The rows that may be drawn: bool [N] or positions; None means all.
+
+    Returns:
+        int64 [n], in drawn order.
+
+    Raises:
+        ValueError: n is negative or above the number of eligible rows, or the mask does not fit.
+    """
     rows = _eligible(size, eligible)
     _check(n, len(rows))
     return seeding.rng(seed, "sample", "random").permutation(rows)[:n].astype(np.int64)
 
 
 def matched_random(chosen: np.ndarray, groups: np.ndarray, seed: int, eligible: np.ndarray | None = None) -> np.ndarray:
-    """As many random rows of each group as `chosen` has; int64, grouped.
+    """Draw as many random rows from each group as `chosen` has.
 
-    Drawn from all eligible rows of the group, chosen ones included, so that it differs from `chosen` only by what the
-    score adds within a group (FastMTL's "check in-task efficacy" with groups = tasks).
+    They are drawn from all eligible rows of the group, chosen ones included, so that the draw differs from `chosen`
+    only by what the score adds within a group (FastMTL's "check in-task efficacy" with groups = tasks).
+
+    Args:
+        chosen: The selection to match, int [n].
+        groups: The group of each row [N].
+        seed: The seed of the draw.
+        eligible: The rows that may be drawn: bool [N] or positions; None means all.
+
+    Returns:
+        int64 [n], grouped.
+
+    Raises:
+        ValueError: A group has fewer eligible rows than `chosen` takes from it, or the mask does not fit.
     """
     groups = np.asarray(groups)
     rows = _eligible(len(groups), eligible)
@@ -160,7 +243,16 @@ def matched_random(chosen: np.ndarray, groups: np.ndarray, seed: int, eligible: 
 
 
 def table(pool: pd.DataFrame, chosen: np.ndarray, scores: np.ndarray | None = None) -> pd.DataFrame:
-    """The chosen rows of a pool as a table: its columns, and score and rank (1 = best) where there is a score."""
+    """Return the chosen rows of a pool as a table.
+
+    Args:
+        pool: The pool, one row per candidate.
+        chosen: Positions in the pool, best first, int [n].
+        scores: One score per pool row, float [N]; None for none.
+
+    Returns:
+        The pool's columns; with `scores` also score (float32) and rank (1 = best).
+    """
     out = pool.iloc[chosen].reset_index(drop=True)
     if scores is not None:
         out["score"] = np.asarray(scores, np.float32)[chosen]
@@ -169,7 +261,16 @@ def table(pool: pd.DataFrame, chosen: np.ndarray, scores: np.ndarray | None = No
 
 
 def shares(chosen: pd.DataFrame, pool: pd.DataFrame) -> pd.DataFrame:
-    """Rows a task in the pool and in the selection, with both shares and their ratio (lift)."""
+    """Count the rows of each task in the pool and in the selection.
+
+    Args:
+        chosen: The selection, with a column task.
+        pool: The pool, with a column task.
+
+    Returns:
+        Index task, in the pool's order; columns pool and chosen (rows), share (of the selection) and lift (share
+        divided by the task's share of the pool).
+    """
     counts = pd.DataFrame({"pool": pool["task"].value_counts(), "chosen": chosen["task"].value_counts()})
     counts = counts.fillna(0).astype(int).loc[list(dict.fromkeys(pool["task"]))]
     counts["share"] = counts["chosen"] / max(1, counts["chosen"].sum())

@@ -1,4 +1,4 @@
-"""What arms that train in order to choose have in common: a trial, the rows of a set of tasks, and the record."""
+"""What the arms that train in order to choose share: a trial, the rows of a set of tasks, and the record."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from auxlearn.training import mixing, train, training_cache
 
 @dataclass
 class Chosen:
-    """The auxiliary rows of one arm and seed, why, and what the search for them ran."""
+    """The auxiliary rows of one arm and seed, why they were chosen, and what the search for them ran."""
 
     rows: pd.DataFrame | None = None  # task, row, row_id (and helpful where planted); None where nothing is added
     tasks: tuple[str, ...] = ()
@@ -36,44 +36,66 @@ class Chosen:
 
     @property
     def ledgers(self) -> list[Ledger]:
+        """All ledgers of the search, training by training."""
         return [ledger for ledgers in self.spent.values() for ledger in ledgers]
 
     def scored(self) -> pd.DataFrame:
-        """The rows with a column score: their ranking's, their own tau, or the tau of their task.
+        """Return the rows with a column score: their ranking's, their own tau, or the tau of their task.
 
-        InputError where no row or task has any.
+        Raises:
+            InputError: Neither the rows nor their tasks have a score.
         """
-        if "score" in self.rows:
-            return self.rows
-        if "tau" in self.rows:
-            return self.rows.assign(score=self.rows["tau"])
+        rows = self.rows
+        assert rows is not None, "asked only of an arm that adds rows"
+        if "score" in rows:
+            return rows
+        if "tau" in rows:
+            return rows.assign(score=rows["tau"])
         if self.taus is None:
             raise InputError("scores: these rows were not chosen by any; weigh the rows of a ranking or of GradTS")
-        return self.rows.assign(score=self.rows["task"].map(self.taus))
+        return rows.assign(score=rows["task"].map(self.taus))
 
     def ran(self, training: training_cache.Training, stage: str) -> None:
-        """Charge a training to the search as `stage`; asked for twice, it was run once."""
+        """Charge a training to the search; one that is charged twice counts once.
+
+        Args:
+            training: The finished training.
+            stage: The name that its ledgers get.
+        """
         self.spent[training.manifest.key] = [renamed(ledger, stage) for ledger in training.ledgers]
         self.trainings.append(training.manifest)
 
     def as_dict(self, final: str | None = None) -> dict[str, Any]:
-        """For a run's record: why these rows, what was tried with its scores, the ledger of the search; {} for none.
+        """Return what a run's record holds: why these rows, what was tried with its scores, the ledger of the search.
 
-        `final` is the key of the arm's own training: where a trial was the same, it is not charged twice.
+        Args:
+            final: The key of the arm's own training; a trial that was the same training is not charged twice.
+
+        Returns:
+            JSON-able; {} where nothing was searched.
         """
         if self.taus is None and self.utilities is None:
             return {}
         shown = {"taus": self.taus, "utilities": self.utilities, "shares": self.shares}
         visited = [[list(what), score] for what, score in self.visited]
         ledger = [row.as_dict() for key, rows in self.spent.items() if key != final for row in rows]
-        made = {"tasks": list(self.tasks), "visited": visited, "ledger": ledger}
-        return made | {name: value for name, value in shown.items() if value is not None}
+        record = {"tasks": list(self.tasks), "visited": visited, "ledger": ledger}
+        return record | {name: value for name, value in shown.items() if value is not None}
 
 
 def draw(pool: pd.DataFrame, tasks: tuple[str, ...], n: int, seed: int) -> pd.DataFrame | None:
-    """n rows of these tasks, uniform over their rows together; all of them where they are fewer. None for no task.
+    """Draw n rows of these tasks, uniformly over their rows together.
 
-    The draw depends on the set of tasks and the seed, not on who asks, so that a set is trained once.
+    The draw depends on the set of tasks and the seed alone, so that a set is trained once, whichever arm tries it.
+
+    Args:
+        pool: The pool, with a column task.
+        tasks: The tasks to draw from.
+        n: The number of rows.
+        seed: The seed of the draw.
+
+    Returns:
+        The rows in the pool's order, all of them where they are fewer than n; None where the tasks have no row.
     """
     inside = pool[pool["task"].isin(tasks)]
     if inside.empty:
@@ -88,9 +110,23 @@ def trial(
     progress: train.Progress | None = None, shares: Mapping[str, int] | None = None,
     style: mixing.Style = "interleaved",
 ) -> tuple[float, float]:  # fmt: skip
-    """Train these rows as the arm will be; the primary's held-out score at the last phase's best epoch and at its last.
+    """Train these rows as the arm will, and score the primary on its held-out rows.
 
-    Its cost and its run go into `made`. Without rows the primary is trained alone for as many steps.
+    Cost and run go into `made`. Without rows the primary is trained alone for as many steps.
+
+    Args:
+        p: The arm's parameters.
+        suite: The suite with every task's rows.
+        seed: The arm's seed.
+        rows: The auxiliary rows to try; None for none.
+        usable: By task, a mask over its training rows, bool [rows].
+        made: The record that the trial is charged to.
+        progress: Called with a line of text whenever something has been done.
+        shares: By task, its share of stage 2's steps; None divides them by the tasks' sizes.
+        style: The order in which `shares` are trained.
+
+    Returns:
+        The held-out score at the last phase's best epoch, and at its last epoch.
     """
     held = p.model_copy(update={"choose": "holdout"})
     plan = arm_plans.arm(held, suite, seed, rows, usable[p.primary], shares, style)
@@ -101,4 +137,5 @@ def trial(
 
 
 def renamed(ledger: Ledger, stage: str) -> Ledger:
+    """Return the ledger under another stage's name."""
     return Ledger.from_dict(ledger.as_dict() | {"stage": stage})

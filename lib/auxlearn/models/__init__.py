@@ -1,1 +1,1 @@
-"""Encoders of anyone, one head a task, and what makes their passes cheap. No training loop, no file of a run."""
+"""Encoders of anyone, one head per task, and what makes their passes cheap. No training loop, no file of a run."""

@@ -1,11 +1,11 @@
-"""A pass over frozen weights in bf16 on a CPU, with less around its matrix products.
+"""Run frozen weights forward in bf16 on a CPU, with less work around the matrix products.
 
-Under autocast every batch converts all weights again and a layer's input three times, for queries, keys and values; and
+Under autocast every batch converts all weights again, and a layer's input three times: for queries, keys and values.
 PyTorch's fused attention multiplies in blocks so small that on sentences it took a quarter of a pass. Here weights are
-converted once a pass and an input once a layer, which changes no bit, and attention is taken over some rows at a time,
-whose scores stay in cache. That rounds otherwise and no worse: features and head importance are as far from those of
-fp32 as before. A pass over sentence pairs was 1.2 times as fast, 1.1 over single sentences, 1.1 with head importance
-(tests/benchmarks/test_one_pass.py).
+converted once per pass and inputs once per layer, which changes no bit, and attention is computed over a few rows at a
+time, whose scores stay in cache. That rounds differently but no worse: features and head importance are as far from
+those of fp32 as before. A pass over sentence pairs was 1.2 times as fast, over single sentences 1.1, with head
+importance 1.1 (tests/benchmarks/test_one_pass.py).
 """
 
 from __future__ import annotations
@@ -26,20 +26,28 @@ SCRATCH = 2 << 20  # bytes of attention scores at a time
 
 
 def prepare(model: MultiTaskModel, precision: str) -> Ready:
-    """For one pass, in which no weight changes: `with ready():` around each of its batches, and only there.
+    """Prepare a model for one pass in which no weight changes.
 
-    Within it the model may be run forward, and backward to activations, not to weights. Where precision is not "bf16"
-    or the device no CPU, it does nothing.
+    Use it as `with ready():` around each batch of the pass, and only there. Within it the model may be run forward, and
+    backward to activations, but not to weights. Unless `precision` is "bf16" and the model is on a CPU, it does
+    nothing.
+
+    Args:
+        model: The model to run.
+        precision: "fp32" or "bf16", as the pass will run.
+
+    Returns:
+        A function that makes the context manager for one batch.
     """
     if precision != "bf16" or model.device.type != "cpu":
         return nullcontext
     config = model.encoder.config
     linear = [module for module in model.encoder.modules() if type(module) is nn.Linear]
-    kept = [dict(module._parameters) for module in linear]
+    originals = [dict(module._parameters) for module in linear]
     with torch.inference_mode(False):
         rounded = [
             {n: None if p is None else nn.Parameter(p.detach().bfloat16(), False) for n, p in each.items()}
-            for each in kept
+            for each in originals
         ]
     owners = [m for m in model.encoder.modules() if {"q", "k", "v"} <= _initials(m)]
     ours = getattr(config, "_attn_implementation", None) == fast_dropout.NAME
@@ -56,7 +64,7 @@ def prepare(model: MultiTaskModel, precision: str) -> Ready:
                 config._attn_implementation = NAME
             yield
         finally:
-            for module, each in zip(linear, kept, strict=True):
+            for module, each in zip(linear, originals, strict=True):
                 module._parameters.update(each)
             if ours:
                 config._attn_implementation = fast_dropout.NAME
@@ -72,9 +80,9 @@ def _initials(module: nn.Module) -> set[str]:
 
 
 def _round_input(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
-    """What queries, keys and values are made from, rounded once and not by each of their projections.
+    """Round what queries, keys and values are made from once, rather than in each of their projections.
 
-    Not where it takes a gradient: theirs would then be summed in bf16.
+    An input that takes a gradient is left alone: the three gradients would then be summed in bf16.
     """
     if args and isinstance(args[0], torch.Tensor) and args[0].dtype == torch.float32 and not args[0].requires_grad:
         return args[0].bfloat16(), *args[1:]
@@ -85,7 +93,23 @@ def attention(
     module: nn.Module, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor,
     attention_mask: torch.Tensor | None, scaling: float | None = None, **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:  # fmt: skip
-    """Attention as transformers calls it: [B, H, T, D] in, [B, T, H, D] out; softmax in fp32, products as they come."""
+    """Compute attention as transformers calls it, a few rows at a time.
+
+    Softmax is taken in fp32, products in the type of the inputs. Whatever is unusual, dropout included, is passed on to
+    `fast_dropout.attention`.
+
+    Args:
+        module: The attention module that calls.
+        query: [B, H, T, D].
+        key: [B, H, T, D].
+        value: [B, H, T, D].
+        attention_mask: Boolean (true where attended to) or added to the scores; None for no mask.
+        scaling: Factor of the scores; None for D ** -0.5.
+        **kwargs: Further options of transformers.
+
+    Returns:
+        The attended values [B, T, H, D], and None in place of the attention weights.
+    """
     if kwargs.get("dropout") or fast_dropout.unusual(module, query, key, kwargs):
         return fast_dropout.attention(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
@@ -96,7 +120,7 @@ def attention(
 
 
 class _InCache(torch.autograd.Function):
-    """Softmax(scaling * query key^T + mask) value, forward and backward, over rows whose scores fit SCRATCH."""
+    """Compute softmax(scaling * query key^T + mask) value and its gradients, over rows whose scores fit in SCRATCH."""
 
     @staticmethod
     def forward(
@@ -104,7 +128,7 @@ class _InCache(torch.autograd.Function):
     ) -> torch.Tensor:
         size, heads, length, _ = query.shape
         out = query.new_empty(size, length, heads, value.shape[-1])
-        kept = []
+        weights_of_lots = []
         for rows in _lots(query, key):
             scores = torch.matmul(query[rows], key[rows].transpose(2, 3)).float().mul_(scaling)
             if mask is not None:
@@ -112,36 +136,36 @@ class _InCache(torch.autograd.Function):
             weights = torch.softmax(scores, dim=-1).to(value.dtype)
             out[rows] = torch.matmul(weights, value[rows]).transpose(1, 2)
             if any(ctx.needs_input_grad):
-                kept.append(weights)
-        ctx.save_for_backward(query, key, value, *kept)
+                weights_of_lots.append(weights)
+        ctx.save_for_backward(query, key, value, *weights_of_lots)
         ctx.scaling = scaling
         return out
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        query, key, value, *kept = ctx.saved_tensors
+        query, key, value, *weights_of_lots = ctx.saved_tensors
         wanted = ctx.needs_input_grad[:3]
-        made = [torch.empty_like(x) if needed else None for x, needed in zip((query, key, value), wanted, strict=True)]
-        for rows, weights in zip(_lots(query, key), kept, strict=True):
+        grads = [torch.empty_like(x) if needed else None for x, needed in zip((query, key, value), wanted, strict=True)]
+        for rows, weights in zip(_lots(query, key), weights_of_lots, strict=True):
             received = grad[rows].transpose(1, 2)
-            if made[2] is not None:
-                made[2][rows] = torch.matmul(weights.transpose(2, 3), received)
-            if made[0] is None and made[1] is None:
+            if grads[2] is not None:
+                grads[2][rows] = torch.matmul(weights.transpose(2, 3), received)
+            if grads[0] is None and grads[1] is None:
                 continue
-            # Of a softmax: weights * (given - sum(weights * given)).
+            # The gradient through a softmax: weights * (slope - sum(weights * slope)).
             slope, exact = torch.matmul(received, value[rows].transpose(2, 3)).float(), weights.float()
             slope.mul_(exact)
             slope.addcmul_(exact, slope.sum(-1, keepdim=True), value=-1.0)
             slope = slope.mul_(ctx.scaling).to(query.dtype)
-            if made[0] is not None:
-                made[0][rows] = torch.matmul(slope, key[rows])
-            if made[1] is not None:
-                made[1][rows] = torch.matmul(slope.transpose(2, 3), query[rows])
-        return *made, None, None
+            if grads[0] is not None:
+                grads[0][rows] = torch.matmul(slope, key[rows])
+            if grads[1] is not None:
+                grads[1][rows] = torch.matmul(slope.transpose(2, 3), query[rows])
+        return *grads, None, None
 
 
 def _lots(query: torch.Tensor, key: torch.Tensor) -> list[slice]:
-    """Slices of rows whose attention scores, in fp32, take SCRATCH bytes at most (or are one row's)."""
+    """Cut the rows into slices whose attention scores, in fp32, take at most SCRATCH bytes (or are one row's)."""
     size, heads, length, _ = query.shape
     step = max(1, SCRATCH // (4 * heads * length * key.shape[2]))
     return [slice(start, start + step) for start in range(0, size, step)]

@@ -1,7 +1,7 @@
 """The shared encoder: tiny and made from the suite, MiniLM from its package, a hub id, or a folder.
 
-A folder may come from anyone: no code of it is run, nothing is unpickled, and what its config describes must be what
-its weights hold.
+A folder may come from anyone: none of its code is run, nothing is unpickled, and what its config describes must be
+what its weights hold.
 """
 
 from __future__ import annotations
@@ -30,16 +30,37 @@ _SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
 
 def load(name: str, suite: Suite, pool: str, layers: int | None = None) -> tuple[Any, Any]:
-    """An encoder of Hugging Face's and its tokenizer; "tiny" has random weights, which torch's generator draws.
+    """Load an encoder of Hugging Face and its tokenizer.
 
-    `layers`: only the first so many. `pool`: a pooler that it does not ask for is left out. InputError: what cannot be
-    loaded whole, with the remedy.
+    "tiny" gets random weights, drawn from torch's global generator.
+
+    Args:
+        name: "tiny", "minilm", a hub id or a folder, without a number of layers (see `parse`).
+        suite: The suite whose training texts give "tiny" its vocabulary.
+        pool: How features are pooled; a pooler that it does not ask for is left out.
+        layers: Load only this many first layers; None for all.
+
+    Returns:
+        The encoder, its weights in fp32, and its tokenizer.
+
+    Raises:
+        InputError: The encoder cannot be loaded whole; the message names the remedy.
     """
     return _tiny(suite, layers) if name == "tiny" else _pretrained(name, pool, layers)
 
 
 def parse(encoder: str) -> tuple[str, int | None]:
-    """An encoder's name and how many of its layers are wanted (None for all): "minilm:3" is ("minilm", 3)."""
+    """Split an encoder's name into the name and the number of layers wanted: "minilm:3" gives ("minilm", 3).
+
+    Args:
+        encoder: An encoder as a parameter names it.
+
+    Returns:
+        The name, and the number of layers or None for all.
+
+    Raises:
+        InputError: The number of layers is below 1.
+    """
     name, colon, layers = encoder.rpartition(":")
     if not colon or not layers.isdigit():
         return encoder, None
@@ -49,7 +70,17 @@ def parse(encoder: str) -> tuple[str, int | None]:
 
 
 def fingerprint(encoder: str) -> str:
-    """What run keys hold for an encoder: a name for named ones, a content hash for a folder; and its layers."""
+    """Say what run keys hold for an encoder: its name, or a content hash if it is a folder, and its layers.
+
+    Args:
+        encoder: An encoder as a parameter names it.
+
+    Returns:
+        The name itself, or "folder:" and 16 hex digits, followed by ":layers" where they are limited.
+
+    Raises:
+        InputError: The number of layers is below 1, or a relative path does not start from the project's folder.
+    """
     name, layers = parse(encoder)
     folder = _folder(name)
     if folder is None:
@@ -62,7 +93,7 @@ def fingerprint(encoder: str) -> str:
 
 
 def _folder(name: str) -> Path | None:
-    """The folder that an encoder's name means, as a suite's does: from the project's. None for what is no folder."""
+    """Find the folder that a name means, taken from the project's folder as for a suite; None if it is no folder."""
     if name in NAMED:
         return None
     folder = PROJECT / name  # of two absolute paths the second
@@ -75,16 +106,27 @@ def _folder(name: str) -> Path | None:
 
 
 def described(name: str, layers: int | None = None) -> tuple[Any, Any]:
-    """Config and tokenizer of an encoder that is not "tiny", without its weights. InputError as from `load`."""
+    """Read the config and the tokenizer of an encoder other than "tiny", without its weights.
+
+    Args:
+        name: "minilm", a hub id or a folder.
+        layers: How many of its layers are wanted; None for all.
+
+    Returns:
+        The config, cut to that many layers, and the tokenizer.
+
+    Raises:
+        InputError: As in `load`.
+    """
     from transformers import AutoConfig, AutoTokenizer
 
     path = _path(name)
     with _read(name):
         config = AutoConfig.from_pretrained(path, trust_remote_code=False)
-        has = config.num_hidden_layers
-        if not 1 <= (layers or 1) <= has <= LAYERS:
-            raise ValueError(f"it has {has} layers, " + (f"not {layers}" if layers else f"not 1 to {LAYERS}"))
-        config.num_hidden_layers = layers or has
+        depth = config.num_hidden_layers
+        if not 1 <= (layers or 1) <= depth <= LAYERS:
+            raise ValueError(f"it has {depth} layers, " + (f"not {layers}" if layers else f"not 1 to {LAYERS}"))
+        config.num_hidden_layers = layers or depth
         tokenizer = AutoTokenizer.from_pretrained(path, config=config)
         if len(tokenizer) <= len(tokenizer.all_special_ids):  # what transformers makes up where there is no tokenizer
             raise ValueError("its tokenizer knows no words (are its files missing?)")
@@ -105,16 +147,16 @@ def _pretrained(encoder: str, pool: str, layers: int | None = None) -> tuple[Any
         spare = spare if config.model_type in ("bert", "roberta", "xlm-roberta") else {}
         if Path(path).is_dir():  # else memory would be set aside for whatever the config says
             with torch.device("meta"):
-                asked = sum(p.numel() for p in AutoModel.from_config(config, **spare).parameters())
-            held = sum(file.stat().st_size for file in Path(path).glob("*.safetensors"))
-            if asked > held > 0:
-                raise ValueError(f"its config describes {asked:,} numbers, its safetensors hold {held:,} bytes")
+                numbers = sum(p.numel() for p in AutoModel.from_config(config, **spare).parameters())
+            stored = sum(file.stat().st_size for file in Path(path).glob("*.safetensors"))
+            if numbers > stored > 0:
+                raise ValueError(f"its config describes {numbers:,} numbers, its safetensors hold {stored:,} bytes")
         # Weights are read as fp32 whatever type they were stored in; autocast decides what computes in bf16.
-        body, found = AutoModel.from_pretrained(
+        body, loading = AutoModel.from_pretrained(
             path, config=config, use_safetensors=True, dtype=torch.float32, output_loading_info=True, **spare
         )
         # transformers draws what is not there at random; only a pooler may be new, as many encoders have none.
-        if missing := sorted(name for name in found["missing_keys"] if not name.startswith("pooler.")):
+        if missing := sorted(name for name in loading["missing_keys"] if not name.startswith("pooler.")):
             raise ValueError(f"its weights lack {missing[0]} ({len(missing)} in all)")
     return body, tokenizer
 
@@ -130,7 +172,7 @@ def _path(encoder: str) -> str:
 
 @contextmanager
 def _read(encoder: str) -> Iterator[None]:
-    """Whatever transformers, tokenizers or safetensors raise over the files of an encoder, as one InputError."""
+    """Turn whatever transformers, tokenizers or safetensors raise over an encoder's files into one InputError."""
     try:
         yield
     except Exception as error:  # of any type: what they do with a damaged file is not theirs to say
@@ -142,9 +184,9 @@ def _read(encoder: str) -> Iterator[None]:
 
 
 def _tiny(suite: Suite, layers: int | None = None) -> tuple[Any, Any]:
-    """A small BERT with random weights and a WordPiece vocabulary: frequent words whole, characters for the rest.
+    """Make a small BERT with random weights and a WordPiece vocabulary: frequent words whole, characters for the rest.
 
-    Built by counting rather than by a WordPiece trainer, whose ties depend on hash order.
+    The vocabulary is built by counting rather than by a WordPiece trainer, whose ties depend on hash order.
     """
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
     from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
@@ -160,18 +202,18 @@ def _tiny(suite: Suite, layers: int | None = None) -> tuple[Any, Any]:
     words = sorted(counts, key=lambda w: (-counts[w], w))[:TINY_WORDS]
     pieces = dict.fromkeys([*_SPECIAL, *letters, *("##" + letter for letter in letters), *words])
     vocabulary = {piece: i for i, piece in enumerate(pieces)}
-    made = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
-    made.normalizer, made.pre_tokenizer = normal, splitter
-    made.post_processor = processors.TemplateProcessing(
+    wordpiece = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
+    wordpiece.normalizer, wordpiece.pre_tokenizer = normal, splitter
+    wordpiece.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1",
         special_tokens=[("[CLS]", vocabulary["[CLS]"]), ("[SEP]", vocabulary["[SEP]"])],
     )  # fmt: skip
     tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=made, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]",
+        tokenizer_object=wordpiece, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]",
         mask_token="[MASK]", model_input_names=["input_ids", "token_type_ids", "attention_mask"],
     )  # fmt: skip
     if (layers or 1) > TINY["num_hidden_layers"]:
         raise InputError(f"encoder 'tiny:{layers}': it has {TINY['num_hidden_layers']} layers")
-    shape = TINY | ({"num_hidden_layers": layers} if layers else {})
+    shape: dict[str, Any] = TINY | ({"num_hidden_layers": layers} if layers else {})
     config = BertConfig(vocab_size=len(vocabulary), max_position_embeddings=256, **shape)
     return BertModel(config, add_pooling_layer=False), tokenizer

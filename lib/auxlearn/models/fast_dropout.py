@@ -1,15 +1,15 @@
 """Dropout whose masks cost little on a CPU.
 
-PyTorch draws CPU dropout masks one Mersenne-Twister number an element, a fifth of a MiniLM training step; and under
-dropout its attention runs in fp32 whatever autocast says. Here a 64-bit generator gives four mask elements a draw, and
-attention stays in the type that autocast chose. The distribution is the same up to p rounded to 1/65536. On other
-devices everything is PyTorch's own.
+PyTorch draws one Mersenne-Twister number per element of a CPU dropout mask, which takes a fifth of a MiniLM training
+step; and under dropout its attention runs in fp32 whatever autocast says. Here one draw of a 64-bit generator gives
+four mask elements, and attention stays in the type that autocast chose. The distribution is the same, but for p being
+rounded to a multiple of 1/65536. On other devices everything is PyTorch's own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -19,16 +19,26 @@ NAME = "auxlearn"  # of the attention function, in the encoder's config
 
 
 class Source:
-    """The generator of one model's masks; reseeded at every epoch, so that a run can resume between epochs."""
+    """The generator of one model's masks, reseeded at every epoch so that a run can resume between epochs."""
 
     def __init__(self) -> None:
         self.reseed(0)
 
     def reseed(self, seed: int) -> None:
+        """Start the generator anew from a seed."""
         self.bits = np.random.SFC64(seed)
 
     def mask(self, shape: torch.Size, p: float, dtype: torch.dtype) -> torch.Tensor:
-        """0 with probability p, else 1 / (1 - p)."""
+        """Draw a dropout mask.
+
+        Args:
+            shape: Shape of the mask.
+            p: Probability of a zero, rounded to a multiple of 1/65536.
+            dtype: A floating type of 2, 4 or 8 bytes.
+
+        Returns:
+            A tensor of 0 with probability `p`, else 1 / (1 - p).
+        """
         size = shape.numel()
         draws = self.bits.random_raw(-(-size // 4)).view(np.uint16)[:size]
         kept = (draws >= round(p * 65536)).view(np.uint8)
@@ -40,13 +50,19 @@ class Source:
 
 
 class Dropout(nn.Module):
-    """`nn.Dropout` that draws from a source on CPU."""
+    """`nn.Dropout` that draws from a source on a CPU.
+
+    Args:
+        p: Probability that an element is dropped.
+        source: The generator of the masks.
+    """
 
     def __init__(self, p: float, source: Source):
         super().__init__()
         self.p, self.source = p, source
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Drop elements of `x` and scale the others, in training mode only."""
         if not self.training or self.p == 0:
             return x
         if x.device.type != "cpu":
@@ -54,18 +70,37 @@ class Dropout(nn.Module):
         return x * self.source.mask(x.shape, self.p, x.dtype)
 
     def extra_repr(self) -> str:
+        """Show the probability, as `nn.Dropout` does."""
         return f"p={self.p}"
 
 
 def unusual(module: nn.Module, query: torch.Tensor, key: torch.Tensor, options: Mapping[str, Any]) -> bool:
-    """Whether attention is more than softmax of scaled products under a mask, and best left to transformers."""
+    """Tell whether attention is more than the softmax of scaled products under a mask, and best left to transformers.
+
+    Args:
+        module: The attention module.
+        query: [B, H, T, D].
+        key: [B, H', T, D]; unusual where H' differs from H.
+        options: Further options that transformers passes.
+
+    Returns:
+        True for causal attention, a position bias, a soft cap, or fewer key heads than query heads.
+    """
     causal = options.get("is_causal") or getattr(module, "is_causal", False)
     more = any(options.get(name) is not None for name in ("position_bias", "softcap"))
     return bool(causal or more or key.shape[1] != query.shape[1])
 
 
 def to_add(mask: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """What a mask adds to scores of this type: nothing where a boolean one is true; others are given as they add."""
+    """Turn a mask into what is added to the scores.
+
+    Args:
+        mask: Boolean, true where attended to; or of another type, which is returned as it is.
+        dtype: Type of the scores.
+
+    Returns:
+        For a boolean mask: 0 where it is true, the lowest number of `dtype` elsewhere.
+    """
     if mask.dtype != torch.bool:
         return mask
     return torch.zeros_like(mask, dtype=dtype).masked_fill_(~mask, torch.finfo(dtype).min)
@@ -75,38 +110,64 @@ def attention(
     module: nn.Module, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor,
     attention_mask: torch.Tensor | None, scaling: float | None = None, dropout: float = 0.0, **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:  # fmt: skip
-    """Attention as transformers calls it: [B, H, T, D] in, [B, T, H, D] out. PyTorch's own but under CPU dropout."""
+    """Compute attention as transformers calls it; PyTorch's own except under dropout on a CPU.
+
+    Args:
+        module: The attention module that calls; its `dropout_source` draws the masks.
+        query: [B, H, T, D].
+        key: [B, H, T, D].
+        value: [B, H, T, D].
+        attention_mask: Boolean (true where attended to) or added to the scores; None for no mask.
+        scaling: Factor of the scores; None for D ** -0.5.
+        dropout: Probability that an attention weight is dropped.
+        **kwargs: Further options of transformers.
+
+    Returns:
+        The attended values [B, T, H, D], and None in place of the attention weights.
+    """
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
     if dropout == 0 or query.device.type != "cpu" or unusual(module, query, key, kwargs):
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, scaling=scaling, dropout=dropout, **kwargs
         )
+    source = cast(Source, module.dropout_source)
     with torch.autocast("cpu", enabled=False):
         scores = torch.matmul(query * (query.shape[-1] ** -0.5 if scaling is None else scaling), key.transpose(2, 3))
         if attention_mask is not None:
             scores = scores + to_add(attention_mask, scores.dtype)
         weights = torch.softmax(scores, dim=-1)
-        out = torch.matmul(weights * module.dropout_source.mask(weights.shape, dropout, weights.dtype), value)
+        out = torch.matmul(weights * source.mask(weights.shape, dropout, weights.dtype), value)
     return out.transpose(1, 2).contiguous(), None
 
 
 def install(encoder: nn.Module, source: Source) -> None:
-    """Give an encoder's dropouts, those of its attention included, a source. Encoders without SDPA keep their own."""
+    """Give a source to an encoder's dropouts, and to its attention where that is SDPA; other attention keeps its own.
+
+    Args:
+        encoder: The encoder, changed in place.
+        source: The generator of the masks.
+    """
     for module in encoder.modules():
         for name, child in module.named_children():
             if type(child) is nn.Dropout:
                 setattr(module, name, Dropout(child.p, source))
-    if getattr(encoder.config, "_attn_implementation", None) != "sdpa":
+    config: Any = encoder.config
+    if getattr(config, "_attn_implementation", None) != "sdpa":
         return
     register(NAME, attention)
-    encoder.config._attn_implementation = NAME
+    config._attn_implementation = NAME
     for module in encoder.modules():
-        module.dropout_source = source
+        cast(Any, module).dropout_source = source
 
 
 def register(name: str, function: Callable[..., Any]) -> None:
-    """Make an attention function known to transformers, with masks as its SDPA takes them."""
+    """Make an attention function known to transformers, with masks as its SDPA takes them.
+
+    Args:
+        name: Name of the function in an encoder's config.
+        function: Called as `attention` is.
+    """
     from transformers import AttentionInterface
     from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, AttentionMaskInterface
 

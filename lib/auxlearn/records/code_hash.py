@@ -1,7 +1,7 @@
 """Has the code that made a result changed? One hash answers, blind to comments, docstrings and white space.
 
-It covers the auxlearn modules that the roots import, directly or through others, and the code cells of a notebook. Its
-parameters cell is left out: parameters are part of a run's key.
+It covers the auxlearn modules that the roots import, directly or through others, and the code cells of a notebook. The
+notebook's parameters cell is left out: parameters are part of a run's key.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def _stamp(path: Path) -> _Stamp:
 
 
 def _name(path: Path) -> str:
-    """A file of the package as a dotted name within it; "" is the package itself."""
+    """Name a file of the package as a dotted path within it; "" is the package itself."""
     return ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix("__init__").removesuffix(".")
 
 
@@ -41,20 +41,20 @@ _IMPORTED = {_name(path): (_stamp(path), path.read_bytes()) for path in PACKAGE.
 
 
 def _imports(tree: ast.AST) -> set[str]:
-    """Names of auxlearn modules that a piece of code imports, at any depth of it, and of the packages they lie in."""
-    found: set[str] = set()
+    """List the auxlearn modules that a piece of code imports, at any depth of it, and the packages they lie in."""
+    imported: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            found |= {name.name for name in node.names}
+            imported |= {name.name for name in node.names}
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
-            found |= {node.module or ""} | {f"{node.module}.{name.name}" for name in node.names}
-    inside = {name.removeprefix("auxlearn.") for name in found if name.startswith("auxlearn.")}
+            imported |= {node.module or ""} | {f"{node.module}.{name.name}" for name in node.names}
+    inside = {name.removeprefix("auxlearn.") for name in imported if name.startswith("auxlearn.")}
     modules = {name for name in inside - _IN_KEY if _path(name).is_file()}
     return modules | {parent for name in modules for parent in _packages(name)}
 
 
 def _packages(name: str) -> list[str]:
-    """The packages that a module lies in, outermost first."""
+    """List the packages that a module lies in, outermost first."""
     parts = name.split(".")
     return [".".join(parts[:size]) for size in range(1, len(parts))]
 
@@ -81,22 +81,29 @@ def _module(path: Path, stamp: _Stamp) -> tuple[str, frozenset[str]]:
 
 
 def notebook_source(notebook: Path) -> str:
-    """The code of a notebook's cells, but for its (injected) parameters."""
+    """Return the code of a notebook's cells, without (injected) parameters and lines of magics or shell commands."""
     cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
-    kept = [
+    sources = [
         "".join(cell["source"]) for cell in cells
         if cell["cell_type"] == "code" and not _PARAMETERS & set(cell["metadata"].get("tags", []))
     ]  # fmt: skip
-    return "\n".join(line for source in kept for line in source.splitlines() if not line.startswith(("%", "!")))
+    return "\n".join(line for source in sources for line in source.splitlines() if not line.startswith(("%", "!")))
 
 
 def name_of(module: ModuleType) -> str:
-    """The name by which a module of the package is a root here."""
+    """Return the name by which a module of the package is a root here: dotted, without `auxlearn.`."""
     return module.__name__.removeprefix("auxlearn.")
 
 
 def modules(roots: Iterable[str]) -> set[str]:
-    """The roots and every auxlearn module they import."""
+    """List the roots and every auxlearn module that they import, directly or through others.
+
+    Args:
+        roots: Dotted names without `auxlearn.`.
+
+    Raises:
+        OSError: If a root is no module.
+    """
     seen: set[str] = set()
     queue = list(roots)
     while queue:
@@ -113,18 +120,21 @@ def _hash(name: str) -> tuple[str, frozenset[str]]:
 
 
 def edited(roots: Iterable[str], notebook: Path | None = None, source: str = "") -> bool:
-    """Whether the code that `code_hash` would read now is other than what this process runs, or cannot be read.
+    """Tell whether the code that `code_hash` would read now is other than what this process runs, or cannot be read.
 
-    `source`: the `notebook_source` of the notebook when it was opened.
+    Args:
+        roots: Modules, as in `code_hash`.
+        notebook: The notebook, as in `code_hash`.
+        source: Its `notebook_source` when it was opened.
     """
-    found = set(roots)
+    names = set(roots)
     try:
         if notebook is not None:
             opened = ast.parse(source)
-            found |= _imports(opened)
+            names |= _imports(opened)
             if _stripped(ast.parse(notebook_source(notebook))) != _stripped(opened):
                 return True
-        return not all(_as_imported(name) for name in modules(found))
+        return not all(_as_imported(name) for name in modules(names))
     except (OSError, SyntaxError, ValueError, KeyError):  # gone, half written, or a module that was not there
         return True
 
@@ -135,7 +145,19 @@ def _as_imported(name: str) -> bool:
 
 
 def code_hash(roots: Iterable[str] = (), notebook: Path | None = None) -> str:
-    """16 hex digits for the code of some modules and, if given, a notebook with all that it imports."""
+    """Hash the code of some modules and, if given, of a notebook, with all that these import.
+
+    Args:
+        roots: Dotted names of modules without `auxlearn.`.
+        notebook: Path of the notebook.
+
+    Returns:
+        16 hex digits.
+
+    Raises:
+        OSError: If a module or the notebook is not there.
+        SyntaxError: If one is half written.
+    """
     parts, roots = [], set(roots)
     if notebook is not None:
         tree = ast.parse(notebook_source(notebook))

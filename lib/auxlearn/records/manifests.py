@@ -30,18 +30,22 @@ Label = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*/[A-Za-z0-9_]
 
 
 class Shape(BaseModel):
-    """Of a document that may come from anyone, what is read of it; what else it holds may be anything."""
+    """What is read of a document that may come from anyone; whatever else it holds may be anything."""
 
     model_config = ConfigDict(extra="allow", strict=True)
 
 
 class Code(Shape):
+    """The code that made a run: its root modules, its notebook and their `code_hash`."""
+
     roots: list[Name] = []
     notebook: Name | None = None
     hash: str = ""
 
 
 class Git(Shape):
+    """The commit that a run was made from, and whether the files differed from it."""
+
     commit: str = ""
     dirty: bool = False
 
@@ -85,7 +89,12 @@ class _Manifest(Shape):
 
 @dataclass
 class Manifest:
-    """The record of a finished run, as read from its folder."""
+    """The record of a finished run, as read from its folder; the record's fields are attributes.
+
+    Args:
+        data: The record.
+        folder: The run's folder.
+    """
 
     data: dict[str, Any]
     folder: Path
@@ -99,14 +108,16 @@ class Manifest:
             raise AttributeError(f"manifest has no {name!r}") from None
 
     def path(self, name: str) -> Path:
+        """Return the path of a file in the run's folder."""
         return self.folder / name
 
     @property
     def label(self) -> str:
+        """The run as people read it, STAGE/KEY."""
         return f"{self.stage}/{self.key}"
 
     def reference(self) -> dict[str, str]:
-        """How another run's manifest records that it read this one."""
+        """Return how another run's manifest records that it read this one."""
         return {
             "stage": self.stage,
             "key": self.key,
@@ -116,12 +127,19 @@ class Manifest:
 
 
 def digest(content: Any) -> str:
-    """16 hex digits of JSON-able content, independent of key order."""
+    """Hash JSON-able content to 16 hex digits, independent of key order."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def read(file: Path) -> Manifest:
-    """The manifest in a file of its run's folder; one that is none, or points out of its folder, is an InputError."""
+    """Read a manifest.
+
+    Args:
+        file: The manifest, in its run's folder.
+
+    Raises:
+        InputError: If the file is no manifest, or names an output outside its folder.
+    """
     data = documents.read_object(file, "make the run anew")
     try:
         _Manifest.model_validate(data)
@@ -131,6 +149,6 @@ def read(file: Path) -> Manifest:
 
 
 def whole(manifest: Manifest) -> bool:
-    """Whether it says all that its status, and whether it is the run that is asked for, are read from."""
-    read = {"stage", "key", "params", "key_params", "suite", "outputs", "inputs", "code"}
-    return manifest.data.keys() >= read and manifest.code.keys() >= {"roots", "notebook", "hash"}
+    """Tell whether a manifest has every field from which its status, and whether it is the run asked for, are read."""
+    fields = {"stage", "key", "params", "key_params", "suite", "outputs", "inputs", "code"}
+    return manifest.data.keys() >= fields and manifest.code.keys() >= {"roots", "notebook", "hash"}

@@ -1,4 +1,4 @@
-"""One process a run folder: a lock that ends with its process, taken before anything is written or computed."""
+"""One process per run folder: a lock that ends with its process, taken before anything is written or computed."""
 
 from __future__ import annotations
 
@@ -16,10 +16,14 @@ _HELD: dict[Path, FileLock] = {}
 
 
 def claim(folder: Path, wait: float = WAIT_SECONDS) -> None:
-    """Make this process the only one that writes into a folder (made if need be) until it ends; again is harmless.
+    """Make this process the only one that writes into a folder until it ends; a second call is harmless.
 
-    InputError where another process has it, and still has after `wait` seconds (one that is being killed has not), and
-    as in `writable`.
+    Args:
+        folder: The run's folder, made if need be.
+        wait: Seconds to wait for another process that has it, since one that is being killed soon has not.
+
+    Raises:
+        InputError: If another process still has the folder after that time, or as in `writable`.
     """
     lock = _HELD.get(folder) or FileLock(folder / ".claim")
     if lock.is_locked:
@@ -35,7 +39,11 @@ def claim(folder: Path, wait: float = WAIT_SECONDS) -> None:
 
 
 def writable(folder: Path) -> None:
-    """Make the folder if need be; InputError where that or writing into it is not possible, or its disk is full."""
+    """Make a folder if need be, and check that it can be written.
+
+    Raises:
+        InputError: If it cannot be made or written, or its disk has less than LEAST_FREE bytes free.
+    """
     probe = folder / ".probe"
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -39,7 +39,17 @@ VERSIONS = ("torch", "transformers", "datasets", "tokenizers", "numpy", "scipy",
 
 
 def key(stage: str, params: Mapping[str, Any], suite: str, inputs: Iterable[str]) -> str:
-    """A run's key: stage, schema, result-changing parameters, suite fingerprint, keys of what it reads."""
+    """Return a run's key.
+
+    Args:
+        stage: The run's stage, a notebook's name or a unit's.
+        params: The parameters that change the result.
+        suite: The suite's fingerprint.
+        inputs: Keys of the runs that it reads.
+
+    Returns:
+        16 hex digits of these and of SCHEMA.
+    """
     return digest([stage, SCHEMA, dict(params), suite, sorted(inputs)])
 
 
@@ -65,22 +75,30 @@ class Run:
 
     @property
     def folder(self) -> Path:
+        """The run's folder, whether it is there or not."""
         return runs_root() / self.stage / self.key
 
     def path(self, name: str) -> Path:
+        """Return the path of a file in the run's folder, which is made if need be."""
         self.folder.mkdir(parents=True, exist_ok=True)
         return self.folder / name
 
     def lock(self) -> FileLock:
-        """Held while a unit is made, so that two processes asking for it make it once.
+        """Return a lock to hold while a unit is made, so that two processes asking for it make it once.
 
-        InputError in a process that is older than the code, before it makes or removes anything.
+        Raises:
+            InputError: If the process is older than the code, before it makes or removes anything.
         """
         self.check_unedited()
         return FileLock(self.path(".lock"))
 
     def code(self) -> dict[str, Any]:
-        """What this process runs; where its files have been edited since, a hash that no code has: stale at once."""
+        """Describe the code that this process runs.
+
+        Returns:
+            Its root modules, its notebook and its hash. Where a file has been edited since this process read it, the
+            hash is one that no code has, so that the run is stale at once.
+        """
         return {
             "roots": list(self.code_roots),
             "notebook": self.notebook,
@@ -91,7 +109,11 @@ class Run:
         return code.edited(self.code_roots, self._notebook, self.opened or "")
 
     def check_unedited(self) -> None:
-        """InputError where the code was edited since this process imported it: what it makes would be stale."""
+        """Check that this process runs the code as it is now; what it makes would be stale otherwise.
+
+        Raises:
+            InputError: If the code was edited since this process imported it.
+        """
         if self._edited():
             raise InputError(
                 f"the code of {self.stage}, or of what it imports, was edited after this kernel or process had read "
@@ -102,7 +124,19 @@ class Run:
         self, outputs: Sequence[str], metrics: Mapping[str, Any], ledgers: Iterable[Ledger] = (),
         seeds: Mapping[str, int] | None = None, rows: Mapping[str, int] | None = None, **more: Any,
     ) -> Manifest:  # fmt: skip
-        """Write the manifest, last and atomically: from here on the run is finished."""
+        """Write the manifest, last and atomically: from here on the run is finished.
+
+        Args:
+            outputs: The run's files, by name in its folder; they are hashed.
+            metrics: What it found, as JSON.
+            ledgers: What its stages cost.
+            seeds: Its derived seeds by purpose.
+            rows: How many rows of each kind it used.
+            **more: Further fields of the manifest.
+
+        Returns:
+            The manifest as written.
+        """
         record = {
             "stage": self.stage, "key": self.key, "schema": SCHEMA, "params": self.params,
             "key_params": self.key_params or self.params,
@@ -126,6 +160,7 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def now() -> str:
+    """Return the time in UTC, ISO 8601 to the second."""
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
@@ -134,17 +169,18 @@ def now() -> str:
 
 @functools.lru_cache(maxsize=1)
 def versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
+    """Return the versions of Python and of the VERSIONS installed, without local suffixes such as +cpu."""
+    versions_by_name = {"python": platform.python_version()}
     for name in VERSIONS:
         try:
-            found[name] = importlib.metadata.version(name).split("+")[0]
+            versions_by_name[name] = importlib.metadata.version(name).split("+")[0]
         except importlib.metadata.PackageNotFoundError:
             continue
-    return found
+    return versions_by_name
 
 
 def git_state() -> dict[str, Any]:
-    """Commit and whether tracked files other than reports/ differ from it; empty outside a git checkout."""
+    """Return the commit and whether tracked files outside reports/ differ from it; empty outside a git checkout."""
     ask = lambda *a: subprocess.run(["git", *a], cwd=PROJECT, capture_output=True, text=True)  # noqa: E731
     try:
         head = ask("rev-parse", "HEAD")
@@ -157,9 +193,13 @@ def git_state() -> dict[str, Any]:
 
 
 def device_name(device: str) -> str:
-    """What computes: a GPU by name; a processor by name, widest instructions, and settings that choose its kernels.
+    """Name what computes.
 
-    Processors of other instructions, and such settings, round otherwise: the same training ends with other bits.
+    A GPU goes by its name; a processor by its name, its widest instructions and the settings that choose its kernels.
+    Processors with other instructions, and such settings, round otherwise: the same training ends with other bits.
+
+    Args:
+        device: "cpu" or a CUDA device.
     """
     if device.startswith("cuda"):
         import torch
@@ -180,12 +220,23 @@ def device_name(device: str) -> str:
 
 
 def read(stage: str, key: str) -> tuple[str, Manifest | None]:
-    """A run's status and, where it can be read, its manifest."""
+    """Read a run's status and manifest.
+
+    Args:
+        stage: The run's stage.
+        key: Its key.
+
+    Returns:
+        "missing", "interrupted", "damaged", "stale" or "finished" (see above), and the manifest where it can be read.
+    """
     return _read(stage, key, {})
 
 
 def _read(stage: str, key: str, known: dict[tuple[str, str], Any]) -> tuple[str, Manifest | None]:
-    """`known`: what was found of the runs met on the way, None while it is being found out."""
+    """Read a status and manifest as `read` does.
+
+    `known` holds what was found of the runs met on the way, None while that is being found out.
+    """
     if (stage, key) in known or sum(found is None for found in known.values()) > LINKS:
         # A run that reads itself, through however many others, was never made so.
         return known.get((stage, key)) or ("damaged", None)
@@ -214,7 +265,10 @@ def _status(stage: str, key: str, known: dict[tuple[str, str], Any]) -> tuple[st
 
 
 def is_stale(manifest: Manifest) -> bool:
-    """Whether its code, or anything it read, has changed since. Keys carry parameters and data; this carries code."""
+    """Tell whether a run's code, or anything it read, has changed since it was made.
+
+    Parameters and data need no check here, since keys carry them.
+    """
     return _is_stale(manifest, {})
 
 
@@ -234,7 +288,16 @@ def _is_stale(manifest: Manifest, known: dict[tuple[str, str], Any]) -> bool:
 
 
 def load(stage: str, key: str, remedy: str = "run it again") -> Manifest:
-    """A finished run by key; anything else is an InputError that says what is wrong and what to do."""
+    """Load a finished run by its key.
+
+    Args:
+        stage: The run's stage.
+        key: Its key.
+        remedy: What a message tells the user to do.
+
+    Raises:
+        InputError: If the run is not finished; it says what is wrong and what to do.
+    """
     status, manifest = read(stage, key)
     if status == "finished" and manifest is not None:
         return manifest
@@ -247,47 +310,60 @@ def load(stage: str, key: str, remedy: str = "run it again") -> Manifest:
 
 
 def all_runs(stage: str) -> list[Manifest]:
-    """Every manifest of a stage that can be parsed, whatever its status."""
-    found = []
+    """List every manifest of a stage that can be parsed, whatever its status."""
+    manifests_read = []
     for file in sorted((runs_root() / stage).glob("*/manifest.json")):
         with contextlib.suppress(InputError):
-            found.append(manifests.read(file))
-    return found
+            manifests_read.append(manifests.read(file))
+    return manifests_read
 
 
 def agrees(manifest: Manifest, wanted: Mapping[str, Any]) -> bool:
-    """Whether a run is what is wanted, in every wanted parameter that its key depends on; `wanted` as keys hold it."""
+    """Tell whether a run has every wanted parameter that its key depends on.
+
+    Args:
+        manifest: The run.
+        wanted: Parameters as keys hold them; those that the run's key leaves out do not count.
+    """
     had = manifest.key_params
     return all(had[name] == value for name, value in wanted.items() if name in had)
 
 
 def find(stage: str, wanted: Mapping[str, Any], suite: str, keyed: Mapping[str, Any] | None = None) -> Manifest:
-    """The one finished run of a stage over this suite with these parameters; `keyed`: as keys hold them, if otherwise.
+    """Find the one finished run of a stage over a suite with the given parameters.
 
-    No match, more than one, or a match that is stale or damaged is an InputError with the line that would make it.
+    Args:
+        stage: The stage.
+        wanted: Parameters as a user gives them.
+        suite: The suite's fingerprint.
+        keyed: The parameters as keys hold them, if those differ from `wanted`.
+
+    Raises:
+        InputError: If no run matches, several finished ones do, or none that matches is finished; it has the line
+            that makes the run, or the keys to choose from.
     """
-    hits = [
+    matches = [
         m
         for m in all_runs(stage)
         if manifests.whole(m) and m.suite == suite and agrees(m, wanted if keyed is None else keyed)
     ]
     line = papermill_line(stage, wanted)
-    if not hits:
+    if not matches:
         raise InputError(f"no run of {stage} matches {_shown(wanted)} in {short(runs_root())}; make it with\n  {line}")
-    statuses = {m.key: read(stage, m.key)[0] for m in hits}
-    good = [m for m in hits if statuses[m.key] == "finished"]
-    if len(good) > 1:
-        first = good[0].key_params
-        differing = sorted({k for m in good for k in first if m.key_params.get(k) != first[k]})
-        rows = "".join(f"\n  {m.key}  {_shown({k: m.key_params.get(k) for k in differing})}" for m in good)
-        raise InputError(f"{len(good)} runs of {stage} match {_shown(wanted)}; name one in `inputs`:{rows}")
-    if not good:
-        return load(stage, hits[0].key, f"make it anew with\n  {line}")
-    return good[0]
+    statuses = {m.key: read(stage, m.key)[0] for m in matches}
+    finished = [m for m in matches if statuses[m.key] == "finished"]
+    if len(finished) > 1:
+        first = finished[0].key_params
+        differing = sorted({k for m in finished for k in first if m.key_params.get(k) != first[k]})
+        rows = "".join(f"\n  {m.key}  {_shown({k: m.key_params.get(k) for k in differing})}" for m in finished)
+        raise InputError(f"{len(finished)} runs of {stage} match {_shown(wanted)}; name one in `inputs`:{rows}")
+    if not finished:
+        return load(stage, matches[0].key, f"make it anew with\n  {line}")
+    return finished[0]
 
 
 def papermill_line(stage: str, params: Mapping[str, Any]) -> str:
-    """The command that makes a run of a stage with these parameters."""
+    """Return the command that makes a run of a stage with the given parameters."""
     return f"papermill notebooks/{stage}.ipynb {stage}.out.ipynb -y '{json.dumps(dict(params))}'"
 
 

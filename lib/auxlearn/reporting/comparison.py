@@ -17,7 +17,14 @@ from auxlearn.reporting.results import scores
 
 
 def predictions(arm: runs.Manifest) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """An arm's dev predictions [seeds, values], the references [values], and sentence lengths for tagging."""
+    """Load an arm's dev predictions.
+
+    Args:
+        arm: Manifest of a 06 run.
+
+    Returns:
+        Predictions [seeds, values], references [values], and sentence lengths for tagging (else None).
+    """
     saved = stored_arrays.arrays(arm.path("predictions.npz"), ("predictions", "references"))
     return saved["predictions"], saved["references"], saved.get("lengths")
 
@@ -25,13 +32,24 @@ def predictions(arm: runs.Manifest) -> tuple[np.ndarray, np.ndarray, np.ndarray 
 def row_interval(
     arm: runs.Manifest, baseline: runs.Manifest, task: Task, level: float, seed: int = 0
 ) -> tuple[float, float]:
-    """Bootstrap over seeds x dev rows of the difference in the task's own metric."""
-    (mine, gold), (others, _) = sentences(arm), sentences(baseline)
+    """Bootstrap the difference of two arms in the task's own metric, over seeds x dev rows.
+
+    Args:
+        arm: Manifest of a 06 run.
+        baseline: Manifest of another with the same seeds.
+        task: The primary.
+        level: Confidence level.
+        seed: Of the bootstrap.
+
+    Returns:
+        Lower and upper end of the interval.
+    """
+    (predicted, gold), (others, _) = sentences(arm), sentences(baseline)
     if task.metric == "accuracy" and task.kind != "tagging":
-        right = np.stack(mine) == gold
+        right = np.stack(predicted) == gold
         return stats.rows_and_seeds_interval(right.astype(float) - (np.stack(others) == gold), level, seed)
-    rng, size, seeds = np.random.default_rng(seed), len(gold), len(mine)
-    a, b = (_of_rows(task, each, gold) for each in (mine, others))
+    rng, size, seeds = np.random.default_rng(seed), len(gold), len(predicted)
+    a, b = (_of_rows(task, each, gold) for each in (predicted, others))
     draws = []
     for _ in range(1000):
         rows, which = rng.integers(0, size, size), rng.integers(0, seeds, seeds)
@@ -41,56 +59,79 @@ def row_interval(
 
 
 def _of_rows(task: Task, each: Sequence[Any], gold: Any) -> Callable[[np.ndarray], np.ndarray]:
-    """The metric of given rows (positions, any number of times) under each seed's predictions: float64 [seeds]."""
+    """Make a function from rows (positions, any number of times) to the metric of each seed: float64 [seeds]."""
     if task.metric in counting.METRICS:
-        counts = np.stack([counting.counts(task.metric, task.labels, made, gold) for made in each])  # [S, N, k]
+        counts = np.stack([counting.counts(task.metric, task.labels or (), row, gold) for row in each])  # [S, N, k]
         return lambda rows: counting.value(task.metric, np.bincount(rows, minlength=len(gold)) @ counts)
     metric = metrics.FUNCTIONS[task.metric]  # a correlation, and so no sentences
-    return lambda rows: np.array([metric(made[rows], gold[rows], task.labels) for made in each])
+    return lambda rows: np.array([metric(row[rows], gold[rows], task.labels) for row in each])
 
 
 def paired(
     arms: Sequence[runs.Manifest], pairs: Sequence[tuple[str, str]], task: Task, level: float = 0.95
 ) -> pd.DataFrame:
-    """Arms against baselines, paired by seed. Index (arm, baseline); the p column is Holm-adjusted over the pairs.
+    """Compare arms with baselines, paired by seed.
 
-    Columns: difference, low, high (t interval over seeds), row_low, row_high (bootstrap over seeds x dev rows), seeds,
-    p (NaN where seeds are too few to test), verdict.
+    Args:
+        arms: Manifests of 06 runs.
+        pairs: (arm, baseline) by name.
+        task: The primary.
+        level: Confidence level of the intervals.
+
+    Returns:
+        Index (arm, baseline). Columns difference, low and high (t interval over seeds), row_low and row_high (bootstrap
+        over seeds x dev rows), seeds, p (Holm-adjusted over the pairs; NaN where seeds are too few to test), verdict.
     """
     table = scores(arms, task.metric).pivot(index="seed", columns="arm", values="score")
     by_name = {m.params["arm"]: m for m in arms}
     rows: dict[tuple[str, str], dict[str, Any]] = {}
     for name, baseline in pairs:
-        made = stats.compare(table[name], table[baseline], level)
+        compared = stats.compare(table[name], table[baseline], level)
         low, high = row_interval(by_name[name], by_name[baseline], task, level)
         rows[name, baseline] = {
-            "difference": made.difference, "low": made.low, "high": made.high, "row_low": low, "row_high": high,
-            "seeds": made.seeds, "p": np.nan if made.p is None else made.p, "made": made,
+            "difference": compared.difference, "low": compared.low, "high": compared.high, "row_low": low,
+            "row_high": high, "seeds": compared.seeds, "p": np.nan if compared.p is None else compared.p,
+            "compared": compared,
         }  # fmt: skip
     out = pd.DataFrame.from_dict(rows, orient="index")
     out.index = pd.MultiIndex.from_tuples(list(rows), names=["arm", "baseline"])
     if out["p"].notna().all():
         out["p"] = stats.holm(out["p"].to_numpy())
     tested = [None if np.isnan(p) else p for p in out["p"]]
-    made = zip(out.pop("made"), tested, strict=True)
-    out["verdict"] = [stats.verdict(comparison, p, level, len(out)) for comparison, p in made]
+    pairs_and_p = zip(out.pop("compared"), tested, strict=True)
+    out["verdict"] = [stats.verdict(comparison, p, level, len(out)) for comparison, p in pairs_and_p]
     return out
 
 
 def comparisons(arms: Sequence[runs.Manifest], task: Task, level: float = 0.95) -> pd.DataFrame:
-    """Every arm against the first (single-task), as `paired`; index arm."""
+    """Compare every arm with the first one (single-task), as `paired`.
+
+    Args:
+        arms: Manifests of 06 runs, the baseline first.
+        task: The primary.
+        level: Confidence level of the intervals.
+
+    Returns:
+        Columns as from `paired`; index arm.
+    """
     names = [m.params["arm"] for m in arms]
     return paired(arms, [(name, names[0]) for name in names[1:]], task, level).droplevel("baseline")
 
 
 def contrasts(names: Sequence[str]) -> list[tuple[str, str]]:
-    """The pairs of arms that take an effect apart: (arm, baseline), those of which both were run.
+    """List the pairs of arms that take an effect apart.
 
-    More steps (random against step_matched), the ranking (td, quota, calibrated against random), the ranking within
-    tasks (td against cie, and against rows matched by task, label and length), and selection against all data. For
-    GradTS and AUTOSEM: against as many random rows, and against each other, by tasks and by finer choice. For TAWT:
+    They are: more steps (random against step_matched), the ranking (td, quota, calibrated against random), the ranking
+    within tasks (td against cie, and against rows matched by task, label and length), and selection against all data.
+    For GradTS and AUTOSEM: against as many random rows, and against each other, by tasks and by finer choice. For TAWT:
     against unweighted training and against weights that no gradient, or another source's, has moved; the same over the
-    rows that another arm chose, whose plain training then is one more baseline.
+    rows that another arm chose, whose plain training is then one more baseline.
+
+    Args:
+        names: The arms that were run.
+
+    Returns:
+        Pairs (arm, baseline) of which both were run.
     """
     kinds = ("bce", "ce")
     wanted = [("random", "step_matched")]
@@ -110,34 +151,49 @@ def contrasts(names: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def sentences(arm: runs.Manifest) -> tuple[list[Any], Any]:
-    """An arm's dev predictions, one entry a seed, and the references; of tagging each as lists of sentences."""
-    made, gold, lengths = predictions(arm)
+    """Load an arm's dev predictions, cut into sentences for tagging.
+
+    Args:
+        arm: Manifest of a 06 run.
+
+    Returns:
+        One entry of predictions per seed, and the references; for tagging each as a list of sentences.
+    """
+    predicted, gold, lengths = predictions(arm)
     if lengths is None:
-        return list(made), gold
+        return list(predicted), gold
     cuts = np.cumsum(lengths)[:-1]
-    return [np.split(row, cuts) for row in made], np.split(gold, cuts)
+    return [np.split(row, cuts) for row in predicted], np.split(gold, cuts)
 
 
 def sentence_tests(arms: Sequence[runs.Manifest], pairs: Sequence[tuple[str, str]], task: Task) -> pd.DataFrame:
-    """The TAWT authors' test, a row a pair and seed: a paired t-test over dev sentences of two trained models.
+    """Run the TAWT authors' test: a paired t-test over dev sentences of two trained models.
 
-    Index (arm, baseline, seed); difference: of the mean sentence scores (`metrics.by_row`); corpus: of the task's
-    metric, whose sign may be another; p: not corrected. The authors have one seed and 12 such tests. Read it beside
-    `paired`, which asks about the method: seeds that disagree show what this test leaves out.
+    The authors have one seed and 12 such tests. Read it beside `paired`, which asks about the method: seeds that
+    disagree show what this test leaves out.
+
+    Args:
+        arms: Manifests of 06 runs.
+        pairs: (arm, baseline) by name.
+        task: The primary.
+
+    Returns:
+        One row per pair and seed; index (arm, baseline, seed). Columns difference (of the mean sentence scores,
+        `metrics.by_row`), corpus (of the task's metric, whose sign may be another), p (not corrected).
     """
-    by_name, made = {m.params["arm"]: m for m in arms}, {}
+    by_name, sentence_scores = {m.params["arm"]: m for m in arms}, {}
     for name in dict.fromkeys(name for pair in pairs for name in pair):
         seeds = map(str, by_name[name].params["seeds"])  # the order of predictions; metrics are sorted as text
         each, gold = sentences(by_name[name])
-        made[name] = {seed: metrics.by_row(task, row, gold) for seed, row in zip(seeds, each, strict=True)}
+        sentence_scores[name] = {seed: metrics.by_row(task, row, gold) for seed, row in zip(seeds, each, strict=True)}
     rows = []
     for name, baseline in pairs:
-        for seed, mine in made[name].items():
+        for seed, own in sentence_scores[name].items():
             corpus = [by_name[n].metrics["seeds"][seed]["dev"][task.metric] for n in (name, baseline)]
-            other = made[baseline][seed]
+            other = sentence_scores[baseline][seed]
             rows.append({
-                "arm": name, "baseline": baseline, "seed": int(seed), "difference": mine.mean() - other.mean(),
-                "corpus": corpus[0] - corpus[1], "p": stats.paired_t_test(mine, other),
+                "arm": name, "baseline": baseline, "seed": int(seed), "difference": own.mean() - other.mean(),
+                "corpus": corpus[0] - corpus[1], "p": stats.paired_t_test(own.tolist(), other.tolist()),
             })  # fmt: skip
     columns = ["arm", "baseline", "seed", "difference", "corpus", "p"]
     return pd.DataFrame(rows, columns=columns).set_index(columns[:3])

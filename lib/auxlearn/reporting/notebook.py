@@ -36,19 +36,32 @@ class Session:
 
     @property
     def primary(self) -> suites.Task:
+        """The primary task."""
         return self.suite[self.params.primary]
 
     @property
     def auxiliaries(self) -> list[str]:
+        """Names of the auxiliary tasks."""
         return self.suite.auxiliaries(self.params.primary, self.params.auxiliaries)
 
     def fresh(self, name: str) -> Path:
-        """A path in the run's folder at which nothing stands: what an earlier run left there is removed."""
+        """Free a path in the run's folder; what an earlier run left there is removed.
+
+        Args:
+            name: File or folder in the run's folder.
+
+        Returns:
+            The path, at which nothing stands.
+        """
         shutil.rmtree(self.run.path(name), ignore_errors=True)
         return self.run.path(name)
 
     def progress(self, message: str) -> None:
-        """One line for a person at a terminal or in front of the notebook, and never an output that is kept."""
+        """Show one line to a person at a terminal or in front of the notebook; it never becomes an output that is kept.
+
+        Args:
+            message: The line.
+        """
         if os.environ.get("AUXLEARN_PROGRESS"):
             with open(os.environ["AUXLEARN_PROGRESS"], "a", encoding="utf-8") as log:
                 log.write(f"{runs.now()} {self.run.stage}/{self.run.key} {message}\n")
@@ -59,7 +72,21 @@ class Session:
         self, outputs: Sequence[str], metrics: Mapping[str, Any], ledgers: Iterable[Ledger] = (),
         units: Sequence[runs.Manifest] = (), rows: Mapping[str, int] | None = None,
     ) -> runs.Manifest:  # fmt: skip
-        """Write the manifest and say so. `units` are the trainings and passes that the run read."""
+        """Write the manifest and say so.
+
+        Args:
+            outputs: Names of the files in the run's folder.
+            metrics: What was measured; JSON-able.
+            ledgers: What it cost, one ledger per stage.
+            units: The trainings and passes that the run read.
+            rows: Counts of rows by name.
+
+        Returns:
+            The manifest.
+
+        Raises:
+            InputError: If the code was edited while the notebook ran.
+        """
         p = self.params
         drawn = [p.seed] if hasattr(p, "seed") else getattr(p, "seeds", [])
         self.run.inputs += units
@@ -71,10 +98,20 @@ class Session:
 
 
 def start(stage: str, namespace: Mapping[str, Any]) -> Session:
-    """Check the notebook's parameters, load its suite, find the runs it reads, and open its own run.
+    """Open a notebook: check its parameters, load its suite, find the runs it reads, and open its own run.
 
-    At smoke size, what it reads is made when it is missing; at full size a missing run is an InputError with the line
-    that makes it.
+    At smoke size, a run that it reads is made when it is missing. At full size a missing run is an error whose message
+    holds the command that makes it.
+
+    Args:
+        stage: The notebook, such as `06_mtl`.
+        namespace: The notebook's `globals()`.
+
+    Returns:
+        The session.
+
+    Raises:
+        InputError: If a parameter, the suite or a run that it reads cannot be used.
     """
     opened = code_hash.notebook_source(NOTEBOOKS / f"{stage}.ipynb")  # first: what follows may take its time
     p = params.check(stage, namespace).resolved()
@@ -109,6 +146,9 @@ def bound_threads(threads: int) -> None:
 
     Left to itself it takes every core: two notebooks side by side then wait for each other (fits of small models took
     ten times as long), and sums depend on how many threads add them up.
+
+    Args:
+        threads: How many.
     """
     from threadpoolctl import threadpool_limits
 
@@ -117,19 +157,19 @@ def bound_threads(threads: int) -> None:
 
 
 def _inputs(p: params.Common, suite: suites.Suite) -> list[runs.Manifest]:
-    found = []
+    inputs = []
     for stage, wanted in p.needs():
         if p.inputs:
-            given = [runs.load(stage, key) for key in p.inputs]
-            hits = [m for m in given if m.suite == suite.fingerprint and runs.agrees(m, key_forms.forms(wanted))]
+            named = [runs.load(stage, key) for key in p.inputs]
+            hits = [m for m in named if m.suite == suite.fingerprint and runs.agrees(m, key_forms.forms(wanted))]
             if len(hits) != 1:
                 raise InputError(
                     f"inputs: {len(hits)} of the runs {', '.join(p.inputs)} fit {wanted}; exactly one must"
                 )
-            found.append(hits[0])
+            inputs.append(hits[0])
         else:
-            found.append(_find_or_make(p, stage, wanted, suite))
-    return found
+            inputs.append(_find_or_make(p, stage, wanted, suite))
+    return inputs
 
 
 def _find_or_make(p: params.Common, stage: str, wanted: dict[str, Any], suite: suites.Suite) -> runs.Manifest:
@@ -143,7 +183,7 @@ def _find_or_make(p: params.Common, stage: str, wanted: dict[str, Any], suite: s
     command = [sys.executable, "-m", "papermill", str(NOTEBOOKS / f"{stage}.ipynb"), str(out)]
     command += ["-y", json.dumps(wanted), "--no-progress-bar"]
     unseen = {name: value for name, value in os.environ.items() if name != "JPY_SESSION_NAME"}
-    made = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, env=unseen)
-    if made.returncode:
-        raise InputError(f"{stage}, which this notebook reads, could not be made:\n{made.stderr[-2000:]}")
+    process = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, env=unseen)
+    if process.returncode:
+        raise InputError(f"{stage}, which this notebook reads, could not be made:\n{process.stderr[-2000:]}")
     return runs.find(stage, wanted, suite.fingerprint, key_forms.forms(wanted))

@@ -14,7 +14,14 @@ from auxlearn.paths import NOTEBOOKS
 
 
 def normalise(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """Only what a reader needs: tags, a plain kernel name, stable cell ids, outputs without transient metadata."""
+    """Keep only what a reader needs: tags, a plain kernel name, stable cell ids, outputs without transient metadata.
+
+    Args:
+        notebook: The notebook, changed in place.
+
+    Returns:
+        The same notebook.
+    """
     notebook.metadata = nbformat.from_dict({
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
         "language_info": {"name": "python"},
@@ -31,7 +38,14 @@ def normalise(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
 
 
 def renew(names: Sequence[str] = ()) -> None:
-    """Execute notebooks in name order in a fresh run folder, each in its own kernel, and save them normalised."""
+    """Execute notebooks in name order in a fresh run folder, each in its own kernel, and save them normalised.
+
+    Args:
+        names: The notebooks to execute, such as `06_mtl`; all by default.
+
+    Raises:
+        InputError: If there is no notebook of a name.
+    """
     files = sorted(NOTEBOOKS.glob("[0-9]*.ipynb"))
     if unknown := set(names) - {f.stem for f in files}:
         raise InputError(f"no notebook is called {', '.join(sorted(unknown))}; there are {[f.stem for f in files]}")

@@ -1,4 +1,4 @@
-"""Finished arms side by side: scores a seed, and what each cost (`comparing` pairs them)."""
+"""Finished arms side by side: scores per seed, and what each cost (`comparison` pairs them)."""
 
 from __future__ import annotations
 
@@ -26,12 +26,29 @@ TRAINING = ("pretrain", "joint", "stage2", "tune")
 
 
 def at(arms: Sequence[runs.Manifest], n: int) -> list[runs.Manifest]:
-    """The arms at one n, with those that do not depend on n."""
+    """Return the arms at one n, with those that do not depend on n.
+
+    Args:
+        arms: Manifests of 06 runs.
+        n: Auxiliary rows asked for.
+
+    Returns:
+        Their manifests, in the order given.
+    """
     return [m for m in arms if m.key_params.get("n", n) == n]
 
 
 def scores(arms: Sequence[runs.Manifest], metric: str) -> pd.DataFrame:
-    """One row an arm and seed: arm, seed, score on dev, the epoch kept, rows added, the primary's share of training."""
+    """Tabulate scores: one row per arm and seed.
+
+    Args:
+        arms: Manifests of 06 runs.
+        metric: The metric, as in their dev scores.
+
+    Returns:
+        Columns arm, seed, score (on dev), epoch (the one kept), added (rows) and target_share (the primary's share of
+        training).
+    """
     return pd.DataFrame([
         {"arm": m.params["arm"], "seed": int(seed), "score": part["dev"][metric], "epoch": part["epoch"],
          "added": part["added"], "target_share": part["target_share"]}
@@ -40,9 +57,17 @@ def scores(arms: Sequence[runs.Manifest], metric: str) -> pd.DataFrame:
 
 
 def curve(arms: Sequence[runs.Manifest], metric: str, pool: int, level: float = 0.95) -> pd.DataFrame:
-    """Mean score against the share of the auxiliary pool added: arm, n, share, score, low, high (t over seeds).
+    """Tabulate the mean score against the share of the auxiliary pool that was added.
 
-    n: rows added, mean over seeds, for a search may choose none.
+    Args:
+        arms: Manifests of 06 runs.
+        metric: The metric, as in their dev scores.
+        pool: Rows in the auxiliary pool.
+        level: Confidence level of the intervals.
+
+    Returns:
+        One row per run, sorted by arm and n. Columns arm, n (rows added, the mean over seeds, for a search may choose
+        none), share, score, low and high (t interval over seeds; NaN for one seed), seeds.
     """
     rows = []
     for m in arms:
@@ -55,7 +80,17 @@ def curve(arms: Sequence[runs.Manifest], metric: str, pool: int, level: float = 
 
 
 def costs(arms: Sequence[runs.Manifest]) -> pd.DataFrame:
-    """One row an arm, seed and stage: everything the arm ran for that seed, selection included."""
+    """Tabulate everything that each arm ran for each seed, selection included.
+
+    Args:
+        arms: Manifests of 06 runs.
+
+    Returns:
+        One row per arm, seed and ledger entry: arm, seed, and the entry's columns (stage, seconds, flops, …).
+
+    Raises:
+        InputError: If a run that an arm read is missing or unfinished.
+    """
     rows = []
     for arm in arms:
         for seed, part in arm.metrics["seeds"].items():
@@ -84,7 +119,16 @@ def costs(arms: Sequence[runs.Manifest]) -> pd.DataFrame:
 
 
 def by_stage(table: pd.DataFrame, column: str, scale: float = 1.0) -> pd.DataFrame:
-    """Mean a seed of one cost column: index arm, a column a stage in the order they run."""
+    """Average one cost column over seeds, by stage.
+
+    Args:
+        table: As from `costs`.
+        column: One of its cost columns, such as "flops".
+        scale: Divides the values.
+
+    Returns:
+        Mean per seed; index arm, one column per stage in the order they run.
+    """
     order = [s for s in (*SELECTION, *TRAINING) if s in set(table["stage"])]
     wide = table.pivot_table(index="arm", columns="stage", values=column, aggfunc="sum")[order].fillna(0.0)
     seeds = table.groupby("arm")["seed"].nunique()
@@ -92,10 +136,17 @@ def by_stage(table: pd.DataFrame, column: str, scale: float = 1.0) -> pd.DataFra
 
 
 def amortised(stages: pd.DataFrame, targets: Sequence[int]) -> pd.DataFrame:
-    """Cost a target when `targets` targets share the selection stages: index targets, a column an arm.
+    """Compute the cost per target when several targets share the selection stages.
 
     Proxy training and the pass over the pool serve every target at once, and so do GradTS's tuning and importance of
     each task; ranking, trials, stage 2 and tuning do not.
+
+    Args:
+        stages: As from `by_stage`.
+        targets: Numbers of targets.
+
+    Returns:
+        Index targets, one column per arm; in the unit of `stages`.
     """
     shared = stages[[s for s in SHARED if s in stages]].sum(axis=1)
     own = stages.sum(axis=1) - shared
@@ -103,27 +154,41 @@ def amortised(stages: pd.DataFrame, targets: Sequence[int]) -> pd.DataFrame:
 
 
 def new_candidate(stages: pd.DataFrame, tasks: int) -> pd.DataFrame:
-    """What choosing costs at first, and again when one task joins `tasks` (primary included); index arm.
+    """Compute what choosing costs at first, and again when one more task joins.
 
-    GradTS keeps every task's matrix and adds the new one's, `1 / tasks` of its tuning and importance (tasks taken
-    alike); trials, as an upper bound, all anew. A discriminator and a bandit know their tasks from the start: all anew,
-    and so is importance that was read at a discriminator's proxy. Arms that choose nothing are left out. In whatever
-    cost `stages` holds.
+    GradTS keeps every task's matrix and adds the new one's: `1 / tasks` of its tuning and importance (tasks taken
+    alike). All trials run anew, as an upper bound. A discriminator and a bandit know their tasks from the start, so
+    they start over, and so does importance that was read at a discriminator's proxy. Arms that choose nothing are
+    left out.
+
+    Args:
+        stages: As from `by_stage`.
+        tasks: Tasks there are at first, the primary included.
+
+    Returns:
+        Index arm, columns "at first" and "one more task"; in the unit of `stages`.
     """
     first = stages[[s for s in SELECTION if s in stages]].sum(axis=1)
     kept = stages[[s for s in ("task_tuning", "importance") if s in stages]].sum(axis=1)
     if "proxy" in stages:
         kept = kept.where(stages["proxy"] == 0, 0.0)
     again = first - kept + kept / tasks
-    made = pd.DataFrame({"at first": first, "one more task": again})
-    return made[made["at first"] > 0]
+    table = pd.DataFrame({"at first": first, "one more task": again})
+    return table[table["at first"] > 0]
 
 
 def speedups(stages: pd.DataFrame, targets: int, against: str = "all_data") -> pd.DataFrame:
-    """How many times cheaper than training on everything each arm is; index arm. `stages` as from `by_stage`.
+    """Compute how many times cheaper each arm is than training on everything.
 
-    alone: with all its selection; amortised: proxy and scoring shared by `targets` targets; ceiling: had selection cost
-    nothing, the most that any cheaper selection could give. Ratios of whatever cost `stages` holds.
+    Args:
+        stages: As from `by_stage`.
+        targets: Number of targets that share the selection.
+        against: The arm that trains on everything.
+
+    Returns:
+        Ratios of whatever cost `stages` holds; index arm. Columns alone (with all its selection), amortised (proxy,
+        scoring and GradTS's tuning and importance shared by the targets) and ceiling (had selection cost nothing: the
+        most that any cheaper selection could give).
     """
     total = stages.sum(axis=1)
     training = stages[[s for s in TRAINING if s in stages]].sum(axis=1)
@@ -133,29 +198,55 @@ def speedups(stages: pd.DataFrame, targets: int, against: str = "all_data") -> p
 
 
 def stage_table(costs: pd.DataFrame) -> pd.DataFrame:
-    """Everything measured, a row an arm and stage, means a seed: index (arm, stage)."""
+    """Tabulate everything measured, one row per arm and stage.
+
+    Args:
+        costs: As from `costs`.
+
+    Returns:
+        Means per seed, and the highest peak of memory over seeds; index (arm, stage). Columns seconds, TFLOP, tokens,
+        padded tokens, steps, examples, peak GiB.
+    """
     order = [s for s in (*SELECTION, *TRAINING) if s in set(costs["stage"])]
     counts = {"seconds": "seconds", "flops": "TFLOP", "tokens": "tokens", "padded_tokens": "padded tokens",
               "steps": "steps", "examples": "examples"}  # fmt: skip
     seeds = costs.groupby("arm")["seed"].nunique()
-    made = costs.groupby(["arm", "stage"])[list(counts)].sum().div(seeds, axis=0, level="arm").rename(columns=counts)
-    made["TFLOP"] /= 1e12
-    made["peak GiB"] = costs.groupby(["arm", "stage"])["peak_bytes"].max() / 2**30
+    means = costs.groupby(["arm", "stage"])[list(counts)].sum().div(seeds, axis=0, level="arm").rename(columns=counts)
+    means["TFLOP"] /= 1e12
+    means["peak GiB"] = costs.groupby(["arm", "stage"])["peak_bytes"].max() / 2**30
     arms = list(dict.fromkeys(costs["arm"]))
-    return made.loc[[(a, s) for a in arms for s in order if (a, s) in made.index]]
+    return means.loc[[(a, s) for a in arms for s in order if (a, s) in means.index]]
 
 
 def padding(costs: pd.DataFrame, length: int) -> pd.DataFrame:
-    """Tokens computed a seed and arm, and how many times more it would be with every row padded to `length`."""
-    made = costs.groupby("arm", sort=False)[["tokens", "padded_tokens", "examples"]].sum()
-    made = made.div(costs.groupby("arm", sort=False)["seed"].nunique(), axis=0)
-    made[f"padded to {length}"] = made.pop("examples") * length
-    made["times"] = made[f"padded to {length}"] / made["padded_tokens"]
-    return made
+    """Compare the tokens that were computed with those of padding every row to one length.
+
+    Args:
+        costs: As from `costs`.
+        length: Tokens to pad to.
+
+    Returns:
+        Means per seed; index arm. Columns tokens, padded_tokens, "padded to LENGTH", and times (how many times more
+        that would be than what was computed).
+    """
+    sums = costs.groupby("arm", sort=False)[["tokens", "padded_tokens", "examples"]].sum()
+    means = sums.div(costs.groupby("arm", sort=False)["seed"].nunique(), axis=0)
+    means[f"padded to {length}"] = means.pop("examples") * length
+    means["times"] = means[f"padded to {length}"] / means["padded_tokens"]
+    return means
 
 
 def summary(table: pd.DataFrame, stages: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
-    """Mean dev score an arm with its t interval over seeds, and total cost a seed; index arm."""
+    """Summarise each arm by its mean dev score and its total cost.
+
+    Args:
+        table: As from `scores`.
+        stages: As from `by_stage`.
+        level: Confidence level of the interval.
+
+    Returns:
+        Index arm. Columns score, low and high (t interval over seeds; NaN for one seed), cost (total per seed).
+    """
     rows = {}
     for arm, part in table.groupby("arm", sort=False):
         values = part["score"].to_numpy()
@@ -165,7 +256,16 @@ def summary(table: pd.DataFrame, stages: pd.DataFrame, level: float = 0.95) -> p
 
 
 def tidy(table: pd.DataFrame, compared: pd.DataFrame, totals: pd.DataFrame) -> pd.DataFrame:
-    """One row an arm with everything a report's index shows; the baseline has no difference."""
+    """Join everything that a report's index shows, one row per arm.
+
+    Args:
+        table: As from `scores`.
+        compared: As from `comparison.comparisons`.
+        totals: As from `summary`, costs in TFLOP.
+
+    Returns:
+        Index arm; None where there is no value. The baseline has no difference.
+    """
     out = totals.rename(columns={"low": "score_low", "high": "score_high", "cost": "tflop"})
     out["seeds"] = table.groupby("arm")["seed"].nunique()
     out["added"] = table.groupby("arm")["added"].mean().round().astype(int)  # a search may choose none for a seed
@@ -176,5 +276,5 @@ def tidy(table: pd.DataFrame, compared: pd.DataFrame, totals: pd.DataFrame) -> p
 
 
 def plain(table: pd.DataFrame) -> pd.DataFrame:
-    """The table with None for NaN, as JSON has it."""
+    """Return a table with None for NaN, as JSON needs it."""
     return table.astype(object).where(table.notna(), None)

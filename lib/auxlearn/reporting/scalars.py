@@ -1,7 +1,7 @@
-"""The histories of finished trainings as TensorBoard scalars: losses a step and an epoch, and TAWT's weights.
+"""The histories of finished trainings as TensorBoard scalars: losses per step and per epoch, and TAWT's weights.
 
-Written by torch's SummaryWriter, which needs the extra `tensorboard`. One folder a training, named after the arms that
-it served; several log folders of TensorBoard's can be laid side by side.
+Written by torch's SummaryWriter, which needs the extra `tensorboard`. There is one folder per training, named after the
+arms that it served; several of TensorBoard's log folders can be laid side by side.
 """
 
 from __future__ import annotations
@@ -18,7 +18,17 @@ from auxlearn.records import runs
 
 
 def write(folder: Path) -> int:
-    """Write every training of the run folder into a new folder; how many there were."""
+    """Write every training of the run folder into a new folder.
+
+    Args:
+        folder: The folder to make.
+
+    Returns:
+        How many trainings there were.
+
+    Raises:
+        InputError: If TensorBoard is not installed, or there are no trainings.
+    """
     writer = _writer()
     trainings = [m for m in runs.all_runs("train") if m.path("history.json").is_file()]
     if not trainings:
@@ -41,16 +51,16 @@ def _writer() -> Any:
 
 
 def _names() -> dict[str, str]:
-    """Key of a training to what it was for: the primary and arms of the 06s that read it, else the stage that did."""
-    found: dict[str, list[str]] = defaultdict(list)
+    """Map each training's key to what it was for: primary and arms of the 06s that read it, else the stage that did."""
+    labels_of: dict[str, list[str]] = defaultdict(list)
     for stage in ("06_mtl", "02_td_proxy", "04_gradts_correlation", "05_tawt_weighting"):
         for manifest in runs.all_runs(stage):
             p = manifest.params
             label = f"{p['primary']}/{p['arm']}-n{p['n']}" if stage == "06_mtl" else stage
             for wanted in manifest.inputs:
                 if wanted["stage"] == "train":
-                    found[wanted["key"]].append(label)
-    return {key: labels[0] + ("-and-others" if len(set(labels)) > 1 else "") for key, labels in found.items()}
+                    labels_of[wanted["key"]].append(label)
+    return {key: labels[0] + ("-and-others" if len(set(labels)) > 1 else "") for key, labels in labels_of.items()}
 
 
 def _training(log: Any, manifest: runs.Manifest) -> None:
@@ -70,9 +80,9 @@ def _training(log: Any, manifest: runs.Manifest) -> None:
 
 
 def _numbers(row: dict[str, Any]) -> list[tuple[str, float]]:
-    """The scalars of a row of a history; a list (a value a task) as one scalar each."""
-    found = []
+    """List the scalars of a history's row; a list (one value per task) becomes one scalar each."""
+    scalars = []
     for name, value in row.items():
         values = {f"{name}/{i}": v for i, v in enumerate(value)} if isinstance(value, list) else {name: value}
-        found += [(n, float(v)) for n, v in values.items() if isinstance(v, (int, float)) and name != "epoch"]
-    return found
+        scalars += [(n, float(v)) for n, v in values.items() if isinstance(v, (int, float)) and name != "epoch"]
+    return scalars

@@ -14,7 +14,15 @@ QUANTILES = (5, 25, 50, 75, 95)
 
 
 def sizes(suite: Suite) -> pd.DataFrame:
-    """Kind, inputs, outputs, metric and rows a split; index task."""
+    """Tabulate each task's kind, inputs, outputs, metric and rows per split.
+
+    Args:
+        suite: The suite.
+
+    Returns:
+        Index task. Columns kind, texts (inputs), outputs, metric, train, dev and test (rows), "dev from" (the files
+        that dev rows come from).
+    """
     rows = {
         name: {
             "kind": task.kind, "texts": len(task.inputs), "outputs": task.n_outputs, "metric": task.metric,
@@ -33,7 +41,16 @@ def _dev_source(task: Task) -> str:
 
 
 def lengths(suite: Suite, tokenizer: Any, max_length: int) -> pd.DataFrame:
-    """Quantiles (p5 … p95) and mean of token lengths a task, and how many rows were truncated; index task."""
+    """Tabulate the token lengths of each task's training rows.
+
+    Args:
+        suite: The suite.
+        tokenizer: The encoder's tokenizer.
+        max_length: Tokens at which rows are truncated.
+
+    Returns:
+        Index task. Columns p5, p25, p50, p75, p95 (quantiles), mean, truncated (rows).
+    """
     from auxlearn.data import batching
 
     rows = {}
@@ -49,12 +66,21 @@ def lengths(suite: Suite, tokenizer: Any, max_length: int) -> pd.DataFrame:
 def detectable(
     suite: Suite, seeds: Sequence[int] = (3, 8), disagreement: float = 0.2, seed_sd: float = 0.015
 ) -> pd.DataFrame:
-    """The smallest difference to a baseline that a design can be expected to show (80 % power, 5 % two-sided), a task.
+    """Compute the smallest difference to a baseline that a design can be expected to show (80 % power, 5 % two-sided).
 
-    Two sources of noise: dev rows, of which the two models answer `disagreement` differently (a paired difference of
-    accuracies then has variance disagreement / rows), and paired seeds, between which a difference has standard
-    deviation `seed_sd` (t quantiles). Both are assumptions made before anything is run. In accuracy, whatever the
-    task's metric. Index task; columns dev rows, rows alone (no noise of seeds), and one for each number of seeds.
+    There are two sources of noise: dev rows, of which the two models answer `disagreement` differently (a paired
+    difference of accuracies then has variance disagreement / rows), and paired seeds, between which a difference has
+    standard deviation `seed_sd` (t quantiles). Both are assumptions made before anything is run. The result is in
+    accuracy, whatever the task's metric.
+
+    Args:
+        suite: The suite.
+        seeds: Numbers of seeds to consider.
+        disagreement: Share of dev rows that the two models answer differently.
+        seed_sd: Standard deviation of a difference between seeds.
+
+    Returns:
+        Index task; columns dev rows, rows alone (no noise of seeds), and one for each number of seeds.
     """
     from scipy import stats
 
@@ -70,12 +96,26 @@ def detectable(
 
 
 def constant_scores(suite: Suite) -> pd.DataFrame:
-    """What always answering the commonest training label scores on dev, by each task's metric; index task."""
+    """Tabulate what always answering the commonest training label scores on dev, by each task's metric.
+
+    Args:
+        suite: The suite.
+
+    Returns:
+        Index task; columns as in `constant_score`.
+    """
     return pd.DataFrame.from_dict({n: constant_score(t) for n, t in suite.items()}, orient="index").rename_axis("task")
 
 
 def constant_score(task: Task) -> dict[str, Any]:
-    """The commonest training label (a regression's mean), the metric, and what always answering it scores on dev."""
+    """Score a constant answer on dev: the commonest training label, or the mean of a regression.
+
+    Args:
+        task: The task.
+
+    Returns:
+        "constant answer" (text), "metric" (its name) and "scores" (the answer's score).
+    """
     from auxlearn.evaluation import metrics
 
     labels = task.train[task.label][:]
@@ -84,13 +124,22 @@ def constant_score(task: Task) -> dict[str, Any]:
     gold = task.dev[task.label][:]
     made = [[answer] * len(tags) for tags in gold] if task.kind == "tagging" else [answer] * len(gold)
     return {
-        "constant answer": f"{answer:.2f}" if task.labels is None else task.labels[answer],
+        "constant answer": f"{answer:.2f}" if task.labels is None else task.labels[int(answer)],
         "metric": task.metric, "scores": metrics.score(task, made, gold)[task.metric],
     }  # fmt: skip
 
 
 def example(task: Task, row: int = 0, width: int = 60) -> str:
-    """One training row in one line a field, cut to `width` characters."""
+    """Show one training row.
+
+    Args:
+        task: The task.
+        row: Position of the row.
+        width: Characters of a field, at most.
+
+    Returns:
+        The text: the task's name, then one line per field.
+    """
     values = task.train[row]
     shown = []
     for column in (*task.inputs, task.label):

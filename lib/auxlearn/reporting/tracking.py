@@ -1,8 +1,8 @@
 """Every run of the run folder as one tidy table, which pandas, DuckDB or a spreadsheet opens.
 
 One row is one number (or word) that a run recorded, so that any question is a filter and a group. `COLUMNS` says what
-each column holds. A run without a manifest, or with one that cannot be read, has one row without a metric: what failed
-is counted too.
+each column holds. A run without a manifest, or with one that cannot be read, has one row without a metric, so that what
+failed is counted too.
 """
 
 from __future__ import annotations
@@ -43,7 +43,14 @@ SEED = re.compile(r"[0-9]{1,18}")
 
 
 def table() -> pd.DataFrame:
-    """The table over the run folder; an InputError where that holds no run."""
+    """Make the table over the run folder.
+
+    Returns:
+        One row per recorded value; columns as in `COLUMNS`.
+
+    Raises:
+        InputError: If the folder holds no run.
+    """
     rows = [row for stage, key in _keys() for row in _rows(stage, key)]
     if not rows:
         raise InputError(f"no runs in {short(runs_root())}; run a study, or set AUXLEARN_RUNS to the folder of one")
@@ -60,7 +67,18 @@ def table() -> pd.DataFrame:
 
 
 def write(path: Path, csv: bool = False) -> list[Path]:
-    """Write the table as Parquet and, if wanted, as CSV beside it whose cells no spreadsheet takes for formulas."""
+    """Write the table as Parquet and, if wanted, as CSV beside it.
+
+    Args:
+        path: The file to write; it ends in .parquet.
+        csv: Whether to write a CSV too, none of whose cells a spreadsheet takes for a formula.
+
+    Returns:
+        The paths that were written.
+
+    Raises:
+        InputError: If the name does not end in .parquet, or there are no runs.
+    """
     path = Path(path)
     if path.suffix != ".parquet":
         raise InputError(f"{path}: give a name that ends in .parquet (--csv writes a CSV beside it)")
@@ -168,7 +186,7 @@ def _plain(value: Any) -> Any:
 
 
 def _column(values: pd.Series, numeric: bool = False) -> pd.Series:
-    """One type a column, with room for what is not there: boolean, whole, number, else text."""
+    """Give a column one type, with room for missing values: boolean, whole, number, else text."""
     given = [v for v in values if not (v is None or (isinstance(v, float) and pd.isna(v)))]
     kinds = {type(v) for v in given}
     objects = values.astype(object).where(values.notna(), None)

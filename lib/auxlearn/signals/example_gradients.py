@@ -1,14 +1,15 @@
-"""Every row's gradient against a probe's target gradients, exactly, many rows at a time.
+"""Multiply every row's gradient with a probe's target gradients, exactly, many rows at a time.
 
-One pass over a batch: the rows' losses are summed, so that each row's activations receive their own loss's gradient,
-and parameters are frozen. What a row's gradient of a parameter would be is read off a module's input x and the gradient
-delta of its output as the backward pass goes by; of a linear module's weight, [out, in], it is delta^T x, formed for a
-few rows at a time, multiplied with all targets and dropped. Nothing is projected, as LESS (Xia et al., 2024) has to
-project what it keeps for targets not yet known.
+One pass over a batch: the rows' losses are summed, so that each row's activations receive the gradient of that row's
+own loss, and parameters are frozen. What a row's gradient of a parameter would be is read off a module's input x and
+the gradient delta of its output as the backward pass goes by. For a linear module's weight, [out, in], it is delta^T x,
+formed for a few rows at a time, multiplied with all targets and dropped. Nothing is projected; LESS (Xia et al., 2024)
+has to project what it keeps for targets not yet known.
 
-Forming no row gradient at all, by sum(delta * x G^T) for a target's G and sum(x x^T * delta delta^T) for the squared
-norm (Goodfellow, 2015, 1510.01799; the "ghost norm" of Li et al., 2022, 2110.05679), takes more multiplications unless
-a row has fewer than some sqrt(in out / (in + out)) tokens, 14 for MiniLM, and a forward pass's work for every target.
+One could form no row gradient at all, by sum(delta * x G^T) for a target's G and sum(x x^T * delta delta^T) for the
+squared norm (Goodfellow, 2015, 1510.01799; the "ghost norm" of Li et al., 2022, 2110.05679). That takes more
+multiplications unless a row has fewer than some sqrt(in out / (in + out)) tokens, 14 for MiniLM, and a forward pass's
+work for every target.
 
 `Probe.scores` does one target by forward differentiation instead, and gives no norms.
 """
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -33,42 +35,63 @@ Slots = dict[str, torch.Tensor]  # of a module: parameter name -> targets [H, *s
 
 
 def products(probe: Probe, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-    """A batch's rows against the target chunks of `probe`: inner products fp32 [B, H], and squared norms fp32 [B].
+    """Multiply the gradients of a batch's rows with the target chunks of a probe.
 
     A row's gradient is that of its own loss (`head_importance.example_losses`) by the probe's parameters; the products
-    divided by both norms are cosines. Give `Probe.target` one chunk a target for several targets at once. The model's
-    mode, gradients and flags are left as found. InputError for a row without a label, a parameter of a module that is
-    neither linear, embedding nor layer norm, one that two modules share, or a result that is not finite.
+    divided by both norms are cosines. For several targets at once, give `Probe.target` one chunk per target. The
+    model's mode, gradients and flags are left as found.
+
+    Args:
+        probe: A probe that has measured its H target chunks.
+        batch: A batch of B rows of one task.
+
+    Returns:
+        Inner products, fp32 [B, H], and the rows' squared norms, fp32 [B].
+
+    Raises:
+        InputError: A row has no label, a parameter's module is neither linear, embedding nor layer norm, two modules
+            share a parameter, or a result is not finite.
     """
     with ExitStack() as stack:
         stack.enter_context(probe._quiet(()))
-        found = listen(stack, probe, batch)
+        results = listen(stack, probe, batch)
         with torch.inference_mode(False), torch.enable_grad():
             losses = head_importance.example_losses(
                 probe.model, batch, probe.model(batch, probe.precision).logits
             )  # fmt: skip
             losses.sum().backward()
-    return found()
+    return results()
 
 
 def listen(stack: ExitStack, probe: Probe, batch: Batch) -> Callable[[], tuple[torch.Tensor, torch.Tensor]]:
-    """Measure during one forward and backward pass of the summed row losses that the caller makes, parameters frozen.
+    """Measure during one forward and backward pass that the caller makes, until `stack` is closed.
 
-    Until `stack` is closed. Call what is returned after the backward pass: what `products` returns.
+    The backward pass must be that of the summed row losses, with parameters frozen.
+
+    Args:
+        stack: Holds the hooks.
+        probe: A probe that has measured its target chunks.
+        batch: The batch that the caller will run.
+
+    Returns:
+        A function to call after the backward pass; it returns what `products` does.
+
+    Raises:
+        InputError: As in `products`; for a result that is not finite, from the returned function.
     """
     if not len(probe.gram):
         raise InputError("probe: no target gradient yet; call `target` first")
     n_terms(probe.model, batch, every_row=True)
-    size, made = len(batch["input_ids"]), _Sums(len(batch["input_ids"]), len(probe._target), probe.model.device)
+    size, sums = len(batch["input_ids"]), _Sums(len(batch["input_ids"]), len(probe._target), probe.model.device)
     for module, slots in _modules(probe):
-        _hook(stack, module, slots, size, made)
+        _hook(stack, module, slots, size, sums)
 
-    def found() -> tuple[torch.Tensor, torch.Tensor]:
-        if not (torch.isfinite(made.dots).all() and torch.isfinite(made.squares).all()):
+    def results() -> tuple[torch.Tensor, torch.Tensor]:
+        if not (torch.isfinite(sums.dots).all() and torch.isfinite(sums.squares).all()):
             raise InputError(f"task {batch['task']!r}: a row's gradient is not finite; look at the model's weights")
-        return made.dots, made.squares
+        return sums.dots, sums.squares
 
-    return found
+    return results
 
 
 class _Sums:
@@ -79,13 +102,13 @@ class _Sums:
 
 
 def _modules(probe: Probe) -> list[tuple[nn.Module, Slots]]:
-    """Each module that owns some of the probe's parameters, with the targets' parts of them."""
-    owners = {p: [] for _, p in probe.named}
+    """List each module that owns some of the probe's parameters, with the targets' parts of them."""
+    owners: dict[nn.Parameter, list[tuple[str, nn.Module, str]]] = {p: [] for _, p in probe.named}
     for name, module in probe.model.named_modules():
         for own, p in module.named_parameters(recurse=False):
             if p in owners:
                 owners[p].append((name, module, own))
-    found: dict[nn.Module, Slots] = {}
+    modules: dict[nn.Module, Slots] = {}
     for (name, p), span in zip(probe.named, probe._spans, strict=True):
         if len(owners[p]) != 1 or not isinstance(owners[p][0][1], (nn.Linear, nn.Embedding, nn.LayerNorm)):
             what = "is shared by modules" if len(owners[p]) > 1 else f"belongs to {type(owners[p][0][1]).__name__}"
@@ -93,12 +116,13 @@ def _modules(probe: Probe) -> list[tuple[nn.Module, Slots]]:
                 f"parameter {name!r} {what}; rows' gradients are known of linear, embedding and norm layers"
             )
         _, module, own = owners[p][0]
-        found.setdefault(module, {})[own] = probe._target[:, span].view(-1, *p.shape)
-    return list(found.items())
+        modules.setdefault(module, {})[own] = probe._target[:, span].view(-1, *p.shape)
+    return list(modules.items())
 
 
 def _hook(stack: ExitStack, module: nn.Module, slots: Slots, size: int, made: _Sums) -> None:
     """Read a module's rows off its input and its output's gradient, in fp32."""
+    rule: dict[type[nn.Module], Callable[[Any, Slots, torch.Tensor, torch.Tensor, _Sums], None]]
     rule = {nn.Linear: _linear, nn.Embedding: _embedding, nn.LayerNorm: _norm}
     read = next(function for kind, function in rule.items() if isinstance(module, kind))
     if isinstance(module, nn.Embedding):  # positions are looked up once for all rows: let each have its own
@@ -165,6 +189,6 @@ def _embedding(module: nn.Embedding, slots: Slots, ids: torch.Tensor, delta: tor
 
 
 def _add(targets: torch.Tensor, rows: torch.Tensor, made: _Sums) -> None:
-    """Rows' gradients [B, d] of a vector of parameters, formed."""
+    """Add the rows' gradients [B, d] of a vector of parameters."""
     made.dots += rows @ targets.reshape(len(targets), -1).T
     made.squares += rows.square().sum(1)

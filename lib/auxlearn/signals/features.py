@@ -41,7 +41,7 @@ LEAST_POINTS = 5
 
 
 def surface(rows: Dataset | Sequence[Mapping[str, Any]], task: Task) -> pd.DataFrame:
-    """Form of N rows without their words: float32 [N, 26], columns as in `COLUMNS`.
+    """Describe the form of rows without their words.
 
     `texts` is the number of input texts, `ratio` the characters of the second over those of the first. For each text,
     with suffix `_1` or `_2` (all 0 for an absent second one): `chars` and `words` (split at white space) are counts;
@@ -50,7 +50,15 @@ def surface(rows: Dataset | Sequence[Mapping[str, Any]], task: Task) -> pd.DataF
     has), `ends_period`, `ends_question`, `ends_exclamation` (the last visible character), `question` (a question mark
     anywhere) and `quotes`. A tagging task's tokens are joined by spaces.
 
-    KeyError where a row lacks one of the task's inputs.
+    Args:
+        rows: N rows of the task.
+        task: The task, which names the input columns.
+
+    Returns:
+        float32 [N, 26], columns as in `COLUMNS`.
+
+    Raises:
+        KeyError: A row lacks one of the task's inputs.
     """
     texts = [_texts(rows, column, task) for column in task.inputs]
     parts = [_cues(column) for column in texts]
@@ -64,12 +72,13 @@ def surface(rows: Dataset | Sequence[Mapping[str, Any]], task: Task) -> pd.DataF
 
 
 def _texts(rows: Dataset | Sequence[Mapping[str, Any]], column: str, task: Task) -> list[str]:
-    values = rows[column][:] if hasattr(rows, "column_names") else [row[column] for row in rows]
+    table: Any = rows
+    values = table[column][:] if hasattr(rows, "column_names") else [row[column] for row in table]
     return [" ".join(tokens) for tokens in values] if task.kind == "tagging" else list(values)
 
 
 def _cues(texts: list[str]) -> dict[str, np.ndarray]:
-    """Every cue of every text from one array of all code points; each [N]."""
+    """Compute every cue of every text from one array of all code points; each [N]."""
     lengths = np.fromiter(map(len, texts), np.int64, len(texts))
     if not len(texts):
         return {cue: np.zeros(0) for cue in CUES}
@@ -116,17 +125,26 @@ def _cues(texts: list[str]) -> dict[str, np.ndarray]:
 def surface_logits(
     suite: Suite, sample: Mapping[str, np.ndarray], rows: pd.DataFrame, ledger: Ledger | None = None
 ) -> np.ndarray:
-    """Log-probability of each task by form alone: float32 [N, K], columns in the suite's order.
+    """Predict the task of rows by form alone.
 
-    `sample` maps a task to positions in its train split, the rows the discriminator was trained on; `rows` has columns
-    task and row (a position in that task's train split). A multinomial logistic regression is fitted to the surface
-    cues of the sample (lengths as log(1 + n), columns standardised, L2 with C = 1, lbfgs), so `discriminator.scores`
-    and `discriminator.column_auc` apply to the result as they do to the discriminator's logits. A reader who sees both
-    AUCs sees when similarity is only format: length, number of texts, casing, punctuation. Deterministic. A task that
-    gives no row to the sample gets `ABSENT` throughout, hence an AUC of 0.5. The ledger is given the FLOPs of fitting
-    and predicting.
+    A multinomial logistic regression is fitted to the surface cues of the sample (lengths as log(1 + n), columns
+    standardised, L2 with C = 1, lbfgs), so `discriminator.scores` (of `methods.fastmtl`) and `metrics.column_auc` apply
+    to the result as they do to the discriminator's logits. A reader who sees both AUCs sees when similarity is only
+    format: length, number of texts, casing, punctuation. The result is deterministic.
 
-    InputError for an unknown task; ValueError for fewer than two tasks with rows or a position outside the train split.
+    Args:
+        suite: The suite, with K tasks.
+        sample: Positions in the train split by task: the rows that the discriminator was trained on.
+        rows: Columns task and row (a position in that task's train split), for N rows.
+        ledger: Where the FLOPs of fitting and predicting are entered, if anywhere.
+
+    Returns:
+        Log-probability of each task, float32 [N, K], columns in the suite's order. A task that gives no row to the
+        sample gets `ABSENT` throughout, hence an AUC of 0.5.
+
+    Raises:
+        InputError: A task is unknown.
+        ValueError: Fewer than two tasks have rows in the sample, or a position is outside the train split.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
@@ -139,35 +157,55 @@ def surface_logits(
         raise ValueError(f"sample: two or more tasks with rows are needed, got {trained}")
     seen = as_rows({name: sample[name] for name in trained})
     x, y = design(suite, seen), seen["task"].map(suite.index).to_numpy()
-    asked = design(suite, rows)
+    cues = design(suite, rows)
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=MAX_ITER)).fit(x, y)
     if ledger is not None:  # an iteration: forward and gradient
-        ledger.flops += len(trained) * (4.0 * int(model[-1].n_iter_.max()) * x.size + 2.0 * asked.size)
-    return log_probabilities(model.decision_function(asked), model.classes_, len(suite))
+        ledger.flops += len(trained) * (4.0 * int(model[-1].n_iter_.max()) * x.size + 2.0 * cues.size)
+    return log_probabilities(model.decision_function(cues), model.classes_, len(suite))
 
 
 def log_probabilities(decision: np.ndarray, columns: Sequence[int], size: int) -> np.ndarray:
-    """A logistic regression's decisions [N, C] ([N] of two classes) in these of `size` columns; the rest are ABSENT."""
+    """Turn a logistic regression's decisions into log-probabilities of all tasks.
+
+    Args:
+        decision: [N, C], or [N] for two classes.
+        columns: The column of each class.
+        size: Number of columns.
+
+    Returns:
+        float32 [N, size]; ABSENT in columns without a class.
+    """
     from scipy.special import log_softmax
 
     if decision.ndim == 1:  # the log-odds of the second
         decision = np.stack([np.zeros_like(decision), decision], axis=1)
-    made = np.full((len(decision), size), ABSENT, np.float32)
-    made[:, columns] = log_softmax(decision, axis=1)
-    return made
+    logits = np.full((len(decision), size), ABSENT, np.float32)
+    logits[:, columns] = log_softmax(decision, axis=1)
+    return logits
 
 
 def design(suite: Suite, rows: pd.DataFrame) -> np.ndarray:
-    """Surface cues of rows with columns task and row, counts as logarithms: float64 [N, 26], in their order."""
-    made, owner, positions = np.zeros((len(rows), len(COLUMNS))), rows["task"].to_numpy(), rows["row"].to_numpy()
+    """Compute surface cues of rows, counts as logarithms.
+
+    Args:
+        suite: The suite.
+        rows: Columns task and row, for N rows.
+
+    Returns:
+        float64 [N, 26], in the order of `rows`.
+
+    Raises:
+        ValueError: A position is outside its task's train split.
+    """
+    cues, owner, positions = np.zeros((len(rows), len(COLUMNS))), rows["task"].to_numpy(), rows["row"].to_numpy()
     for name in rows["task"].unique():
         own = np.flatnonzero(owner == name)
-        made[own] = _design(suite[name], name, positions[own])
-    return made
+        cues[own] = _design(suite[name], name, positions[own])
+    return cues
 
 
 def _design(task: Task, name: str, positions: np.ndarray) -> np.ndarray:
-    """Surface cues of some training rows, counts as logarithms; float64 [n, 26]."""
+    """Compute surface cues of some training rows, counts as logarithms; float64 [n, 26]."""
     places = np.asarray(positions, np.int64)
     if places.size and not 0 <= places.min() <= places.max() < len(task.train):
         raise ValueError(f"task {name!r}: a row position is outside its {len(task.train)} training rows")
@@ -181,10 +219,21 @@ def _design(task: Task, name: str, positions: np.ndarray) -> np.ndarray:
 
 
 def subsample(rows: pd.DataFrame, per_task: int, seed: int) -> np.ndarray:
-    """Positions in `rows` (column task) of at most `per_task` rows a task, drawn uniformly; int64, ascending.
+    """Draw at most `per_task` rows of each task, uniformly.
 
     FastMTL's authors plot the *first* 2,000 unused rows of each task; files are often ordered by source, so a uniform
-    draw is made here. A task's draw depends on the seed and its own rows only. ValueError for `per_task` below 1.
+    draw is made here. A task's draw depends on the seed and its own rows only.
+
+    Args:
+        rows: Column task, one row per row.
+        per_task: Most rows per task.
+        seed: Seed of the draw.
+
+    Returns:
+        Positions in `rows`, int64, ascending.
+
+    Raises:
+        ValueError: `per_task` is below 1.
     """
     if per_task < 1:
         raise ValueError(f"per_task: {per_task} is below 1")
@@ -198,28 +247,48 @@ def subsample(rows: pd.DataFrame, per_task: int, seed: int) -> np.ndarray:
 
 
 def as_rows(sample: Mapping[str, np.ndarray]) -> pd.DataFrame:
-    """Row positions by task as a table: task, row."""
+    """Turn row positions by task into a table with columns task and row."""
     return pd.concat([pd.DataFrame({"task": name, "row": at}) for name, at in sample.items()], ignore_index=True)
 
 
 def tsne_table(rows: pd.DataFrame, features: np.ndarray, seed: int) -> pd.DataFrame:
-    """The map of some rows (column task) as a table: task, x, y."""
+    """Map rows to two dimensions as a table; see `tsne`.
+
+    Args:
+        rows: Column task, for N rows.
+        features: [N, d].
+        seed: Seed of the map.
+
+    Returns:
+        Columns task, x and y.
+    """
     x, y = tsne(features, seed).T
     return pd.DataFrame({"task": rows["task"].to_numpy(), "x": x, "y": y})
 
 
 def tsne(features: np.ndarray, seed: int, perplexity: float = 30.0) -> np.ndarray:
-    """Two t-SNE coordinates a row, without unit: float32 [N, 2] from features [N, d] (van der Maaten and Hinton, 2008).
+    """Compute two t-SNE coordinates per row.
 
     Features are centred and reduced to at most 50 principal components; the first two start the map, which keeps the
     large-scale layout more stable than a random start (Kobak and Berens, 2019). FastMTL's authors give MulticoreTSNE
-    the raw features and a random start. Perplexity is lowered to (N - 1) / 3 where N is small. It runs on one thread
-    (about 6 ms a point), so the map is the same each time on one machine; another BLAS may round differently, and t-SNE
-    amplifies that. After a start from components the seed changes little or nothing: to see how stable a map is, draw
-    other rows (`subsample`). Who neighbours whom is what a map shows; distances between clusters, their sizes and
-    densities carry no meaning.
+    the raw features and a random start. It runs on one thread (about 6 ms per point), so the map is the same each time
+    on one machine; another BLAS may round differently, and t-SNE amplifies that. After a start from components the seed
+    changes little or nothing: to see how stable a map is, draw other rows (`subsample`). Who neighbours whom is what a
+    map shows; distances between clusters, their sizes and densities carry no meaning.
 
-    ValueError for NaN or infinite features, features without spread, d < 2 or N < 5.
+    Args:
+        features: [N, d].
+        seed: Seed of the map.
+        perplexity: t-SNE's perplexity, lowered to (N - 1) / 3 where N is small.
+
+    Returns:
+        Coordinates without unit, float32 [N, 2].
+
+    Raises:
+        ValueError: Features are NaN, infinite or without spread, d < 2, N < 5, or the perplexity is not above 0.
+
+    Reference:
+        van der Maaten and Hinton, 2008.
     """
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE

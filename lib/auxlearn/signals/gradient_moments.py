@@ -11,10 +11,12 @@ from auxlearn.errors import InputError
 
 @dataclass(frozen=True)
 class Moments:
-    """Inner products of gradients, float64: target chunks h of H, and chunks m of M of one weighted task.
+    """Inner products of gradients, float64: of target chunks h of H, and chunks m of M of one weighted task.
 
-    A chunk's gradient is that of its mean loss; chunks have (nearly) equal rows and share none. InputError where a
-    product is not finite.
+    A chunk's gradient is that of its mean loss; chunks have (nearly) equal rows and share none.
+
+    Raises:
+        InputError: Shapes do not fit, or a product is not finite.
     """
 
     dots: np.ndarray  # [H, M], target chunk with the task's chunk

@@ -1,10 +1,10 @@
 """How much each attention head matters to each example's own loss: one backward pass over a whole batch.
 
 GradTS measures this with a batch of one, every weight's gradient and a copy of it to the CPU. None of that is needed.
-The losses of a batch are summed, so that each row's activations receive exactly their own loss's gradient; parameters
-are frozen, so that only activation gradients are computed; what needs a weight's gradient per example (an absolute
-value is taken after its sum over tokens) is formed layer by layer as the backward pass reaches it, reduced to a number
-a head, and dropped.
+The losses of a batch are summed, so that each row's activations receive exactly the gradient of that row's own loss.
+Parameters are frozen, so that only activation gradients are computed. What needs a weight's gradient per example (an
+absolute value is taken after its sum over tokens) is formed layer by layer as the backward pass reaches it, reduced to
+one number per head, and dropped.
 
 Three definitions:
 
@@ -41,19 +41,32 @@ from auxlearn.models.multitask import MultiTaskModel
 DEFINITIONS = ("gate", "kv_rows", "kv_columns")
 # Weight gradients held at once: on a CPU what stays in its cache until it is reduced, elsewhere enough for the device.
 SCRATCH = {"cpu": 2 << 20, "cuda": 256 << 20}
-TOKENS = {"cpu": 512, "cuda": 32768}  # padded tokens a batch in `over_rows`; on a CPU 2048 measured 1.5 times slower
+TOKENS = {"cpu": 512, "cuda": 32768}  # padded tokens per batch in `over_rows`; on a CPU 2048 measured 1.5 times slower
 
 
 def head_importance(
     model: MultiTaskModel, batch: dict[str, Any], definition: str, *, precision: str = "fp32", dropout: bool = False,
     seed: int = 0,
 ) -> torch.Tensor:  # fmt: skip
-    """Importance of every head for every row of a task-pure batch; float32 [B, L, H] >= 0, on the model's device.
+    """Measure the importance of every head for every row of a batch.
 
     Row b is what the row alone would give: the gradient of its own loss (cross-entropy, squared error on the head's
-    scale, or the mean over its own labelled tokens). `precision` "bf16" runs the encoder under autocast; reductions
-    are fp32. With `dropout` (the GradTS code measures with it on) masks follow from `seed` and the batch's tokens.
-    ValueError names a row without a label. Mode, `.grad`, `requires_grad` and random state are left as found.
+    scale, or the mean over its own labelled tokens). Mode, `.grad`, `requires_grad` and random state are left as found.
+
+    Args:
+        model: The model.
+        batch: A batch of B rows of one task.
+        definition: One of DEFINITIONS.
+        precision: "bf16" runs the encoder under autocast; reductions are fp32 either way.
+        dropout: Measure with dropout on, as the GradTS code does.
+        seed: Seed of the dropout masks, which also depend on the batch's tokens.
+
+    Returns:
+        float32 [B, L, H] >= 0, on the model's device.
+
+    Raises:
+        ValueError: The definition is unknown, the batch joins tasks, a row has no label, or a result is not finite.
+        InputError: The encoder's heads cannot be told apart.
     """
     ready = bf16_inference.prepare(model, precision)
     return _measure(model, batch, (definition,), precision, dropout, seed, ready)[definition]
@@ -62,7 +75,18 @@ def head_importance(
 def all_importances(
     model: MultiTaskModel, batch: dict[str, Any], *, precision: str = "fp32", dropout: bool = False, seed: int = 0
 ) -> dict[str, torch.Tensor]:
-    """All definitions from one pass: name -> float32 [B, L, H]; see `head_importance`."""
+    """Measure all definitions in one pass; arguments and errors as in `head_importance`.
+
+    Args:
+        model: The model.
+        batch: A batch of B rows of one task.
+        precision: "fp32" or "bf16".
+        dropout: Measure with dropout on.
+        seed: Seed of the dropout masks.
+
+    Returns:
+        float32 [B, L, H] by definition.
+    """
     return _measure(model, batch, DEFINITIONS, precision, dropout, seed, bf16_inference.prepare(model, precision))
 
 
@@ -70,9 +94,26 @@ def over_rows(
     model: MultiTaskModel, encoded: Encoded, task: Task, definitions: Sequence[str] = DEFINITIONS, *,
     precision: str = "fp32", dropout: bool = False, seed: int = 0, budget: int | None = None,
 ) -> Iterator[tuple[np.ndarray, dict[str, torch.Tensor]]]:  # fmt: skip
-    """Batches of (row positions [B], name -> float32 [B, L, H]) over a task's rows, in length order.
+    """Measure head importance over a task's rows, batch by batch in length order.
 
-    `budget`: padded tokens a batch. Memory does not depend on the number of rows.
+    Memory does not depend on the number of rows.
+
+    Args:
+        model: The model.
+        encoded: Rows of one task.
+        task: Their task.
+        definitions: Some of DEFINITIONS.
+        precision: "fp32" or "bf16", as in `head_importance`.
+        dropout: Measure with dropout on.
+        seed: Seed of the dropout masks.
+        budget: Padded tokens per batch; None for what suits the device.
+
+    Yields:
+        Positions in `encoded`, int64 [B], and float32 [B, L, H] by definition.
+
+    Raises:
+        ValueError: As in `head_importance`.
+        InputError: As in `head_importance`.
     """
     ready = bf16_inference.prepare(model, precision)
     for index in batching.by_tokens(encoded.lengths, budget or TOKENS.get(model.device.type, TOKENS["cpu"])):
@@ -86,19 +127,32 @@ def _measure(
 ) -> dict[str, torch.Tensor]:  # fmt: skip
     with ExitStack() as stack:
         stack.enter_context(left_as_found(model, dropout, _stream(seed, batch)))
-        found = listen(stack, model, batch, definitions)
+        results = listen(stack, model, batch, definitions)
         stack.enter_context(ready())
         with torch.inference_mode(False), torch.enable_grad():
             example_losses(model, batch, model(batch, precision).logits).sum().backward()
-    return found()
+    return results()
 
 
 def listen(
     stack: ExitStack, model: MultiTaskModel, batch: dict[str, Any], definitions: Sequence[str]
 ) -> Callable[[], dict[str, torch.Tensor]]:
-    """Measure during one forward and backward pass of the summed row losses that the caller makes (`left_as_found`).
+    """Measure during one forward and backward pass that the caller makes, until `stack` is closed.
 
-    Until `stack` is closed. Call what is returned after the backward pass: name -> float32 [B, L, H].
+    The backward pass must be that of the summed row losses, within `left_as_found`.
+
+    Args:
+        stack: Holds the hooks.
+        model: The model.
+        batch: The batch that the caller will run.
+        definitions: Some of DEFINITIONS.
+
+    Returns:
+        A function to call after the backward pass; it returns float32 [B, L, H] by definition.
+
+    Raises:
+        ValueError: As in `head_importance`; for a result that is not finite, from the returned function.
+        InputError: As in `head_importance`.
     """
     unknown = [name for name in definitions if name not in DEFINITIONS]
     if unknown or not definitions:
@@ -106,8 +160,8 @@ def listen(
     _check_labels(model, batch)
     layers, heads = attention_layers(model.encoder), model.encoder.config.num_attention_heads
     size = tuple(batch["input_ids"].shape)
-    made = {name: torch.zeros(size[0], len(layers), heads, device=model.device) for name in definitions}
-    pending = _hook(stack, layers, heads, size, made)
+    importances = {name: torch.zeros(size[0], len(layers), heads, device=model.device) for name in definitions}
+    pending = _hook(stack, layers, heads, size, importances)
 
     def all_met(*_: Any) -> None:
         if pending:
@@ -117,19 +171,28 @@ def listen(
     # Not a fused kernel: on a CPU those were slower at these lengths and rounded twice as coarsely.
     stack.enter_context(sdpa_kernel(SDPBackend.MATH))
 
-    def found() -> dict[str, torch.Tensor]:
-        for name, values in made.items():
+    def results() -> dict[str, torch.Tensor]:
+        for name, values in importances.items():
             bad = (~torch.isfinite(values)).flatten(1).any(1).nonzero()
             if len(bad):
                 raise ValueError(f"row {int(bad[0])}: its {name} importance is not finite; look at the model's weights")
-        return made
+        return importances
 
-    return found
+    return results
 
 
 def example_losses(model: MultiTaskModel, batch: dict[str, Any], logits: torch.Tensor) -> torch.Tensor:
-    """Each row's own loss [B]; their mean is `multitask.task_loss` but for tagging, which weighs all tokens alike
-    there.
+    """Compute each row's own loss.
+
+    Their mean is `MultiTaskModel.task_loss`, but for tagging, where that weighs all tokens alike.
+
+    Args:
+        model: The model.
+        batch: A batch of one task, with labels.
+        logits: The model's logits of this batch.
+
+    Returns:
+        [B].
     """
     name, labels = batch["task"], batch["labels"].to(logits.device)
     if model.kinds[name] == "regression":
@@ -152,14 +215,20 @@ def _check_labels(model: MultiTaskModel, batch: dict[str, Any]) -> None:
 
 
 def _stream(seed: int, batch: dict[str, Any]) -> int:
-    """A seed for the batch's dropout masks: equal batches get equal masks, different ones independent masks."""
+    """Derive a seed for the batch's dropout masks: equal batches get equal masks, different ones independent masks."""
     tokens = hashlib.sha256(batch["input_ids"].cpu().numpy().tobytes()).hexdigest()
     return seeding.derive(seed, "dropout", "importance", tokens)
 
 
 @contextmanager
 def left_as_found(model: MultiTaskModel, dropout: bool = False, stream: int = 0) -> Iterator[None]:
-    """Parameters frozen, mode set; afterwards mode, flags and random state are what they were."""
+    """Freeze the parameters and set the mode; afterwards mode, flags and random state are what they were.
+
+    Args:
+        model: The model.
+        dropout: Whether dropout is on within.
+        stream: Seed of the dropout masks.
+    """
     flags = [(p, p.requires_grad) for p in model.parameters()]
     modes = [(m, m.training) for m in model.modules()]
     bits = model.source.bits
@@ -183,7 +252,7 @@ def left_as_found(model: MultiTaskModel, dropout: bool = False, stream: int = 0)
 def _hook(
     stack: ExitStack, layers: Sequence[Layer], heads: int, size: tuple[int, int], made: dict[str, torch.Tensor]
 ) -> set[str]:
-    """Hooks that fill `made` during the backward pass; returns the names of modules that forward has yet to meet.
+    """Place hooks that measure during the backward pass; return the names of modules that forward has yet to meet.
 
     Tensor hooks hold detached aliases: a hook that holds its own tensor is a cycle Python cannot free.
     """

@@ -1,6 +1,6 @@
 """A pass over the pool as a unit: made once for a model, these rows and what is read of them, whoever asks.
 
-`readings` says what can be read, `pool_pass` how it gets to disk, `launched` how several processes share it.
+`row_signals` says what can be read, `pool_pass` how it gets to disk, `training.launch` how several processes share it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,19 @@ PLAIN = ("features", "logits")  # what a forward pass alone gives, and 02 reads
 
 
 def load_model(training: runs.Manifest, plan: phases.Plan, suite: Suite) -> multitask.MultiTaskModel:
-    """The model of a training that kept it."""
+    """Load the model of a training that kept it.
+
+    Args:
+        training: The training's manifest.
+        plan: Its plan.
+        suite: Its suite.
+
+    Returns:
+        The model on the plan's device, in evaluation mode.
+
+    Raises:
+        InputError: The file is not there, or does not fit the plan.
+    """
     net = multitask.build(
         plan.encoder,
         suite,
@@ -64,12 +76,28 @@ def scored(
     only: Mapping[str, np.ndarray] | None = None, reads: Sequence[str] = PLAIN,
     targets: Mapping[str, np.ndarray] | None = None, parameters: target_gradients.Which = "shared",
 ) -> Store:  # fmt: skip
-    """The pass of a trained model over the training rows of the suite: what is asked of `row_signals.READS`.
+    """Get a trained model's pass over training rows, from the run folder if it is there and unchanged, else run now.
 
-    All rows, or those of `only` (positions by task). "products" are taken with the gradients, by `parameters`, of
-    `targets`: rows of one task's train or of several. In length order, in the plan's precision (fp32 where head
-    importance is asked, see `head_units`), shard by shard, so that an interrupted pass goes on where it stopped and
-    memory does not grow with the rows; in `plan.processes` processes, which give the same bytes as one.
+    It runs in length order, in the plan's precision (fp32 where head importance is asked for, see
+    `methods.gradts.head_store`), shard by shard, so that an interrupted pass goes on where it stopped and memory does
+    not grow with the rows. It runs in `plan.processes` processes, which give the same bytes as one.
+
+    Args:
+        training: Manifest of the training that made the model and kept it.
+        plan: The training's plan.
+        suite: Its suite.
+        progress: Called with a message per shard.
+        only: Positions in the train split by task; None for all rows of the suite.
+        reads: What to read, some of `row_signals.READS`.
+        targets: For "products": the rows of each target, as positions in the train split by task.
+        parameters: For "products": which parameters the gradients are taken of.
+
+    Returns:
+        What was read.
+
+    Raises:
+        InputError: Nothing known is asked for, `only` names no row or an unknown task, targets and "products" do not
+            come together, or the pass itself fails.
     """
     row_signals.check(reads, bool(targets))
     reads = [name for name in row_signals.READS if name in reads]
@@ -95,10 +123,10 @@ def scored(
     with run.lock():
         status, manifest = runs.read("score", run.key)
         if status != "finished" or manifest is None:
-            asked = {"reads": reads, "targets": dict(targets or {}), "parameters": parameters}
-            manifest = _score(run, training, plan, suite, rows, asked, progress)
-    found = {Path(name).stem: manifest.path(name) for name in manifest.outputs if name.endswith(".npy")}
-    arrays = {name: stored_arrays.array(path) for name, path in found.items()}
+            request = {"reads": reads, "targets": dict(targets or {}), "parameters": parameters}
+            manifest = _score(run, training, plan, suite, rows, request, progress)
+    paths = {Path(name).stem: manifest.path(name) for name in manifest.outputs if name.endswith(".npy")}
+    arrays = {name: stored_arrays.array(path) for name, path in paths.items()}
     heads = {name: arrays.pop(name) for name in importance.DEFINITIONS if name in arrays}
     fixed = {name: arrays.pop(name, None) for name in PLAIN}
     table = parquet.read_frame(manifest.path("rows.parquet"), ("task", "row", "row_id", "length"))
@@ -129,12 +157,29 @@ def fill(
     todo: Sequence[str], precision: str, reads: Sequence[str], targets: Mapping[str, np.ndarray],
     parameters: target_gradients.Which, progress: train.Progress | None = None, rank: int = 0, size: int = 1,
 ) -> None:  # fmt: skip
-    """One process's share of a pass: every `size`-th of the shards named in `todo`, so that all tasks are shared."""
+    """Do one process's share of a pass: every `size`-th of the shards named in `todo`, so that all tasks are shared.
+
+    Args:
+        plan: The training's plan.
+        suite: Its suite.
+        folder: Where the pass puts its arrays.
+        training: Folder of the training that kept the model.
+        marks: Folder of the marks, see `PoolPass`.
+        rows: Positions in the train split by task, of the whole pass.
+        todo: Names of the shards that are missing.
+        precision: "fp32" or "bf16".
+        reads: What to read, some of `row_signals.READS`.
+        targets: Rows of each target by task.
+        parameters: Which parameters the targets' gradients are taken of.
+        progress: Called with a message per shard.
+        rank: Number of this process, from 0.
+        size: Number of processes.
+    """
     import torch
 
     work = pool_pass.PoolPass(folder, Path(marks), rows)
-    mine = [shard for shard in work.shards if shard.name in set(todo)][rank::size]
-    if not mine:
+    own = [shard for shard in work.shards if shard.name in set(todo)][rank::size]
+    if not own:
         return
     if plan.device == "cpu":
         torch.set_num_threads(plan.threads)
@@ -143,7 +188,7 @@ def fill(
         read = pool_pass.plain(net, precision)
     else:
         read = row_signals.reader(net, suite, reads, targets, parameters, precision)
-    for shard in mine:
+    for shard in own:
         work.fill(shard, net, suite[shard.task], read)
         if progress:
             progress(f"scored {len(shard.rows)} rows of {shard.task}")

@@ -1,8 +1,8 @@
-"""A pass over the pool on disk: arrays of all rows, filled shard by shard, with no more than a shard in memory.
+"""A pass over the pool on disk: arrays of all rows, filled shard by shard, with no more than one shard in memory.
 
 A shard is some rows of one task, in order. Its numbers are written to their place in the arrays and only then is it
-marked as done, in one step: a shard done is never computed again, one written by half is never read. Several processes
-may each fill shards of their own; whoever comes first makes the arrays.
+marked as done, in one step: a shard that is done is never computed again, a half-written one is never read. Several
+processes may each fill shards of their own; whoever comes first makes the arrays.
 """
 
 from __future__ import annotations
@@ -38,6 +38,8 @@ Reader = Callable[[Encoded, Task, Ledger], Iterator[tuple[np.ndarray, dict[str, 
 
 @dataclass(frozen=True)
 class Shard:
+    """Some rows of one task, and their place in the arrays of the pass."""
+
     task: str
     rows: np.ndarray  # positions in the task's train
     place: int  # of its first row in the arrays
@@ -45,7 +47,15 @@ class Shard:
 
 
 def plain(model: MultiTaskModel, precision: str) -> Reader:
-    """Features and discriminator logits, by a forward pass alone."""
+    """Make a reader of features and discriminator logits, by a forward pass alone.
+
+    Args:
+        model: The model.
+        precision: "fp32" or "bf16".
+
+    Returns:
+        The reader, for `PoolPass.fill`.
+    """
 
     def read(encoded: Encoded, task: Task, ledger: Ledger) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
         ready = bf16_inference.prepare(model, precision)
@@ -56,9 +66,12 @@ def plain(model: MultiTaskModel, precision: str) -> Reader:
 
 
 class PoolPass:
-    """The pass over `rows` (positions in each task's train, by task): arrays in `folder`, what is done in `marks`.
+    """A pass over some rows: its arrays in one folder, marks of what is done in another.
 
-    `marks` belongs to this pass alone; name it after whatever decides the numbers.
+    Args:
+        folder: Where the arrays go.
+        marks: Where the marks go. It belongs to this pass alone; name it after whatever decides the numbers.
+        rows: Positions in each task's train split, by task.
     """
 
     def __init__(self, folder: Path, marks: Path, rows: Mapping[str, np.ndarray]):
@@ -72,9 +85,17 @@ class PoolPass:
 
     @classmethod
     def of(cls, run: runs.Run, rows: Mapping[str, np.ndarray], *code: str) -> PoolPass:
-        """That of a run, begun: it goes on from what the same code left (`code`: hashes of more than the run's own).
+        """Begin the pass of a run, or go on from what the same code left of it.
 
         Of a run that was finished by other code, or has been damaged, nothing is reused.
+
+        Args:
+            run: The run.
+            rows: Positions in each task's train split, by task.
+            *code: Hashes of more code than the run's own that decides the numbers.
+
+        Returns:
+            The pass, ready to be filled.
         """
         if run.path("manifest.json").is_file():
             for path in run.folder.iterdir():
@@ -83,12 +104,12 @@ class PoolPass:
                 elif path.name not in (".lock", "manifest.json"):
                     path.unlink()
             run.path("manifest.json").unlink()  # last: until then it says so
-        made = cls(run.folder, run.path("shards") / "-".join((run.code()["hash"], *code)), rows)
-        made.begin()
-        return made
+        work = cls(run.folder, run.path("shards") / "-".join((run.code()["hash"], *code)), rows)
+        work.begin()
+        return work
 
     def begin(self) -> None:
-        """Forget what cannot be gone on from: marks of another pass, or without their arrays."""
+        """Prepare to fill: remove marks of another pass, and marks whose arrays are missing or of another form."""
         if self.marks.parent.is_dir():
             for other in self.marks.parent.iterdir():
                 if other != self.marks:
@@ -102,25 +123,39 @@ class PoolPass:
         self.marks.mkdir(parents=True, exist_ok=True)
 
     def missing(self) -> list[Shard]:
+        """List the shards that are not done yet."""
         return [shard for shard in self.shards if not self._mark(shard).is_file()]
 
     def fill(self, shard: Shard, model: MultiTaskModel, task: Task, read: Reader) -> None:
-        """Compute a shard and put it down."""
-        ledger, made = Ledger("scoring"), {}
+        """Compute a shard and write it to disk.
+
+        Args:
+            shard: The shard.
+            model: The model that reads.
+            task: The shard's task.
+            read: What reads, e.g. `plain(model, precision)`.
+        """
+        ledger, arrays = Ledger("scoring"), {}
         with Meter(ledger, model.device.type):
             rows = task.train.select(shard.rows.tolist())
             encoded = batching.encode(rows, task, model.tokenizer, model.max_length)
             for index, values in read(encoded, task, ledger):
                 for name, value in values.items():
                     block = value.float().cpu().numpy()
-                    if name not in made:
+                    if name not in arrays:
                         usual = np.float16 if value.dtype is torch.float16 else np.float32
-                        made[name] = np.zeros((len(encoded), *block.shape[1:]), DTYPES.get(name, usual))
-                    made[name][index] = block
-        self.put(shard, made | {"lengths": encoded.lengths.astype(DTYPES["lengths"])}, ledger)
+                        arrays[name] = np.zeros((len(encoded), *block.shape[1:]), DTYPES.get(name, usual))
+                    arrays[name][index] = block
+        self.put(shard, arrays | {"lengths": encoded.lengths.astype(DTYPES["lengths"])}, ledger)
 
     def put(self, shard: Shard, values: Mapping[str, np.ndarray], ledger: Ledger) -> None:
-        """Write a shard's values to disk and mark it as done."""
+        """Write a shard's values to disk and mark it as done.
+
+        Args:
+            shard: The shard.
+            values: Values by name, [rows of the shard, ...] each.
+            ledger: What they cost.
+        """
         with FileLock(self.marks / ".lock"):
             if not self._made.is_file():
                 self._make(values)
@@ -135,7 +170,14 @@ class PoolPass:
         _write(self._mark(shard), ledger.as_dict())
 
     def finish(self, suite: Suite) -> list[str]:
-        """Write rows.parquet (task, row, row_id, length), when no shard is missing; returns the names of all files."""
+        """Write rows.parquet (task, row, row_id, length), once no shard is missing.
+
+        Args:
+            suite: The suite that the rows are of.
+
+        Returns:
+            Names of all files of the pass.
+        """
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -157,7 +199,7 @@ class PoolPass:
         return ["rows.parquet", *(f"{name}.npy" for name in self._shapes() if name != "lengths")]
 
     def ledgers(self) -> list[Ledger]:
-        """What each shard cost."""
+        """Read what each shard cost."""
         return [Ledger.from_dict(documents.read_object(self._mark(shard))) for shard in self.shards]
 
     def clear(self) -> None:
@@ -180,7 +222,7 @@ class PoolPass:
         return documents.read_object(self._made)
 
     def _make(self, values: Mapping[str, np.ndarray]) -> None:
-        """Arrays of all rows for values like these."""
+        """Make arrays of all rows for values like these."""
         for name, block in values.items():
             part = self._path(name).with_suffix(".part")
             np.lib.format.open_memmap(part, "w+", block.dtype, (self.size, *block.shape[1:])).flush()
@@ -190,10 +232,10 @@ class PoolPass:
     def _intact(self, name: str) -> bool:
         shape, dtype = self._shapes()[name]
         try:
-            found = stored_arrays.array(self._path(name))
+            array = stored_arrays.array(self._path(name))
         except InputError:
             return False
-        return (list(found.shape), str(found.dtype)) == ([self.size, *shape], dtype)
+        return (list(array.shape), str(array.dtype)) == ([self.size, *shape], dtype)
 
 
 def _write(path: Path, content: Any) -> None:

@@ -1,11 +1,11 @@
 """Everything that one pass over rows can read from one model.
 
-Pooled features, the discriminator's logits and the rows' losses take a forward pass. Head importance (`importance`) and
-inner products with targets' gradients (`example_gradients`) listen to one backward pass of the summed losses, so that
-asked together they share both passes, and with features, logits and losses the forward pass.
+Pooled features, the discriminator's logits and the rows' losses take a forward pass. Head importance
+(`head_importance`) and inner products with targets' gradients (`example_gradients`) listen to one backward pass of the
+summed losses, so that asked for together they share both passes, and the forward pass with features, logits and losses.
 
 Without anything that needs a gradient a batch's numbers are those of `pool_pass.plain`, bit for bit. With it batches
-are smaller and in fp32 attention is another (see `importance`), which moves the last bits.
+are smaller and in fp32 attention is computed otherwise (see `head_importance`), which moves the last bits.
 """
 
 from __future__ import annotations
@@ -35,7 +35,15 @@ KV = ("kv_rows", "kv_columns")
 
 
 def check(reads: Collection[str], targets: bool) -> None:
-    """InputError for a reading that is not known, none at all, or products without targets."""
+    """Refuse a request that cannot be read.
+
+    Args:
+        reads: What to read.
+        targets: Whether there are targets.
+
+    Raises:
+        InputError: A reading is unknown, there is none at all, or one of products and targets comes without the other.
+    """
     if unknown := [name for name in reads if name not in READS]:
         raise InputError(f"reads: {', '.join(map(repr, unknown))} cannot be read; choose from {', '.join(READS)}")
     if not reads:
@@ -49,7 +57,7 @@ def check(reads: Collection[str], targets: bool) -> None:
 
 
 def differentiates(reads: Collection[str]) -> bool:
-    """Whether some of this needs a backward pass."""
+    """Tell whether some of this needs a backward pass."""
     return any(name not in FORWARD for name in reads)
 
 
@@ -57,12 +65,26 @@ def read(
     model: MultiTaskModel, batch: dict[str, Any], reads: Collection[str], *, precision: str = "fp32",
     probe: target_gradients.Probe | None = None, ready: bf16_inference.Ready | None = None,
 ) -> dict[str, torch.Tensor]:  # fmt: skip
-    """What is asked of a task-pure batch, fp32 on the model's device; dropout off, the model is left as found.
+    """Read a batch of one task, with dropout off; the model is left as found.
 
-    features [B, d] pooled; logits [B, K] of the discriminator; loss [B] (`head_importance.example_losses`); gate,
-    kv_rows and kv_columns [B, L, H] (`head_importance.head_importance`); products: dots [B, T] with the T target chunks
-    of `probe` and squares [B], squared norms (`example_gradients.products`). InputError as there, or where the head's
-    outputs are not finite.
+    Args:
+        model: The model.
+        batch: A batch of B rows of one task, with labels for everything but features and logits.
+        reads: What to read, some of READS.
+        precision: "fp32" or "bf16".
+        probe: For "products": a probe that has measured its T target chunks.
+        ready: Makes the context that the batch is run in, see `bf16_inference.prepare`; None to prepare one.
+
+    Returns:
+        What is asked for by name, fp32 on the model's device: features [B, d], pooled; logits [B, K], of the
+        discriminator; loss [B] (`head_importance.example_losses`); gate, kv_rows and kv_columns [B, L, H]
+        (`head_importance.head_importance`); for "products" dots [B, T] and squares [B], squared norms
+        (`example_gradients.products`).
+
+    Raises:
+        InputError: The request cannot be read (see `check`), a row has no label, the heads or parameters are of no
+            known form, or the head's outputs or the products are not finite.
+        ValueError: A head importance is not finite.
     """
     check(reads, probe is not None)
     backward, heads = differentiates(reads), [name for name in head_importance.DEFINITIONS if name in reads]
@@ -72,6 +94,7 @@ def read(
         stack.enter_context(head_importance.left_as_found(model))
         weighed = head_importance.listen(stack, model, batch, heads) if heads else dict
         if "products" in reads:
+            assert probe is not None  # as `check` demands
             multiplied = example_gradients.listen(stack, probe, batch)
         stack.enter_context(torch.inference_mode(not backward))
         if backward:
@@ -80,23 +103,36 @@ def read(
         out = model(batch, precision)
         if not torch.isfinite(out.logits).all():
             raise InputError(f"predictions for {batch['task']!r} are not finite: training diverged; lower lr")
-        made = {"features": out.features.detach(), "logits": out.discriminator.detach()}
+        signals = {"features": out.features.detach(), "logits": out.discriminator.detach()}
         if backward or "loss" in reads:
             losses = head_importance.example_losses(model, batch, out.logits)
-            made["loss"] = losses.detach()
+            signals["loss"] = losses.detach()
         if backward:
             losses.sum().backward()
-    made = {name: made[name] for name in FORWARD if name in reads} | weighed()
-    return made | dict(zip(("dots", "squares"), multiplied(), strict=True)) if "products" in reads else made
+    signals = {name: signals[name] for name in FORWARD if name in reads} | weighed()
+    return signals | dict(zip(("dots", "squares"), multiplied(), strict=True)) if "products" in reads else signals
 
 
 def over_rows(
     model: MultiTaskModel, encoded: Encoded, task: Task, reads: Collection[str], *, precision: str = "fp32",
     probe: target_gradients.Probe | None = None, budget: int | None = None, ledger: Ledger | None = None,
 ) -> Iterator[tuple[np.ndarray, dict[str, torch.Tensor]]]:  # fmt: skip
-    """Batches of (row positions [B], what `read` returns) over a task's rows, in length order.
+    """Read a task's rows, batch by batch in length order.
 
-    `budget`: padded tokens a batch. Memory does not depend on the number of rows.
+    Memory does not depend on the number of rows.
+
+    Args:
+        model: The model.
+        encoded: Rows of one task.
+        task: Their task.
+        reads: What to read, some of READS.
+        precision: "fp32" or "bf16".
+        probe: For "products": a probe that has measured its target chunks.
+        budget: Padded tokens per batch; None for what suits the device and the request.
+        ledger: Where the cost is entered, if anywhere.
+
+    Yields:
+        Positions in `encoded`, int64 [B], and what `read` returns.
     """
     kind = model.device.type
     usual = (
@@ -116,7 +152,22 @@ def targets(
     model: MultiTaskModel, suite: Suite, rows: Mapping[str, np.ndarray], parameters: target_gradients.Which = "shared",
     precision: str = "fp32", ledger: Ledger | None = None,
 ) -> target_gradients.Probe:  # fmt: skip
-    """A probe of one target a task, in the order of `rows`: the mean gradient of these rows of its train split."""
+    """Measure the gradients of targets: of each, the mean gradient of some rows of its task's train split.
+
+    Args:
+        model: The model.
+        suite: The suite.
+        rows: Positions in the train split by task, one target per task.
+        parameters: Which parameters the gradients are taken of.
+        precision: "fp32" or "bf16".
+        ledger: Where the cost is entered, if anywhere.
+
+    Returns:
+        A probe with one chunk per target, in the order of `rows`.
+
+    Raises:
+        InputError: A task is unknown or gives no row, or a gradient cannot be measured (see `Probe.target`).
+    """
     probe, chunks = target_gradients.Probe(model, parameters, precision), []
     for name, at in rows.items():
         if name not in suite.names or not len(at):
@@ -140,7 +191,19 @@ def reader(
     model: MultiTaskModel, suite: Suite, reads: Collection[str], rows: Mapping[str, np.ndarray],
     parameters: target_gradients.Which = "shared", precision: str = "fp32",
 ) -> Callable[[Encoded, Task, Ledger], Iterator[tuple[np.ndarray, dict[str, torch.Tensor]]]]:  # fmt: skip
-    """`over_rows` for a pass over several tasks, with `targets` that are measured once, at the first call."""
+    """Make an `over_rows` for a pass over several tasks, with `targets` that are measured once, at the first call.
+
+    Args:
+        model: The model.
+        suite: The suite.
+        reads: What to read, some of READS.
+        rows: Rows of each target by task; empty for none.
+        parameters: Which parameters the targets' gradients are taken of.
+        precision: "fp32" or "bf16".
+
+    Returns:
+        The reader, for `PoolPass.fill`.
+    """
     probe: list[target_gradients.Probe] = []
 
     def read_rows(encoded: Encoded, task: Task, ledger: Ledger) -> Iterator[tuple[np.ndarray, dict[str, torch.Tensor]]]:
@@ -156,7 +219,7 @@ def _count(
     ledger: Ledger, model: MultiTaskModel, lengths: np.ndarray, padded: int, reads: Collection[str],
     probe: target_gradients.Probe | None,
 ) -> None:  # fmt: skip
-    """Forward; the gradient of activations, as much again; and the row gradients of weights that are formed."""
+    """Enter a batch's cost: forward, the gradient of activations (as much again), and row gradients that are formed."""
     config = model.encoder.config
     ledger.add_batch(config, lengths, padded, False)
     rows = len(lengths)
@@ -165,11 +228,12 @@ def _count(
     if any(name in reads for name in KV):
         ledger.flops += config.num_hidden_layers * 4.0 * config.hidden_size**2 * rows * padded
     if "products" in reads:
+        assert probe is not None  # products are taken with a probe
         cells = sum(p.numel() for p in _linear(model, probe))
         ledger.flops += 2.0 * cells * rows * (padded + len(probe.gram) + 1)
 
 
-def _linear(model: MultiTaskModel, probe: target_gradients.Probe) -> list[nn.Parameter]:
-    """The probe's weights of linear modules."""
-    known = {p for _, p in probe.named}
+def _linear(model: MultiTaskModel, probe: target_gradients.Probe) -> list[torch.Tensor]:
+    """List the probe's weights of linear modules."""
+    known: set[torch.Tensor] = {p for _, p in probe.named}
     return [m.weight for m in model.encoder.modules() if isinstance(m, nn.Linear) and m.weight in known]

@@ -1,16 +1,16 @@
 """What a target's gradient says about other tasks and rows, measured on a model without disturbing it.
 
-The target's gradient lies in a flat buffer on the device, one row a chunk of target rows. Other tasks' gradients are
+The target's gradient lies in a flat buffer on the device, one row per chunk of target rows. Other tasks' gradients are
 computed one after another; of each, inner products are taken, parameter by parameter, and nothing is kept but what a
 later chunk of the same task still needs. Alive at any time: H + M - 1 buffers for H target and M task chunks, and one
 gradient. (The authors' code, weighted_training_basics.py, copies the model for every task and flattens 10^8 numbers
 through Python lists.) Dropout is off, as in their code.
 
-Theirs is H = M = 1 with 64 *training* sentences, parameters "encoder", once an epoch (in pre-training always the same
-sentences, as their sampler is seeded anew each time). Ours: two chunks or more a task, hundreds of rows, and target
+Theirs is H = M = 1 with 64 *training* sentences, parameters "encoder", once per epoch (in pre-training always the same
+sentences, as their sampler is seeded anew each time). Ours: two chunks or more per task, hundreds of rows, and target
 rows held out of training, as the gradient of rows that are trained on fades whatever the sources do. In the
-pre-training form the target's head comes from `head_fit`; theirs starts from the same random head at every update and
-has one epoch (4 to 16 steps), so that the gradient passes through a near-random head.
+pre-training form the target's head comes from `training.linear_head`; theirs starts from the same random head at every
+update and has one epoch (4 to 16 steps), so that the gradient passes through a near-random head.
 """
 
 from __future__ import annotations
@@ -36,11 +36,19 @@ BLOCK = 1 << 16  # terms of an inner product that are added in fp32
 
 
 def parameters(model: MultiTaskModel, which: Which = "shared") -> list[tuple[str, nn.Parameter]]:
-    """The compared parameters by their names in the model, heads never among them.
+    """List the parameters whose gradients are compared; heads are never among them.
 
-    "encoder": embeddings and all layers, but no pooler, as in the authors' tagging models, where none is in use.
-    "shared": all that tasks share, a pooler included. "last_layer": the last transformer layer alone, cheaper, since
-    the backward pass ends there, but blind to disagreement below it. InputError where it cannot be told.
+    Args:
+        model: The model.
+        which: "encoder": embeddings and all layers, but no pooler, as in the authors' tagging models, where none is in
+            use. "shared": all that tasks share, a pooler included. "last_layer": the last transformer layer alone;
+            cheaper, since the backward pass ends there, but blind to disagreement below it.
+
+    Returns:
+        Names in the model, and parameters.
+
+    Raises:
+        InputError: `which` is unknown, or the last layer cannot be told.
     """
     named = [(f"encoder.{name}", p) for name, p in model.encoder.named_parameters()]
     if which == "shared":
@@ -58,9 +66,19 @@ def parameters(model: MultiTaskModel, which: Which = "shared") -> list[tuple[str
 
 
 def draw(rows: np.ndarray, chunks: int, size: int, rng: np.random.Generator) -> list[np.ndarray]:
-    """Disjoint random chunks of equal size, `size` rows or as many as there are; a list of int64 arrays.
+    """Draw disjoint random chunks of equal size.
 
-    Give each task and update a generator of its own. InputError where there are fewer rows than chunks.
+    Args:
+        rows: Rows to draw from.
+        chunks: Number of chunks.
+        size: Rows per chunk; fewer if there are not as many.
+        rng: Give each task and update a generator of its own.
+
+    Returns:
+        One int64 array per chunk.
+
+    Raises:
+        InputError: There are fewer rows than chunks, or `chunks` or `size` is below 1.
     """
     if min(chunks, size) < 1:
         raise InputError(f"probe: {chunks} chunks of {size} rows; each must be at least 1")
@@ -72,12 +90,16 @@ def draw(rows: np.ndarray, chunks: int, size: int, rng: np.random.Generator) -> 
 
 
 class Probe:
-    """Inner products with a target's gradient. First `target`, then any of `source`, `read` and `scores`.
+    """Inner products with a target's gradient. First call `target`, then any of `source`, `read` and `scores`.
 
     A chunk is an iterable of batches of one task; its gradient is that of the mean loss over all its labelled rows
     (tagging: labelled tokens), however they are cut into batches. The model's mode, `.grad`, `requires_grad` and random
-    state are left as found. `precision` "bf16" runs the encoder under autocast; products are taken in fp32 over blocks
-    and added up in fp64.
+    state are left as found. Products are taken in fp32 over blocks and added up in fp64.
+
+    Args:
+        model: The model.
+        which: The parameters that are compared, see `parameters`.
+        precision: "bf16" runs the encoder under autocast; "fp32" does not.
     """
 
     def __init__(self, model: MultiTaskModel, which: Which = "shared", precision: str = "fp32"):
@@ -95,9 +117,16 @@ class Probe:
         return sum(b.numel() * b.element_size() for b in (self._target, self._kept))
 
     def target(self, chunks: Sequence[Iterable[Batch]]) -> np.ndarray:
-        """Measure and keep the target's gradient; returns the products of its chunks with each other, float64 [H, H].
+        """Measure and keep the target's gradient.
 
-        InputError for no chunk, a chunk without labels, or a loss or gradient that is not finite.
+        Args:
+            chunks: The target's H chunks.
+
+        Returns:
+            Products of the chunks with each other, float64 [H, H].
+
+        Raises:
+            InputError: There is no chunk, a chunk has no labels, or a gradient is not finite.
         """
         self.gram = np.zeros((0, 0))  # should this fail, the old gradient is gone too
         self._target = self._buffer(self._target, len(chunks), len(chunks))
@@ -105,45 +134,72 @@ class Probe:
         return self.gram.copy()
 
     def source(self, chunks: Sequence[Iterable[Batch]]) -> Moments:
-        """Products of a task's chunk gradients with the target's and each other; errors as in `target`.
+        """Measure the products of a task's chunk gradients with the target's and with each other.
 
-        For the target itself as a weighted task, give chunks of its training rows.
+        Args:
+            chunks: The task's M chunks. For the target itself as a weighted task, give chunks of its training rows.
+
+        Returns:
+            The products.
+
+        Raises:
+            InputError: As in `target`, or `target` has not been called.
         """
         self._check_target()
         self._kept = self._buffer(self._kept, len(chunks) - 1, len(chunks))
-        made = self._measure(chunks, self._target, self._kept)
+        products = self._measure(chunks, self._target, self._kept)
         h = len(self._target)
-        return Moments(made[:h], self.gram.copy(), made[h:])
+        return Moments(products[:h], self.gram.copy(), products[h:])
 
     def read(self, scale: float = 1.0) -> torch.Tensor:
-        """Products of the `.grad` that is there with the target's chunks, then its squared norm; float64 [H + 1].
+        """Multiply the `.grad` that is there with the target's chunks, for gradients of training.
 
-        For gradients of training, at the price of one pass over memory: after a task-pure step's backward and before
-        clipping, with `scale` the factor its loss was multiplied by. They hold dropout noise, and the cached target is
-        as old as the last `target` call. Stays on the device, so that nothing waits; `cosine.reused` takes many of
-        them.
+        It costs one pass over memory. Call it after a task-pure step's backward and before clipping. Such gradients
+        hold dropout noise, and the cached target is as old as the last `target` call. The result stays on the device,
+        so that nothing waits; `cosine.reused` (of `methods.tawt`) takes many of them.
+
+        Args:
+            scale: The factor that the step's loss was multiplied by.
+
+        Returns:
+            Products with the H chunks, then the squared norm of the gradient; float64 [H + 1].
+
+        Raises:
+            InputError: `scale` is not a positive number, or `target` has not been called.
         """
         self._check_target()
         if not (math.isfinite(scale) and scale > 0):
             raise InputError(f"scale: {scale} is not a positive number")
-        made = []
+        terms = []
         with torch.no_grad():
             for (_, p), span in zip(self.named, self._spans, strict=True):
                 if p.grad is not None:
                     g = p.grad.flatten()
-                    made += _dots([*self._target[:, span], g], g)
+                    terms += _dots([*self._target[:, span], g], g)
         rows = len(self._target) + 1
-        out = torch.stack(made).double().view(-1, rows).sum(0) if made else self._target.new_zeros(rows).double()
+        out = torch.stack(terms).double().view(-1, rows).sum(0) if terms else self._target.new_zeros(rows).double()
         out[:-1] /= scale
         out[-1] /= scale**2
         return out
 
     def scores(self, batch: Batch, method: Literal["jvp", "difference"] = "jvp", step: float = 1e-2) -> torch.Tensor:
-        """Each row's gradient times the target's mean gradient, fp32 [B]: above 0, learning the row helps the target.
+        """Multiply each row's gradient with the target's mean gradient: above 0, learning the row helps the target.
 
-        Directional derivatives of the rows' own losses (`head_importance.example_losses`), so that no row's gradient is
-        formed. "jvp" is exact, by forward-mode differentiation; "difference" is central, two passes with the parameters
-        displaced by `step` (an L2 length) along the direction, and works where an operation has no forward derivative.
+        The products are directional derivatives of the rows' own losses (`head_importance.example_losses`), so that no
+        row's gradient is formed.
+
+        Args:
+            batch: A batch of B rows of one task.
+            method: "jvp" is exact, by forward-mode differentiation. "difference" is central, two passes with the
+                parameters displaced along the direction, and works where an operation has no forward derivative.
+            step: Length (L2) of that displacement.
+
+        Returns:
+            fp32 [B].
+
+        Raises:
+            InputError: `target` has not been called, an argument is not as described, a row has no label, or a result
+                is not finite.
         """
         self._check_target()
         if method not in ("jvp", "difference"):
@@ -164,15 +220,15 @@ class Probe:
             else:
                 ahead, behind = (self._displaced(batch, direction, lambda p, v, s=s: p + s * v) for s in (step, -step))
                 slopes = (ahead - behind) / (2 * step)
-        made = (slopes * length).float()
-        if not torch.isfinite(made).all():
+        scores = (slopes * length).float()
+        if not torch.isfinite(scores).all():
             raise InputError(f"task {batch['task']!r}: a row's score is not finite; look at the model's weights")
-        return made
+        return scores
 
     # --- inside --------------------------------------------------------------------------------------------------
 
     def _displaced(self, batch: Batch, direction: torch.Tensor, move: Any) -> torch.Tensor:
-        """Row losses [B] with `move(parameter, its part of the direction)` in the parameters' place."""
+        """Compute row losses [B] with `move(parameter, its part of the direction)` in the parameters' place."""
         moved = {
             name: move(p.detach(), direction[span].view_as(p))
             for (name, p), span in zip(self.named, self._spans, strict=True)
@@ -183,7 +239,7 @@ class Probe:
     def _measure(
         self, chunks: Sequence[Iterable[Batch]], others: torch.Tensor | None, kept: torch.Tensor
     ) -> np.ndarray:
-        """Products [O + C, C] of each chunk with the O rows of `others`, then with all chunks.
+        """Compute products [O + C, C] of each chunk with the O rows of `others`, then with all chunks.
 
         The gradients of the first chunks are left in `kept`, as many as it has rows.
         """
@@ -203,14 +259,14 @@ class Probe:
                     table[known + number, number] += _products(g[None], g)[0]
                     kept[number : number + 1, span] = g
                     p.grad = None
-        made = table.cpu().numpy()
-        made[known:] = np.triu(made[known:]) + np.triu(made[known:], 1).T
-        if not np.isfinite(made).all():
+        products = table.cpu().numpy()
+        products[known:] = np.triu(products[known:]) + np.triu(products[known:], 1).T
+        if not np.isfinite(products).all():
             raise InputError("probe: a gradient is not finite; the loss has diverged: lower lr or use precision fp32")
-        return made
+        return products
 
     def _accumulate(self, chunk: Iterable[Batch]) -> int:
-        """Backward through a chunk's batches in turn; `.grad` is then that of their losses' sum. Returns its terms."""
+        """Go backward through a chunk's batches, so that `.grad` is that of their losses' sum; return its terms."""
         total = 0
         for batch in chunk:
             terms = n_terms(self.model, batch)
@@ -236,7 +292,7 @@ class Probe:
 
     @contextmanager
     def _quiet(self, wanted: Sequence[nn.Parameter]) -> Iterator[None]:
-        """Dropout off, gradients for `wanted` alone; afterwards mode, `.grad` and flags are what they were."""
+        """Switch dropout off, gradients on for `wanted` alone; restore mode, `.grad` and flags afterwards."""
         modes = [(m, m.training) for m in self.model.modules()]
         flags = [(p, p.requires_grad, p.grad) for p in self.model.parameters()]
         try:
@@ -250,7 +306,7 @@ class Probe:
                 stack.enter_context(torch.inference_mode(False))
                 stack.enter_context(torch.enable_grad())
                 if not wanted or self.model.device.type == "cpu":  # fused kernels have no forward derivative, and on a
-                    stack.enter_context(sdpa_kernel(SDPBackend.MATH))  # CPU were slower: see `importance`
+                    stack.enter_context(sdpa_kernel(SDPBackend.MATH))  # CPU were slower: see `head_importance`
                 yield
         finally:
             for p, flag, grad in flags:
@@ -261,21 +317,22 @@ class Probe:
 
 
 def _products(rows: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
-    """Inner products of rows [R, n] with g [n], fp64 [R].
+    """Compute inner products of rows [R, n] with g [n], fp64 [R].
 
     In blocks: of 12 million terms an fp32 sum on a CPU was wrong by 3e-4. Copies in fp64 would cost twice the memory.
     """
-    made = torch.zeros(len(rows), dtype=torch.float64, device=g.device)
+    sums = torch.zeros(len(rows), dtype=torch.float64, device=g.device)
     for a, b in zip(rows.split(BLOCK, 1), g.split(BLOCK), strict=True):
-        made += (a @ b).double()
-    return made
+        sums += (a @ b).double()
+    return sums
 
 
 def _dots(rows: Sequence[torch.Tensor], g: torch.Tensor) -> list[torch.Tensor]:
-    """The terms of `_products`, R a block, to be added in fp64: half its time where rows are few, and one sum a model.
+    """Compute the terms of `_products`, R per block, to be added in fp64.
 
-    PyTorch's `dot` keeps more digits than its matrix product, so blocks may be four times as long. For `read` alone:
-    the exact probe's last bits steer the weights of published trainings.
+    That takes half the time of `_products` where rows are few, and one sum per model. PyTorch's `dot` keeps more digits
+    than its matrix product, so blocks may be four times as long. For `read` alone: the exact probe's last bits steer
+    the weights of published trainings.
     """
     step = 4 * BLOCK
     return [torch.dot(row[at : at + step], g[at : at + step]) for at in range(0, len(g), step) for row in rows]

@@ -1,4 +1,4 @@
-"""The parameters of the notebooks that train arms (06)."""
+"""The parameters of the notebook that trains arms (06), and the names of all arms."""
 
 from __future__ import annotations
 
@@ -47,13 +47,25 @@ RULES = {"td": "global", "cie": "global", "matched": "global", "quota": "quota",
 
 
 def depends_on_n(arm: str) -> bool:
-    """Whether another n gives another training: not for single-task, and not where all rows are taken."""
+    """Say whether another n gives another training.
+
+    It does not for `single`, nor where all rows are taken (`all_data` and weighings of all rows).
+
+    Args:
+        arm: Name of an arm, such as `td_bce` or `td_bce+tawt_joint`.
+
+    Returns:
+        Whether `n` enters the arm's training.
+    """
     rows, plus, _ = arm.rpartition("+")
     return (rows if plus else arm) not in ("single", "all_data", *WEIGHINGS)
 
 
 class MTL(WeighedArm, GradTSArm, AutosemArm):
-    """One (primary, arm, n), over `seeds`. The switches' first values are the corrected ones."""
+    """Parameters of 06: one (primary, arm, n), trained once per seed of `seeds`.
+
+    The first value of each switch is the corrected one.
+    """
 
     stage = "06_mtl"
 
@@ -71,17 +83,17 @@ class MTL(WeighedArm, GradTSArm, AutosemArm):
 
     @property
     def weighing(self) -> str | None:
-        """How a weighted arm trains its rows; None for an arm without weights."""
+        """How a weighted arm trains its rows (a name in `WEIGHINGS`); None for an arm without weights."""
         name = self.arm.rpartition("+")[2]
         return name if name in WEIGHINGS else None
 
     @property
     def rows_arm(self) -> str:
-        """The arm whose rows this one trains."""
+        """The arm whose rows this one trains: its own name without the weighing."""
         return self.arm if self.weighing is None else self.arm.rpartition("+")[0] or "all_data"
 
     def of_rows(self) -> Self:
-        """The same parameters for the arm whose rows this one trains."""
+        """Return the same parameters for the arm whose rows this one trains."""
         return self.model_copy(update={"arm": self.rows_arm})
 
     @property
@@ -91,15 +103,17 @@ class MTL(WeighedArm, GradTSArm, AutosemArm):
 
     @property
     def gradts(self) -> bool:
+        """Whether GradTS chooses the rows."""
         return self.rows_arm.startswith("gradts_")
 
     @property
     def autosem(self) -> bool:
+        """Whether AUTOSEM chooses the rows."""
         return self.rows_arm in ("autosem_p1", "autosem")
 
     @property
     def searches(self) -> bool:
-        """Whether the arm trains in order to choose, and so holds rows out whatever `choose` says."""
+        """Whether the arm trains in order to choose; it then holds rows out whatever `choose` says."""
         return (
             self.autosem
             or self.rows_arm == "gradts_trial"
@@ -108,11 +122,12 @@ class MTL(WeighedArm, GradTSArm, AutosemArm):
 
     @property
     def discriminator(self) -> str | None:
-        """Of the ranking that the arm reads; None where it reads none."""
+        """The discriminator ("bce" or "ce") whose ranking the arm reads; None where it reads none."""
         rule, _, kind = self.rows_arm.partition("_")
         return kind if rule in RULES else None
 
     def key_params(self) -> dict[str, Any]:
+        """Return the parameters that the arm's result depends on; those that this arm does not use are left out."""
         unused = {"single_epochs"} if self.arm != "single" or self.steps else set()
         if self.steps:
             unused |= {"stage2_epochs", "tune_epochs"}
@@ -157,6 +172,10 @@ class MTL(WeighedArm, GradTSArm, AutosemArm):
         return {k: v for k, v in super().key_params().items() if k not in unused}
 
     def needs(self) -> list[tuple[str, dict[str, Any]]]:
+        """Return the runs that the arm reads, as (stage, parameters that they must agree in).
+
+        An arm with final weights reads 05, a GradTS arm 04, and an arm with a ranking one 03 per seed.
+        """
         found = self._rows_need()
         if self.weighing and WEIGHINGS[self.weighing][1] == "final":
             paradigm = WEIGHINGS[self.weighing][0]

@@ -13,7 +13,15 @@ from auxlearn.studies.study_file import StudyFile
 
 
 def check(file: StudyFile) -> None:
-    """InputError for a name that no notebook has, or values that are none, before anything is combined."""
+    """Check a study file's names and lists before anything is combined.
+
+    Args:
+        file: The study file.
+
+    Raises:
+        InputError: For a parameter or notebook that does not exist, a grid entry without values, `seeds` that are not a
+            list, or an `exclude` that names something outside the grid.
+    """
     known = {name for model in parameters.MODELS.values() for name in model.model_fields}
     for part in ("base", "grid"):
         for name in getattr(file, part):
@@ -36,16 +44,35 @@ def check(file: StudyFile) -> None:
 
 
 def defaults(file: StudyFile, stage: str) -> dict[str, Any]:
-    """What the file says of a notebook's parameters beside its grid."""
+    """Collect what a study file says of one notebook's parameters outside its grid.
+
+    Args:
+        file: The study file.
+        stage: The notebook, such as `06_mtl`.
+
+    Returns:
+        Parameters by name, unvalidated: `base`, then the study's name, then the notebook's own block.
+    """
     fields = parameters.MODELS[stage].model_fields
-    given = {k: v for k, v in file.base.items() if k in fields}
-    if "primary" in file.grid:  # of a stage that serves every primary, any will do
-        given.setdefault("primary", file.grid["primary"][0])
-    return given | {"study": file.study} | file.notebooks.get(stage, {})
+    params = {k: v for k, v in file.base.items() if k in fields}
+    if "primary" in file.grid:  # for a stage that serves every primary, any will do
+        params.setdefault("primary", file.grid["primary"][0])
+    return params | {"study": file.study} | file.notebooks.get(stage, {})
 
 
 def combinations(file: StudyFile, stage: str) -> Iterator[dict[str, Any]]:
-    """The parameters of every run of a notebook that the file asks for, as written."""
+    """Yield the parameters of every run of a notebook that the study file asks for, as written.
+
+    Args:
+        file: The study file.
+        stage: The notebook, such as `06_mtl`.
+
+    Yields:
+        Parameters by name, unvalidated; what `exclude` names is left out.
+
+    Raises:
+        InputError: If `exclude` leaves 07 without its baseline.
+    """
     fields = parameters.MODELS[stage].model_fields
     axes = {k: v for k, v in file.grid.items() if k in fields}
     if "seed" in fields and "seed" not in axes and "seeds" in file.base:
@@ -56,14 +83,14 @@ def combinations(file: StudyFile, stage: str) -> Iterator[dict[str, Any]]:
     if "curve" in fields and len(file.grid.get("n", ())) > 1:
         common.setdefault("curve", file.grid["n"])
     for values in itertools.product(*axes.values()):
-        given = common | dict(zip(axes, values, strict=True))
-        if _excluded(file, given):
+        params = common | dict(zip(axes, values, strict=True))
+        if _excluded(file, params):
             continue
         if stage == "07_efficiency" and file.exclude:
-            given = _compared(file, given)
-            if len(given["arms"]) < 2:  # beside the baseline alone there is nothing to compare
+            params = _compared(file, params)
+            if len(params["arms"]) < 2:  # beside the baseline alone there is nothing to compare
                 continue
-        yield given
+        yield params
 
 
 def _excluded(file: StudyFile, given: Mapping[str, Any]) -> bool:
@@ -71,7 +98,7 @@ def _excluded(file: StudyFile, given: Mapping[str, Any]) -> bool:
 
 
 def _compared(file: StudyFile, given: dict[str, Any]) -> dict[str, Any]:
-    """07's parameters without the arms, and what of its curve, that `exclude` names.
+    """Return 07's parameters without the arms, and the n of its curve, that `exclude` names.
 
     An arm that does not depend on n is one training for all of them, and stays unless all of them are excluded.
     """
@@ -80,13 +107,13 @@ def _compared(file: StudyFile, given: dict[str, Any]) -> dict[str, Any]:
     def gone(arm: str, n: int) -> bool:
         return _excluded(file, given | {"arm": arm, "n": n})
 
-    kept = [
+    arms = [
         arm for arm in p.arms
         if not all(gone(arm, n) for n in ([p.n] if depends_on_n(arm) else file.grid.get("n", [p.n])))
     ]  # fmt: skip
-    if "single" not in kept:
+    if "single" not in arms:
         raise InputError("exclude: leaves out single at every n, but 07_efficiency compares with it")
     curve = [n for n in p.curve if n == p.n or not _excluded(file, given | {"n": n})]
-    out = [f"{arm} {n}" for n in curve for arm in kept if n != p.n and depends_on_n(arm) and gone(arm, n)]
-    out += [entry for arm in kept for n in curve if (entry := f"{arm} {n}") in p.left_out and entry not in out]
-    return given | {"arms": kept, "curve": curve, "left_out": out}
+    out = [f"{arm} {n}" for n in curve for arm in arms if n != p.n and depends_on_n(arm) and gone(arm, n)]
+    out += [entry for arm in arms for n in curve if (entry := f"{arm} {n}") in p.left_out and entry not in out]
+    return given | {"arms": arms, "curve": curve, "left_out": out}

@@ -10,7 +10,7 @@
     expects: {rows: {task: …}, tokens: …, encoder: {…}}   # what suite and encoder hold; see `study_file.Expects`
 
 Cells are found from the wanted ones backwards, so that three targets share one proxy without being told to. `load`
-reads the suite, for keys are made of its content; `validated` needs neither data nor encoder.
+reads the suite, because keys are made of its content; `validated` needs neither data nor encoder.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 from pydantic import ValidationError
 
@@ -49,6 +49,7 @@ class Cell:
 
     @property
     def stage(self) -> str:
+        """The notebook that the cell runs, such as `06_mtl`."""
         return self.params.stage
 
     @cached_property
@@ -56,13 +57,20 @@ class Cell:
         return self.params.key_params()
 
     def agrees(self, wanted: Mapping[str, Any]) -> bool:
-        """`runs.agrees` for a run that is not made yet."""
+        """Say whether the cell has wanted parameters: `runs.agrees` for a run that is not made yet.
+
+        Args:
+            wanted: Parameters by name; those that do not enter the cell's key are passed over.
+
+        Returns:
+            Whether all others are the cell's.
+        """
         had = self._keyed
         return all(had[name] == value for name, value in key_forms.forms(wanted).items() if name in had)
 
     @property
     def label(self) -> str:
-        """What a person calls it: the stage and what tells it from its siblings."""
+        """The cell's name for people: its stage and what tells it from its siblings."""
         p = self.params
         parts = [str(getattr(p, f)) for f in ("primary", "arm", "discriminator") if getattr(p, f, None)]
         parts += [f"{f}={getattr(p, f)}" for f in ("n", "seed", "seeds") if f in self._keyed]
@@ -74,30 +82,62 @@ class Cell:
 
 @dataclass
 class Study:
+    """A study as expanded from its file, all cells validated."""
+
     name: str
     title: str
     cells: list[Cell]  # upstream first
 
 
 def load(path: Path, elsewhere: bool = False) -> Study:
-    """Read, validate and expand a study file; the first problem is an InputError naming the file.
+    """Read, validate and expand a study file.
 
-    `elsewhere`: its cells will run on other machines than this one (see `Common.resolved`).
+    Args:
+        path: The study file.
+        elsewhere: Whether its cells will run on other machines than this one (see `Common.resolved`).
+
+    Returns:
+        The study with all its cells.
+
+    Raises:
+        InputError: For the first problem; the message names the file.
     """
     file = study_file.read(path)
     return Study(file.study, file.title or file.study, expanded(path, _Expansion(file, elsewhere)))
 
 
 def validated(path: Path) -> list[tuple[str, Any]]:
-    """Every cell's stage and parameters (as written: "auto" undecided), upstream first, without reading any data.
+    """Expand a study file without reading any data.
 
-    Checks what `load` checks but for the content of the suite: its YAML, and so the names of its tasks, is read, its
-    rows are not. How many rows there are to choose from is checked where the file says so (`expects`).
+    Checks what `load` checks except the content of the suite: its YAML, and so the names of its tasks, is read, its
+    rows are not. Whether there are enough rows to choose n from is checked where the file says how many there are
+    (`expects`).
+
+    Args:
+        path: The study file.
+
+    Returns:
+        Stage and parameters (as written: "auto" undecided) of every cell, upstream first.
+
+    Raises:
+        InputError: For the first problem; the message names the file.
     """
     return [(cell.stage, cell.params) for cell in expanded(path, Unread(study_file.read(path)))]
 
 
 def expanded(path: Path, expansion: _Expansion) -> list[Cell]:
+    """Find all cells of an expansion.
+
+    Args:
+        path: The study file, which errors name.
+        expansion: Of that file; `Unread` to expand it without data.
+
+    Returns:
+        The cells, upstream first.
+
+    Raises:
+        InputError: For the first problem.
+    """
     try:
         return expansion.cells()
     except InputError as error:
@@ -123,11 +163,12 @@ class _Expansion:
         return list(self.made.values())
 
     def _expects_fit(self) -> None:
+        assert self.file.expects is not None
         for name in ("suite", "encoder", "max_length"):
-            found = sorted({getattr(cell.params, name) for cell in self.made.values()})
-            if len(found) > 1:
-                raise InputError(f"expects describes one {name}, but the study has {', '.join(map(str, found))}")
-        tokens, limit = self.file.expects.tokens, found[0]
+            values = sorted({getattr(cell.params, name) for cell in self.made.values()})
+            if len(values) > 1:
+                raise InputError(f"expects describes one {name}, but the study has {', '.join(map(str, values))}")
+        tokens, limit = self.file.expects.tokens, values[0]
         longest = max(tokens.values()) if isinstance(tokens, dict) else tokens
         if longest > limit:
             raise InputError(f"expects.tokens: {longest:g} tokens a row do not fit max_length, {limit}")
@@ -155,7 +196,7 @@ class _Expansion:
             self.made[stage, key] = Cell(p, key, code, reads, suite.fingerprint)
         return self.made[stage, key]
 
-    def _enough(self, p: params.Common, suite: Any, reads: list[Cell]) -> None:
+    def _enough(self, p: Any, suite: Any, reads: list[Cell]) -> None:
         """Refuse an n that the pool does not hold before a proxy is trained for it."""
         if p.stage not in ("03_ranking", "06_mtl") or not getattr(p, "needs_pool", True):
             return
@@ -172,26 +213,27 @@ class _Expansion:
         return p.resolved(self.elsewhere)
 
     def _as_expected(self, suite: Any, p: params.Common) -> None:
-        """Refuse to run a study whose suite is not the one that its price is of."""
-        found = {name: len(task.train) for name, task in suite.items()}
+        """Refuse to run a study whose suite is not the one that it was priced for."""
+        assert self.file.expects is not None
+        counts = {name: len(task.train) for name, task in suite.items()}
         wanted = self.file.expects.capped(p.rows)
-        if found != wanted:
-            raise InputError(f"expects.rows: the suite {p.suite!r} has {_counts(found)}, not {_counts(wanted)}")
+        if counts != wanted:
+            raise InputError(f"expects.rows: the suite {p.suite!r} has {_counts(counts)}, not {_counts(wanted)}")
 
     def _pool(self, p: Any, suite: Any, reads: list[Cell]) -> int | None:
-        """Rows that this cell can choose its n from; None where that is not known."""
+        """Count the rows that this cell can choose its n from; None where that is not known."""
         names = suite.auxiliaries(p.primary, p.auxiliaries)
         usable = usable_rows.usable(suite, p.primary, p.keep_leaks)
         if p.stage == "03_ranking":
-            proxy = reads[0].params
-            made, _ = proxy_plans.proxies(proxy, suite, usable_rows.usable(suite, None, proxy.keep_leaks))
+            proxy = cast(params.TDProxy, reads[0].params)
+            plans, _ = proxy_plans.proxies(proxy, suite, usable_rows.usable(suite, None, proxy.keep_leaks))
             if proxy.proxies == "one":
                 for name in names:
-                    usable[name][made[0].phases[0].rows[name]] = False
+                    usable[name][plans[0].phases[0].rows[name]] = False
         return sum(int(usable[name].sum()) for name in names)
 
     def _upstream(self, stage: str, wanted: dict[str, Any]) -> Cell:
-        """The cell of the study that fits, or a new one from the study's defaults."""
+        """Return the cell of the study that fits, or a new one from the study's defaults."""
         fitting = [
             cell for (s, _), cell in self.made.items()
             if s == stage and cell.agrees(wanted)
@@ -217,11 +259,11 @@ class _Names(suites.Suite):
             except ValidationError as error:
                 raise InputError(f"{path}: {errors.explain(error)}") from None
         # The name stands for the fingerprint, so that cells over one suite are told apart as they are by `load`.
-        super().__init__(suite, {name: SimpleNamespace(name=name) for name in names}, suite)
+        super().__init__(suite, {name: cast(suites.Task, SimpleNamespace(name=name)) for name in names}, suite)
 
 
 class Unread(_Expansion):
-    """The expansion without data. Its keys are good for telling cells apart and for nothing else."""
+    """The expansion without data. Its keys tell cells apart and are good for nothing else."""
 
     def _load(self, suite: str, rows: int) -> suites.Suite:
         return _Names(suite)
@@ -231,6 +273,7 @@ class Unread(_Expansion):
 
     def _as_expected(self, suite: suites.Suite, p: params.Common) -> None:
         expects = self.file.expects
+        assert expects is not None
         if set(expects.rows) != set(suite.names):
             raise InputError(f"expects.rows: of {', '.join(expects.rows)}; {p.suite!r} has {', '.join(suite.names)}")
 
@@ -238,8 +281,9 @@ class Unread(_Expansion):
         if self.file.expects is None:
             return None
         rows, taken = self.file.expects.capped(p.rows), 0
-        if p.stage == "03_ranking" and reads[0].params.proxies == "one":
-            taken = reads[0].params.proxy_rows
+        if p.stage == "03_ranking":
+            proxy = cast(params.TDProxy, reads[0].params)
+            taken = proxy.proxy_rows if proxy.proxies == "one" else 0
         return sum(max(0, rows[name] - taken) for name in suite.auxiliaries(p.primary, p.auxiliaries))
 
 
@@ -248,7 +292,14 @@ def _counts(rows: Mapping[str, int]) -> str:
 
 
 def as_plan(study: Study) -> dict[str, Any]:
-    """The study as JSON, for Snakemake and the report."""
+    """Write a study as JSON-able content, for Snakemake and the report.
+
+    Args:
+        study: The study, as from `load`.
+
+    Returns:
+        The plan: the study's name and title, and one entry per cell.
+    """
     return {
         "study": study.name,
         "title": study.title,

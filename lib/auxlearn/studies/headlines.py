@@ -1,4 +1,4 @@
-"""The one figure a run's row in a report shows, with its interval where it has one, and a note beside it."""
+"""The one figure that a run's row in a report shows, with its interval where it has one, and a note beside it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,17 @@ LEVEL = 0.95
 
 @dataclass
 class Headline:
-    """`value` sorts and `text` shows it; `low` to `high` is the interval that `of` explains."""
+    """The headline figure of a run.
+
+    Attributes:
+        name: What the figure is.
+        value: The number, by which rows are sorted; None where there is none.
+        text: The number as shown.
+        low: Lower end of the interval; None where there is none.
+        high: Upper end of the interval.
+        of: What the interval is over.
+        note: A remark shown beside the figure.
+    """
 
     name: str = ""
     value: float | None = None
@@ -25,6 +35,7 @@ class Headline:
 
     @property
     def interval(self) -> str:
+        """The interval as text, signed like the figure; empty where there is none."""
         if self.low is None or self.high is None:
             return ""
         sign = "+" if self.text[:1] in "+-" else ""
@@ -33,17 +44,23 @@ class Headline:
 
 def _over_seeds(name: str, values: Sequence[float], note: str = "") -> Headline:
     mean = sum(values) / len(values)
-    made = Headline(name, mean, f"{mean:.3f}", note=note, of="one seed has none")
+    figure = Headline(name, mean, f"{mean:.3f}", note=note, of="one seed has none")
     if len(values) > 1:
-        made.low, made.high = stats.t_interval(values, LEVEL)
-        made.of = f"{LEVEL:.0%} t, {len(values)} seeds"
-    return made
+        figure.low, figure.high = stats.t_interval(values, LEVEL)
+        figure.of = f"{LEVEL:.0%} t, {len(values)} seeds"
+    return figure
 
 
 def headline(stage: str, metrics: Mapping[str, Any], primary: str = "") -> Headline:
-    """A stage's headline from its manifest's metrics. Metrics of another form are a KeyError, TypeError or the like.
+    """Work out a stage's headline figure from its manifest's metrics.
 
-    `primary`: of the study; of 04, whose runs serve every primary, it decides the figure.
+    Args:
+        stage: The notebook, such as `06_mtl`.
+        metrics: The manifest's metrics. Metrics of another form raise a KeyError, TypeError or the like.
+        primary: The study's primary. Only 04 needs it, because its runs serve every primary.
+
+    Returns:
+        The headline.
     """
     return _heads(metrics, primary) if stage == "04_gradts_correlation" else _OF[stage](metrics)
 
@@ -92,7 +109,7 @@ def _training(metrics: Mapping[str, Any]) -> Headline:
 
 
 def _comparison(metrics: Mapping[str, Any]) -> Headline:
-    """The best arm. It was looked for, which its interval does not know; the note lists all."""
+    """The best arm. Its interval does not account for the search for the best; the note lists all arms."""
     arms = {name: row for name, row in metrics["arms"].items() if row["difference"] is not None}
     name, best = max(arms.items(), key=lambda x: x[1]["difference"])
     note = "; ".join(f"{arm}: {row['verdict']}" for arm, row in arms.items())

@@ -1,7 +1,7 @@
-"""One strict model of parameters a notebook.
+"""One strict model of parameters per notebook.
 
-A notebook's `parameters` cell holds the smoke defaults, equal to the model's (a test says so). Its next cell hands its
-globals to `check`, which refuses unknown names and mistyped values: papermill only warns of the first and injects
+A notebook's `parameters` cell holds the smoke defaults, equal to the model's (a test checks it). Its next cell hands
+its globals to `check`, which refuses unknown names and mistyped values: papermill only warns of the first, and injects
 `1e-3` as text and `no` as False (YAML 1.1).
 """
 
@@ -40,15 +40,18 @@ _IPYTHON = {"In", "Out", "exit", "quit", "open", "get_ipython"}
 
 
 class DataPrep(Common):
+    """Parameters of 01, whose result does not depend on the primary."""
+
     stage = "01_data_prep"
     not_in_key = Common.not_in_key | {"primary", "auxiliaries"}
 
 
 class Efficiency(Common):
-    """Compares `arms` at `n` for one primary; `curve` adds other n, at which those arms are read that depend on n.
+    """Parameters of 07: compares `arms` at `n` for one primary.
 
-    `left_out` names what of the curve was not run, each as "ARM N".
-    `sentence_test` adds the TAWT authors' test, over the dev sentences of one pair of models a seed.
+    `curve` adds other n, at which the arms that depend on n are read. `left_out` names the parts of the curve that were
+    not run, each as "ARM N". `sentence_test` adds the TAWT authors' test, over the dev sentences of one pair of models
+    per seed.
     """
 
     stage = "07_efficiency"
@@ -72,14 +75,16 @@ class Efficiency(Common):
 
     @property
     def sized(self) -> bool:
-        """Whether `n` decides anything here."""
+        """Whether any of the arms depends on `n`."""
         return any(depends_on_n(arm) for arm in self.arms)
 
     def key_params(self) -> dict[str, Any]:
+        """Return the parameters that the comparison depends on, without `n` and the curve if no arm depends on them."""
         unused = set() if self.sized else {"n", "curve", "left_out"}
         return {k: v for k, v in super().key_params().items() if k not in unused}
 
     def needs(self) -> list[tuple[str, dict[str, Any]]]:
+        """Return the 06 runs that are compared, as (stage, parameters that they must agree in)."""
         wanted = self._shared("primary", "auxiliaries", "seeds")
         cells = [(arm, self.n) for arm in self.arms]
         cells += [(arm, n) for n in self.curve if n != self.n for arm in self.arms if depends_on_n(arm)]
@@ -91,7 +96,18 @@ MODELS: dict[str, type[Common]] = {m.stage: m for m in (DataPrep, TDProxy, Ranki
 
 
 def validate(stage: str, given: Mapping[str, Any]) -> Any:
-    """The stage's parameters from plain values; unknown, mistyped or impossible ones are one InputError naming each."""
+    """Validate a stage's parameters.
+
+    Args:
+        stage: The notebook, such as `06_mtl`.
+        given: Plain values by name.
+
+    Returns:
+        The stage's model, an instance of `MODELS[stage]`.
+
+    Raises:
+        InputError: One for all unknown, mistyped or impossible values, naming each.
+    """
     model = MODELS[stage]
     unknown = [name for name in given if name not in model.model_fields]
     if unknown:
@@ -105,7 +121,18 @@ def validate(stage: str, given: Mapping[str, Any]) -> Any:
 
 
 def check(stage: str, namespace: Mapping[str, Any]) -> Any:
-    """A notebook's parameters from its globals: every name a person or papermill put there must be known."""
+    """Read a notebook's parameters from its globals; every name that a person or papermill put there must be known.
+
+    Args:
+        stage: The notebook, such as `06_mtl`.
+        namespace: The notebook's `globals()`.
+
+    Returns:
+        The stage's model, an instance of `MODELS[stage]`.
+
+    Raises:
+        InputError: If an import hides a parameter, or as from `validate`.
+    """
     hidden = [n for n, v in namespace.items() if n in MODELS[stage].model_fields and isinstance(v, ModuleType)]
     if hidden:
         raise InputError(f"{stage}: the import of {hidden[0]!r} hides the parameter of that name; import it otherwise")

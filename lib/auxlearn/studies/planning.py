@@ -1,8 +1,9 @@
-"""What a study has before it: its cells, what is finished, and what the rest will take on this machine.
+"""What a study has left to do: its cells, which of them are finished, and how long the rest will take on this machine.
 
-FLOPs are projected (`prices`); how many this machine does in a second is read from trainings that it has finished, with
-the same encoder, precision and threads, or else measured by a few steps of one. An estimate: it leaves out notebooks'
-start (some seconds each), evaluation and what the price leaves out, and jobs beside one another slow each other down.
+FLOPs are projected (`pricing.prices`). How many this machine does per second is read from trainings that it has
+finished with the same encoder, precision, threads and device, or else measured on a few steps of one. The result is an
+estimate: it leaves out the notebooks' start (some seconds each), evaluation and what the price leaves out, and jobs
+that run side by side slow each other down.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, cast
 
 import numpy as np
 
@@ -33,23 +35,33 @@ class Planned:
 
     @property
     def seconds(self) -> float:
-        """That it has before it: none when it is finished."""
+        """Seconds that the cell still needs; 0 if it is finished."""
         return max(0.0, self.flops / self.rate) if self.rate and self.status != "finished" else 0.0
 
 
 def plan(path: Path) -> list[Planned]:
-    """Every cell of a study in the order of its keys' making, upstream first. InputError as from `graph.load`."""
+    """Plan a study: find every cell's status and estimate its cost.
+
+    Args:
+        path: The study file.
+
+    Returns:
+        Every cell of the study, upstream first.
+
+    Raises:
+        InputError: As from `graph.load`.
+    """
     cells = graph.load(path).cells
     flops = prices.by_cell(path, cells)
     statuses = [runs.read(cell.stage, cell.key)[0] for cell in cells]
     rates: dict[tuple[object, ...], float] = {}
-    made = []
+    planned = []
     for cell, flop, status in zip(cells, flops, statuses, strict=True):
         at = _kind(cell.params)
         if flop and status != "finished" and at not in rates:
             rates[at] = seen(cell.params) or measured(cell.params)
-        made.append(Planned(status, cell, flop, rates.get(at, 0.0)))
-    return made
+        planned.append(Planned(status, cell, flop, rates.get(at, 0.0)))
+    return planned
 
 
 def _kind(p: parameters.Common) -> tuple[object, ...]:
@@ -57,7 +69,14 @@ def _kind(p: parameters.Common) -> tuple[object, ...]:
 
 
 def seen(p: parameters.Common) -> float:
-    """FLOP/s over this run folder's trainings of the same encoder, precision, threads and device; 0 without any."""
+    """Read the rate from finished trainings with the same encoder, precision, threads and device.
+
+    Args:
+        p: Parameters of the cell that is to run.
+
+    Returns:
+        FLOP/s over all such trainings of this run folder; 0 without any.
+    """
     from auxlearn.models import encoders
 
     encoder, here = encoders.fingerprint(p.encoder), runs.device_name(p.device)
@@ -72,15 +91,23 @@ def seen(p: parameters.Common) -> float:
 
 
 def measured(p: parameters.Common) -> float:
-    """FLOP/s of a short training of the primary's rows, after one that only warms up."""
+    """Measure the rate on a short training of the primary's rows, after one that only warms up.
+
+    Args:
+        p: Parameters of the cell that is to run.
+
+    Returns:
+        FLOP/s.
+    """
     from auxlearn import seeding
     from auxlearn.training import train
 
     suite = suites.load(p.suite, p.rows)
     rows = {p.primary: np.arange(min(len(suite[p.primary].train), ROWS))}
     short = [train.Phase(name, rows, 1, train.Recipe(lr=1e-6, batch_size=BATCH)) for name in ("warm_up", "measured")]
+    precision = cast(Literal["fp32", "bf16"], p.precision)  # "auto" is decided when a cell is resolved
     plan = train.Plan(
-        p.encoder, tuple(short), seeding.record(0), max_length=p.max_length, precision=p.precision, device=p.device,
+        p.encoder, tuple(short), seeding.record(0), max_length=p.max_length, precision=precision, device=p.device,
         threads=p.threads,
     )  # fmt: skip
     ledger = train.run(plan, suite).ledgers[-1]
@@ -88,7 +115,15 @@ def measured(p: parameters.Common) -> float:
 
 
 def shown(cells: Sequence[Planned], cores: int | None = None) -> str:
-    """The plan as text: a line a cell, then what is left."""
+    """Write the plan as text: one line per cell, then what is left.
+
+    Args:
+        cells: As from `plan`.
+        cores: Cores for all jobs together; by default all of this machine.
+
+    Returns:
+        The text, several lines.
+    """
     lines = [f"{'status':11s} {'key':16s} {'TFLOP':>8s} {'about':>8s}  run"]
     for planned in cells:
         cost = f"{planned.flops / 1e12:8.3g}" if planned.flops else " " * 8
@@ -114,7 +149,14 @@ def shown(cells: Sequence[Planned], cores: int | None = None) -> str:
 
 
 def duration(seconds: float) -> str:
-    """ "3 h 20 min", "12 min", "40 s"; empty for none."""
+    """Write a duration in at most two units: "3 h 20", "12 min", "40 s".
+
+    Args:
+        seconds: The duration in seconds.
+
+    Returns:
+        The text; empty below one second.
+    """
     if seconds < 1:
         return ""
     if seconds < 90:

@@ -4,12 +4,12 @@
     study, title, written
     runs        STAGE/KEY: status, started, finished, git, code (roots, notebook, hash), suite (its fingerprint), seeds,
                 environment, device, threads, manifest (sha256), inputs (STAGE/KEY of each), outputs (name: sha256)
-    suites      fingerprint: name (as the parameters name it), rows (the cap a task, 0 = none)
+    suites      fingerprint: name (as the parameters name it), rows (the cap per task, 0 = none)
     environments  digest: versions
     figures     file of the report: the runs that it was made from
     files       file of the report: sha256 (all but this one)
 
-Runs that another one read stand here too, down to single trainings and passes; the status of such a one is "read".
+Runs that another run read are recorded too, down to single trainings and passes; their status is "read".
 """
 
 from __future__ import annotations
@@ -57,7 +57,15 @@ class _Record(manifests.Shape):
 
 
 def run(manifest: runs.Manifest, status: str) -> dict[str, Any]:
-    """The record of one run, for its page. What a manifest of another version does not have is empty."""
+    """Make the record of one run, as its page shows it.
+
+    Args:
+        manifest: The run's manifest; what a manifest of another version does not have is left empty.
+        status: The run's status, as from `run_status.read`.
+
+    Returns:
+        A JSON-able record.
+    """
     data = manifest.data
     p = data.get("params", {})
     return {
@@ -78,7 +86,18 @@ def run(manifest: runs.Manifest, status: str) -> dict[str, Any]:
 def record(
     name: str, title: str, made: Iterable[tuple[str, runs.Manifest]], figures: Mapping[str, list[str]], target: Path
 ) -> dict[str, Any]:
-    """Everything about a report in the folder `target`. `made`: status and manifest of each run of the study."""
+    """Make the whole record of a report.
+
+    Args:
+        name: The study's name.
+        title: The report's title.
+        made: Status and manifest of each run of the study.
+        figures: Files of the report, each with the runs (STAGE/KEY) that it was made from.
+        target: The report's folder, whose files are hashed.
+
+    Returns:
+        The content of `provenance.json`.
+    """
     out: dict[str, Any] = {
         "schema": SCHEMA, "study": name, "title": title, "written": runs.now(),
         "runs": {}, "suites": {}, "environments": {}, "figures": dict(figures), "files": files(target),
@@ -91,7 +110,7 @@ def record(
         if label in out["runs"]:
             continue
         one |= {"suite": suite["fingerprint"], "environment": runs.digest(versions)}
-        one["inputs"] = [given["run"] for given in one["inputs"]]
+        one["inputs"] = [source["run"] for source in one["inputs"]]
         del one["precision"]
         out["runs"][label] = one
         out["environments"][one["environment"]] = versions
@@ -105,45 +124,76 @@ def record(
 
 
 def write(target: Path, content: Mapping[str, Any]) -> Path:
+    """Write a record to `provenance.json`.
+
+    Args:
+        target: The report's folder.
+        content: The record.
+
+    Returns:
+        The file's path.
+    """
     runs.write_json(target / NAME, content)
     return target / NAME
 
 
 def read(target: Path) -> dict[str, Any] | None:
-    """A report's provenance; None where it has none. A file that is no such record is an InputError."""
+    """Read and check a report's record.
+
+    Args:
+        target: The report's folder.
+
+    Returns:
+        The record; None where the report has none.
+
+    Raises:
+        InputError: If the file is not such a record.
+    """
     path = target / NAME
     if not path.is_file():
         return None
-    found = documents.read_object(path, AGAIN)
-    if found.get("schema") != SCHEMA:
+    content = documents.read_object(path, AGAIN)
+    if content.get("schema") != SCHEMA:
         raise InputError(f"{path}: not a record of provenance of schema {SCHEMA}; {AGAIN}")
     try:
-        _Record.model_validate(found)
+        _Record.model_validate(content)
     except ValidationError as error:
         raise InputError(f"{path}: not a record of provenance: {errors.explain(error)[:500]}; {AGAIN}") from None
-    return found
+    return content
 
 
 def files(target: Path) -> dict[str, str]:
-    """sha256 of every file of a report but its provenance."""
-    found = sorted(path for path in target.rglob("*") if path.is_file() and path != target / NAME)
-    return {path.relative_to(target).as_posix(): runs.file_hash(path) for path in found}
+    """Hash every file of a report but its provenance.
+
+    Args:
+        target: The report's folder.
+
+    Returns:
+        sha256 by path, relative to `target`.
+    """
+    paths = sorted(path for path in target.rglob("*") if path.is_file() and path != target / NAME)
+    return {path.relative_to(target).as_posix(): runs.file_hash(path) for path in paths}
 
 
 def rehash(target: Path, names: Iterable[str]) -> None:
-    """Record some files of a report anew, after this library itself has changed them."""
+    """Record some files of a report anew, after this library itself has changed them.
+
+    Args:
+        target: The report's folder; without a record nothing is done.
+        names: Files, relative to `target`.
+    """
     if (content := read(target)) is not None:
         content["files"] |= {name: runs.file_hash(target / name) for name in names}
         write(target, content)
 
 
 def file_hash(path: Path) -> str:
-    """sha256 of a file; empty where there is none."""
+    """Return a file's sha256; empty where there is no file."""
     return runs.file_hash(path) if path.is_file() else ""
 
 
 def _at(manifest: runs.Manifest) -> Path:
-    """Where a manifest lies, also one that was set aside."""
+    """Find where a manifest lies, also one that was set aside."""
     places = (manifest.path(f"manifest{mark}.json") for mark in ("", ".stale", ".damaged"))
     return next((path for path in places if path.is_file()), manifest.path("manifest.json"))
 

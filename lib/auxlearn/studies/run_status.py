@@ -1,6 +1,7 @@
 """How each run of a study's plan ended, for people: status, error, headline figure, cost.
 
-Beside the statuses of `runs.read`: *failed* (its notebook holds an error), *not run* (nothing but its parameters).
+Adds two statuses to those of `runs.read`: *failed* (its notebook or log holds an error) and *not run* (its folder holds
+nothing but its parameters).
 """
 
 from __future__ import annotations
@@ -41,7 +42,15 @@ _UNSHOWN = {"inputs", "study"}
 
 @dataclass
 class Outcome:
-    """One cell of a plan, with what is known of its run. `link`, `figure` and the like are the report's."""
+    """One cell of a plan, with what is known of its run.
+
+    Attributes:
+        cell: The cell's entry in the plan.
+        status: One of `MEANING`.
+        manifest: The run's manifest, also one that was set aside; None where there is none.
+        error: The error that stopped the run, in one line; else empty.
+        link: The run's page in a report, which the report fills in; empty where it has none.
+    """
 
     cell: Mapping[str, Any]
     status: str
@@ -51,48 +60,54 @@ class Outcome:
 
     @property
     def stage(self) -> str:
+        """The cell's notebook, such as `06_mtl`."""
         return self.cell["stage"]
 
     @property
     def key(self) -> str:
+        """The cell's key."""
         return self.cell["key"]
 
     @property
     def label(self) -> str:
+        """The cell's name for people."""
         return self.cell["label"]
 
     @property
     def params(self) -> dict[str, Any]:
+        """The cell's parameters, as resolved."""
         return self.cell["params"]
 
     @property
     def name(self) -> str:
+        """The stage in a word or two."""
         return STAGES.get(self.stage, self.stage)
 
     @property
     def folder(self) -> Path:
+        """The run's folder."""
         return runs_root() / self.stage / self.key
 
     @property
     def notebook(self) -> Path | None:
-        """Its executed notebook, as far as it came."""
+        """Path of the executed notebook, as far as it came; None where it is missing or cannot be parsed."""
         path = self.folder / "notebook.ipynb"
         return path if path.is_file() and executed(path) is not None else None
 
     @property
     def sized(self) -> bool:
-        """Whether the parameter `n` decides anything of the run."""
+        """Whether the run depends on the parameter `n`."""
         return self.manifest is None or "n" in self.manifest.data.get("key_params", ("n",))
 
     @property
     def other_primary(self) -> str:
-        """The primary that its notebook was run for, where another study's run serves this one too."""
-        made_for = self.manifest.data.get("params", {}).get("primary") if self.manifest else None
-        return made_for if made_for != self.params.get("primary") and isinstance(made_for, str) else ""
+        """The primary that its notebook was run for, if another study's run serves this one too; else empty."""
+        primary = self.manifest.data.get("params", {}).get("primary") if self.manifest else None
+        return primary if primary != self.params.get("primary") and isinstance(primary, str) else ""
 
     @functools.cached_property
     def headline(self) -> Headline:
-        """The headline figure; empty where there is no manifest, or one that is not as its stage writes it."""
+        """The headline figure; empty if there is no manifest, or one that is not as its stage writes it."""
         if self.manifest is None:
             return Headline()
         try:
@@ -107,39 +122,56 @@ class Outcome:
 
     @property
     def seconds(self) -> float | None:
+        """Wall time of the whole run in seconds; None without a manifest."""
         return self._total("seconds")
 
     @property
     def tflop(self) -> float | None:
+        """TFLOP of the whole run; None without a manifest."""
         flops = self._total("flops")
         return None if flops is None else flops / 1e12
 
 
 def read(cell: Mapping[str, Any]) -> Outcome:
-    """What became of one cell of a plan."""
+    """Find out what became of one cell of a plan.
+
+    Args:
+        cell: The cell's entry in the plan, with stage, key, label and params.
+
+    Returns:
+        The cell with its run's status, manifest and error.
+    """
     status, manifest = runs.read(cell["stage"], cell["key"])
-    found = Outcome(cell, status, manifest)
+    outcome = Outcome(cell, status, manifest)
     if status not in ("interrupted", "missing"):
-        return found
-    if found.notebook is None:
-        files = {path.name for path in found.folder.glob("*")}
-        found.error = _log_tail(found.folder)  # of a process that ended before it saved a notebook
-        found.status = "failed" if found.error else "interrupted" if files - PREPARED else "not run"
-        return found
-    node = executed(found.notebook)
+        return outcome
+    if outcome.notebook is None:
+        files = {path.name for path in outcome.folder.glob("*")}
+        outcome.error = _log_tail(outcome.folder)  # of a process that ended before it saved a notebook
+        outcome.status = "failed" if outcome.error else "interrupted" if files - PREPARED else "not run"
+        return outcome
+    node = executed(outcome.notebook)
+    assert node is not None  # or `notebook` were None
     for name in ("stale", "damaged"):
         # `runner.prepare` sets such a manifest aside. Until the run is begun anew, the notebook beside it is its own.
-        aside = found.folder / f"manifest.{name}.json"
+        aside = outcome.folder / f"manifest.{name}.json"
         if aside.is_file() and (old := _parsed(aside)) and _started(node) <= old.data.get("finished", ""):
-            found.status, found.manifest = name, old
-            return found
-    found.error = error(node)
-    found.status = "failed" if found.error else "interrupted"
-    return found
+            outcome.status, outcome.manifest = name, old
+            return outcome
+    outcome.error = error(node)
+    outcome.status = "failed" if outcome.error else "interrupted"
+    return outcome
 
 
 def parameters(outcomes: Sequence[Outcome]) -> list[str]:
-    """What tells each run from its siblings of the same notebook, as text: `arm td_bce · n 1000`."""
+    """Write what tells each run from its siblings of the same notebook: `arm td_bce · n 1000`.
+
+    Args:
+        outcomes: All runs of a study.
+
+    Returns:
+        One text per outcome, in their order.
+    """
     texts = []
     for each in outcomes:
         same = [o.params for o in outcomes if o.stage == each.stage]
@@ -155,7 +187,14 @@ def _value(value: Any) -> str:
 
 
 def executed(path: Path) -> nbformat.NotebookNode | None:
-    """An executed notebook, read once while it does not change; None where it cannot be parsed."""
+    """Read an executed notebook, once for as long as it does not change.
+
+    Args:
+        path: The notebook's path; it must exist.
+
+    Returns:
+        The notebook; None if it cannot be parsed.
+    """
     stat = path.stat()
     return _executed(path, stat.st_mtime_ns, stat.st_size)
 
@@ -169,7 +208,7 @@ def _executed(path: Path, time_ns: int, size: int) -> nbformat.NotebookNode | No
 
 
 def error(node: nbformat.NotebookNode) -> str:
-    """The first error of an executed notebook, in one line; empty where there is none."""
+    """Return the first error of an executed notebook in one line; empty if there is none."""
     for cell in node.cells:
         for output in cell.get("outputs", []):
             if output.output_type == "error":
@@ -178,7 +217,7 @@ def error(node: nbformat.NotebookNode) -> str:
 
 
 def _started(node: nbformat.NotebookNode) -> str:
-    """When papermill began, as an ISO time comparable with a manifest's; late where it does not say."""
+    """When papermill began, as an ISO time comparable with a manifest's; "9", after any time, where it does not say."""
     papermill = node.metadata.get("papermill")
     start = papermill.get("start_time") if isinstance(papermill, dict) else None
     return start[:19] if isinstance(start, str) else "9"

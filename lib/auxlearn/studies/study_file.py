@@ -1,4 +1,4 @@
-"""What a study file may say, read strictly; `studies` says what becomes of it."""
+"""What a study file may say, read strictly; `graph` turns it into cells."""
 
 from __future__ import annotations
 
@@ -25,10 +25,14 @@ class Shape(BaseModel):
 
 
 class Expects(BaseModel):
-    """What the suite and the encoder of a study hold, so that it can be checked and priced where neither is at hand.
+    """What a study's suite and encoder hold, so that it can be checked and priced where neither is at hand.
 
-    `rows`: training rows of every task, before `rows` of `base` caps them. `tokens`: tokens computed a sequence, of all
-    tasks alike or the mean of each. Where the suite is read, `load` refuses other counts of rows.
+    Where the suite is read, `graph.load` refuses other counts of rows.
+
+    Attributes:
+        rows: Training rows of every task, before `rows` of `base` caps them.
+        tokens: Tokens computed per sequence, for all tasks alike or as the mean of each.
+        encoder: The encoder's sizes.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True)
@@ -47,11 +51,13 @@ class Expects(BaseModel):
         return self
 
     def capped(self, limit: int) -> dict[str, int]:
-        """Rows a task under the parameter `rows` (0 = all)."""
+        """Return the training rows of each task under the parameter `rows` (0 = all)."""
         return {name: min(count, limit or count) for name, count in self.rows.items()}
 
 
 class StudyFile(BaseModel):
+    """A study file as written; `graph` explains its entries."""
+
     model_config = ConfigDict(extra="forbid", strict=True)
 
     study: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$", max_length=100)]  # names a folder
@@ -65,7 +71,17 @@ class StudyFile(BaseModel):
 
 
 def read(path: Path) -> StudyFile:
-    """A checked study file; whatever is wrong is an InputError naming it."""
+    """Read and check a study file.
+
+    Args:
+        path: The file, in YAML.
+
+    Returns:
+        The checked study file.
+
+    Raises:
+        InputError: If anything in it is wrong; the message names it.
+    """
     raw = documents.read_yaml(path)
     try:
         return StudyFile.model_validate(raw)

@@ -1,4 +1,4 @@
-"""Does a report still stand? Its files, and where they are here its runs, their code and their data, hashed again."""
+"""Whether a report still stands: its files and, as far as they are here, its runs, code and data, hashed again."""
 
 from __future__ import annotations
 
@@ -19,7 +19,14 @@ from auxlearn.studies import provenance
 
 @dataclass
 class Finding:
-    """Lines for a person. `changed` is empty when all that could be checked is as it was."""
+    """What a check found, in lines for a person.
+
+    Attributes:
+        folder: The report's folder.
+        changed: What is not as it was; empty if all that could be checked is.
+        unchecked: What could not be checked.
+        checked: How many things of each kind were checked.
+    """
 
     folder: Path
     changed: list[str] = field(default_factory=list)
@@ -27,6 +34,7 @@ class Finding:
     checked: dict[str, int] = field(default_factory=dict)
 
     def shown(self) -> str:
+        """Return the finding as text: one line per change or thing not checked, then the verdict."""
         lines = [f"changed: {line}" for line in self.changed] + [f"not checked: {line}" for line in self.unchecked]
         what = ", ".join(f"{name} {count:,}" for name, count in self.checked.items()) or "nothing"
         verdict = (
@@ -35,11 +43,27 @@ class Finding:
         return "\n".join([*lines, f"{short(self.folder)}: {verdict}; checked: {what}"])
 
     def count(self, name: str, number: int = 1) -> None:
+        """Count things that were checked.
+
+        Args:
+            name: Their kind.
+            number: How many.
+        """
         self.checked[name] = self.checked.get(name, 0) + number
 
 
 def verify(name: str) -> Finding:
-    """Check a published report, or that of a study in the run folder where none is published."""
+    """Check a published report, or that of a study in the run folder where none is published.
+
+    Args:
+        name: The study's name.
+
+    Returns:
+        What changed, what could not be checked, and what was.
+
+    Raises:
+        InputError: If there is no such report, or its record cannot be read.
+    """
     folder = _folder(name)
     found = Finding(folder)
     content = provenance.read(folder)
@@ -77,7 +101,7 @@ def _files(found: Finding, content: Mapping[str, Any]) -> None:
 
 
 def _runs(found: Finding, content: Mapping[str, Any]) -> None:
-    """Manifests and outputs of the runs that are here."""
+    """Check manifests and outputs of the runs that are here."""
     gone = []
     for label, run in content["runs"].items():
         folder = runs_root() / label
@@ -104,7 +128,7 @@ def _runs(found: Finding, content: Mapping[str, Any]) -> None:
 
 
 def _code(found: Finding, content: Mapping[str, Any]) -> None:
-    """Whether today's code is that of the runs. It needs no run to be here, only the hash of its code."""
+    """Check whether today's code is that of the runs. No run needs to be here, only the hash of its code."""
 
     @functools.cache
     def hashed(roots: tuple[str, ...], notebook: str | None) -> str | None:

@@ -33,7 +33,15 @@ class Saved:
 def save(
     file: Path, model: Tensors, best: Tensors | None, optimiser: Mapping[int, Tensors], progress: Mapping[str, Any]
 ) -> None:
-    """Write a checkpoint, in place of the last one only when it is whole."""
+    """Write a checkpoint, which takes the place of the last one only when it is whole.
+
+    Args:
+        file: Where to write.
+        model: The model's state.
+        best: State of the best epoch so far; None where no epoch is chosen.
+        optimiser: The optimiser's state by parameter, as in its state_dict()["state"].
+        progress: Anything that JSON holds.
+    """
     from safetensors.torch import save_file
 
     tensors = {f"model/{k}": v for k, v in model.items()} | {f"best/{k}": v for k, v in (best or {}).items()}
@@ -45,7 +53,18 @@ def save(
 
 
 def load(file: Path, device: str) -> Saved:
-    """The checkpoint, its tensors on `device`; what is none is an InputError."""
+    """Read a checkpoint.
+
+    Args:
+        file: The file that `save` wrote; it may come from anyone.
+        device: Where to put its tensors.
+
+    Returns:
+        What was saved.
+
+    Raises:
+        InputError: The file is not a checkpoint.
+    """
     tensors, metadata = stored_arrays.tensors(file, device, AGAIN)
     try:
         progress = documents.loads(metadata["progress"])

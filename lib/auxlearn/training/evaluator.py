@@ -16,6 +16,14 @@ from auxlearn.training.phases import Phase, Plan
 
 
 class Evaluator:
+    """A model and what a plan judges it by; each text is tokenised once.
+
+    Args:
+        plan: The plan.
+        suite: The suite that its rows are of.
+        model: The model to be judged.
+    """
+
     def __init__(self, plan: Plan, suite: Suite, model: MultiTaskModel):
         self.plan, self.suite, self.model = plan, suite, model
         self.encoded: dict[tuple[str, str], batching.Encoded] = {}
@@ -25,27 +33,35 @@ class Evaluator:
 
     def _encode(self, name: str, part: str, rows: Any) -> batching.Encoded:
         if (name, part) not in self.encoded:
-            made = batching.encode(rows, self.suite[name], self.model.tokenizer, self.model.max_length, split=True)
-            self.encoded[name, part] = made
+            encoded = batching.encode(rows, self.suite[name], self.model.tokenizer, self.model.max_length, split=True)
+            self.encoded[name, part] = encoded
         return self.encoded[name, part]
 
     def _judge(self, phase: Phase, ledger: Ledger) -> float:
-        """What the epoch is chosen by: see `Phase.choose`."""
+        """Score the model by what the epoch is chosen by: see `Phase.choose`."""
         if phase.choose == "dev":
             return float(np.prod(list(self._score("dev", None, ledger)[0].values())))
-        return self._score("train", self.plan.holdout, ledger)[0][self.suite[self.plan.primary].metric]
+        return self._score("train", self.plan.holdout, ledger)[0][self.suite[self._primary()].metric]
+
+    def _primary(self) -> str:
+        assert self.plan.primary is not None, "phases.check refuses plans that are judged without a primary"
+        return self.plan.primary
 
     def _score(
         self, split: str, rows: np.ndarray | None, ledger: Ledger | None = None
     ) -> tuple[dict[str, float], Any, Any]:
-        task = self.suite[self.plan.primary]
-        source = task.dev if split == "dev" else task.train.select(rows.tolist())
+        task = self.suite[self._primary()]
+        if split == "dev":
+            source = task.dev
+        else:
+            assert rows is not None, "rows of train are scored by their positions"
+            source = task.train.select(rows.tolist())
         encoded = self._encode(task.name, f"{split}/score", source)
         predictions, references = prediction.predict(self.model, encoded, task, self.plan.precision, ledger)
         return metrics.score(task, predictions, references), predictions, references
 
     def _watch(self, ledger: Ledger) -> list[float]:
-        """AUC of each discriminator column on rows that the discriminator is not trained on."""
+        """Measure the AUC of each discriminator column on rows that the discriminator is not trained on."""
         logits, ids = [], []
         for name, rows in self.plan.watch.items():
             task = self.suite[name]

@@ -1,6 +1,6 @@
-"""What a plan asks for by a word and a method brings: objectives beside the task loss, trainers of phases.
+"""What a plan names by a word and a method provides: objectives beside the task loss, and trainers of phases.
 
-Names in place of imports: training lies below the methods and knows none of them.
+Modules are named by strings rather than imported: training lies below the methods and knows none of them.
 """
 
 from __future__ import annotations
@@ -14,13 +14,29 @@ import torch
 
 
 class Objective(Protocol):
-    """A loss beside the task loss, on the logits of the model's discriminator [B, K]."""
+    """A loss beside the task loss, computed from the logits of the model's discriminator."""
 
     def weight(self, sizes: Sequence[int]) -> torch.Tensor | None:
-        """What the loss needs to know of the tasks' rows, float32 [K]; None for nothing."""
+        """Work out what the loss needs to know of the tasks' sizes.
+
+        Args:
+            sizes: Rows of each task in the phase, in the suite's order.
+
+        Returns:
+            float32 [K], or None if it needs nothing.
+        """
 
     def loss(self, logits: torch.Tensor, task_id: torch.Tensor, weight: torch.Tensor | None) -> torch.Tensor:
-        """The mean loss over the batch, a scalar."""
+        """Compute the mean loss over a batch.
+
+        Args:
+            logits: float32 [B, K], of the discriminator.
+            task_id: int64 [B], the task of each row.
+            weight: What `weight` returned, on the device of `logits`.
+
+        Returns:
+            A scalar.
+        """
 
 
 OBJECTIVES = {"bce": "methods.fastmtl.discriminator:BCE", "ce": "methods.fastmtl.discriminator:CE"}
@@ -30,17 +46,28 @@ PASS_SHARE = "signals.pass_store:fill"  # one process's share of a pass over the
 
 
 def found(name: str) -> Any:
-    """The object that a registered name ("module:attribute" within the package) stands for."""
+    """Import the object that a registered name stands for.
+
+    Args:
+        name: "module" or "module:attribute", the module named within the package.
+    """
     module, _, attribute = name.partition(":")
     loaded = importlib.import_module(f"auxlearn.{module}")
     return getattr(loaded, attribute) if attribute else loaded
 
 
 def objective(name: str) -> Objective:
-    """The objective that `Phase.discriminator` names."""
+    """Make the objective that `Phase.discriminator` names."""
     return found(OBJECTIVES[name])()
 
 
 def trainer(fields: Sequence[str]) -> ModuleType:
-    """The module whose `run` trains phases that have these fields."""
+    """Find the module whose `run` trains phases that have some of the fields of TRAINERS.
+
+    Args:
+        fields: The fields of a phase that are set; the first of TRAINERS among them decides.
+
+    Returns:
+        The module; `training.train` if none of the fields needs another.
+    """
     return found(next((module for field, module in TRAINERS.items() if field in fields), "training.train"))

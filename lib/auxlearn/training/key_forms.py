@@ -1,4 +1,4 @@
-"""What the value of a parameter is in a run's key: an order that decides nothing is gone, a folder is its content."""
+"""The form that parameters take in a run's key: lists whose order decides nothing are sorted, folders become hashes."""
 
 from __future__ import annotations
 
@@ -9,12 +9,27 @@ from auxlearn.models import encoders
 
 
 def forms(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Parameters as keys hold them."""
+    """Put parameters in the form that keys hold.
+
+    Args:
+        values: Values by parameter name.
+
+    Returns:
+        The same names with the values of `form`.
+    """
     return {name: form(name, value) for name, value in values.items()}
 
 
 def form(name: str, value: Any) -> Any:
-    """The value of a notebook's parameter as keys hold it."""
+    """Put one parameter of a notebook in the form that keys hold.
+
+    Args:
+        name: The parameter.
+        value: Its value.
+
+    Returns:
+        `auxiliaries` sorted, encoders by their fingerprint (see `encoders.fingerprint`), anything else as it is.
+    """
     if name == "auxiliaries":  # they are taken in the suite's order
         return sorted(value)
     if name == "encoder":

@@ -1,8 +1,10 @@
-"""A training or a pass in several processes: plan and rows go to a folder, torchrun starts them, a result comes back.
+"""Run a training or a pass in several processes.
+
+Plan and rows go to a folder, torchrun starts the processes, and a result comes back.
 
 A notebook's own process cannot become one of them (with CUDA in use it cannot even fork), so they are processes of
 their own that share nothing with it but files: JSON, arrays without pickle and Arrow tables. They end with it
-(`supervised`). `worker` is what torchrun runs.
+(`auxlearn.processes`). `training.worker` is what torchrun runs.
 """
 
 from __future__ import annotations
@@ -28,10 +30,20 @@ SAID = "progress: "
 
 
 def write(plan: Plan, suite: Suite, folder: Path, asked: Mapping[str, Any] | None = None) -> None:
-    """Put a plan, its suite and what is asked of them into an empty folder, made anew."""
+    """Put a plan, its suite and a request into a folder, which is emptied first.
+
+    Args:
+        plan: The plan.
+        suite: Its suite, with all rows.
+        folder: The folder.
+        asked: What `fill` asks for, plain values and arrays; None for a training.
+
+    Raises:
+        TypeError: The plan or the request holds anything but plain values and arrays.
+    """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    arrays: dict[str, np.ndarray] = {}
+    arrays: dict[str, Any] = {}
 
     def named(value: Any) -> str:
         if not isinstance(value, np.ndarray):
@@ -45,15 +57,22 @@ def write(plan: Plan, suite: Suite, folder: Path, asked: Mapping[str, Any] | Non
         for split, rows in splits.items():
             if rows is not None:
                 rows.save_to_disk(folder / f"{number}-{split}")
-        kept = {f.name: getattr(task, f.name) for f in fields(Task) if f.name not in splits}
-        tasks.append(kept | {"splits": [split for split, rows in splits.items() if rows is not None]})
+        entry = {f.name: getattr(task, f.name) for f in fields(Task) if f.name not in splits}
+        tasks.append(entry | {"splits": [split for split, rows in splits.items() if rows is not None]})
     job = {"plan": asdict(plan), "tasks": tasks, "suite": [suite.name, suite.fingerprint], "asked": asked}
     (folder / "job.json").write_text(json.dumps(job, default=named), encoding="utf-8")
     np.savez(folder / "arrays.npz", **arrays)
 
 
 def read(folder: Path) -> tuple[Plan, Suite, dict[str, Any] | None]:
-    """What `write` put there."""
+    """Read what `write` put into a folder.
+
+    Args:
+        folder: The folder.
+
+    Returns:
+        The plan, the suite, and the request or None.
+    """
     from datasets import load_from_disk
 
     job = json.loads((folder / "job.json").read_text(encoding="utf-8"))
@@ -67,30 +86,41 @@ def read(folder: Path) -> tuple[Plan, Suite, dict[str, Any] | None]:
             return [filled(part) for part in value]
         return arrays[value[6:]] if isinstance(value, str) and value.startswith("array:") else value
 
-    given = filled(job["plan"])
+    plan = filled(job["plan"])
     phases = []
-    for phase in given["phases"]:
-        made = {"recipe": Recipe(**phase["recipe"])}
+    for phase in plan["phases"]:
+        parts: dict[str, Any] = {"recipe": Recipe(**phase["recipe"])}
         if phase["weighting"]:
-            made["weighting"] = Weighting(**phase["weighting"] | {"prior": tuple(phase["weighting"]["prior"])})
+            parts["weighting"] = Weighting(**phase["weighting"] | {"prior": tuple(phase["weighting"]["prior"])})
         if phase["rounds"]:
-            made["rounds"] = Rounds(**phase["rounds"])
-        phases.append(Phase(**phase | made))
+            parts["rounds"] = Rounds(**phase["rounds"])
+        phases.append(Phase(**phase | parts))
     tasks = {}
-    for number, kept in enumerate(job["tasks"]):
+    for number, entry in enumerate(job["tasks"]):
         splits = dict.fromkeys(("train", "dev", "test"))
-        splits |= {split: load_from_disk(str(folder / f"{number}-{split}")) for split in kept.pop("splits")}
-        plain = {name: tuple(value) if isinstance(value, list) else value for name, value in kept.items()}
-        tasks[kept["name"]] = Task(**plain | splits)
+        splits |= {split: load_from_disk(str(folder / f"{number}-{split}")) for split in entry.pop("splits")}
+        plain = {name: tuple(value) if isinstance(value, list) else value for name, value in entry.items()}
+        tasks[entry["name"]] = Task(**plain | splits)
     name, fingerprint = job["suite"]
-    return Plan(**given | {"phases": tuple(phases)}), Suite(name, tasks, fingerprint), filled(job["asked"])
+    return Plan(**plan | {"phases": tuple(phases)}), Suite(name, tasks, fingerprint), filled(job["asked"])
 
 
 def train(plan: Plan, suite: Suite, folder: Path, progress: Callable[[str], None] | None = None) -> dict[str, Any]:
-    """Run a plan in `plan.processes` processes; what `training_cache.written` returns, its files in `folder`.
+    """Run a plan in `plan.processes` processes.
 
-    An interrupted training goes on from its checkpoint there. InputError as `train.run` raises it, or where a process
-    died, naming the log.
+    An interrupted training goes on from its checkpoint in the folder.
+
+    Args:
+        plan: The plan.
+        suite: Its suite.
+        folder: Where the training's files go.
+        progress: Called with each message of the first process.
+
+    Returns:
+        What `training_cache.written` returns.
+
+    Raises:
+        InputError: As from `train.run`; or a process died, and the message names the log.
     """
     return _run(plan, suite, folder, None, progress)
 
@@ -98,9 +128,19 @@ def train(plan: Plan, suite: Suite, folder: Path, progress: Callable[[str], None
 def fill(
     plan: Plan, suite: Suite, folder: Path, asked: Mapping[str, Any], progress: Callable[[str], None] | None = None
 ) -> None:
-    """Deal a pass's missing shards to `plan.processes` processes; each calls `pass_store.fill` for its own.
+    """Deal the missing shards of a pass to `plan.processes` processes.
 
-    `asked` holds plain values and arrays. Errors as in `train`; what the others have finished by then stays.
+    Each process calls `signals.pass_store.fill` for its own shards.
+
+    Args:
+        plan: The plan of the model that reads.
+        suite: Its suite.
+        folder: Where the pass puts its arrays.
+        asked: The request, plain values and arrays.
+        progress: Called with each message of the first process.
+
+    Raises:
+        InputError: As in `train`; what the others have finished by then stays.
     """
     _run(plan, suite, folder, asked, progress)
 
@@ -127,6 +167,7 @@ def _run(
     with open(log, "w") as errors:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment)
         try:
+            assert process.stdout is not None  # PIPE
             for line in process.stdout:
                 if progress and line.startswith(SAID):
                     progress(line[len(SAID) :].rstrip())
@@ -135,18 +176,19 @@ def _run(
             if process.poll() is None:
                 process.terminate()
                 process.wait()
-    made = [json.loads(answer.read_text(encoding="utf-8")) for answer in answers if answer.is_file()]
-    for each in made:
+    replies = [json.loads(answer.read_text(encoding="utf-8")) for answer in answers if answer.is_file()]
+    for each in replies:
         if "error" in each:
             raise InputError(each["error"])
-    if process.returncode or len(made) < len(answers):
+    if process.returncode or len(replies) < len(answers):
         what = "training" if asked is None else "scoring"
         raise InputError(f"one of the {plan.processes} {what} processes died (exit {process.returncode}); see {log}")
     shutil.rmtree(job)
     for path in (*answers, log):
         path.unlink()
-    return made[0]
+    return replies[0]
 
 
 def answer_file(folder: Path, rank: int) -> Path:
+    """Return the file in which the process of this rank answers."""
     return folder / f"{ANSWER}-{rank}.json"

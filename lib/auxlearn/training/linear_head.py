@@ -1,4 +1,4 @@
-"""The target's head, fitted to convergence on features of a fixed encoder: f_0 of TAWT's pre-training form.
+"""Fit the target's head to convergence on features of a fixed encoder: f_0 of TAWT's pre-training form.
 
 The outer gradient of weighted pre-training is that of the target's loss at its best head. The authors' code
 (run_weighted_pre_training_multi.py) starts the head from the same random weights at every update and gives it one epoch
@@ -32,7 +32,7 @@ class Head:
     evaluations: int  # of the loss and its gradient; 1 for the closed form
 
     def copy_to(self, layer: nn.Linear) -> None:
-        """Put it in a model's head, e.g. `multitask.heads[name]`."""
+        """Copy the head into a layer of a model, e.g. `multitask.heads[name]`."""
         with torch.no_grad():
             layer.weight.copy_(self.weight)
             layer.bias.copy_(self.bias)
@@ -41,9 +41,21 @@ class Head:
 def head_inputs(
     model: MultiTaskModel, batches: Iterable[Batch], precision: str = "fp32"
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """What the head of the batches' task reads, fp32 [N, d], and its labels [N], on the model's device, dropout off.
+    """Collect what a task's head reads, with dropout off.
 
-    Rows (tagging: tokens) without a label are left out; regression labels are on the scale that the head learns.
+    Rows (tagging: tokens) without a label are left out.
+
+    Args:
+        model: The model; its mode is left as found.
+        batches: Batches of one task.
+        precision: "bf16" runs the encoder under autocast; "fp32" does not.
+
+    Returns:
+        Inputs of the head, fp32 [N, d], and labels [N], on the model's device; regression labels are on the scale that
+        the head learns.
+
+    Raises:
+        InputError: There is no batch, or one without any label (regression: with a row without one).
     """
     features: list[torch.Tensor] = []
     labels: list[torch.Tensor] = []
@@ -59,10 +71,10 @@ def head_inputs(
             with torch.no_grad():
                 model(batch, precision)
             hooks.pop().remove()
-            given = batch["labels"].to(model.device)
-            known = torch.isfinite(given) if model.kinds[batch["task"]] == "regression" else given != IGNORE
+            own = batch["labels"].to(model.device)
+            known = torch.isfinite(own) if model.kinds[batch["task"]] == "regression" else own != IGNORE
             features.append(seen[0][known])
-            labels.append(model.scaled(given[known], batch["task"]) if given.is_floating_point() else given[known])
+            labels.append(model.scaled(own[known], batch["task"]) if own.is_floating_point() else own[known])
     finally:
         for hook in hooks:
             hook.remove()
@@ -77,16 +89,27 @@ def fit_head(
     features: torch.Tensor, labels: torch.Tensor, kind: Kind, n_outputs: int, *, ridge: float = 1e-2,
     start: Head | None = None, evaluations: int = 2000,
 ) -> Head:  # fmt: skip
-    """The linear head that minimises a task's mean loss on these features, plus `ridge` / 2 times its squared weights.
+    """Fit the linear head that minimises a task's mean loss plus `ridge` / 2 times its squared weights.
 
-    `features` [..., d], `labels` [...]: rows, or for tagging tokens, [B, T, d] and [B, T] being flattened; labels of
-    -100 are left out. "regression" has a closed form (intercept free of the penalty; `ridge` may be 0). The others are
-    cross-entropy by L-BFGS in fp64, until no gradient entry exceeds 1e-7, or 1e-6 where a line search stops short of
-    it; their bias is penalised too, as a class without rows would drive its own to minus infinity, and `ridge` must be
-    above 0, as few rows are separable. Either has one minimum, whatever the `start` (the last round's head saves time).
-    InputError for unusable input, and where `evaluations` of the loss do not reach the minimum.
+    This is f_0 = argmin of the pre-training form, in which the encoder is held fixed. "regression" has a closed form,
+    its intercept free of the penalty. The others are cross-entropy by L-BFGS in fp64, until no gradient entry exceeds
+    1e-7, or 1e-6 where a line search stops short of it; their bias is penalised too, as a class without rows would
+    drive its own to minus infinity. Either has one minimum, whatever the `start`.
 
-    This is f_0 = argmin of the pre-training form (the encoder is held fixed).
+    Args:
+        features: [..., d], rows; for tagging tokens, [B, T, d] being flattened.
+        labels: [...], as `features` without d; for classification and tagging -100 is left out.
+        kind: Kind of the task.
+        n_outputs: Number of classes C, or 1.
+        ridge: Strength of the penalty. It must be above 0, as few rows are separable; for a regression it may be 0.
+        start: Where L-BFGS starts; the last round's head saves time.
+        evaluations: How often the loss may be evaluated.
+
+    Returns:
+        The head.
+
+    Raises:
+        InputError: The input is unusable, or `evaluations` of the loss do not reach the minimum.
     """
     x, y = torch.as_tensor(features).detach(), torch.as_tensor(labels).detach()
     if x.shape[:-1] != y.shape or x.ndim < 2:
@@ -148,6 +171,7 @@ def _softmax_regression(
         )  # fmt: skip
         optimiser.step(closure)
         closure()
+        assert theta.grad is not None  # from the last closure
         slope = float(theta.grad.abs().max())
     theta = theta.detach()
     if not slope <= 1e-6:  # a line search may stop a little short of 1e-7, where the loss is flat to its last digit

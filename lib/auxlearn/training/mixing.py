@@ -17,17 +17,34 @@ def schedule(
     ratios: Sequence[float], sizes: Sequence[int], steps: int, seed: int = 0,
     style: Style = "interleaved",
 ) -> np.ndarray:  # fmt: skip
-    """The task of every step, int64 [steps], from ratios [K] and sizes [K], batches in each task's data; primary first.
+    """Decide the task of every step.
 
-    "interleaved": task i has its share of the steps, rounded by largest remainder, and after every t steps is less than
-    one step from its share of t (Tijdeman, Discrete Math. 32, 1980). Zero means zero; ties by seeded order.
-    "cycle": AUTOSEM's `_task_selector`: step t trains task t mod sum(ratios) of [0] * r_0 + [1] * r_1 + ...; integers,
-    in short blocks, and with sum(ratios) near `steps` in long ones.
-    "blocks": GradTS's rerun of it (deprecated/train_with_mix_ratio.py), as a baseline was starved there: an epoch is
-    the primary's whole data, then each auxiliary in turn for int(r_i / r_0 * sizes[0]) batches, at least one even for
-    a ratio of zero. Its length is *not* `steps` but as many epochs as proportional mixing makes of them,
-    steps // sum(sizes), at least one; that script's learning rate was to decay over `steps` all the same.
     Steps are optimiser steps: rows of long tasks still cost more. See `passes` for how often data repeats.
+
+    Args:
+        ratios: Share of each task, [K], primary first; their scale does not matter but for "cycle".
+        sizes: Batches in each task's data, [K].
+        steps: Number of steps.
+        seed: Seed of the order among equals.
+        style: One of the following.
+            "interleaved": Task i has its share of the steps, rounded by largest remainder, and after every t steps is
+                less than one step from its share of t. Zero means zero; ties are broken by seeded order.
+            "cycle": AUTOSEM's `_task_selector`: step t trains task t mod sum(ratios) of [0] * r_0 + [1] * r_1 + ...;
+                integers, in short blocks, and with sum(ratios) near `steps` in long ones.
+            "blocks": GradTS's rerun of it (deprecated/train_with_mix_ratio.py), as a baseline was starved there: an
+                epoch is the primary's whole data, then each auxiliary in turn for int(r_i / r_0 * sizes[0]) batches, at
+                least one even for a ratio of zero. Its length is *not* `steps` but as many epochs as proportional
+                mixing makes of them, steps // sum(sizes), at least one; that script's learning rate was to decay over
+                `steps` all the same.
+
+    Returns:
+        Positions in `ratios`, int64 [steps] (but see "blocks").
+
+    Raises:
+        InputError: Ratios, sizes, steps or style are not as described.
+
+    Reference:
+        Tijdeman, Discrete Math. 32, 1980 ("interleaved").
     """
     r, n = np.asarray(ratios, float), np.asarray(sizes)
     if r.ndim != 1 or n.shape != r.shape or len(r) < 1:
@@ -67,5 +84,13 @@ def _interleaved(ratios: np.ndarray, steps: int, seed: int) -> np.ndarray:
 
 
 def passes(tasks: np.ndarray, sizes: Sequence[int]) -> np.ndarray:
-    """How often a schedule goes through each task's data, float64 [K]; 0 for a task that it leaves out."""
+    """Count how often a schedule goes through each task's data.
+
+    Args:
+        tasks: The task of every step, as from `schedule`.
+        sizes: Batches in each task's data, [K].
+
+    Returns:
+        float64 [K]; 0 for a task that the schedule leaves out.
+    """
     return np.bincount(tasks, minlength=len(sizes)) / np.maximum(np.asarray(sizes), 1)

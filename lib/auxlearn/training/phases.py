@@ -17,9 +17,13 @@ from auxlearn.models import encoders, multitask
 
 @dataclass(frozen=True)
 class Recipe:
-    """The optimiser: linear decay to 0 (or none) after a linear warm-up, global clip (FastMTL's defaults with AdamW).
+    """The optimiser and its schedule, by default FastMTL's with AdamW.
 
-    "adamax" with a warm-up of 0.1 is MT-DNN's recipe (Liu et al., 2019, section 4.1).
+    The learning rate warms up linearly, then decays linearly to 0 (or stays); the gradient is clipped by its global
+    norm. "adamax" with a warm-up of 0.1 is MT-DNN's recipe.
+
+    Reference:
+        Liu et al., 2019 (MT-DNN), section 4.1.
     """
 
     lr: float
@@ -35,8 +39,8 @@ class Recipe:
 class Rounds:
     """AUTOSEM's stage 1 in place of an order of batches: an epoch is a round of `batches` batches of one task.
 
-    The bandit chooses the task and is paid by the primary's score on the plan's held-out rows (see `bandits.rounds`,
-    which explains the settings). Its arms are `arms(phase, primary)`.
+    The bandit chooses the task and is paid by the primary's score on the plan's held-out rows (see
+    `methods.autosem.bandits.rounds`, which explains the settings). Its arms are `arms(phase, primary)`.
     """
 
     batches: int = 10
@@ -46,10 +50,11 @@ class Rounds:
 
 @dataclass(frozen=True)
 class Weighting:
-    """TAWT: what weighs the tasks of a phase and what moves the weights (see `weighting`, `tawt`, `probes`).
+    """TAWT: what weighs the tasks of a phase, and what moves the weights.
 
-    What is weighed is `groups(phase, primary)`. With the primary among them training is joint; without it, it is
-    pre-training, and the primary's head is fitted anew before each update.
+    See `methods.tawt.task_weights`, `methods.tawt.weighted_trainer` and `signals.target_gradients`. What is weighed is
+    `groups(phase, primary)`. With the primary among them training is joint; without it, it is pre-training, and the
+    primary's head is fitted anew before each update.
     """
 
     prior: tuple[float, ...]  # starting weights, sum 1
@@ -70,7 +75,7 @@ class Weighting:
     parameters: Literal["shared", "encoder", "last_layer"] = "shared"
     estimator: Literal["exact", "reused"] = "exact"  # "reused": training gradients against a target cached an epoch
     watch: bool = False  # measure cosines even where the weights do not follow them
-    chunks: int = 2  # disjoint, a task and update
+    chunks: int = 2  # disjoint, per task and update
     chunk_rows: int = 64
     # Parts of a task with a weight of their own: task -> the part of each of its rows in the phase, in their order.
     # A part is weighed as "task#part"; all share the task's head. Only with combine "mixed".
@@ -82,8 +87,11 @@ class Phase:
     """Some epochs over some rows. Heads and encoder carry over from the phase before; the optimiser starts anew.
 
     `mixing` "homogeneous": task-pure batches in proportion to size (MT-DNN, FastMTL); "mixed": each batch is drawn over
-    all rows, one encoder pass with a head a row. `loss_scale` "log_classes" divides a classification or tagging loss by
-    ln(number of classes), its value at chance (Muppet, Aghajanyan et al., 2021, section 3.2).
+    all rows, for one encoder pass, and each row goes through its own task's head. `loss_scale` "log_classes" divides a
+    classification or tagging loss by ln(number of classes), its value at chance.
+
+    Reference:
+        Aghajanyan et al., 2021 (Muppet), section 3.2 ("log_classes").
     """
 
     name: str
@@ -122,11 +130,18 @@ class Plan:
     precision: Literal["fp32", "bf16"] = "fp32"
     device: str = "cpu"
     threads: int = 1
-    processes: int = 1  # that share each batch (`parallel`), each with so many threads
+    processes: int = 1  # that share each batch (`training.data_parallel`), each with so many threads
     keep_model: bool = False
 
     def key_content(self, suite: Suite) -> dict[str, Any]:
-        """JSON-able content of the plan over a suite: rows by hash, the suite and the encoder by fingerprint."""
+        """Describe the plan over a suite: rows by hash, the suite and the encoder by fingerprint.
+
+        Args:
+            suite: The suite that the plan is for.
+
+        Returns:
+            A dict that JSON holds.
+        """
         content = asdict(self) | {
             "suite": suite.fingerprint,
             "encoder": encoders.fingerprint(self.encoder),
@@ -135,34 +150,60 @@ class Plan:
 
 
 def hash_rows(rows: Any) -> str:
-    """16 hex digits of an array of row positions."""
+    """Hash an array of row positions.
+
+    Args:
+        rows: The array; anything else is refused.
+
+    Returns:
+        16 hex digits.
+
+    Raises:
+        TypeError: `rows` is not an array.
+    """
     if not isinstance(rows, np.ndarray):
         raise TypeError(f"a plan holds plain values and arrays, not {type(rows)}")
     return hashlib.sha256(np.ascontiguousarray(rows, dtype=np.int64).tobytes()).hexdigest()[:16]
 
 
 def arms(phase: Phase, primary: str | None) -> list[str]:
-    """The phase's tasks, the primary first, then by name."""
+    """List the phase's tasks, the primary first, then by name."""
     return sorted(phase.rows, key=lambda name: (name != primary, name))
 
 
 def groups(phase: Phase, primary: str | None) -> dict[str, tuple[str, np.ndarray]]:
-    """What a phase weighs, in the order of its weights: name -> (task, which of the task's rows in the phase, int64).
+    """List what a phase weighs, in the order of its weights.
 
-    The phase's tasks as in `arms`, those that are cut into `Weighting.parts` as "task#part", part by part.
+    These are the phase's tasks as in `arms`; those that are cut into `Weighting.parts` appear as "task#part", part by
+    part.
+
+    Args:
+        phase: The phase.
+        primary: The primary task.
+
+    Returns:
+        For each name its task, and which of the task's rows in the phase it stands for (int64).
     """
-    made: dict[str, tuple[str, np.ndarray]] = {}
+    weighed: dict[str, tuple[str, np.ndarray]] = {}
     cut = phase.weighting.parts if phase.weighting else {}
     for name in arms(phase, primary):
         if name in cut:
-            made |= {f"{name}#{part}": (name, np.flatnonzero(cut[name] == part)) for part in np.unique(cut[name])}
+            weighed |= {f"{name}#{part}": (name, np.flatnonzero(cut[name] == part)) for part in np.unique(cut[name])}
         else:
-            made[name] = name, np.arange(len(phase.rows[name]))
-    return made
+            weighed[name] = name, np.arange(len(phase.rows[name]))
+    return weighed
 
 
 def check(plan: Plan, suite: Suite) -> None:
-    """Refuse what cannot work before anything is loaded."""
+    """Refuse a plan that cannot work, before anything is loaded.
+
+    Args:
+        plan: The plan.
+        suite: Its suite.
+
+    Raises:
+        InputError: A phase contradicts itself, the plan or the suite.
+    """
     for phase in plan.phases:
         if min(phase.epochs, 1 if phase.steps is None else phase.steps) < 1 or not any(map(len, phase.rows.values())):
             raise InputError(f"phase {phase.name!r}: needs at least one epoch, one step and one row")
@@ -178,7 +219,7 @@ def check(plan: Plan, suite: Suite) -> None:
         if sum(x is not None for x in (phase.order, phase.rounds, phase.steps)) > 1:
             raise InputError(f"phase {phase.name!r}: order, rounds and steps each say how long it is; give one")
         if phase.weighting:
-            _check_weighting(plan, phase)
+            _check_weighting(plan, phase, phase.weighting)
         if phase.rounds and (plan.primary not in phase.rows or not all(map(len, phase.rows.values()))):
             raise InputError(f"phase {phase.name!r}: a bandit's arms are the primary and tasks with rows")
         if phase.order is not None:
@@ -192,8 +233,8 @@ def check(plan: Plan, suite: Suite) -> None:
             raise InputError(f"phase {phase.name!r}: choosing the epoch on dev needs a primary task")
 
 
-def _check_weighting(plan: Plan, phase: Phase) -> None:
-    w, names, where = phase.weighting, arms(phase, plan.primary), f"phase {phase.name!r}: weighting"
+def _check_weighting(plan: Plan, phase: Phase, w: Weighting) -> None:
+    names, where = arms(phase, plan.primary), f"phase {phase.name!r}: weighting"
     if plan.primary is None:
         raise InputError(f"{where} needs a primary task")
     if not [name for name in names if name != plan.primary]:
@@ -227,7 +268,15 @@ def _check_weighting(plan: Plan, phase: Phase) -> None:
 
 
 def schedule(phase: Phase, sizes: Mapping[str, int]) -> list[int]:
-    """Steps of each epoch of a phase over tasks of these many rows."""
+    """Count the steps of each epoch of a phase.
+
+    Args:
+        phase: The phase.
+        sizes: Rows (of a split text: sequences) by task.
+
+    Returns:
+        One number of steps per epoch.
+    """
     if phase.order is not None:
         return [len(part) for part in np.array_split(phase.order, phase.epochs)]
     if phase.rounds:
@@ -242,7 +291,16 @@ def schedule(phase: Phase, sizes: Mapping[str, int]) -> list[int]:
 
 
 def rate(step: int, total: int, recipe: Recipe) -> float:
-    """Learning rate of a step: linear warm-up, then linear decay to 0 at `total`, or none."""
+    """Compute the learning rate of a step: linear warm-up, then linear decay to 0 at `total`, or none.
+
+    Args:
+        step: Number of the step in its phase, from 0.
+        total: Steps of the phase.
+        recipe: The phase's recipe.
+
+    Returns:
+        The learning rate.
+    """
     warm = recipe.warmup * total
     if step < warm:
         return recipe.lr * (step + 1) / (warm + 1)

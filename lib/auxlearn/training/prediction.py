@@ -1,4 +1,4 @@
-"""The forward-only pass: length-sorted batches, dropout off, everything one pass can yield."""
+"""The forward-only pass: length-sorted batches, dropout off, everything that one pass can yield."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from auxlearn.errors import InputError
 from auxlearn.models import bf16_inference
 from auxlearn.models.multitask import MultiTaskModel, Output
 
-TOKEN_BUDGET = 4096  # padded tokens a batch; beyond this a CPU gains nothing
+TOKEN_BUDGET = 4096  # padded tokens per batch; beyond this a CPU gains nothing
 TOKEN_BUDGET_GPU = 65536
 
 
 def budget(kind: str) -> int:
-    """Padded tokens a batch on this kind of device."""
+    """Return how many padded tokens a batch may hold on this kind of device."""
     return TOKEN_BUDGET if kind == "cpu" else TOKEN_BUDGET_GPU
 
 
@@ -30,9 +30,21 @@ def outputs(
     model: MultiTaskModel, encoded: Encoded, task: Task, precision: str = "fp32", ledger: Ledger | None = None,
     ready: bf16_inference.Ready = nullcontext,
 ) -> Iterator[tuple[np.ndarray, Output]]:  # fmt: skip
-    """Batches of (row positions, Output) in length order; the model's mode is left as found.
+    """Run a model over encoded rows, batch by batch in length order; its mode is left as found.
 
-    Each batch is run within `ready()` (see `bf16_inference.prepare`).
+    Args:
+        model: The model.
+        encoded: Rows of one task.
+        task: Their task.
+        precision: "bf16" runs the encoder under autocast; "fp32" does not.
+        ledger: Where the cost is entered, if anywhere.
+        ready: Makes the context that each batch is run in, see `bf16_inference.prepare`.
+
+    Yields:
+        Positions in `encoded`, int64 [B], and their output.
+
+    Raises:
+        InputError: Logits are not finite.
     """
     was_training = model.training
     model.eval()
@@ -54,7 +66,22 @@ def outputs(
 def predict(
     model: MultiTaskModel, encoded: Encoded, task: Task, precision: str = "fp32", ledger: Ledger | None = None
 ) -> tuple[Any, Any]:
-    """Predictions and references in row order: arrays [N]; tagging: lists of label-id lists, split rows joined."""
+    """Predict labels of encoded rows.
+
+    Args:
+        model: The model.
+        encoded: Rows of one task, with labels.
+        task: Their task.
+        precision: "bf16" runs the encoder under autocast; "fp32" does not.
+        ledger: Where the cost is entered, if anywhere.
+
+    Returns:
+        Predictions and references in row order: arrays [N], int64 or for a regression float32; for tagging lists of
+        lists of label ids, in which the sequences of a split row are joined.
+
+    Raises:
+        InputError: Logits are not finite.
+    """
     size = len(encoded)
     if task.kind == "tagging":
         tags: list[list[int]] = [[] for _ in range(size)]
@@ -63,24 +90,24 @@ def predict(
             best = out.logits.argmax(-1).cpu().numpy()
             for row, position in enumerate(index):
                 labels = encoded.labels[encoded.starts[position] : encoded.starts[position + 1]]
-                kept = labels != IGNORE
-                tags[position] = best[row, : len(labels)][kept].tolist()
-                gold[position] = labels[kept].tolist()
+                labelled = labels != IGNORE
+                tags[position] = best[row, : len(labels)][labelled].tolist()
+                gold[position] = labels[labelled].tolist()
         return _joined(tags, encoded.rows), _joined(gold, encoded.rows)
-    made = np.zeros(size, np.float32 if task.kind == "regression" else np.int64)
+    predicted = np.zeros(size, np.float32 if task.kind == "regression" else np.int64)
     for index, out in outputs(model, encoded, task, precision, ledger):
         if task.kind == "regression":
-            made[index] = model.unscaled(out.logits.squeeze(-1), task.name).cpu().numpy()
+            predicted[index] = model.unscaled(out.logits.squeeze(-1), task.name).cpu().numpy()
         else:
-            made[index] = out.logits.argmax(-1).cpu().numpy()
-    return made, encoded.labels.copy()
+            predicted[index] = out.logits.argmax(-1).cpu().numpy()
+    return predicted, encoded.labels.copy()
 
 
 def _joined(parts: list[list[int]], rows: np.ndarray | None) -> list[list[int]]:
-    """One list a row, of one or several sequences of it in order."""
+    """Join the sequences of each row, one or several in order, into one list per row."""
     if rows is None:
         return parts
-    made: list[list[int]] = [[] for _ in range(int(rows[-1]) + 1)]
+    joined: list[list[int]] = [[] for _ in range(int(rows[-1]) + 1)]
     for row, part in zip(rows, parts, strict=True):
-        made[row] += part
-    return made
+        joined[row] += part
+    return joined

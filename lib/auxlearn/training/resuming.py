@@ -1,7 +1,7 @@
 """A training that goes on where it was interrupted: what it has found so far, and the checkpoints that hold it.
 
 Checkpoints are written at the end of epochs (of a bandit: rounds), where order and dropout are drawn anew, so that a
-resumed training gives the bits of one that was never interrupted. `checkpoints` is their form on disk.
+resumed training gives the bits of one that was never interrupted. `training.checkpoint` is their form on disk.
 """
 
 from __future__ import annotations
@@ -57,7 +57,15 @@ class _Progress(BaseModel):
 
 
 class Resumable(evaluator.Evaluator):
-    """What a training has found, kept in `folder` (if any) by the first of its processes."""
+    """What a training has found so far, kept on disk by the first of its processes.
+
+    Args:
+        plan: The plan.
+        suite: Its suite.
+        net: The model to be trained.
+        folder: Where checkpoints are kept; None to keep none.
+        progress: Called with messages for whoever waits.
+    """
 
     def __init__(
         self, plan: Plan, suite: Suite, net: multitask.MultiTaskModel, folder: Path | None, progress: Progress
@@ -75,15 +83,22 @@ class Resumable(evaluator.Evaluator):
         self.saved = time.monotonic()
 
     def meter(self, number: int) -> Meter:
+        """Make the meter of a phase, by the phase's number; it fills the phase's ledger."""
         self._meter = Meter(self.ledgers[number], self.plan.device)
         return self._meter
 
     def checkpoint_if_due(self, running: Running, epoch: int) -> None:
-        """At the end of an epoch, counted from 0."""
+        """Write a checkpoint at the end of an epoch if the last one is older than CHECKPOINT_SECONDS.
+
+        Args:
+            running: The phase that is trained.
+            epoch: The epoch that has ended, from 0.
+        """
         if self.file and not self.rank and time.monotonic() - self.saved > CHECKPOINT_SECONDS:
             self._checkpoint(running.number, epoch + 1, running.optimiser)
 
     def _checkpoint(self, phase: int, epoch: int, optimiser: torch.optim.Optimizer) -> None:
+        assert self.file is not None  # as checked by whoever calls
         self._meter.lap()
         progress = {
             "phase": phase, "epoch": epoch, "history": self.history, "steps": self.steps, "chosen": self.chosen,
@@ -98,7 +113,14 @@ class Resumable(evaluator.Evaluator):
         self.saved = time.monotonic()
 
     def restore(self) -> dict[str, Any]:
-        """Take up the last checkpoint; its phase (-1 without one), epoch and the optimiser's state."""
+        """Take up the last checkpoint.
+
+        Returns:
+            Its progress, with "phase" (-1 if there is no checkpoint), "epoch" and the "optimiser"'s state.
+
+        Raises:
+            InputError: The file is not a checkpoint of this plan.
+        """
         if not (self.file and self.file.is_file()):
             return {"phase": -1}
         saved = checkpoint.load(self.file, self.plan.device)
@@ -137,18 +159,27 @@ class Resumable(evaluator.Evaluator):
         if self.file and not self.rank:
             self.file.unlink(missing_ok=True)
 
-    # What `weighted_training` adds.
+    # What `methods.tawt.weighted_trainer` adds.
 
     def _extra(self) -> dict[str, Any]:
-        """What a checkpoint holds besides, JSON-able."""
+        """Return what a checkpoint holds besides, for JSON."""
         return {}
 
     def _take(self, progress: dict[str, Any]) -> None:
-        """Of a checkpoint, what `_extra` put there."""
+        """Take up what `_extra` put into a checkpoint."""
 
 
 def optimiser_for(net: torch.nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    options = {"lr": recipe.lr, "weight_decay": recipe.weight_decay}
+    """Make the optimiser of a recipe.
+
+    Args:
+        net: The model; all its parameters are trained.
+        recipe: The recipe.
+
+    Returns:
+        AdamW or Adamax, at the recipe's full learning rate.
+    """
+    options: dict[str, Any] = {"lr": recipe.lr, "weight_decay": recipe.weight_decay}
     if recipe.optimiser == "adamax":
         return torch.optim.Adamax(net.parameters(), foreach=True, **options)
     return torch.optim.AdamW(net.parameters(), fused=True, **options)

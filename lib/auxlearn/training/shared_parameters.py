@@ -1,4 +1,4 @@
-"""What the parameters of all notebooks share (see `params`)."""
+"""Parameters that notebooks share (see `studies.parameters`)."""
 
 from __future__ import annotations
 
@@ -13,13 +13,21 @@ from auxlearn.training import key_forms
 
 
 def distinct(values: list[Any]) -> list[Any]:
+    """Return a list whose values all differ.
+
+    Raises:
+        ValueError: A value occurs twice.
+    """
     if len(set(values)) != len(values):
         raise ValueError(f"{values} names one twice; each counts once")
     return values
 
 
 class Common(BaseModel):
-    """What all notebooks share. `rows` caps each task's training rows (0 = all); 0 threads means all cores."""
+    """Parameters that all notebooks share.
+
+    `rows` caps each task's training rows (0 = all); 0 threads means all cores.
+    """
 
     model_config = ConfigDict(extra="forbid", strict=True, validate_default=True, allow_inf_nan=False)
 
@@ -51,10 +59,19 @@ class Common(BaseModel):
         return self
 
     def resolved(self, elsewhere: bool = False) -> Self:
-        """The same with every "auto" decided for this machine: what the run records and its key holds.
+        """Decide every "auto" for this machine; the result is what the run records and its key holds.
 
-        `precision` becomes bf16 where the device multiplies in it, else fp32, as at smoke size. What is to run
-        `elsewhere` may ask for a device that is not here, and has to name what can only be seen there.
+        `precision` becomes bf16 where the device multiplies in it, else fp32, as at smoke size.
+
+        Args:
+            elsewhere: The run will be on another machine. It may ask for a device that is not here, and must name what
+                can only be seen there.
+
+        Returns:
+            A copy of the parameters.
+
+        Raises:
+            InputError: CUDA is asked for and not here, or something that only the other machine knows is left open.
         """
         device, smoke = self.device, self.size == "smoke"
         if elsewhere:
@@ -78,12 +95,12 @@ class Common(BaseModel):
             )
 
     def key_params(self) -> dict[str, Any]:
-        """The parameters that this stage's result depends on."""
-        kept = self.model_dump(exclude=set(self.not_in_key))
-        return key_forms.forms(kept)
+        """Return the parameters that this stage's result depends on, in the form that keys hold."""
+        values = self.model_dump(exclude=set(self.not_in_key))
+        return key_forms.forms(values)
 
     def needs(self) -> list[tuple[str, dict[str, Any]]]:
-        """The runs that this one reads: stage, and the parameters that they must agree in."""
+        """List the runs that this one reads: stage, and the parameters that they must agree in."""
         return []
 
     def _shared(self, *more: str) -> dict[str, Any]:
@@ -101,12 +118,18 @@ def _cuda() -> bool:
 
 @cache
 def has_bf16(device: str) -> bool:
-    """Whether the device multiplies bf16 in hardware. A processor that does not took 60 times as long as for fp32."""
+    """Tell whether a device multiplies bf16 in hardware.
+
+    A processor that does not took 60 times as long for bf16 as for fp32.
+
+    Args:
+        device: "cpu" or "cuda".
+    """
     import torch
 
     if device == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    known = getattr(torch.cpu, "get_capabilities", dict)()  # absent from older releases: fp32 then
+    known: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # absent from older releases: fp32 then
     return any(known.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
@@ -114,10 +137,11 @@ Seeds = Annotated[list[Annotated[int, Field(ge=0)]], AfterValidator(distinct), F
 
 
 class Trained(Common):
-    """What notebooks that train share. `keep_leaks` leaves rows in that also stand in dev or test (see `leakage`).
+    """Parameters that notebooks that train share.
 
-    `processes` above 1 trains data-parallel (see `parallel`), each process with `threads` threads or a device; a pass
-    over the pool is dealt to as many (see `scoring`).
+    `keep_leaks` leaves in rows that also occur in dev or test (see `data.leakage`). `processes` above 1 trains
+    data-parallel (see `training.data_parallel`), each process with `threads` threads or a device of its own; a pass
+    over the pool is dealt to as many (see `signals.pass_store`).
     """
 
     batch_size: int = Field(32, ge=1)
@@ -133,9 +157,9 @@ class Trained(Common):
 class Budget(Trained):
     """How long arms are trained, and which rows judge them.
 
-    `steps` > 0 gives every arm of 06, weighted or not, so many optimiser steps in place of epochs, `tune_steps` of them
-    on the primary alone where an arm has such a phase. All arms hold out the same rows of the primary, if `choose` says
-    so.
+    `steps` > 0 gives every arm of 06, weighted or not, that many optimiser steps in place of epochs, `tune_steps` of
+    them on the primary alone where an arm has such a phase. All arms hold out the same rows of the primary, if `choose`
+    says so.
     """
 
     steps: int = Field(0, ge=0)

@@ -38,27 +38,46 @@ class Result:
     """What a plan yields. Predictions are of the primary's dev split, in row order."""
 
     model: model.MultiTaskModel
-    history: list[dict[str, Any]]  # one row an epoch
-    steps: list[dict[str, Any]]  # one row a step: task, task_loss, disc_loss
-    ledgers: list[Ledger]  # one a phase
+    history: list[dict[str, Any]]  # one row per epoch
+    steps: list[dict[str, Any]]  # one row per step: task, task_loss, disc_loss
+    ledgers: list[Ledger]  # one per phase
     scores: dict[str, float]  # the primary's metrics on dev
     predictions: Any = None
     references: Any = None
     chosen: dict[str, int] = field(default_factory=dict)  # phase -> epoch kept, counted from 1
-    updates: list[dict[str, Any]] = field(default_factory=list)  # of TAWT's weights: see `weighted_training`
+    updates: list[dict[str, Any]] = field(default_factory=list)  # TAWT's weights: see `methods.tawt.weighted_trainer`
     truncated: int = 0
 
 
 def run(plan: Plan, suite: Suite, folder: Path | None = None, progress: Progress | None = None) -> Result:
-    """Train a plan. With a `folder`, an interrupted run goes on from its last checkpoint there.
+    """Train a plan.
 
-    Raises InputError when a loss is not finite, naming phase, task and step.
+    Args:
+        plan: The plan.
+        suite: Its suite.
+        folder: Where checkpoints are kept, from the last of which an interrupted run goes on; None to keep none.
+        progress: Called with a message per epoch.
+
+    Returns:
+        The trained model, its history and, if the plan has a primary task, its scores and predictions on dev.
+
+    Raises:
+        InputError: The plan cannot work; or a loss is not finite, and the message names phase, task and step.
     """
     return Trainer(plan, suite, folder, progress or (lambda message: None)).run()
 
 
 class Trainer(resuming.Resumable):
-    """One plan's training, from start or checkpoint to result. `bandit_training` plays rounds in place of epochs."""
+    """One plan's training, from start or checkpoint to result.
+
+    `methods.autosem.bandit_trainer` plays rounds in place of epochs, `methods.tawt.weighted_trainer` weighs tasks.
+
+    Args:
+        plan: The plan.
+        suite: Its suite.
+        folder: Where checkpoints are kept; None to keep none.
+        progress: Called with messages for whoever waits.
+    """
 
     def __init__(self, plan: Plan, suite: Suite, folder: Path | None, progress: Progress):
         phases.check(plan, suite)
@@ -75,13 +94,15 @@ class Trainer(resuming.Resumable):
         self.scales = {name: _chance_loss(suite, name) for name in suite.names}
 
     def run(self) -> Result:
+        """Train the phases that are not finished yet, and score the model; see `run` of the module."""
         start = self.restore()
         for number, phase in enumerate(self.plan.phases):
             if number < start["phase"]:
                 continue
             with self.meter(number):
                 self._phase(number, phase, start if number == start["phase"] else None)
-        scores, predictions, references = {}, None, None
+        scores: dict[str, float] = {}
+        predictions, references = None, None
         if self.plan.primary:
             scores, predictions, references = self._score("dev", None)
         self.forget()
@@ -138,7 +159,7 @@ class Trainer(resuming.Resumable):
         return self.plan.seeds[purpose] if phase.seed is None else phase.seed
 
     def _train(self, running: Running, epoch: int, batches: list[Parts]) -> list[torch.Tensor]:
-        """The steps of one epoch, at the rates that its place in the phase gives them."""
+        """Take the steps of one epoch, at the rates that its place in the phase gives them."""
         phase, epochs = running.phase, running.epochs
         other = [self.rank] if self.rank else []  # each process draws its own masks
         masks = seeding.derive(self._seed(phase, "dropout"), phase.name, epoch, *other)
@@ -153,10 +174,10 @@ class Trainer(resuming.Resumable):
             self._stepped(running, epoch, step, len(batches))
         return losses
 
-    # What `weighted_training` does otherwise.
+    # What `methods.tawt.weighted_trainer` does otherwise.
 
     def _others(self, phase: Phase) -> list[batching.Encoded]:
-        """Texts beside the phase's own of which gradients are taken."""
+        """List texts beside the phase's own of which gradients are taken."""
         return []
 
     def _batches(self, phase: Phase, lengths: Mapping[str, np.ndarray], rng: np.random.Generator) -> list[Parts]:
@@ -165,27 +186,27 @@ class Trainer(resuming.Resumable):
         return [[batch] for batch in batching.homogeneous(lengths, phase.recipe.batch_size, rng)]
 
     def _divisors(self, phase: Phase, parts: Parts) -> list[float] | None:
-        """What the loss of each part of a batch is divided by."""
+        """Say what the loss of each part of a batch is divided by."""
         return [self.scales[name] for name, _ in parts] if phase.loss_scale == "log_classes" else None
 
     def _clip(self, running: Running, parts: Parts) -> None:
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), running.phase.recipe.clip)
 
     def _stepped(self, running: Running, epoch: int, step: int, steps: int) -> None:
-        """After a step, the `step`-th of the epoch's `steps`."""
+        """Do what follows a step, the `step`-th of the epoch's `steps`: here, nothing."""
 
     def _step(self, running: Running, parts: Parts) -> torch.Tensor:
-        """One optimiser step; returns (task loss, discriminator loss) without waiting for the device."""
+        """Take one optimiser step; return (task loss, discriminator loss) without waiting for the device."""
         net, data, divisors = self.model, running.data, self._divisors(running.phase, parts)
         lengths = np.concatenate([data[name].lengths[index] for name, index in parts])
         running.ledger.add_batch(net.encoder.config, lengths, int(lengths.max()), True)
         if self.size == 1:
             losses = self._backward(running, parts, divisors, 1.0)
         else:
-            mine, scales = data_parallel.share(parts, data, divisors, self.rank, self.size)
+            own, scales = data_parallel.share(parts, data, divisors, self.rank, self.size)
             losses = torch.zeros(2, device=net.device)
-            if mine:
-                losses = self._backward(running, mine, scales, sum(len(rows) for _, rows in mine) / len(lengths))
+            if own:
+                losses = self._backward(running, own, scales, sum(len(rows) for _, rows in own) / len(lengths))
             data_parallel.add_up_gradients(list(net.parameters()))
         self._clip(running, parts)
         running.optimiser.step()
@@ -195,7 +216,7 @@ class Trainer(resuming.Resumable):
     def _backward(
         self, running: Running, parts: Parts, divisors: Sequence[float] | None, fraction: float
     ) -> torch.Tensor:  # fmt: skip
-        """Gradients of these parts, `fraction` of a batch; (task loss, discriminator loss)."""
+        """Add up the gradients of these parts, `fraction` of a batch; return (task loss, discriminator loss)."""
         net, phase, data = self.model, running.phase, running.data
         batch = batching.join([
             batching.to_batch(data[name], index, self.suite[name], net.columns[name], net.pad_id)
@@ -212,7 +233,7 @@ class Trainer(resuming.Resumable):
     def _close_epoch(
         self, running: Running, epoch: int, batches: list[Parts], losses: list[torch.Tensor]
     ) -> dict[str, Any]:  # fmt: skip
-        """Record an epoch and keep its weights where it is the best so far; its row of the history."""
+        """Record an epoch, keep its weights if it is the best so far, and return its row of the history."""
         phase, ledger = running.phase, running.ledger
         values = data_parallel.add_up(torch.stack(losses)).cpu().numpy()
         names = [parts[0][0] if len(parts) == 1 else "mixed" for parts in batches]
@@ -247,5 +268,5 @@ class Trainer(resuming.Resumable):
 
 
 def _chance_loss(suite: Suite, name: str) -> float:
-    """ln(classes), the cross-entropy of a uniform guess; 1 for a regression."""
+    """Return ln(classes), the cross-entropy of a uniform guess; 1 for a regression."""
     return math.log(suite[name].n_outputs) if suite[name].labels else 1.0

@@ -1,4 +1,4 @@
-"""Trainings as units, made once whoever asks (passes over the pool: `scoring`).
+"""Trainings as units, each made once whoever asks for it (for passes over the pool see `signals.pass_store`).
 
 A unit is a run of its own under the run folder, keyed by content and guarded by a lock. Notebooks are rendered from
 units, so that an edit to a figure re-executes a notebook in seconds and trains nothing.
@@ -27,40 +27,55 @@ class Training:
     """A finished training: what `train.run` yields, read back from its folder."""
 
     manifest: runs.Manifest
-    history: pd.DataFrame  # one row an epoch
-    steps: pd.DataFrame  # one row a step
+    history: pd.DataFrame  # one row per epoch
+    steps: pd.DataFrame  # one row per step
     predictions: Any
     references: Any
     updates: list[dict[str, Any]]  # of TAWT's weights
 
     @property
     def scores(self) -> dict[str, float]:
+        """The primary's metrics on dev, by name."""
         return self.manifest.metrics["dev"]
 
     @property
     def ledgers(self) -> list[Ledger]:
+        """What each phase cost."""
         return [Ledger.from_dict(row) for row in self.manifest.ledger]
 
 
 def trainer(plan: phases.Plan) -> ModuleType:
-    """The module whose `run` trains the plan."""
+    """Find the module whose `run` trains the plan."""
     return extension_points.trainer(
         [f for phase in plan.phases for f in extension_points.TRAINERS if getattr(phase, f)]
     )
 
 
 def training_key(plan: phases.Plan, suite: Suite) -> str:
+    """Return the key of the run that holds a plan's training."""
     return runs.digest([runs.SCHEMA, plan.key_content(suite)])
 
 
 def code_roots(plan: phases.Plan) -> tuple[str, ...]:
-    """The modules whose code, with all that it imports, decides the plan's training."""
+    """Name the modules whose code, with all that it imports, decides the plan's training."""
     objectives = {extension_points.OBJECTIVES[phase.discriminator] for phase in plan.phases if phase.discriminator}
     return (code.name_of(trainer(plan)), *sorted(name.partition(":")[0] for name in objectives))
 
 
 def trained(plan: phases.Plan, suite: Suite, progress: train.Progress | None = None) -> Training:
-    """The plan's training, from the run folder if it is there and unchanged, else run now."""
+    """Get a plan's training: from the run folder if it is there and unchanged, else by running it now.
+
+    Args:
+        plan: The plan.
+        suite: Its suite.
+        progress: Called with a message per epoch.
+
+    Returns:
+        The finished training.
+
+    Raises:
+        InputError: As from `train.run`, or what is in the run folder cannot be read.
+    """
     content = plan.key_content(suite)
     run = runs.Run("train", training_key(plan, suite), content, suite.fingerprint, code_roots=code_roots(plan))
     with run.lock():
@@ -71,8 +86,8 @@ def trained(plan: phases.Plan, suite: Suite, progress: train.Progress | None = N
             manifest = _train(run, plan, suite, progress)
     detail = documents.read_object(manifest.path("history.json"), stored_arrays.AGAIN)
     predictions, references = read_predictions(manifest, suite, plan)
-    tables = [pd.DataFrame(detail[name]) for name in ("history", "steps")]
-    return Training(manifest, *tables, predictions, references, detail["updates"])
+    history, steps = (pd.DataFrame(detail[name]) for name in ("history", "steps"))
+    return Training(manifest, history, steps, predictions, references, detail["updates"])
 
 
 def _train(run: runs.Run, plan: phases.Plan, suite: Suite, progress: train.Progress | None) -> runs.Manifest:
@@ -82,18 +97,28 @@ def _train(run: runs.Run, plan: phases.Plan, suite: Suite, progress: train.Progr
         run.path("checkpoint.safetensors").unlink(missing_ok=True)
         stamp.write_text(code)
     if plan.processes > 1:
-        made = launch.train(plan, suite, run.folder, progress)
+        record = launch.train(plan, suite, run.folder, progress)
     else:
-        made = written(trainer(plan).run(plan, suite, run.folder, progress), plan, suite, run.folder)
+        record = written(trainer(plan).run(plan, suite, run.folder, progress), plan, suite, run.folder)
     stamp.unlink()
     return run.finish(
-        made["outputs"], made["metrics"], [Ledger.from_dict(row) for row in made["ledger"]], plan.seeds,
+        record["outputs"], record["metrics"], [Ledger.from_dict(row) for row in record["ledger"]], plan.seeds,
         {name: sum(len(p.rows.get(name, ())) for p in plan.phases) for name in suite.names},
     )  # fmt: skip
 
 
 def written(result: train.Result, plan: phases.Plan, suite: Suite, folder: Path) -> dict[str, Any]:
-    """Write a training's files into a folder; JSON-able: outputs (their names), metrics, ledger."""
+    """Write a training's files into a folder.
+
+    Args:
+        result: The training's result.
+        plan: Its plan.
+        suite: Its suite.
+        folder: The folder.
+
+    Returns:
+        A dict that JSON holds: "outputs" (names of the files), "metrics" and "ledger".
+    """
     detail = {"history": result.history, "steps": result.steps, "updates": result.updates}
     runs.write_json(folder / "history.json", detail)
     outputs = ["history.json"]
@@ -114,12 +139,24 @@ def written(result: train.Result, plan: phases.Plan, suite: Suite, folder: Path)
 
 
 def read_predictions(manifest: runs.Manifest, suite: Suite, plan: phases.Plan) -> tuple[Any, Any]:
+    """Read a training's predictions and references on dev.
+
+    Args:
+        manifest: The training's manifest.
+        suite: Its suite.
+        plan: Its plan.
+
+    Returns:
+        Arrays [N] each; for tagging one array of label ids per row; (None, None) for a plan without a primary task.
+    """
     if not plan.primary:
         return None, None
     tagging = suite[plan.primary].kind == "tagging"
     names = ("predictions", "references", *(["lengths"] if tagging else []))
-    made, gold, *lengths = (stored_arrays.arrays(manifest.path("predictions.npz"), names)[name] for name in names)
+    predictions, gold, *lengths = (
+        stored_arrays.arrays(manifest.path("predictions.npz"), names)[name] for name in names
+    )
     if tagging:
         cuts = np.cumsum(*lengths)[:-1]
-        return np.split(made, cuts), np.split(gold, cuts)
-    return made, gold
+        return np.split(predictions, cuts), np.split(gold, cuts)
+    return predictions, gold

@@ -103,6 +103,22 @@ def test_a_search_of_ratios_is_that_many_trainings():
     assert made.loc["trial", "steps"] == 6 * (6 + 5 * 2)
 
 
+def test_what_is_not_said_is_priced_as_the_authors_train():
+    """65 rows are three batches of 32, and two of 33."""
+    given = (ROWS, "c", 25, SMALL, LENGTH)
+    for price, more in (
+        (price_gradts.step_matched, {}), (price_gradts.shared_out, {}), (price_gradts.trial, {"prefixes": 2}),
+        (price_gradts.ratio_search, {"trials": 2}),
+    ):  # fmt: skip
+        assert price(*given, **more).equals(price(*given, **more, **EPOCHS)), price.__name__
+    rounds = {"rounds": 5, "batches": 2}
+    bandit = price_gradts.bandit(ROWS, "c", SMALL, LENGTH, **rounds)
+    assert bandit.equals(price_gradts.bandit(ROWS, "c", SMALL, LENGTH, **rounds, batch_size=32))
+    assert price_gradts.heads(ROWS, SMALL, LENGTH).equals(
+        price_gradts.heads(ROWS, SMALL, LENGTH, tune_rows=0, importance_rows=0, epochs=3, batch_size=4)
+    )
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [

@@ -301,6 +301,14 @@ def test_parts_by_score_are_each_probed(priced):
     assert cut["weighting"] == pytest.approx(5 * (target + 7 * 5 * 3 * 8 * Q))  # 40 rows a task in five parts
 
 
+def test_a_small_source_is_cut_into_fewer_parts(priced):
+    """Of 70 chosen rows each of seven tasks has ten: two parts of five rows, each with two chunks of two."""
+    made = row(
+        priced({"arm": ["td_bce+tawt_deciles"], "n": [70]}, score_buckets=5, probe_rows=4), "td_bce+tawt_deciles", 70
+    )
+    assert made["weighting"] == pytest.approx(5 * 3 * (16 * P + 7 * 2 * 4 * Q))
+
+
 def test_a_source_of_one_row_is_not_probed(priced):
     made = row(priced({"arm": ["td_bce+tawt_joint"], "n": [7]}, probe_rows=4), "td_bce+tawt_joint", 7)
     assert made["weighting"] == pytest.approx(5 * 3 * 16 * P)

@@ -1,4 +1,4 @@
-"""AUTOSEM's stage 1 as a training plan."""
+"""Plan AUTOSEM's stage 1 as a training."""
 
 from __future__ import annotations
 
@@ -14,12 +14,24 @@ from auxlearn.training.phases import Phase, Plan, Recipe, Rounds
 
 
 def bandit(p: AutosemArm, suite: Suite, seed: int, usable: Mapping[str, np.ndarray]) -> Plan:
-    """AUTOSEM's stage 1 for one seed: rounds over the primary and its auxiliaries, at a constant rate.
+    """Plan AUTOSEM's stage 1 for one seed: rounds over the primary and its auxiliaries, at a constant learning rate.
 
-    The primary is judged on the rows that the arm's trials are judged on, and never on dev.
+    The primary is judged on the rows that judge the arm's trials, and never on dev.
+
+    Args:
+        p: The arm's parameters.
+        suite: The suite with every task's rows.
+        seed: The arm's seed.
+        usable: By task, a mask over its training rows, bool [rows].
+
+    Returns:
+        A plan of one phase, whose `rounds` are the bandit's.
+
+    Raises:
+        InputError: The primary has too few rows to hold any out.
     """
-    kept, held = holdout(suite, p.primary, p.holdout, seed, usable[p.primary])
-    rows = {p.primary: kept}
+    trained, held = holdout(suite, p.primary, p.holdout, seed, usable[p.primary])
+    rows = {p.primary: trained}
     rows |= {name: np.flatnonzero(usable[name]) for name in suite.auxiliaries(p.primary, p.auxiliaries)}
     recipe = Recipe(p.lr, p.batch_size, decay="none")
     rounds = Rounds(p.bandit_batches, p.bandit_decay, p.autosem_rule)

@@ -1,10 +1,10 @@
-"""AUTOSEM stage 1: which auxiliary tasks help, asked of a bandit while one model trains (Guo et al., NAACL 2019).
+"""Ask a bandit which auxiliary tasks help, while one model trains: AUTOSEM stage 1 (Guo et al., NAACL 2019).
 
 Arms are all tasks, the primary among them. A round trains an arm's task for some mini-batches and scores the primary on
 held-out rows; the arm's Beta posterior counts whether that score held up. Facts about the authors' code are from
 github.com/HanGuo97/AutoSeM (multitask/multitask_autoMR_model.py), which holds neither the rule that turns utilities
 into a set of tasks nor the constants. `rule="paper"` is that code, `rule="corrected"` (the default) what we do instead.
-Stage 2 is `ratios`.
+Stage 2 is `ratio_search`.
 """
 
 from __future__ import annotations
@@ -24,11 +24,20 @@ Rule = Literal["corrected", "paper"]
 
 
 class Bandit:
-    """Beta-Bernoulli Thompson sampling whose evidence fades; every arm starts at the prior (alpha, beta).
+    """A bandit over tasks: Beta-Bernoulli Thompson sampling whose evidence fades.
 
-    `decay` in [0, 1): before each update, every arm moves that share of its way back to the prior (0 = a stationary
-    bandit; the authors' default is 0.3). An arm that always pays then stops at alpha = prior + 1/decay, so that 0.3
+    Every arm starts at the prior. With decay, an arm that always pays stops at alpha = prior + 1 / decay, so that 0.3
     lets no utility exceed 0.81 and forgets in about ten rounds: see `select`.
+
+    Args:
+        n_arms: The number of arms, A.
+        decay: In [0, 1): before each update, every arm moves that share of its way back to the prior. 0 is a stationary
+            bandit; the authors' default is 0.3.
+        seed: The seed of the draws.
+        prior: (alpha, beta), both above 0.
+
+    Raises:
+        InputError: An argument is outside its range.
     """
 
     def __init__(self, n_arms: int, decay: float = 0.0, seed: int = 0, prior: tuple[float, float] = (1.0, 1.0)):
@@ -40,12 +49,12 @@ class Bandit:
             raise InputError(f"prior: {prior} is not two positive numbers (alpha, beta)")
         self.n_arms, self.decay, self.seed = index(n_arms), float(decay), index(seed)
         self.prior = (float(prior[0]), float(prior[1]))
-        self.history: list[dict[str, Any]] = []  # one row an update: arm, reward, alpha [A], beta [A] after it
+        self.history: list[dict[str, Any]] = []  # one row per update: arm, reward, alpha [A], beta [A] after it
         self._alpha, self._beta = np.full(self.n_arms, self.prior[0]), np.full(self.n_arms, self.prior[1])
         self._rng = seeding.rng(self.seed, "bandit")
 
     def choose(self) -> int:
-        """The arm with the highest draw from its posterior, ties at random. Each call draws anew."""
+        """Draw once from every arm's posterior and return the arm with the highest draw, ties at random."""
         draws = self._rng.beta(self._alpha, self._beta)
         best = np.flatnonzero(draws == draws.max())
         return int(best[0] if len(best) == 1 else self._rng.choice(best))
@@ -53,7 +62,12 @@ class Bandit:
     def update(self, arm: int, reward: float) -> None:
         """Decay all arms, then credit one: alpha += reward, beta += 1 - reward.
 
-        `reward` is 0, 1 or a probability in [0, 1] (the authors' code refuses anything between 0 and 1).
+        Args:
+            arm: The arm that was played.
+            reward: 0, 1 or a probability in [0, 1] (the authors' code refuses anything between 0 and 1).
+
+        Raises:
+            InputError: There is no such arm, or the reward is outside [0, 1].
         """
         if not 0 <= _integer(arm, "arm") < self.n_arms:
             raise InputError(f"arm: {arm} is not one of the {self.n_arms} arms, 0 to {self.n_arms - 1}")
@@ -77,7 +91,10 @@ class Bandit:
         return self._alpha / (self._alpha + self._beta)
 
     def state(self) -> dict[str, Any]:
-        """All there is to it, the generator included, as JSON can hold it (the authors' checkpoint leaves that out)."""
+        """Return the whole bandit as JSON can hold it, with its generator.
+
+        The authors' checkpoint leaves the generator out.
+        """
         settings = {"n_arms": self.n_arms, "decay": self.decay, "seed": self.seed, "prior": list(self.prior)}
         history = [dict(row) for row in self.history]
         alpha, beta = self._alpha.tolist(), self._beta.tolist()
@@ -85,17 +102,21 @@ class Bandit:
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> Bandit:
-        """The bandit that `state` was taken from: it goes on with the same draws."""
+        """Restore the bandit from which `state` was taken: it goes on with the same draws.
+
+        Raises:
+            InputError: It is not the state of a bandit.
+        """
         try:
-            made = cls(state["n_arms"], state["decay"], state["seed"], tuple(state["prior"]))
-            made._alpha, made._beta = np.array(state["alpha"], float), np.array(state["beta"], float)
-            made.history = [dict(row) for row in state["history"]]
-            made._rng.bit_generator.state = state["rng"]
+            bandit = cls(state["n_arms"], state["decay"], state["seed"], tuple(state["prior"]))
+            bandit._alpha, bandit._beta = np.array(state["alpha"], float), np.array(state["beta"], float)
+            bandit.history = [dict(row) for row in state["history"]]
+            bandit._rng.bit_generator.state = state["rng"]
         except (KeyError, TypeError) as error:
             raise InputError(f"not the state of a bandit: {type(error).__name__} {error}") from error
-        if not made._alpha.shape == made._beta.shape == (made.n_arms,):
-            raise InputError(f"not the state of a bandit of {made.n_arms} arms: alpha or beta has another length")
-        return made
+        if not bandit._alpha.shape == bandit._beta.shape == (bandit.n_arms,):
+            raise InputError(f"not the state of a bandit of {bandit.n_arms} arms: alpha or beta has another length")
+        return bandit
 
 
 def _integer(value: Any, name: str) -> int:
@@ -108,13 +129,23 @@ def _integer(value: Any, name: str) -> int:
 def reward(
     score: float, earlier: Sequence[float], rule: Rule = "corrected", against: Literal["previous", "best"] = "previous"
 ) -> float:
-    """What a round earns: 1 if the primary's score beats the previous one (or the best so far), else 0.
+    """Return what a round earns: 1 if the primary's score beats the previous one (or the best so far), else 0.
 
-    `earlier` are the scores before it, oldest first. "paper" (`_binary_prediction_gain_v3`): 1 if score >= previous,
-    whichever arm made that one, and the score before the first is 0; so a model stuck on a plateau, or on a small
-    held-out set where scores tie, pays every arm, and the first arm is paid for any score. "corrected": a tie, or a
-    score with nothing before it, says nothing and earns 0.5. "best" in place of "previous" is ours as well: one lucky
-    score does not punish the next arm, but rewards become rare late in training.
+    Args:
+        score: The primary's held-out score after the round.
+        earlier: The scores before it, oldest first.
+        rule: "paper" (`_binary_prediction_gain_v3`) earns 1 if score >= previous, whichever arm made that one, and the
+            score before the first is 0; so a model stuck on a plateau, or on a small held-out set where scores tie,
+            pays every arm, and the first arm is paid for any score. "corrected": a tie, or a score with nothing before
+            it, says nothing and earns 0.5.
+        against: "previous", or "best", which is ours as well: one lucky score does not punish the next arm, but rewards
+            become rare late in training.
+
+    Returns:
+        0, 0.5 or 1.
+
+    Raises:
+        InputError: A score is not finite, or `rule` or `against` is unknown.
     """
     if not all(map(math.isfinite, (score, *earlier))):
         raise InputError(f"score: {score} after {list(earlier)}; a reward needs finite scores")
@@ -141,15 +172,26 @@ def rounds(
 ) -> None:  # fmt: skip
     """Play until `log` has `n_rounds` rows: choose an arm, `score = step(arm)`, reward it, append a JSON-able row.
 
-    `step` trains a round of the arm's task on the *one* model that all rounds share and returns the primary's score on
-    held-out rows (never on those that results are reported on). `start` is the score before any training ("paper"
-    takes 0). `first` is the arm of the first round: the primary in the authors' code, kept as its head starts random;
-    None lets the bandit choose. `saved()` is called after each round, to write log and model together.
-
     A row has round, arm, score, reward, and alpha and beta [A] after it. To resume, pass the log of an interrupted run
     and a fresh bandit with the same settings, with the model as it was after the log's last row: the rounds played are
-    replayed without training, draws included, and what follows is what would have followed. A log that this bandit and
-    these settings cannot have made is an InputError; so is a score that is not finite.
+    replayed without training, draws included, and what follows is what would have followed.
+
+    Args:
+        bandit: The bandit, fresh or with as many rounds played as the log has.
+        step: Trains a round of the arm's task on the *one* model that all rounds share, and returns the primary's score
+            on held-out rows (never on those that results are reported on).
+        n_rounds: The number of rounds in all.
+        log: The rows so far; new ones are appended.
+        rule: "corrected" or "paper" (see `reward`).
+        against: "previous" or "best" (see `reward`).
+        start: The score before any training; "paper" takes 0 instead.
+        first: The arm of the first round: the primary in the authors' code, kept because its head starts random. None
+            lets the bandit choose.
+        saved: Called after each round, to write log and model together.
+
+    Raises:
+        InputError: This bandit with these settings cannot have made the log, a score is not finite, or `first` is no
+            arm.
     """
     before = [start] if start is not None and not _paper(rule) else []
 
@@ -179,7 +221,18 @@ def rounds(
 
 
 def mean_utilities(bandit: Bandit, burn_in: float = 0.25) -> np.ndarray:
-    """Utilities averaged over the rounds after the first `burn_in` share of them; float64 [A]."""
+    """Average the utilities over the rounds after the first `burn_in` share of them.
+
+    Args:
+        bandit: A bandit, usually one that has finished.
+        burn_in: The share of rounds to leave out, in [0, 1).
+
+    Returns:
+        float64 [A].
+
+    Raises:
+        InputError: `burn_in` is outside [0, 1).
+    """
     if not 0 <= burn_in < 1:
         raise InputError(f"burn_in: {burn_in} is outside [0, 1)")
     if not bandit.history:
@@ -193,13 +246,25 @@ def select(
     bandit: Bandit, primary: int = 0, most: int = 3, rule: Rule = "corrected", threshold: float = 0.5,
     burn_in: float = 0.25, seed: int = 0,
 ) -> np.ndarray:  # fmt: skip
-    """The auxiliary arms to keep, best first, ties by seeded hash; int64, at most `most`.
+    """Return the auxiliary arms to keep, best first, ties by seeded hash.
 
-    "paper": the `most` auxiliaries with the highest final utility, whatever it is. (The cut is in no released code; a
-    summary of the paper says top K, and the sets that GradTS's repository lists for it have up to three.) With the
-    default decay that snapshot reflects little but the last ten rounds, and even useless tasks are kept. "corrected":
-    utilities averaged over rounds, and only those above `threshold`, the prior's mean: more likely to help than not.
-    That may be none.
+    Args:
+        bandit: A bandit that has finished.
+        primary: The primary's arm, which is never kept.
+        most: The highest number of arms to keep.
+        rule: "paper": the `most` auxiliaries with the highest final utility, whatever it is. (The cut is in no released
+            code; a summary of the paper says top K, and the sets that GradTS's repository lists for it have up to
+            three.) With the default decay that snapshot reflects little but the last ten rounds, and even useless tasks
+            are kept. "corrected": utilities averaged over rounds, and only those above `threshold`, which may be none.
+        threshold: Under "corrected", 0.5 by default, the prior's mean: more likely to help than not.
+        burn_in: Under "corrected", the share of rounds that the average leaves out.
+        seed: The seed of the tie-breaking hash.
+
+    Returns:
+        int64, at most `most` arms.
+
+    Raises:
+        InputError: `primary` is no arm, or `most`, `rule` or `burn_in` is impossible.
     """
     if not 0 <= primary < bandit.n_arms:
         raise InputError(f"primary: {primary} is not one of the {bandit.n_arms} arms")
@@ -213,7 +278,19 @@ def select(
 
 
 def simulate(bandit: Bandit, chances: np.ndarray, seed: int = 0) -> np.ndarray:
-    """Play a bandit against known chances of a reward of 1, float [rounds, A]; the arms it chose, int64 [rounds]."""
+    """Play a bandit against known chances of a reward of 1.
+
+    Args:
+        bandit: The bandit to play; its history grows.
+        chances: float [rounds, A].
+        seed: The seed of the rewards.
+
+    Returns:
+        The arms it chose, int64 [rounds].
+
+    Raises:
+        InputError: The chances do not fit the arms.
+    """
     chances, rng = np.asarray(chances, float), seeding.rng(seed, "simulate")
     if chances.ndim != 2 or chances.shape[1] != bandit.n_arms:
         raise InputError(f"chances: shape {chances.shape} is not [rounds, {bandit.n_arms}]")

@@ -1,4 +1,4 @@
-"""AUTOSEM's parameters: of its arms."""
+"""AUTOSEM's parameters: those of its arms."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from auxlearn.methods.arm_parameters import ArmParameters
 
 
 class AutosemArm(ArmParameters):
-    """The autosem arms ask a bandit, judged on rows held out from train, which tasks help.
+    """Parameters of the autosem arms, which ask a bandit which tasks help.
 
-    `bandit_rounds` of `bandit_batches` batches, at most `bandit_most` tasks kept. autosem_p1 draws n rows of the tasks
-    it keeps; autosem searches, in `ratio_trials` trainings of the arm's own length, for the share of stage 2's steps
-    that each task gets. `autosem_rule` paper is what the authors' code does (see `autosem`, `ratios`); their
-    `bandit_decay` is 0.3.
+    The bandit is judged on rows held out from train. It plays `bandit_rounds` of `bandit_batches` batches, and at most
+    `bandit_most` tasks are kept. autosem_p1 draws n rows of the tasks it keeps; autosem searches, in `ratio_trials`
+    trainings of the arm's own length, for the share of stage 2's steps that each task gets. `autosem_rule` paper is
+    what the authors' code does (see `bandits` and `ratio_search`); their `bandit_decay` is 0.3.
     """
 
     autosem_rule: Literal["corrected", "paper"] = "corrected"

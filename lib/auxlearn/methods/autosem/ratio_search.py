@@ -1,10 +1,11 @@
-"""AUTOSEM stage 2: how much of each task to train on (Guo et al., NAACL 2019).
+"""Search how much of each task to train on: AUTOSEM stage 2 (Guo et al., NAACL 2019).
 
 `Search` proposes mixing ratios, one training each, from a Gaussian process and a portfolio of acquisition functions;
-`schedule` turns ratios into the task of every step. Ratios are non-negative integers [K] as in the paper, the primary
-first. Stage 2 was not released (run_MTL.py points to scikit-optimize), so that "paper" is scikit-optimize's gp_hedge
-with its defaults over the ratios that the authors' code admits, and "corrected" (the default) what we do instead. A
-search costs as many trainings as it has trials (about 20 in the paper), each scored on held-out rows of the primary.
+`mixing.schedule` turns ratios into the task of every step. Ratios are non-negative integers [K] as in the paper, the
+primary first. Stage 2 was not released (run_MTL.py points to scikit-optimize), so that "paper" is scikit-optimize's
+gp_hedge with its defaults over the ratios that the authors' code admits, and "corrected" (the default) what we do
+instead. A search costs as many trainings as it has trials (about 20 in the paper), each scored on held-out rows of the
+primary.
 """
 
 from __future__ import annotations
@@ -27,24 +28,35 @@ CANDIDATES = 2000
 
 
 class Search:
-    """Bayesian optimisation of mixing ratios: `suggest()`, train with them, `observe(ratios, score)`, again.
+    """Optimise mixing ratios by a Gaussian process: `suggest()`, train with them, `observe(ratios, score)`, and again.
 
     What differs under "corrected", and why:
-    - the process sees shares, ratios / sum, under one length scale, and candidates are in lowest terms: with an equal
-      budget (2, 2) is (1, 1). "paper": the integers, a length scale each.
-    - every mixture trains the primary, and single-task (1, 0, ...) is a trial, the first, the even mix the second
-      (unless trials of one's own were those).
-      "paper": any two or more tasks (`_mr_compatible`), even without the primary; ten random trials first.
-    - improvements and GP-Hedge's gains are in standard deviations of the scores. "paper": in units of the score; gains
+    - The process sees shares, ratios / sum, under one length scale, and candidates are in lowest terms: with an equal
+      budget (2, 2) is (1, 1). "paper": the integers, with one length scale each.
+    - Every mixture trains the primary; single-task (1, 0, ...) is the first trial and the even mix the second (unless
+      trials of one's own were those). "paper": any two or more tasks (`_mr_compatible`), even without the primary; ten
+      random trials first.
+    - Improvements and GP-Hedge's gains are in standard deviations of the scores. "paper": in units of the score; gains
       of accuracies then hardly differ and the portfolio is drawn from almost evenly.
-    - the best is the highest posterior mean among those tried, both for EI and PI and as the result. "paper": the
+    - The best is the highest posterior mean among those tried, both for EI and PI and as the result. "paper": the
       highest score, so the luckiest of noisy trainings.
-    Ours under both: acquisitions are maximised over some 2,000 random candidates and the neighbours of the best, where
+    Under both rules ours maximises acquisitions over some 2,000 random candidates and the neighbours of the best, where
     scikit-optimize adds L-BFGS on real values. The best of many noisy scores is biased upwards: train it anew.
 
-    `log` holds one JSON-able row a trial: ratios, score, by (design, EI, PI, UCB or given), proposals [3][K] and gains
-    [3] of the portfolio, search (the settings). A suggestion depends on settings and log alone, so that
-    `Search(..., log=rows)` goes on as if never interrupted; rows of other settings are an InputError.
+    `log` holds one JSON-able row per trial: ratios, score, by (design, EI, PI, UCB or given), proposals [3][K] and
+    gains [3] of the portfolio, search (the settings). A suggestion depends on settings and log alone, so that
+    `Search(..., log=rows)` goes on as if never interrupted.
+
+    Args:
+        n_tasks: The number of tasks, K, the primary first; at least 2.
+        seed: The seed of designs, candidates and the portfolio.
+        highest: The highest ratio.
+        n_initial: Trials before the process is used; None for 10 ("paper") or K + 2.
+        rule: "corrected" or "paper".
+        log: Rows of an interrupted search with the same settings.
+
+    Raises:
+        InputError: An argument is outside its range, or the log is of another search.
     """
 
     def __init__(
@@ -72,24 +84,37 @@ class Search:
         self._fitted: tuple[int, _Process] | None = None
 
     def suggest(self) -> list[int]:
-        """The ratios to try next, int [K]; the same until a trial, of these or others, is observed."""
+        """Return the ratios to try next, int [K]; the same until a trial, of these or others, is observed."""
         if self._pending is None:
             rng = seeding.rng(self.seed, "ratios", len(self.log))
             self._pending = self._design(rng) if len(self.log) < self.n_initial else self._acquire(rng)
         return list(self._pending["ratios"])
 
     def observe(self, ratios: Sequence[int], score: float) -> None:
-        """Log a trial: ratios [K], suggested or of one's own, and the score they led to (higher is better)."""
+        """Log a trial.
+
+        Args:
+            ratios: Ratios [K], suggested or of one's own.
+            score: The score they led to; higher is better.
+
+        Raises:
+            InputError: The ratios are not admitted, or the score is not finite.
+        """
         ratios = self._checked(ratios)
         if not np.isfinite(score):
             raise InputError(f"score: {score} of ratios {ratios} is not a finite number")
-        asked = self.suggest() == ratios  # asked anew, as a search just resumed has not suggested yet
-        how = self._pending if asked else {"by": "given", "proposals": [], "gains": []}
+        suggested = self.suggest() == ratios  # called anew, as a search just resumed has not suggested yet
+        how: dict[str, Any] | None = self._pending if suggested else {"by": "given", "proposals": [], "gains": []}
+        assert how is not None, "`suggest` has set it"
         self.log.append({**how, "ratios": ratios, "score": float(score), "search": dict(self.settings)})
         self._pending = None
 
     def best(self) -> list[int]:
-        """The best ratios among those tried, int [K]; the first of equals."""
+        """Return the best ratios among those tried, int [K]; the first of equals.
+
+        Raises:
+            InputError: No trial has been observed.
+        """
         if not self.log:
             raise InputError("no trial has been observed yet; there is no best")
         if self.paper or len(self.log) < 2:
@@ -114,11 +139,11 @@ class Search:
         return out
 
     def _admits(self, ratios: np.ndarray) -> np.ndarray:
-        """Which rows of [N, K] are allowed; bool [N]."""
+        """Return which rows of [N, K] are allowed; bool [N]."""
         return (ratios > 0).sum(1) >= 2 if self.paper else ratios[:, 0] > 0
 
     def _candidates(self, rng: np.random.Generator) -> np.ndarray:
-        """Admitted ratios, int64 [N, K], distinct; untried ones where there are any, under "corrected"."""
+        """Return admitted ratios, int64 [N, K], distinct; under "corrected" untried ones where there are any."""
         drawn = rng.integers(0, self.highest + 1, (CANDIDATES, self.n_tasks))
         if not self.paper:  # whether a task is needed at all is half of the question
             drawn[::2][rng.random(drawn[::2].shape) < 1 / 3] = 0
@@ -150,10 +175,10 @@ class Search:
         process, pool = self._fit(), self._candidates(rng)
         proposals = [pool[int(np.argmax(values))].tolist() for values in process.acquisitions(pool)]
         gains = np.zeros(len(PORTFOLIO))
-        asked = [row for row in self.log if row["proposals"]]
-        if asked:  # Hoffman et al. (UAI 2011): each function gains what the process now expects of its last proposal
-            earned = process.mean(np.array(asked[-1]["proposals"]))
-            gains = np.array(asked[-1]["gains"]) + (earned * process.spread if self.paper else earned)
+        earlier = [row for row in self.log if row["proposals"]]
+        if earlier:  # Hoffman et al. (UAI 2011): each function gains what the process now expects of its last proposal
+            earned = process.mean(np.array(earlier[-1]["proposals"]))
+            gains = np.array(earlier[-1]["gains"]) + (earned * process.spread if self.paper else earned)
         odds = np.exp(gains - gains.max())
         chosen = int(rng.choice(len(PORTFOLIO), p=odds / odds.sum()))
         how = {"by": PORTFOLIO[chosen], "proposals": proposals, "gains": gains.tolist()}
@@ -184,11 +209,11 @@ class _Process:
         return ratios / self.highest if self.paper else ratios / ratios.sum(1, keepdims=True)
 
     def mean(self, ratios: np.ndarray) -> np.ndarray:
-        """Posterior mean in standard deviations of the scores, float64 [N]."""
+        """Return the posterior mean in standard deviations of the scores, float64 [N]."""
         return self.model.predict(self._features(ratios))
 
     def acquisitions(self, ratios: np.ndarray) -> np.ndarray:
-        """EI, PI and UCB of each row, higher is better; float64 [3, N]."""
+        """Return EI, PI and UCB of each row, higher is better; float64 [3, N]."""
         mean, std = self.model.predict(self._features(ratios), return_std=True)
         # scikit-learn counts the kernel's noise into the deviation; what is uncertain here is the score's mean.
         std = np.sqrt(np.maximum(std**2 - self.model.kernel_.k2.noise_level, 1e-12))

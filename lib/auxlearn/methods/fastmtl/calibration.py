@@ -1,9 +1,9 @@
-"""Reliability of the discriminator: of the rows it gives probability p, does a share p belong to the task?
+"""Measure how reliable the discriminator is: of the rows it gives probability p, does a share p belong to the task?
 
 AUC asks only for the order. Scores that are compared across tasks, or read as probabilities, must also mean what they
 say. Two things spoil that by construction. A BCE loss whose positives weigh w has its optimum at odds w times the true
 ones, sigma(z) = w p / (w p + 1 - p), so sigma(z - log w) gives p back. And all probabilities hold for the mix of tasks
-that was trained on: on rows with another mix they are off, however good the model.
+in training: on rows with another mix they are off, however good the model.
 """
 
 from __future__ import annotations
@@ -34,11 +34,22 @@ def _checked(probability: np.ndarray, truth: np.ndarray, bins: int) -> tuple[np.
 
 
 def reliability(probability: np.ndarray, truth: np.ndarray, bins: int = 10, level: float = 0.95) -> pd.DataFrame:
-    """Predicted against observed in bins of (nearly) equal numbers of rows; index bin, lowest probabilities first.
+    """Compare predicted with observed in bins of (nearly) equal numbers of rows.
 
-    `probability` [N] in [0, 1]; `truth` bool [N]. Columns: predicted (mean probability), observed (fraction true),
-    count, low and high (Wilson's interval of the fraction). Equal probabilities share a bin, so bins are uneven, or
-    fewer than `bins`, where there are ties. ValueError for other shapes, probabilities outside [0, 1] or no row.
+    Equal probabilities share a bin, so where there are ties bins are uneven, or fewer than `bins`.
+
+    Args:
+        probability: float [N], in [0, 1].
+        truth: bool [N].
+        bins: The number of bins.
+        level: The level of the intervals.
+
+    Returns:
+        Index bin, lowest probabilities first; columns predicted (mean probability), observed (fraction true), count,
+        low and high (Wilson's interval of the fraction).
+
+    Raises:
+        ValueError: Shapes differ, there is no row, a probability is outside [0, 1], `truth` is not bool, or `bins` < 1.
     """
     from scipy.stats import rankdata
     from statsmodels.stats.proportion import proportion_confint
@@ -53,10 +64,23 @@ def reliability(probability: np.ndarray, truth: np.ndarray, bins: int = 10, leve
 
 
 def expected_calibration_error(probability: np.ndarray, truth: np.ndarray, bins: int = 10) -> float:
-    """Mean over rows of |observed - predicted| of the row's bin, equal-mass bins (Naeini et al., 2015); 0 is perfect.
+    """Return the mean over rows of |observed - predicted| of the row's bin, with bins of equal mass; 0 is perfect.
 
     Biased upwards in small samples: even a perfect model's bins scatter about the diagonal (Roelofs et al., 2022).
-    Arguments and errors as in `reliability`.
+
+    Args:
+        probability: float [N], in [0, 1].
+        truth: bool [N].
+        bins: The number of bins.
+
+    Returns:
+        In 0 … 1.
+
+    Raises:
+        ValueError: As for `reliability`.
+
+    Reference:
+        Naeini et al., 2015.
     """
     table = reliability(probability, truth, bins)
     gap = (table["observed"] - table["predicted"]).abs()
@@ -64,10 +88,18 @@ def expected_calibration_error(probability: np.ndarray, truth: np.ndarray, bins:
 
 
 def probabilities(logits: np.ndarray, kind: Kind, pos_weight: Sequence[float] | None = None) -> np.ndarray:
-    """Each column's probability, float64 [N, K], from logits [N, K].
+    """Turn logits into each column's probability.
 
-    "bce": the sigmoid of z, or with `pos_weight` [K] of z - log w, which takes back the weight that training gave to
-    positives. "ce": the softmax over columns. ValueError for NaN, for weights that do not fit, or weights under "ce".
+    Args:
+        logits: float [N, K].
+        kind: "bce": the sigmoid of z, or with `pos_weight` of z - log w. "ce": the softmax over columns.
+        pos_weight: Under "bce", the weights [K] that training gave to positives, which are taken back.
+
+    Returns:
+        float64 [N, K].
+
+    Raises:
+        ValueError: A logit is NaN, weights do not fit, there are weights under "ce", or `kind` is unknown.
     """
     z = np.asarray(logits, np.float64)
     if z.ndim != 2 or np.isnan(z).any():
@@ -92,13 +124,24 @@ def table(
     pos_weight: Sequence[float] | None = None,
     bins: int = 10,
 ) -> pd.DataFrame:
-    """How far a column's probability can be trusted; index task, columns auc, ece, brier, base_rate, mean_probability.
+    """Measure how far each column's probability can be trusted.
 
-    `logits` [N, K] of rows that the discriminator was not trained on; `task_id` int [N]; `names` of the K columns. The
-    AUC is that of the probability, so under "ce" that of the softmax, not of the raw logit; NaN where a task has no or
-    all rows. base_rate is the task's share of the rows; brier the mean squared error of the
-    probability, of use where it is below base_rate (1 - base_rate). With `pos_weight` (BCE) also
-    ece_corrected, brier_corrected and mean_corrected, of sigmoid(z - log w).
+    Args:
+        logits: float [N, K], of rows that the discriminator was not trained on.
+        task_id: int [N].
+        kind: "bce" or "ce".
+        names: Names of the K columns.
+        pos_weight: Under "bce", the weights [K] that training gave to positives.
+        bins: The number of bins of the calibration error.
+
+    Returns:
+        Index task; columns auc, ece, brier, base_rate, mean_probability. The AUC is that of the probability, so under
+        "ce" that of the softmax, not of the raw logit; NaN where a task has no or all rows. base_rate is the task's
+        share of the rows; brier the mean squared error of the probability, of use where it is below base_rate (1 -
+        base_rate). With `pos_weight` also ece_corrected, brier_corrected and mean_corrected, of sigmoid(z - log w).
+
+    Raises:
+        ValueError: Shapes do not fit, or as for `probabilities`.
     """
     z, ids = np.asarray(logits, np.float64), np.asarray(task_id)
     if z.ndim != 2 or z.shape != (len(ids), len(names)):
@@ -126,7 +169,19 @@ def curves(
     pos_weight: Sequence[float] | None = None,
     bins: int = 10,
 ) -> dict[str, pd.DataFrame]:
-    """Each column's `reliability`, by task; of the corrected probability where `pos_weight` is given."""
+    """Return each column's `reliability`, by task; of the corrected probability where `pos_weight` is given.
+
+    Args:
+        logits: float [N, K].
+        task_id: int [N].
+        kind: "bce" or "ce".
+        names: Names of the K columns.
+        pos_weight: Under "bce", the weights [K] that training gave to positives.
+        bins: The number of bins.
+
+    Raises:
+        ValueError: As for `probabilities` and `reliability`.
+    """
     p, ids = probabilities(logits, kind, pos_weight), np.asarray(task_id)
     return {name: reliability(p[:, k], ids == k, bins) for k, name in enumerate(names)}
 

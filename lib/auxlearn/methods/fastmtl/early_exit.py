@@ -1,10 +1,10 @@
-"""Early exit: a row's hidden states after the first layers of the proxy, which a cheap scorer can read.
+"""Read a row's hidden states after the first layers of the proxy, for a cheap scorer: early exit.
 
 A proxy of L layers that stops after layer k has spent k / L of its cost on a row (embeddings are looked up, which takes
-no matrix product). A linear head on the pooled states then says whether the rest is worth it (Teerapittayanon et al.,
-2016, BranchyNet, and Xin et al., 2020, DeeBERT, train such exits with the model; here the proxy is as it was trained,
-and the head alone is fitted, to its own last logits). Token states are not kept: the full pass of a row that goes on
-starts from its words again, and is to be charged whole.
+no matrix product). A linear head on the pooled states then says whether the rest is worth it. Teerapittayanon et al.
+(2016, BranchyNet) and Xin et al. (2020, DeeBERT) train such exits with the model; here the proxy stays as it was
+trained, and the head alone is fitted, to the proxy's own last logits. Token states are not kept: the full pass of a row
+that goes on starts from its words again, and is charged whole.
 """
 
 from __future__ import annotations
@@ -34,13 +34,24 @@ if TYPE_CHECKING:
 def states(
     training: runs.Manifest, plan: phases.Plan, suite: Suite, rows: pd.DataFrame, layers: Sequence[int]
 ) -> tuple[runs.Manifest, dict[int, np.ndarray]]:
-    """Mean hidden state of each row after each of `layers` of a trained proxy (1 = the first, 0 = the embeddings).
+    """Return the mean hidden state of each row after each of `layers` of a trained proxy.
 
-    `rows`: columns task and row (a position in its train split). Returns the run that holds them, and layer -> float16
-    [N, d] in the order of `rows`: means over a row's tokens, whatever the proxy itself pools by. Made once for a
-    training, these rows and layers, shard by shard, so that an interrupted pass goes on where it stopped; the layers
-    above the highest asked for are never computed. In the plan's precision, on its device. InputError for no layer, or
-    one that the encoder lacks.
+    The states are means over a row's tokens, whatever the proxy itself pools by, in the plan's precision and on its
+    device. They are made once for a training, these rows and layers, shard by shard, so that an interrupted pass goes
+    on where it stopped. Layers above the highest in `layers` are never computed.
+
+    Args:
+        training: The proxy's training.
+        plan: The plan it was trained by.
+        suite: The suite with the rows' texts.
+        rows: Columns task and row (a position in its train split).
+        layers: 1 is the first layer, 0 the embeddings.
+
+    Returns:
+        The run that holds the states; by layer float16 [N, d], in the order of `rows`.
+
+    Raises:
+        InputError: No layer is named, or one that the encoder lacks.
     """
     layers, (name, has) = sorted(set(layers)), encoders.parse(plan.encoder)
     if not layers or layers[0] < 0 or (has and layers[-1] > has):
@@ -65,13 +76,24 @@ def states(
 
 
 def first_layers(training: runs.Manifest, plan: phases.Plan, suite: Suite) -> multitask.MultiTaskModel:
-    """The trained model with the first layers alone that the plan's encoder names ("minilm:2"); in eval mode."""
+    """Build the trained model with only its first layers, as many as the plan's encoder names ("minilm:2").
+
+    It is in eval mode and on the plan's device.
+
+    Args:
+        training: The training that holds the weights.
+        plan: Its plan, with the shortened encoder.
+        suite: The suite it was trained on.
+
+    Raises:
+        InputError: The training's weights lack some of the model's.
+    """
     net = multitask.build(
         plan.encoder, suite, plan.seeds["init"], pool="mean", regression=plan.regression, max_length=plan.max_length
     )
-    found = net.load_state_dict(stored_arrays.tensors(training.path("model.safetensors"))[0], strict=False)
-    if found.missing_keys:
-        raise InputError(f"{training.label} holds no {found.missing_keys[0]}: it is not a model of {plan.encoder!r}")
+    loaded = net.load_state_dict(stored_arrays.tensors(training.path("model.safetensors"))[0], strict=False)
+    if loaded.missing_keys:
+        raise InputError(f"{training.label} holds no {loaded.missing_keys[0]}: it is not a model of {plan.encoder!r}")
     return net.to(plan.device).eval()
 
 
@@ -102,8 +124,8 @@ def _reader(net: multitask.MultiTaskModel, layers: Sequence[int], precision: str
             batch = batching.to_batch(encoded, index, task, net.columns[task.name], net.pad_id)
             ledger.add_batch(net.encoder.config, encoded.lengths[index], batch["input_ids"].shape[1], False)
             with torch.inference_mode(), ready():
-                found = pooled(net, batch, layers, precision)
-            yield index, {f"layer_{n}": values.half() for n, values in found.items()}
+                means = pooled(net, batch, layers, precision)
+            yield index, {f"layer_{n}": values.half() for n, values in means.items()}
 
     return read
 
@@ -111,10 +133,20 @@ def _reader(net: multitask.MultiTaskModel, layers: Sequence[int], precision: str
 def pooled(
     net: multitask.MultiTaskModel, batch: dict[str, Any], layers: Sequence[int], precision: str = "fp32"
 ) -> dict[int, torch.Tensor]:
-    """Mean over tokens of the hidden states after each layer: float32 [B, d]. `batch`: as from `batching.to_batch`."""
+    """Return the mean over tokens of the hidden states after each layer.
+
+    Args:
+        net: The model.
+        batch: As from `batching.to_batch`.
+        layers: The layers to read; 0 is the embeddings.
+        precision: "fp32" or "bf16".
+
+    Returns:
+        By layer, float32 [B, d].
+    """
     import torch
 
     inputs = net.inputs(batch)
     with torch.autocast(net.device.type, torch.bfloat16, enabled=precision == "bf16"):
-        found = net.encoder(**inputs, output_hidden_states=True).hidden_states  # the embeddings first
-    return {layer: multitask.token_mean(found[layer].float(), inputs["attention_mask"]) for layer in layers}
+        hidden = net.encoder(**inputs, output_hidden_states=True).hidden_states  # the embeddings first
+    return {layer: multitask.token_mean(hidden[layer].float(), inputs["attention_mask"]) for layer in layers}

@@ -1,4 +1,4 @@
-"""Hashed words: what a row says, at the price of a hash a word (Weinberger et al., 2009).
+"""Score rows by hashed words: what a row says, at the price of one hash per word (Weinberger et al., 2009).
 
 Lower-cased words and pairs of neighbours of all a row's texts fall into 65,536 features, each row scaled to length 1.
 """
@@ -24,7 +24,15 @@ FEATURES = 1 << 16
 
 
 def counts(suite: Suite, rows: pd.DataFrame) -> csr_matrix:
-    """Hashed one- and two-word n-grams [N, 65536] of rows with columns task and row, in their order."""
+    """Return the hashed one- and two-word n-grams of rows.
+
+    Args:
+        suite: The suite with the rows' texts.
+        rows: Columns task and row.
+
+    Returns:
+        Sparse [N, 65536], in the order of `rows`.
+    """
     from scipy.sparse import vstack
     from sklearn.feature_extraction.text import HashingVectorizer
 
@@ -40,11 +48,21 @@ def counts(suite: Suite, rows: pd.DataFrame) -> csr_matrix:
 def logits(
     suite: Suite, sample: Mapping[str, np.ndarray], rows: pd.DataFrame, ledger: Ledger | None = None
 ) -> np.ndarray:
-    """Log-probability of each task by its words: float32 [N, K], columns in the suite's order.
+    """Return the log-probability of each task by its words.
 
-    `sample`: task -> positions in its train split to fit to; `rows`: columns task and row. Multinomial logistic
-    regression (L2 with C = 10, lbfgs). A task without sampled rows gets `features.ABSENT`. Deterministic. The ledger is
-    given the FLOPs of fitting and predicting. InputError for fewer than two tasks with rows.
+    A multinomial logistic regression (L2 with C = 10, lbfgs). Deterministic.
+
+    Args:
+        suite: The suite with the rows' texts.
+        sample: By task, the positions in its train split to fit to.
+        rows: The rows to score; columns task and row.
+        ledger: Gets the FLOPs of fitting and predicting; None for none.
+
+    Returns:
+        float32 [N, K], columns in the suite's order; `features.ABSENT` for a task without sampled rows.
+
+    Raises:
+        InputError: Fewer than two tasks have rows to fit to.
     """
     from sklearn.linear_model import LogisticRegression
 
@@ -52,14 +70,14 @@ def logits(
     if len(known) < 2:
         raise InputError(f"cascade: {len(known)} tasks with rows to fit to; telling tasks apart needs two")
     fitted_to = features.as_rows({name: sample[name] for name in known})
-    seen, asked = counts(suite, fitted_to), counts(suite, rows)
+    seen, unseen = counts(suite, fitted_to), counts(suite, rows)
     # A column that no fitted row has keeps a weight of 0: left out, the fit is the same and far faster.
     used = np.unique(seen.indices)
     model = LogisticRegression(C=10.0, max_iter=200).fit(seen[:, used], fitted_to["task"].to_numpy(str))
     if ledger is not None:  # an iteration: forward and gradient
-        ledger.flops += len(known) * (4.0 * int(model.n_iter_.max()) * seen.nnz + 2.0 * asked.nnz)
+        ledger.flops += len(known) * (4.0 * int(model.n_iter_.max()) * seen.nnz + 2.0 * unseen.nnz)
     columns = [suite.index(name) for name in model.classes_]
-    return features.log_probabilities(model.decision_function(asked[:, used]), columns, len(suite))
+    return features.log_probabilities(model.decision_function(unseen[:, used]), columns, len(suite))
 
 
 def _texts(task: Task, rows: np.ndarray) -> list[str]:

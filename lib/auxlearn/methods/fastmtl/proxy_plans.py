@@ -1,4 +1,4 @@
-"""FastMTL's proxies as training plans: what they train on, what is watched, which proxy scores a row."""
+"""Plan FastMTL's proxies as trainings: what they train on, what is watched, which proxy scores a row."""
 
 from __future__ import annotations
 
@@ -20,12 +20,26 @@ from auxlearn.training.phases import Phase, Plan, Recipe
 def proxy_sample(
     suite: Suite, rows: int, watch: int, seed: int, usable: Mapping[str, np.ndarray] | None = None, folds: int = 1
 ) -> tuple[list[dict[str, np.ndarray]], dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Rows that the proxies train on, rows that are only watched, and every row's fold.
+    """Draw the rows that the proxies train on, the rows that are only watched, and every row's fold.
 
-    All tasks, the primary included, are sampled alike, so that one proxy serves every target (FastMTL, stage 1): up to
-    `rows` training rows of each task and fold and `watch` watched rows of each task, uniform over `usable` ones
-    (masks). The fold of a row, int8 [size of the task's train], is the one whose proxy may be drawn from it; the
-    *other* proxy scores it. A task too small gives a quarter of its rows to be watched and shares the rest.
+    All tasks, the primary included, are sampled alike, so that one proxy serves every target (FastMTL, stage 1). The
+    fold of a row is the one whose proxy may be drawn from it; the *other* proxy scores it. A task too small gives a
+    quarter of its rows to be watched and shares the rest.
+
+    Args:
+        suite: The suite with every task's rows.
+        rows: The most training rows of each task and fold.
+        watch: The most watched rows of each task.
+        seed: The seed of the draws.
+        usable: By task, a mask over its training rows, bool [rows]; draws are uniform over them. None means all.
+        folds: The number of proxies.
+
+    Returns:
+        For each fold, rows to train on by task; rows to watch by task; each row's fold by task, int8 [size of its
+        train].
+
+    Raises:
+        InputError: A task has too few usable rows.
     """
     train: list[dict[str, np.ndarray]] = [{} for _ in range(folds)]
     held, fold_of = {}, {}
@@ -39,41 +53,57 @@ def proxy_sample(
         cut = min(watch, max(1, len(drawn) // 4))
         held[name] = np.sort(drawn[:cut])
         for fold in range(folds):
-            mine = drawn[cut:][fold_of[name][drawn[cut:]] == fold]
-            train[fold][name] = np.sort(mine[:rows])
+            own = drawn[cut:][fold_of[name][drawn[cut:]] == fold]
+            train[fold][name] = np.sort(own[:rows])
     return train, held, fold_of
 
 
 def folds(p: TDProxy) -> int:
+    """Return the number of proxies: 2 if they are cross-fitted, else 1."""
     return 2 if p.proxies == "crossfit" else 1
 
 
 def proxies(
     p: TDProxy, suite: Suite, usable: Mapping[str, np.ndarray] | None = None
 ) -> tuple[list[Plan], dict[str, np.ndarray]]:
-    """The multi-task models with a task discriminator that FastMTL ranks by, one a fold, and every row's fold."""
+    """Plan the multi-task models with a task discriminator that FastMTL ranks by, one per fold.
+
+    Args:
+        p: The proxy's parameters.
+        suite: The suite with every task's rows.
+        usable: By task, a mask over its training rows, bool [rows]; None means all.
+
+    Returns:
+        The plans; each row's fold by task, int8.
+
+    Raises:
+        InputError: A task has too few usable rows.
+    """
     samples, watch, fold_of = proxy_sample(suite, p.proxy_rows, p.watch_rows, p.seed, usable, folds(p))
     recipe = Recipe(p.lr, p.batch_size)
     phases = [
         Phase("proxy", rows, p.epochs, recipe, p.discriminator, p.disc_weight, "last", p.mixing, p.loss_scale)
         for rows in samples
     ]
-    made = [
+    plans = [
         Plan(phases=(phase,), seeds=seeding.record(p.seed), watch=watch, keep_model=True, **common(p))
         for phase in phases
     ]  # fmt: skip
-    return made, fold_of
+    return plans, fold_of
 
 
 def of_runs(runs: Sequence[Manifest], suite: Suite) -> dict[int, tuple[list[Plan], dict[str, np.ndarray]]]:
-    """`proxies` of finished 02 runs, by seed."""
-    found = {}
+    """Return the `proxies` of finished 02 runs, by seed."""
+    by_seed = {}
     for each in runs:
         p = TDProxy(**each.params)
-        found[p.seed] = proxies(p, suite, usable_rows.usable(suite, None, p.keep_leaks))
-    return found
+        by_seed[p.seed] = proxies(p, suite, usable_rows.usable(suite, None, p.keep_leaks))
+    return by_seed
 
 
 def without_discriminator(plan: Plan) -> Plan:
-    """The same proxy, but for the discriminator's loss: what its features look like without it."""
+    """Return the plan without the discriminator's loss and with nothing watched.
+
+    Its training shows the features as they are without that loss.
+    """
     return replace(plan, phases=tuple(replace(phase, discriminator=None) for phase in plan.phases), watch={})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,21 +26,30 @@ class Scored:
     rows: pd.DataFrame  # task, row, row_id, length, proxy (which one scores the row), in_proxy (was trained on by it)
     logits: np.ndarray  # float32 [N, K]
     features: np.ndarray  # float16 [N, d]; of two proxies: two unrelated spaces
-    manifests: list[runs.Manifest]  # the passes, one a proxy
+    manifests: list[runs.Manifest]  # the passes, one per proxy
 
     def ledgers(self) -> list[Ledger]:
+        """Return the ledgers of all passes."""
         return [Ledger.from_dict(row) for manifest in self.manifests for row in manifest.ledger]
 
     def ids(self, suite: Suite) -> np.ndarray:
-        """Each row's own discriminator column."""
+        """Return each row's own discriminator column, int [N]."""
         return self.rows["task"].map({name: i for i, name in enumerate(suite.names)}).to_numpy()
 
 
 def score(
     plans: Sequence[Plan], trainings: Sequence[training_cache.Training], folds: Mapping[str, np.ndarray], suite: Suite,
-    progress: object = None,
+    progress: Callable[[str], None] | None = None,
 ) -> Scored:  # fmt: skip
-    """One pass over the pool: a single proxy scores all rows, of two each scores the half it was not drawn from."""
+    """Run one pass over the pool: a single proxy scores all rows, of two each scores the half it was not drawn from.
+
+    Args:
+        plans: The proxies' plans, one per fold.
+        trainings: Their trainings.
+        folds: Each row's fold by task.
+        suite: The suite with every task's rows.
+        progress: Called with a line of text whenever something has been done.
+    """
     stores = []
     for fold, (plan, training) in enumerate(zip(plans, trainings, strict=True)):
         only = {name: np.flatnonzero(of != fold) for name, of in folds.items()} if len(plans) > 1 else None
@@ -55,22 +64,35 @@ def score(
 
 
 def _in_order(parts: Sequence[np.ndarray], order: np.ndarray) -> np.ndarray:
-    """The parts as one array whose row i is their row `order[i]`; a single part that is in order stays on disk."""
+    """Join the parts into one array whose row i is their row `order[i]`; a single part in order stays on disk."""
     if len(parts) == 1 and (order == np.arange(len(order))).all():
         return parts[0]
     place, start = np.empty_like(order), 0
     place[order] = np.arange(len(order))
-    made = np.empty((len(order), *parts[0].shape[1:]), parts[0].dtype)
+    whole = np.empty((len(order), *parts[0].shape[1:]), parts[0].dtype)
     for part in parts:
-        made[place[start : start + len(part)]] = part
+        whole[place[start : start + len(part)]] = part
         start += len(part)
-    return made
+    return whole
 
 
 def candidates(
     proxy: runs.Manifest, suite: Suite, auxiliaries: list[str], usable: Mapping[str, np.ndarray] | None = None
 ) -> tuple[pd.DataFrame, np.ndarray]:
-    """The pool (as `auxiliary_rows.pool`, with `proxy` and `in_proxy`) and its logits [N, K], in the same order."""
+    """Return the pool and its logits, in the same order.
+
+    Args:
+        proxy: 02's run.
+        suite: The suite with every task's rows.
+        auxiliaries: The tasks in the pool.
+        usable: By task, a mask over its training rows, bool [rows]; None means all.
+
+    Returns:
+        The pool (as `auxiliary_rows.pool`, with `proxy` and `in_proxy`); its logits, float32 [N, K].
+
+    Raises:
+        InputError: The run's files do not fit the suite, one another or the pool.
+    """
     rows = parquet.read_frame(proxy.path("rows.parquet"), ("task", "row", "proxy", "in_proxy"))
     logits = stored_arrays.arrays(proxy.path("logits.npz"), ("logits",))["logits"]
     if logits.shape != (len(rows), len(suite)) or rows.duplicated(["task", "row"]).any():

@@ -1,9 +1,9 @@
-"""Distillation: a cheap regressor learns the proxy's own score from rows that the proxy has scored.
+"""Distil the proxy: a cheap regressor learns the proxy's own score from rows that the proxy has scored.
 
 The proxy scores a small random sample of the pool, and a ridge regression on cheap features of those rows is fitted to
-what it said (Hinton et al., 2015, with a linear student). Every row that the proxy goes on to score is one more to
-learn from. The features here cost no matrix product: hashed words, surface form, and the task that a row is of, which
-the proxy is not told and the pool knows.
+these scores (Hinton et al., 2015, with a linear student). Every row that the proxy goes on to score is one more to
+learn from. The features here cost no matrix product: hashed words, surface form, and the row's task, which the proxy is
+not told and the pool knows.
 """
 
 from __future__ import annotations
@@ -27,9 +27,16 @@ HELD = 5  # every HELD-th row of the sample judges the penalties
 
 
 def sample(folds: np.ndarray, eligible: np.ndarray, share: float, seed: int) -> np.ndarray:
-    """Rows for the proxy to score first: bool [N], that share of each fold's eligible rows, uniform, at least `HELD`.
+    """Draw the rows for the proxy to score first, uniformly, at least `HELD` per fold. The draw has its own seed.
 
-    Its draw has a seed of its own ("sample/cascade").
+    Args:
+        folds: The proxy that scores each row [N].
+        eligible: The rows that may be drawn, bool [N].
+        share: The share of each fold's eligible rows to draw.
+        seed: The seed from which the draw's own ("sample/cascade") is derived.
+
+    Returns:
+        bool [N].
     """
     drawn = np.zeros(len(folds), bool)
     for fold in np.unique(folds):
@@ -40,9 +47,16 @@ def sample(folds: np.ndarray, eligible: np.ndarray, share: float, seed: int) -> 
 
 
 def cues(suite: Suite, rows: pd.DataFrame) -> Any:
-    """What a row is without any model: sparse [N, D], hashed words, surface form and its task, each of length 1.
+    """Return what is known of a row without any model: hashed words, surface form and its task, each of length 1.
 
-    `rows`: columns task and row. Form is `features.surface` with counts as logarithms, standardised over these rows.
+    Form is `features.surface` with counts as logarithms, standardised over these rows.
+
+    Args:
+        suite: The suite with the rows' texts.
+        rows: Columns task and row.
+
+    Returns:
+        Sparse [N, D].
     """
     from scipy.sparse import csr_matrix, hstack
 
@@ -53,17 +67,31 @@ def cues(suite: Suite, rows: pd.DataFrame) -> Any:
 
 
 def standardised(x: np.ndarray) -> np.ndarray:
-    """Columns with mean 0 and standard deviation 1, or 0 throughout where they do not vary: float32 [N, D]."""
+    """Scale columns to mean 0 and standard deviation 1, or to 0 throughout where they do not vary.
+
+    Args:
+        x: float [N, D].
+
+    Returns:
+        float32 [N, D].
+    """
     x = np.asarray(x, np.float32)
     return (x - x.mean(0)) / np.maximum(x.std(0), 1e-6)
 
 
 def predict(x: Any, scores: np.ndarray, drawn: np.ndarray, ledger: Ledger | None = None) -> np.ndarray:
-    """Scores of all rows by a ridge regression fitted to those of the drawn ones: float32 [N].
+    """Predict all rows' scores by a ridge regression fitted to those of the drawn rows.
 
-    `x` [N, D] sparse or dense; `scores` [N], of which only `scores[drawn]` are read. The penalty is the one of
-    `PENALTIES` that errs least on every fifth drawn row, held out. The ledger is given the FLOPs of fitting, of
-    choosing the penalty and of predicting the rows that were not drawn.
+    The penalty is the one of `PENALTIES` that errs least on every fifth drawn row, held out.
+
+    Args:
+        x: Features [N, D], sparse or dense.
+        scores: float [N], of which only `scores[drawn]` are read.
+        drawn: The rows to fit to, bool [N].
+        ledger: Gets the FLOPs of fitting, of choosing the penalty and of predicting the rows that were not drawn.
+
+    Returns:
+        float32 [N].
     """
     from sklearn.linear_model import Ridge
 
@@ -89,11 +117,23 @@ def predict(x: Any, scores: np.ndarray, drawn: np.ndarray, ledger: Ledger | None
 
 
 def in_rounds(x: Any, scores: np.ndarray, drawn: np.ndarray, ledger: Ledger | None = None) -> np.ndarray:
-    """An order in which the proxy scores rows, and what it says of each is learned from: float32 [N], highest first.
+    """Order rows for the proxy to score, where each round learns from what the proxy said of the rows before it.
 
-    As `predict`, fitted anew after each round: a round is the best of the rows not scored yet, half as many as have
-    been scored, until half of all are; the rest follow by the last fit. (Active search, Garnett et al., 2012, by the
-    greedy rule.) Scores of a row are read only once it has had its turn. The rows of `drawn` come first.
+    As `predict`, fitted anew after each round. A round is the best of the rows not scored yet, half as many as have
+    been scored, until half of all are; the rest follow by the last fit. A row's score is read only once it has had its
+    turn. The rows of `drawn` come first.
+
+    Args:
+        x: Features [N, D], sparse or dense.
+        scores: float [N].
+        drawn: The rows that are scored before the first fit, bool [N].
+        ledger: Gets the FLOPs of all fits and predictions.
+
+    Returns:
+        float32 [N], highest first.
+
+    Reference:
+        Active search (Garnett et al., 2012), by the greedy rule.
     """
     known, order = drawn.copy(), [np.flatnonzero(drawn)]
     while not known.all():
@@ -104,11 +144,11 @@ def in_rounds(x: Any, scores: np.ndarray, drawn: np.ndarray, ledger: Ledger | No
             rest = rest[: max(1, int(known.sum()) // 2)]
         order.append(rest)
         known[rest] = True
-    made = np.empty(len(known), np.float32)
-    made[np.concatenate(order)] = -np.arange(len(known))
-    return made
+    turns = np.empty(len(known), np.float32)
+    turns[np.concatenate(order)] = -np.arange(len(known))
+    return turns
 
 
 def _cells(x: Any) -> int:
-    """Numbers that a product with x multiplies."""
+    """Return how many numbers a product with x multiplies."""
     return x.nnz if hasattr(x, "nnz") else x.size

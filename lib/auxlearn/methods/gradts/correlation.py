@@ -1,7 +1,8 @@
-"""GradTS (Ma et al., EMNLP 2021): tasks and instances whose head importance agrees with the primary task's.
+"""Find tasks and instances whose head importance agrees with the primary task's: GradTS (Ma et al., EMNLP 2021).
 
-Everything here is a pure function of importance matrices (`head_importance.py` makes them) or of a training callback.
-Read in github.com/RenzeLou/GradTS; where its code does what a corrected method would not, a switch restores it:
+Everything here is a pure function of importance matrices (`signals.head_importance` makes them) or of a training
+callback. Read in github.com/RenzeLou/GradTS; where its code does what a corrected method would not, a switch restores
+it:
 
 | | default | as the GradTS code has it |
 |---|---|---|
@@ -36,32 +37,50 @@ Array = Any  # np.ndarray or torch.Tensor; what comes in decides what goes out
 
 
 def normalise(m: Array) -> Array:
-    """Importance [..., L, H] with each layer summing to 1, then scaled to 0..1 over the matrix; dtype kept.
+    """Make each layer of an importance sum to 1, then scale the matrix to 0 … 1.
 
     A constant or zero matrix gives zeros, and a zero layer stays zero before the scaling (the GradTS code divides 0 by
-    0 in both). Constant means: equal to rounding, in the dtype that came in. ValueError: negative or non-finite cells.
+    0 in both). Constant means: equal to rounding, in the dtype that came in.
+
+    Args:
+        m: Importance [..., L, H], NumPy or torch.
+
+    Returns:
+        [..., L, H], in 0 … 1, in the type and dtype that came in (float64 for integers).
+
+    Raises:
+        ValueError: A cell is negative or not finite, or there are fewer than two dimensions.
     """
-    given = m if isinstance(m, torch.Tensor) else torch.as_tensor(np.asarray(m))
-    if given.dim() < 2:
-        raise ValueError(f"importance of shape {list(given.shape)}: expected [..., layers, heads]")
-    given = given if given.is_floating_point() else given.double()
-    x = given.double()
+    values = m if isinstance(m, torch.Tensor) else torch.as_tensor(np.asarray(m))
+    if values.dim() < 2:
+        raise ValueError(f"importance of shape {list(values.shape)}: expected [..., layers, heads]")
+    values = values if values.is_floating_point() else values.double()
+    x = values.double()
     if not (torch.isfinite(x) & (x >= 0)).all():
         raise ValueError("importance: a cell is negative or not finite")
     sums = x.sum(-1, keepdim=True)
     x = x / torch.where(sums > 0, sums, 1.0)
     low, high = x.amin((-2, -1), keepdim=True), x.amax((-2, -1), keepdim=True)
     # Without this the rounding of a constant matrix would be stretched to 0..1.
-    flat = high - low <= 8 * torch.finfo(given.dtype).eps * high
-    out = torch.where(flat, 0.0, (x - low) / torch.where(flat, 1.0, high - low)).to(given.dtype)
+    flat = high - low <= 8 * torch.finfo(values.dtype).eps * high
+    out = torch.where(flat, 0.0, (x - low) / torch.where(flat, 1.0, high - low)).to(values.dtype)
     return out if isinstance(m, torch.Tensor) else out.numpy()
 
 
 def task_matrix(importances: Array, weigh: Literal["raw", "equal"] = "raw") -> Array:
-    """A task's matrix [L, H] in 0..1 from its rows' importances [N, L, H].
+    """Average the importances of a task's rows into the task's matrix.
 
-    "raw", as in the GradTS code (`get_head_matrix`): the mean of the raw matrices, then `normalise`, so that rows with
-    a larger loss count more. "equal": each row's layers sum to 1 before the mean, so that all rows count alike.
+    Args:
+        importances: Importances of N rows [N, L, H], NumPy or torch.
+        weigh: "raw", as in the GradTS code (`get_head_matrix`): the mean of the raw matrices, then `normalise`, so that
+            rows with a larger loss count more. "equal": each row's layers sum to 1 before the mean, so that all rows
+            count alike.
+
+    Returns:
+        float32 [L, H], in 0 … 1, in the type that came in.
+
+    Raises:
+        ValueError: There is no row, the shape is another, a cell is negative or not finite, or `weigh` is unknown.
     """
     x = importances if isinstance(importances, torch.Tensor) else torch.as_tensor(np.asarray(importances))
     if x.dim() != 3 or not len(x):
@@ -77,14 +96,24 @@ def task_matrix(importances: Array, weigh: Literal["raw", "equal"] = "raw") -> A
 
 
 def kendall_tau(instances: Array, references: Array) -> Array:
-    """Kendall's tau-b between every instance [N, C] and every reference [R, C]; float64 [N, R].
+    """Return Kendall's tau-b between every instance and every reference.
 
-    scipy's `kendalltau`, ties included: S / sqrt(n_x n_y), S the sum over cell pairs of the product of signs, n the
-    pairs that are not tied. As there, a row whose cells all tie gives NaN. For each cell, the signs of its differences
-    from the later ones are a matrix a side, and S the sum of these matrices' products, exact because it is of
-    integers. Memory beside the inputs' ranks: 4 CHUNK (C + R) bytes. ValueError: shapes, a non-finite row.
+    As scipy's `kendalltau`, ties included: S / sqrt(n_x n_y), with S the sum over pairs of cells of the product of
+    signs, and n the number of pairs that do not tie. As there, a row whose cells all tie gives NaN. For each cell, the
+    signs of its differences from the later cells form one matrix per side, and S is the sum of these matrices'
+    products, exact because it is of integers. Memory beside the inputs' ranks: 4 CHUNK (C + R) bytes.
+
+    Args:
+        instances: [N, C], NumPy or torch.
+        references: [R, C], NumPy or torch.
+
+    Returns:
+        float64 [N, R], a tensor where `instances` is one, else NumPy.
+
+    Raises:
+        ValueError: The shapes do not fit, or a row has a cell that is not finite.
     """
-    kept = isinstance(instances, torch.Tensor)
+    as_tensor = isinstance(instances, torch.Tensor)
     x, y = _ranks(instances, "instances"), _ranks(references, "references")
     y = y.to(x.device)
     cells = x.shape[1]
@@ -93,21 +122,21 @@ def kendall_tau(instances: Array, references: Array) -> Array:
     # Sums up to the number of pairs must be exact.
     kind = torch.float32 if cells * (cells - 1) // 2 < 1 << 24 else torch.float64
     out = torch.empty(len(x), len(y), dtype=torch.float64, device=x.device)
-    theirs = y.T.contiguous()  # cells as rows: the signs against one cell are then one contiguous block
+    columns = y.T.contiguous()  # cells as rows: the signs against one cell are then one contiguous block
     for start in range(0, len(x), CHUNK):
-        mine = x[start : start + CHUNK].T.contiguous()
-        total = torch.zeros(len(y), mine.shape[1], dtype=kind, device=x.device)
+        block = x[start : start + CHUNK].T.contiguous()
+        total = torch.zeros(len(y), block.shape[1], dtype=kind, device=x.device)
         for i in range(cells - 1):
-            ours, other = ((m[i + 1 :] - m[i]).clamp_(-1, 1).to(kind) for m in (mine, theirs))
-            total.addmm_(other.T, ours)
+            left, right = ((m[i + 1 :] - m[i]).clamp_(-1, 1).to(kind) for m in (block, columns))
+            total.addmm_(right.T, left)
         out[start : start + CHUNK] = total.T
     scale = _untied(x).sqrt()[:, None] * _untied(y).sqrt()
     out = torch.where(scale > 0, (out / scale).clamp(-1, 1), torch.nan)
-    return out if kept else out.cpu().numpy()
+    return out if as_tensor else out.cpu().numpy()
 
 
 def _ranks(values: Array, what: str) -> torch.Tensor:
-    """Dense ranks of each row, float32 [N, C]: small integers, whose differences are exact whatever came in."""
+    """Return dense ranks of each row, float32 [N, C]: small integers, whose differences are exact whatever came in."""
     x = values.detach() if isinstance(values, torch.Tensor) else torch.as_tensor(np.asarray(values))
     if x.dim() != 2:
         raise ValueError(f"{what} of shape {list(x.shape)}: expected [rows, cells]")
@@ -121,7 +150,7 @@ def _ranks(values: Array, what: str) -> torch.Tensor:
 
 
 def _untied(ranks: torch.Tensor) -> torch.Tensor:
-    """Pairs of cells in each row that do not tie, float64 [N]."""
+    """Count the pairs of cells in each row that do not tie, float64 [N]."""
     ordered = ranks.sort(dim=1).values
     place = torch.arange(ranks.shape[1], device=ranks.device).expand_as(ordered)
     starts = torch.zeros_like(place)
@@ -131,27 +160,58 @@ def _untied(ranks: torch.Tensor) -> torch.Tensor:
 
 
 def task_taus(matrices: Array) -> Array:
-    """tau-b between all pairs of task matrices [K, L, H]; float64 [K, K], symmetric."""
+    """Return tau-b between all pairs of task matrices.
+
+    Args:
+        matrices: [K, L, H], NumPy or torch.
+
+    Returns:
+        float64 [K, K], symmetric.
+    """
     flat = matrices.reshape(len(matrices), -1)
     return kendall_tau(flat, flat)
 
 
 def centre(matrices: Array, profile: Array | None = None) -> Array:
-    """Matrices [K, L, H] less a profile [L, H], by default their own mean; not in GradTS.
+    """Subtract a profile from matrices; not in GradTS.
 
     Heads that matter to every task raise all taus alike; what is left ranks what a task has of its own. Between K
     matrices less their own mean, unrelated ones correlate about -1 / (K - 1), not 0. Centre instances with the tasks'
     profile.
+
+    Args:
+        matrices: [K, L, H], NumPy or torch.
+        profile: [L, H]; None for the matrices' own mean.
+
+    Returns:
+        [K, L, H].
     """
     return matrices - (matrices.mean(0) if profile is None else profile)
 
 
 def split_half(
-    importances: np.ndarray, splits: int = 20, seed: int = 0, size: int | None = None, weigh: str = "raw"
+    importances: np.ndarray,
+    splits: int = 20,
+    seed: int = 0,
+    size: int | None = None,
+    weigh: Literal["raw", "equal"] = "raw",
 ) -> np.ndarray:
-    """tau between the task matrices of two disjoint random halves, float64 [splits]: how far one is to be trusted.
+    """Return tau between the task matrices of two disjoint random halves: how far one such matrix can be trusted.
 
-    `size`: rows a half, by default N // 2. A ceiling for tau with other tasks' matrices of as many rows.
+    It is a ceiling for tau with other tasks' matrices of as many rows.
+
+    Args:
+        importances: float [N, L, H].
+        splits: The number of splits.
+        seed: The seed of the splits.
+        size: Rows per half; None for N // 2.
+        weigh: As for `task_matrix`.
+
+    Returns:
+        float64 [splits].
+
+    Raises:
+        ValueError: There are too few rows for two halves.
     """
     rows = len(importances)
     size = rows // 2 if size is None else size
@@ -168,26 +228,42 @@ def split_half(
 def permutation_null(
     matrix: np.ndarray, reference: np.ndarray, permutations: int = 999, seed: int = 0, within_layers: bool = True
 ) -> tuple[float, np.ndarray, float]:
-    """tau of two matrices [L, H], its null over permuted heads [permutations], and the one-sided p (tau this high).
+    """Compare tau of two matrices with its values when one matrix's heads are permuted.
 
-    Heads are permuted within their layers, because two matrices may agree on layers alone; else over all cells.
-    p counts the observed order as one permutation, so that it is never 0.
+    Args:
+        matrix: float [L, H], whose heads are permuted.
+        reference: float [L, H].
+        permutations: The number of permutations.
+        seed: The seed of the permutations.
+        within_layers: Permute heads within their layers, because two matrices may agree on layers alone; else over all
+            cells.
+
+    Returns:
+        tau; its null, float64 [permutations]; the one-sided p of a tau this high, which counts the observed order as
+        one permutation, so that it is never 0.
     """
     matrix, rng = np.asarray(matrix), seeding.rng(seed, "sample", "permutation")
     if within_layers:
-        made = rng.permuted(np.broadcast_to(matrix, (permutations, *matrix.shape)), axis=2)
+        permuted = rng.permuted(np.broadcast_to(matrix, (permutations, *matrix.shape)), axis=2)
     else:
-        made = rng.permuted(np.broadcast_to(matrix.reshape(-1), (permutations, matrix.size)), axis=1)
-    rows = np.concatenate([matrix.reshape(1, -1), made.reshape(permutations, -1)])
+        permuted = rng.permuted(np.broadcast_to(matrix.reshape(-1), (permutations, matrix.size)), axis=1)
+    rows = np.concatenate([matrix.reshape(1, -1), permuted.reshape(permutations, -1)])
     tau, *null = kendall_tau(rows, np.asarray(reference).reshape(1, -1))[:, 0]
     null = np.array(null)
     return float(tau), null, float((1 + (null >= tau - 1e-12).sum()) / (1 + permutations))
 
 
 def thres(tau_by_task: Mapping[str, float], threshold: float) -> tuple[str, ...]:
-    """GradTS-thres: the candidates with tau at or above the threshold, best first, ties by name.
+    """Return the candidates of GradTS-thres: those with tau at or above the threshold, best first, ties by name.
 
     (The GradTS code: 0.60 for bert-base-cased with kv_columns; a threshold serves only its own encoder and definition.)
+
+    Args:
+        tau_by_task: By candidate, its tau with the primary.
+        threshold: The lowest tau to keep.
+
+    Raises:
+        ValueError: A tau is not finite.
     """
     return tuple(name for name in _ordered(tau_by_task) if tau_by_task[name] >= threshold)
 
@@ -216,15 +292,28 @@ def trial(
     rule: Literal["corrected", "code"] = "corrected", patience: int = 1,
     cache: MutableMapping[frozenset[str], Score] | None = None,
 ) -> Trial:  # fmt: skip
-    """GradTS-trial: score nested prefixes of the candidates in tau order, until they stop helping; keep the best.
+    """Search by GradTS-trial: score nested prefixes of the candidates in tau order while they help; keep the best.
 
-    `score(tasks)` trains the primary with these auxiliaries and returns what to maximise on rows held out from both
-    training and test; it is called once a set, kept in `cache` by frozenset. The search ends after `patience` prefixes
-    in a row below the best so far. Default: the primary alone comes first and may win; ties go to the fewer tasks.
+    The search ends after `patience` prefixes in a row below the best so far. By default the primary alone comes first
+    and may win, and ties go to the fewer tasks.
 
-    `rule="code"` (train_with_corr.py, read_trial_results.py): at least one auxiliary; a prefix goes on if its *best*
-    epoch is at or above its predecessor's *last* epoch, so that `score` may return (best, last); the best best epoch
-    wins, ties go to the more tasks. Its patience is 1. Not copied: deciding by another metric than the one that wins.
+    Under `rule="code"` (train_with_corr.py, read_trial_results.py) there is at least one auxiliary. A prefix goes on if
+    its *best* epoch is at or above its predecessor's *last* epoch, so that `score` may return (best, last). The best
+    best epoch wins, and ties go to the more tasks. Not copied: deciding by another metric than the one that wins.
+
+    Args:
+        tau_by_task: By candidate, its tau with the primary.
+        score: Trains the primary with these auxiliaries and returns what to maximise on rows held out from both
+            training and test. It is called once per set.
+        rule: "corrected" or "code".
+        patience: Under "corrected", the number of misses in a row that end the search; under "code" it is 1.
+        cache: Scores that are known, by set; new ones are added.
+
+    Returns:
+        The tasks chosen, their score, and every prefix that was scored.
+
+    Raises:
+        ValueError: `rule` or `patience` is impossible, a tau or score is not finite, or "code" has no candidate.
     """
     if rule not in ("corrected", "code") or patience < 1 or (rule == "code" and patience != 1):
         raise ValueError(
@@ -233,7 +322,7 @@ def trial(
     order, known = _ordered(tau_by_task), {} if cache is None else cache
     if rule == "code" and not order:
         raise ValueError("rule 'code' always takes an auxiliary, but there is no candidate")
-    made, misses, bar = Trial((), -np.inf), 0, -np.inf
+    search, misses, bar = Trial((), -np.inf), 0, -np.inf
     for k in range(1 if rule == "code" else 0, len(order) + 1):
         tasks = tuple(order[:k])
         key = frozenset(tasks)
@@ -243,20 +332,30 @@ def trial(
         best, last = value if isinstance(value, tuple) else (value, value)
         if not (np.isfinite(best) and np.isfinite(last)):
             raise ValueError(f"score of {tasks}: {value}; a search needs finite scores")
-        made.visited.append((tasks, float(best)))
+        search.visited.append((tasks, float(best)))
         misses = 0 if best >= bar else misses + 1
-        if not made.visited[1:] or best > made.score or (rule == "code" and best == made.score):
-            made.chosen, made.score = tasks, float(best)
+        if not search.visited[1:] or best > search.score or (rule == "code" and best == search.score):
+            search.chosen, search.score = tasks, float(best)
         if misses >= patience:
             break
         bar = last if rule == "code" else max(bar, best)
-    return made
+    return search
 
 
 def fg_threshold(taus: np.ndarray, threshold: float) -> np.ndarray:
-    """GradTS-fg: positions of an auxiliary's rows with tau [N] at or above the threshold, in row order; int64.
+    """Return the rows of an auxiliary that GradTS-fg keeps by a threshold, in row order.
 
     A row without a tau (NaN: a constant matrix, as of an example whose gradient vanished) is not kept.
+
+    Args:
+        taus: The rows' taus, float [N].
+        threshold: The lowest tau to keep.
+
+    Returns:
+        Positions, int64.
+
+    Raises:
+        ValueError: A tau is outside [-1, 1].
     """
     return np.flatnonzero(_taus(taus) >= threshold).astype(np.int64)
 
@@ -264,12 +363,22 @@ def fg_threshold(taus: np.ndarray, threshold: float) -> np.ndarray:
 def fg_fraction(
     taus: np.ndarray, fraction: float, seed: int = 0, rule: Literal["corrected", "code"] = "corrected"
 ) -> np.ndarray:
-    """The top fraction of an auxiliary's rows by tau [N], in row order; int64. It carries over between encoders.
+    """Return the top fraction of an auxiliary's rows by tau, in row order. A fraction carries over between encoders.
 
-    Exactly round(fraction N) rows, ties by seeded hash, rows without a tau last and never kept (fewer rows then).
-    `rule="code"` (ex_generator_GradTS-fg_old.py): the threshold is entry int(fraction N) of the taus sorted
-    descending and rows at or above it are kept: one more than asked for, and all that tie; fraction 1 keeps all that
-    have a tau.
+    Args:
+        taus: The rows' taus, float [N].
+        fraction: In 0 … 1.
+        seed: The seed of the tie-breaking hash.
+        rule: "corrected": exactly round(fraction N) rows, ties by seeded hash, rows without a tau last and never kept
+            (fewer rows then). "code" (ex_generator_GradTS-fg_old.py): the threshold is entry int(fraction N) of the
+            taus sorted descending, and rows at or above it are kept: one more than asked for, and all that tie;
+            fraction 1 keeps all that have a tau.
+
+    Returns:
+        Positions, int64.
+
+    Raises:
+        ValueError: A tau is outside [-1, 1], or `fraction` or `rule` is impossible.
     """
     taus = _taus(taus)
     if not 0 <= fraction <= 1 or rule not in ("corrected", "code"):

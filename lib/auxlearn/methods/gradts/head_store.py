@@ -1,6 +1,8 @@
-"""Head importance as a unit: one pass over some rows of a task by a model tuned on that task, made once."""
+"""Head importance as a unit: one pass over some rows of a task by a trained model, made once."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 
@@ -18,10 +20,22 @@ def measured(
     training: runs.Manifest, plan: phases.Plan, suite: Suite, name: str, rows: np.ndarray, dropout: bool = False,
     progress: train.Progress | None = None,
 ) -> tuple[runs.Manifest, dict[str, np.ndarray]]:  # fmt: skip
-    """Importance of every head to each of `rows` (positions in the task's train), by definition: float32 [N, L, H].
+    """Return the importance of every head to each of some rows, measured or read back.
 
-    All three definitions come from one pass in fp32, because in bf16 the order of single rows' gates is not kept. It
-    is made once for a training and these rows, whichever candidates it is compared with later.
+    All three definitions come from one pass in fp32, because bf16 does not keep the order of single rows' gates. The
+    pass is made once for a training and these rows, whichever candidates it is compared with later.
+
+    Args:
+        training: The training of the model that measures.
+        plan: Its plan.
+        suite: The suite with the rows' texts.
+        name: The rows' task.
+        rows: Positions in the task's train split, int [N].
+        dropout: Leave dropout on while measuring.
+        progress: Called with a line of text whenever something has been done.
+
+    Returns:
+        The run that holds the importances; by definition, float32 [N, L, H].
     """
     content = {
         "training": training.key, "suite": suite.fingerprint, "task": name, "rows": phases.hash_rows(rows),
@@ -49,20 +63,21 @@ def _measure(
         torch.set_num_threads(plan.threads)
     net, task, ledger = pass_store.load_model(training, plan, suite), suite[name], Ledger("importance")
     encoded = batching.encode(task.train.select(rows.tolist()), task, net.tokenizer, net.max_length)
-    made: dict[str, np.ndarray] = {}
+    importances: dict[str, np.ndarray] = {}
     with Meter(ledger, plan.device):
-        for index, found in head_importance.over_rows(net, encoded, task, dropout=dropout, seed=plan.seeds["dropout"]):
-            for definition, values in found.items():
+        for index, batch in head_importance.over_rows(net, encoded, task, dropout=dropout, seed=plan.seeds["dropout"]):
+            for definition, values in batch.items():
                 block = values.cpu().numpy()
-                made.setdefault(definition, np.zeros((len(rows), *block.shape[1:]), np.float32))[index] = block
+                empty = np.zeros((len(rows), *block.shape[1:]), np.float32)
+                importances.setdefault(definition, empty)[index] = block
             lengths = encoded.lengths[index]
             _count(ledger, net.encoder.config, lengths)
-    np.savez(run.path("importance.npz"), **made)
+    np.savez(run.path("importance.npz"), **importances)  # type: ignore[arg-type]  # numpy's stub takes it for allow_pickle
     return run.finish(["importance.npz"], {"rows": len(rows)}, [ledger], plan.seeds)
 
 
-def _count(ledger: Ledger, config: object, lengths: np.ndarray) -> None:
-    """Forward, the gradient of activations (as much again), and each row's key and value weight gradients."""
+def _count(ledger: Ledger, config: Any, lengths: np.ndarray) -> None:
+    """Count forward, the gradient of activations (as much again), and each row's key and value weight gradients."""
     padded = np.full(len(lengths), int(lengths.max()))
     forward = cost.encoder_flops(config, padded, False)
     width, layers = config.hidden_size, config.num_hidden_layers

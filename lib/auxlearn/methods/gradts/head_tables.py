@@ -1,4 +1,4 @@
-"""GradTS's store: every task's head importance, one tuning and one pass a task, and the tables of correlations."""
+"""GradTS's store: every task's head importance, one tuning and one pass per task, and the tables of correlations."""
 
 from __future__ import annotations
 
@@ -32,10 +32,11 @@ class Heads:
     manifests: list[runs.Manifest] = field(default_factory=list)
 
     def matrices(self, seed: int, definition: str) -> np.ndarray:
-        """Task matrices in 0..1, float [K, L, H], in the order of `tasks`."""
+        """Return the task matrices in 0 … 1, float32 [K, L, H], in the order of `tasks`."""
         return np.stack([correlation.task_matrix(self.importances[seed, name][definition]) for name in self.tasks])
 
     def all_ledgers(self) -> list[Ledger]:
+        """Return the ledgers of all seeds and tasks."""
         return [row for rows in self.ledgers.values() for row in rows]
 
 
@@ -43,52 +44,68 @@ def measure(
     p: GradTS, suite: Suite, usable: Mapping[str, np.ndarray], progress: train.Progress | None = None,
     proxies: Mapping[int, Proxies] | None = None,
 ) -> Heads:  # fmt: skip
-    """Every task's rows' head importance, each by a model tuned on that task alone, or by the `proxies` of its seed.
+    """Measure the head importance of every task's rows, or read back what is there already.
 
-    What is there already is read back.
+    Args:
+        p: GradTS's parameters.
+        suite: The suite with every task's rows.
+        usable: By task, a mask over its training rows, bool [rows].
+        progress: Called with a line of text whenever something has been done.
+        proxies: By seed, the shared models that measure where `p.at` is "proxy"; else each task's rows are measured by
+            a model tuned on that task alone.
     """
-    made = Heads(suite.names, list(p.seeds))
+    heads = Heads(suite.names, list(p.seeds))
     for seed in p.seeds:
         if p.at == "proxy":
-            _at_proxy(made, p, suite, usable, proxies[seed], seed, progress)
+            assert proxies is not None, "reading at the proxy takes the proxies"
+            _at_proxy(heads, p, suite, usable, proxies[seed], seed, progress)
             continue
         for name in suite.names:
             plan, rows = task_plans.task_tuning(p, suite, name, seed, usable[name])
             training = training_cache.trained(plan, suite, progress)
             manifest, values = head_store.measured(training.manifest, plan, suite, name, rows, p.dropout, progress)
             at = seed, name
-            made.importances[at], made.rows[at] = values, rows
-            made.ledgers[at] = [total("task_tuning", training.ledgers), Ledger.from_dict(manifest.ledger[0])]
-            made.manifests += [training.manifest, manifest]
-    return made
+            heads.importances[at], heads.rows[at] = values, rows
+            heads.ledgers[at] = [total("task_tuning", training.ledgers), Ledger.from_dict(manifest.ledger[0])]
+            heads.manifests += [training.manifest, manifest]
+    return heads
 
 
 def _at_proxy(
-    made: Heads, p: GradTS, suite: Suite, usable: Mapping[str, np.ndarray], proxies: Proxies, seed: int,
+    heads: Heads, p: GradTS, suite: Suite, usable: Mapping[str, np.ndarray], proxies: Proxies, seed: int,
     progress: train.Progress | None,
 ) -> None:  # fmt: skip
-    """Each row by the proxy that was not drawn from its half; by the one proxy where there is one."""
-    found, fold_of = proxies
-    trainings = [training_cache.trained(plan, suite, progress).manifest for plan in found]
+    """Measure each row by the proxy that was not drawn from its half; by the one proxy where there is one."""
+    plans, fold_of = proxies
+    trainings = [training_cache.trained(plan, suite, progress).manifest for plan in plans]
     for name in suite.names:
         rows, parts, places, ledgers = task_plans.measured_rows(p, name, seed, usable[name]), [], [], []
-        for fold, (plan, training) in enumerate(zip(found, trainings, strict=True)):
-            mine = rows[fold_of[name][rows] != fold] if len(found) > 1 else rows
-            if len(mine):
-                manifest, values = head_store.measured(training, plan, suite, name, mine, p.dropout, progress)
+        for fold, (plan, training) in enumerate(zip(plans, trainings, strict=True)):
+            unseen = rows[fold_of[name][rows] != fold] if len(plans) > 1 else rows
+            if len(unseen):
+                manifest, values = head_store.measured(training, plan, suite, name, unseen, p.dropout, progress)
                 parts.append(values)
-                places.append(mine)
+                places.append(unseen)
                 ledgers.append(Ledger.from_dict(manifest.ledger[0]))
-                made.manifests.append(manifest)
+                heads.manifests.append(manifest)
         order = np.argsort(np.concatenate(places))
         at = seed, name
-        made.rows[at] = np.concatenate(places)[order]
-        made.importances[at] = {d: np.concatenate([part[d] for part in parts])[order] for d in parts[0]}
-        made.ledgers[at] = [total("importance", ledgers)]
+        heads.rows[at] = np.concatenate(places)[order]
+        heads.importances[at] = {d: np.concatenate([part[d] for part in parts])[order] for d in parts[0]}
+        heads.ledgers[at] = [total("importance", ledgers)]
 
 
 def task_table(heads: Heads, definition: str) -> pd.DataFrame:
-    """tau between task matrices: seed, task, other, tau, and centred (the tasks' mean profile removed first)."""
+    """Tabulate tau between task matrices.
+
+    Args:
+        heads: The importances.
+        definition: The definition to read.
+
+    Returns:
+        One row per seed and ordered pair of tasks; columns seed, task, other, tau, and centred (the tasks' mean profile
+        removed first).
+    """
     rows = []
     for seed in heads.seeds:
         matrices = heads.matrices(seed, definition)
@@ -102,7 +119,15 @@ def task_table(heads: Heads, definition: str) -> pd.DataFrame:
 
 
 def row_table(heads: Heads, definition: str) -> pd.DataFrame:
-    """tau between every measured row's matrix and every task's: seed, task, row, a float32 column a task."""
+    """Tabulate tau between every measured row's matrix and every task's.
+
+    Args:
+        heads: The importances.
+        definition: The definition to read.
+
+    Returns:
+        One row per seed and measured row; columns seed, task, row, and one float32 column per task.
+    """
     tables = []
     for seed in heads.seeds:
         references = heads.matrices(seed, definition).reshape(len(heads.tasks), -1)
@@ -118,10 +143,15 @@ def row_table(heads: Heads, definition: str) -> pd.DataFrame:
 
 
 def ceilings(heads: Heads, definition: str) -> pd.DataFrame:
-    """How far a task's matrix agrees with itself, index task: the most that tau with another task can mean.
+    """Tabulate how far a task's matrix agrees with itself: the most that tau with another task can mean.
 
-    halves: between task matrices of two random halves of the measured rows, mean over splits and seeds; seeds: between
-    the matrices of two seeds (another sample, another tuning), mean over pairs, NaN for one seed.
+    Args:
+        heads: The importances.
+        definition: The definition to read.
+
+    Returns:
+        Index task. halves: between task matrices of two random halves of the measured rows, mean over splits and seeds.
+        seeds: between the matrices of two seeds (another sample, another tuning), mean over pairs, NaN for one seed.
     """
     rows = {}
     flat = {seed: heads.matrices(seed, definition).reshape(len(heads.tasks), -1) for seed in heads.seeds}
@@ -134,42 +164,58 @@ def ceilings(heads: Heads, definition: str) -> pd.DataFrame:
 
 
 def nulls(heads: Heads, definition: str, primary: str, permutations: int = 499) -> pd.DataFrame:
-    """tau of every other task with the primary against heads permuted within layers; index task, means over seeds.
+    """Compare tau of every other task with the primary against heads permuted within layers.
 
-    tau; null_95: the level that 5 % of the permutations pass; p: the largest over seeds.
+    Args:
+        heads: The importances.
+        definition: The definition to read.
+        primary: The primary's name.
+        permutations: Permutations per seed.
+
+    Returns:
+        Index task. tau and null_95 (the level that 5 % of the permutations pass): means over seeds. p: the largest over
+        seeds.
     """
     k, out = heads.tasks.index(primary), {}
     for j, name in enumerate(heads.tasks):
         if j == k:
             continue
-        made = []
+        by_seed = []
         for seed in heads.seeds:
             matrices = heads.matrices(seed, definition)
             tau, null, p = correlation.permutation_null(matrices[j], matrices[k], permutations, seed)
-            made.append((tau, np.quantile(null, 0.95), p))
-        taus, levels, ps = zip(*made, strict=True)
+            by_seed.append((tau, np.quantile(null, 0.95), p))
+        taus, levels, ps = zip(*by_seed, strict=True)
         out[name] = {"tau": np.mean(taus), "null_95": np.mean(levels), "p": max(ps)}
     return pd.DataFrame.from_dict(out, orient="index").rename_axis("task")
 
 
 def agreement(heads: Heads) -> pd.DataFrame:
-    """Whether definitions order the tasks alike: tau between their task-by-task correlations, mean over seeds.
+    """Measure whether definitions order the tasks alike: tau between their task-by-task correlations, mean over seeds.
 
-    Index and columns are the definitions; 1 means the same order of all pairs of tasks.
+    Args:
+        heads: The importances.
+
+    Returns:
+        Index and columns are the definitions; 1 means the same order of all pairs of tasks.
     """
     return _same_order({name: (heads, name) for name in next(iter(heads.importances.values()))})
 
 
 def encoders(found: Mapping[str, Heads], definition: str) -> pd.DataFrame:
-    """Whether encoders order the tasks alike: as `agreement`, between encoders in place of definitions.
+    """Measure whether encoders order the tasks alike: as `agreement`, between encoders in place of definitions.
 
     Encoders may differ in layers and heads: only their task-by-task correlations are compared.
+
+    Args:
+        found: Importances by encoder.
+        definition: The definition to read.
     """
     return _same_order({name: (heads, definition) for name, heads in found.items()})
 
 
 def _same_order(measures: Mapping[str, tuple[Heads, str]]) -> pd.DataFrame:
-    """tau between the orders that measures (heads, definition) put all pairs of tasks in, mean over seeds."""
+    """Return tau between the orders that measures (heads, definition) put all pairs of tasks in, mean over seeds."""
     first, _ = next(iter(measures.values()))
     upper = np.triu_indices(len(first.tasks), 1)
     out = np.zeros((len(measures), len(measures)))
@@ -180,10 +226,17 @@ def _same_order(measures: Mapping[str, tuple[Heads, str]]) -> pd.DataFrame:
 
 
 def planted_rows(rows: pd.DataFrame, suite: Suite, auxiliaries: list[str], primary: str) -> pd.DataFrame:
-    """On the planted suite: tau with the primary of rows made to help against other rows of the same task.
+    """Compare, on the planted suite, tau of rows made to help with tau of other rows of the same task.
 
-    Index task. helpful rows, other rows: mean tau. For a task that has both: auc, that a helpful row has the higher tau
-    (0.5 is chance), with its t interval over seeds.
+    Args:
+        rows: From `row_table`.
+        suite: The planted suite.
+        auxiliaries: The tasks to compare.
+        primary: The task whose tau is compared.
+
+    Returns:
+        Index task. helpful rows, other rows: mean tau. For a task that has both: auc, that a helpful row has the higher
+        tau (0.5 is chance), with low and high, its t interval over seeds.
     """
     out = {}
     for name in auxiliaries:
@@ -200,10 +253,17 @@ def planted_rows(rows: pd.DataFrame, suite: Suite, auxiliaries: list[str], prima
 
 
 def planted_order(table: pd.DataFrame, suite: Suite, auxiliaries: list[str], primary: str) -> dict[str, float]:
-    """On the planted suite: does tau order the auxiliaries by how many of their rows were made to help?
+    """Measure, on the planted suite, whether tau orders the auxiliaries by how many of their rows were made to help.
 
-    Kendall's tau between both orders: order, its mean over seeds, and low and high, its t interval. 1 is the planted
-    order, 0 chance.
+    Args:
+        table: From `task_table`.
+        suite: The planted suite.
+        auxiliaries: The tasks to order.
+        primary: The task whose tau orders them.
+
+    Returns:
+        Kendall's tau between both orders: order, its mean over seeds, and low and high, its t interval. 1 is the
+        planted order, 0 chance.
     """
     share = np.array([np.mean(suite[name].train["helpful"][:]) for name in auxiliaries])
     each = []

@@ -1,4 +1,4 @@
-"""GradTS's parameters: of head importance (04), and of its arms."""
+"""GradTS's parameters: those of head importance (04), and of its arms."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ Definition = Literal["gate", "kv_rows", "kv_columns"]
 
 
 class GradTS(Trained):
-    """Head importance of every task of the suite, each by a model tuned on that task alone, for each of `seeds`.
+    """Parameters of head importance of every task of the suite, for each of `seeds`.
 
-    `dropout` on while measuring is the authors' way, as is the definition "kv_columns" (see `importance`). `at` "proxy"
-    is not GradTS but a cheaper relative, gradts_proxy: importance is read off FastMTL's shared proxy, of two
-    cross-fitted ones the one that has not seen the row, and no task is tuned alone. `also` names further encoders, of
-    which only the order of the tasks is compared.
+    Each task's is measured by a model tuned on that task alone. `dropout` on while measuring is the authors' way, as is
+    the definition "kv_columns" (see `signals.head_importance`). `at` "proxy" is a cheaper relative of GradTS,
+    gradts_proxy: importance is read off FastMTL's shared proxy, of two cross-fitted ones the one that has not seen the
+    row, and no task is tuned alone. `also` names further encoders, of which only the order of the tasks is compared.
     """
 
     stage = "04_gradts_correlation"
@@ -40,10 +40,12 @@ class GradTS(Trained):
         return self
 
     def key_params(self) -> dict[str, Any]:
+        """Return the parameters that the result depends on; at the proxy, none of those that tune a task alone."""
         alone = {"batch_size", "lr", "regression", "pool", "loss_scale", "tune_rows", "epochs"}
         return {k: v for k, v in super().key_params().items() if self.at == "task" or k not in alone}
 
     def needs(self) -> list[tuple[str, dict[str, Any]]]:
+        """Return the runs that this one reads: none, or at the proxy 02 for each seed."""
         if self.at == "task":
             return []
         wanted = self._shared("keep_leaks") | {"discriminator": "bce"}
@@ -51,7 +53,7 @@ class GradTS(Trained):
 
 
 class GradTSArm(ArmParameters):
-    """The gradts arms read `definition` from 04.
+    """Parameters of the gradts arms, which read `definition` from 04.
 
     thres takes the tasks whose tau with the primary reaches `task_threshold`; trial trains nested prefixes of at most
     `trial_most` tasks and judges them on rows held out from train; fg keeps the `fg_fraction` of rows with the highest

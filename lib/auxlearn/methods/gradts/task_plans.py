@@ -1,4 +1,4 @@
-"""GradTS's models of single tasks as training plans, and the rows whose head importance is read."""
+"""Plan GradTS's models of single tasks as trainings, and choose the rows whose head importance is read."""
 
 from __future__ import annotations
 
@@ -13,10 +13,23 @@ from auxlearn.training.phases import Phase, Plan, Recipe
 
 
 def task_tuning(p: GradTS, suite: Suite, name: str, seed: int, usable: np.ndarray) -> tuple[Plan, np.ndarray]:
-    """GradTS's model of one task, tuned on that task alone, and the rows whose importance it is read for.
+    """Plan GradTS's model of one task, tuned on that task alone, and choose the rows whose importance it reads.
 
     Both are drawn from the task's usable rows: at most `tune_rows` and `importance_rows` (0 = all). The draws do not
     depend on which other tasks there are, so that a new candidate costs its own rows and nothing else.
+
+    Args:
+        p: GradTS's parameters.
+        suite: The suite with every task's rows.
+        name: The task.
+        seed: The seed of draws and training.
+        usable: A mask over the task's training rows, bool [rows].
+
+    Returns:
+        The plan; the rows, int64 positions in the task's train split, sorted.
+
+    Raises:
+        InputError: The task has no usable row.
     """
     order = _measurable(name, seed, usable)
     rows = np.sort(order[: p.tune_rows or len(order)])
@@ -27,7 +40,20 @@ def task_tuning(p: GradTS, suite: Suite, name: str, seed: int, usable: np.ndarra
 
 
 def measured_rows(p: GradTS, name: str, seed: int, usable: np.ndarray) -> np.ndarray:
-    """The rows of a task whose importance is read, in order."""
+    """Return the rows of a task whose importance is read.
+
+    Args:
+        p: GradTS's parameters.
+        name: The task.
+        seed: The seed of the draw.
+        usable: A mask over the task's training rows, bool [rows].
+
+    Returns:
+        int64 positions in the task's train split, sorted.
+
+    Raises:
+        InputError: The task has no usable row.
+    """
     order = _measurable(name, seed, usable)
     return np.sort(order[: p.importance_rows or len(order)])
 

@@ -36,15 +36,15 @@ WEIGHINGS: dict[str, tuple[str, str]] = {
 
 
 class Weighed(Budget):
-    """What 05 and 06's weighted arms share (see `phases.Weighting`, `weighting`, `probes`).
+    """Parameters that 05 and 06's weighted arms share (see `phases.Weighting`, `task_weights`, `target_gradients`).
 
     Measured weights follow the gradient of the rows held out, and so need `choose` holdout, unless by the authors'
     rule.
 
-    `tawt_rule` "paper" is the authors' code: 64 training sentences a task, the whole encoder, the target against itself
-    exactly 1, losses scaled and then clipped, eta 1 once an epoch; it overrides the `probe_` and `weight_` fields but
-    `weight_c`. Otherwise the weights move every `weight_every` steps (0: once an epoch), and all updates in force
-    together weigh `weight_total` (the authors' 3).
+    `tawt_rule` "paper" is the authors' code: 64 training sentences per task, the whole encoder, the target against
+    itself exactly 1, losses scaled and then clipped, eta 1 once per epoch; it overrides the `probe_` and `weight_`
+    fields but `weight_c`. Otherwise the weights move every `weight_every` steps (0: once per epoch), and all updates in
+    force together weigh `weight_total` (the authors' 3).
     """
 
     tawt_rule: Literal["corrected", "paper"] = "corrected"
@@ -68,7 +68,7 @@ WEIGHT_FIELDS = frozenset(n for n in Weighed.model_fields if n.startswith(("weig
 
 
 class TAWT(Weighed):
-    """A weighted training of one primary, watched: the weights, what they follow, and what they cost.
+    """Parameters of a weighted training of one primary, watched: the weights, what they follow, and what they cost.
 
     `paradigm` joint, normalised or pretrain; the training is the one that 06's arm tawt_<paradigm> reads.
     `compare_probes` trains it anew, for the first seed, under four ways to measure its cosines.
@@ -85,18 +85,19 @@ class TAWT(Weighed):
     compare_probes: bool = True
 
     def key_params(self) -> dict[str, Any]:
-        kept = super().key_params()
-        return kept if self.steps else {k: v for k, v in kept.items() if k != "tune_steps"}
+        """Return the parameters that the result depends on: `tune_steps` only where training is by steps."""
+        params = super().key_params()
+        return params if self.steps else {k: v for k, v in params.items() if k != "tune_steps"}
 
 
 class WeighedArm(Weighed):
-    """A weighted arm (`WEIGHINGS`): all the pool's rows, or as "td_bce+tawt_joint" those that another arm chooses.
+    """Parameters of a weighted arm: all the pool's rows, or as "td_bce+tawt_joint" those that another arm chooses.
 
-    With "td_bce+tawt_scored" the sources start at weights in proportion to exp(mean score of their rows /
-    `score_temperature`), the score being log-odds of a ranking or GradTS's tau; with "td_bce+tawt_deciles" each source
-    is cut by score into `score_buckets` parts (fewer where it is small) with weights of their own, which needs
-    `combine` mixed. "power" and "given" start at n ** `prior_power` (0 is joint, -1 normalised) and at the weights of
-    `prior_given`, NAME=WEIGHT of the primary and every source.
+    The ways to weigh are the keys of `WEIGHINGS`. With "td_bce+tawt_scored" the sources start at weights in proportion
+    to exp(mean score of their rows / `score_temperature`), the score being log-odds of a ranking or GradTS's tau; with
+    "td_bce+tawt_deciles" each source is cut by score into `score_buckets` parts (fewer where it is small) with weights
+    of their own, which needs `combine` mixed. "power" and "given" start at n ** `prior_power` (0 is joint, -1
+    normalised) and at the weights of `prior_given`, NAME=WEIGHT of the primary and every source.
     """
 
     score_buckets: int = Field(10, ge=2)
@@ -105,14 +106,18 @@ class WeighedArm(Weighed):
     prior_given: list[str] = []
 
     def told_weights(self) -> dict[str, float]:
-        """`prior_given` by task; ValueError for an entry that is not NAME=WEIGHT with a weight of 0 or above."""
-        made: dict[str, float] = {}
+        """Return `prior_given` by task.
+
+        Raises:
+            ValueError: An entry is not NAME=WEIGHT with a weight of 0 or above.
+        """
+        weights: dict[str, float] = {}
         for entry in self.prior_given:
             name, _, value = entry.rpartition("=")
             try:
-                made[name] = float(value)
+                weights[name] = float(value)
             except ValueError:
-                made[name] = -1.0
-            if not name or not 0 <= made[name] < float("inf"):
+                weights[name] = -1.0
+            if not name or not 0 <= weights[name] < float("inf"):
                 raise ValueError(f"prior_given: {entry!r} is not NAME=WEIGHT with a weight of 0 or above")
-        return made
+        return weights

@@ -1,7 +1,7 @@
-"""Task weights over a training: where they start, what moves them, and controls that need no gradient.
+"""Follow task weights over a training: where they start, what moves them, and controls that need no gradient.
 
-K weighted tasks in a fixed order, weights w on the simplex. In joint training the target is one of them; in the
-pre-training form it is not. What a weight does to a loss:
+There are K weighted tasks in a fixed order, with weights w on the simplex. In joint training the target is one of them;
+in the pre-training form it is not. What a weight does to a loss:
 
 - the authors scale a task-pure batch's loss by K w_t (`Weights.multipliers`; exactly 1 for uniform weights), so that
   over an epoch, in which task t is visited n_t times, its effective share is n_t w_t / sum_s n_s w_s
@@ -10,7 +10,7 @@ pre-training form it is not. What a weight does to a loss:
 - sampling tasks by effective share, with losses unscaled, needs no multiplier at all.
 
 The authors' joint training starts uniform or at 1/n (typed with two decimals: give those as "explicit"), takes steps
-of eta = 1 once an epoch, and moves by about (0, ..., 0, 1) each time, whatever the data: that is `null_schedule`.
+of eta = 1 once per epoch, and moves by about (0, ..., 0, 1) each time, whatever the data: that is `null_schedule`.
 Facts about their code: github.com/CogComp/TAWT (run_weighted_joint_training_multi.py).
 """
 
@@ -32,15 +32,34 @@ Evidence = Literal["measured", "null", "shuffled", "fixed"]
 
 
 def effective_shares(weights: np.ndarray, sizes: Sequence[int]) -> np.ndarray:
-    """n_t w_t / sum_s n_s w_s: each task's part of an epoch's objective when batches follow sizes; float64 [K]."""
-    made = np.asarray(weights, np.float64) * np.asarray(sizes, np.float64)
-    return made / made.sum()
+    """Return each task's part of an epoch's objective when batches follow sizes: n_t w_t / sum_s n_s w_s.
+
+    Args:
+        weights: float [K].
+        sizes: Training rows per task [K].
+
+    Returns:
+        float64 [K], sum 1.
+    """
+    parts = np.asarray(weights, np.float64) * np.asarray(sizes, np.float64)
+    return parts / parts.sum()
 
 
 def constant_share(share: float, sizes: Mapping[str, int], target: str) -> np.ndarray:
-    """Weights that give the target this effective share, sources the rest by size (as unweighted); float64 [K].
+    """Return weights that give the target a fixed effective share, and sources the rest by size (as unweighted).
 
-    For a sweep: if scores follow the share alone, learned weights added nothing. `share` in (0, 1).
+    For a sweep: if scores follow the share alone, learned weights added nothing.
+
+    Args:
+        share: The target's effective share, in (0, 1).
+        sizes: Training rows per task.
+        target: The target's name.
+
+    Returns:
+        float64 [K], sum 1.
+
+    Raises:
+        InputError: The share is outside (0, 1), there is no source, or the target is not among the tasks.
     """
     uniform, at = cosine.prior("uniform", sizes), _position(list(sizes), target)
     if not 0 < share < 1 or len(sizes) < 2:
@@ -52,14 +71,23 @@ def constant_share(share: float, sizes: Mapping[str, int], target: str) -> np.nd
 
 @dataclass(frozen=True)
 class Updater:
-    """From cosines to the next weights: decay towards the prior, one mirror step, then the floor.
+    """The step from cosines to the next weights: decay towards the prior, one mirror step, then the floor.
 
-    `decay` in [0, 1): log w <- (1 - decay) log w + decay log prior, so that evidence fades. `floor` in [0, 1): this
-    much of all weight is spread evenly over tasks whose prior is above 0, so that none is lost for good. The rule
-    "corrected" takes an undefined cosine (NaN) for 0, no evidence, and cuts cosines to [-1, 1], which debiased ones may
-    leave. `tau` multiplies each cosine by tau^2 / (tau^2 + error^2), its posterior mean if true cosines spread by tau
-    around 0: without it, a debiased cosine measured on too few rows moves the weights by its noise, which the naive one
-    is too small to do. "paper": the bare mirror step, eta 1 and c as the authors picked it; NaN is an error.
+    Args:
+        eta: The step size of the mirror step.
+        c: The factor of the hypergradient, -c cos.
+        floor: In [0, 1): this much of all weight is spread evenly over tasks whose prior is above 0, so that none is
+            lost for good.
+        decay: In [0, 1): log w <- (1 - decay) log w + decay log prior, so that evidence fades.
+        tau: Multiplies each cosine by tau^2 / (tau^2 + error^2), its posterior mean if true cosines spread by tau
+            around 0. Without it, a debiased cosine measured on too few rows moves the weights by its noise, which the
+            naive one is too small to do. None switches it off.
+        rule: "corrected" takes an undefined cosine (NaN) for 0, no evidence, and cuts cosines to [-1, 1], which
+            debiased ones may leave. "paper": the bare mirror step, eta 1 and c as the authors picked it; NaN is an
+            error.
+
+    Raises:
+        InputError: A setting is outside its range, or "paper" comes with floor, decay or tau.
     """
 
     eta: float = 1.0
@@ -82,23 +110,49 @@ class Updater:
 
     @classmethod
     def spread(cls, total: float, updates: int, **settings: Any) -> Updater:
-        """An updater whose `updates` steps together weigh as much as `total` (the authors': 3 in force, eta 1 each)."""
+        """Return an updater whose `updates` steps together weigh as much as `total`.
+
+        Args:
+            total: The sum of all steps' eta (the authors': 3 in force, eta 1 each).
+            updates: The number of steps.
+            **settings: The updater's other fields.
+
+        Raises:
+            InputError: There is no update.
+        """
         if updates < 1:
             raise InputError(f"updates: {updates}; the weights would never move")
         return cls(eta=total / updates, **settings)
 
     def usable(self, cosines: np.ndarray, errors: np.ndarray | None = None) -> np.ndarray:
-        """The cosines that the step takes, float64 [K]: see the class. A NaN among `errors` [K] shrinks nothing."""
-        made = np.asarray(cosines, np.float64)
+        """Return the cosines that the step takes: see the class.
+
+        Args:
+            cosines: float [K].
+            errors: Standard errors, float [K]; a NaN among them shrinks nothing.
+
+        Returns:
+            float64 [K].
+        """
+        values = np.asarray(cosines, np.float64)
         if cosine.paper(self.rule):
-            return made
-        made = np.nan_to_num(made, nan=0.0)
+            return values
+        values = np.nan_to_num(values, nan=0.0)
         if self.tau is not None and errors is not None:
-            made = made * self.tau**2 / (self.tau**2 + np.nan_to_num(np.asarray(errors, np.float64)) ** 2)
-        return np.clip(made, -1.0, 1.0)
+            values = values * self.tau**2 / (self.tau**2 + np.nan_to_num(np.asarray(errors, np.float64)) ** 2)
+        return np.clip(values, -1.0, 1.0)
 
     def step(self, log_w: np.ndarray, cosines: np.ndarray, log_prior: np.ndarray) -> np.ndarray:
-        """The next log weights [K], normalised, from `usable` cosines. A task whose prior is 0 keeps weight 0."""
+        """Return the next log weights. A task whose prior is 0 keeps weight 0.
+
+        Args:
+            log_w: Log weights in force, float [K].
+            cosines: From `usable`, float [K].
+            log_prior: Log weights of the prior, float [K].
+
+        Returns:
+            Log weights [K], normalised.
+        """
         if self.decay:
             log_w = (1 - self.decay) * log_w + self.decay * log_prior
         new = cosine.mirror_step(log_w, cosine.hypergradient(cosines, self.c), self.eta)
@@ -110,7 +164,16 @@ class Updater:
 
 
 def trajectory(start: np.ndarray, cosines: np.ndarray, updater: Updater | None = None) -> np.ndarray:
-    """Weights before any update and after each; float64 [U + 1, K], from `start` [K] and `cosines` [U, K]."""
+    """Return the weights before any update and after each.
+
+    Args:
+        start: Starting weights, float [K].
+        cosines: float [U, K].
+        updater: The step; None for the default one.
+
+    Returns:
+        float64 [U + 1, K].
+    """
     updater = updater or Updater()
     first = _log(cosine.normalised(start, [str(i) for i in range(len(start))]))
     logs = [first]
@@ -122,11 +185,23 @@ def trajectory(start: np.ndarray, cosines: np.ndarray, updater: Updater | None =
 def null_schedule(
     start: np.ndarray, updates: int, updater: Updater | None = None, target: int | None = -1
 ) -> np.ndarray:
-    """Weights if every source's cosine were 0 and the target's 1: no gradient at all; float64 [updates + 1, K].
+    """Return the weights if every source's cosine were 0 and the target's 1: with no gradient at all.
 
-    Without floor and decay w_target(k) = w(0) e^(k c eta) / (w(0) e^(k c eta) + 1 - w(0)). Three updates at eta 1 take
-    four uniform tasks to .870 and .043, what the authors' scripts give for weighted joint training's learned weights.
-    With `target` None (pre-training form) nothing moves. The line that learned weights have to leave.
+    Learned weights have to leave this line. Without floor and decay
+    w_target(k) = w(0) e^(k c eta) / (w(0) e^(k c eta) + 1 - w(0)). Three updates at eta 1 take four uniform tasks to
+    .870 and .043, what the authors' scripts give for weighted joint training's learned weights.
+
+    Args:
+        start: Starting weights, float [K].
+        updates: The number of updates.
+        updater: The step; None for the default one.
+        target: The target's position; None (pre-training form) moves nothing.
+
+    Returns:
+        float64 [updates + 1, K].
+
+    Raises:
+        InputError: `updates` is negative, or the starting weights are impossible.
     """
     if updates < 0:
         raise InputError(f"updates: {updates} is negative")
@@ -134,37 +209,69 @@ def null_schedule(
 
 
 def null_cosines(size: int, target: int | None) -> np.ndarray:
-    """0 for each source, 1 for the target at position `target` (None: no entry is the target's); float64 [size]."""
-    made = np.zeros(size)
+    """Return cosines of 0 for each source and 1 for the target.
+
+    Args:
+        size: The number of tasks, K.
+        target: The target's position; None where no entry is the target's.
+
+    Returns:
+        float64 [K].
+    """
+    cosines = np.zeros(size)
     if target is not None:
-        made[target] = 1.0
-    return made
+        cosines[target] = 1.0
+    return cosines
 
 
 def other_identities(size: int, target: int | None, seed: int) -> np.ndarray:
-    """Whose cosine each task is given when source identities are shuffled; int64 [size], a seeded permutation.
+    """Return whose cosine each task is given when source identities are shuffled: a seeded permutation.
 
-    The target keeps its own, no source does: a control that left some in place would be part treatment. It is the same
-    at every update, so that a lasting difference between sources still moves the weights, but the wrong ones.
+    The target keeps its own, no source does: a control that left some in place would be part treatment. The permutation
+    is the same at every update, so that a lasting difference between sources still moves the weights, but the wrong
+    ones.
+
+    Args:
+        size: The number of tasks, K.
+        target: The target's position; None where it is not among them.
+        seed: The seed of the permutation.
+
+    Returns:
+        int64 [K].
+
+    Raises:
+        InputError: There are fewer than two sources.
     """
     at = None if target is None else target % size
     sources = np.array([i for i in range(size) if i != at], np.int64)
     if len(sources) < 2:
         raise InputError(f"shuffled: {len(sources)} source tasks; exchanging identities needs two")
-    rng, made = seeding.rng(seed, "tawt", "shuffled"), np.arange(size)
-    while (made[sources] == sources).any():  # a random order moves all of them in more than one of three draws
-        made[sources] = rng.permutation(sources)
-    return made
+    rng, owners = seeding.rng(seed, "tawt", "shuffled"), np.arange(size)
+    while (owners[sources] == sources).any():  # a random order moves all of them in more than one of three draws
+        owners[sources] = rng.permutation(sources)
+    return owners
 
 
 @dataclass(eq=False)
 class Weights:
     """The weights of one training, and how they came about. Deterministic: no draw but the shuffle, from `seed`.
 
-    `names`: the weighted tasks, K of them; `target`: the one of them that is the target (joint training), or None.
-    `history` has one JSON-able row an update: update (from 1), step, cosines as measured, errors (their standard
+    `history` has one JSON-able row per update: update (from 1), step, cosines as measured, errors (their standard
     errors), used (what moved the weights) and weights after it, each a list [K] or None where nothing was measured;
     None in place of a number that is undefined.
+
+    Args:
+        names: The weighted tasks, K of them.
+        prior: Starting weights, float [K].
+        updater: The step.
+        target: The target's name if it is one of the tasks (joint training), else None.
+        evidence: What moves the weights: "measured" cosines (TAWT), "null" (sources 0, target 1), "shuffled" (each
+            source moves by another's cosine), or "fixed" (never moves).
+        seed: The seed of the shuffle.
+        history: Rows of the updates so far.
+
+    Raises:
+        InputError: Tasks, prior, target or evidence are impossible.
     """
 
     names: Sequence[str]
@@ -198,19 +305,30 @@ class Weights:
     @property
     def values(self) -> np.ndarray:
         """The weights in force, float64 [K], sum 1; exactly 1/K where all log weights are equal."""
-        made = np.exp(self.log_w - self.log_w.max())
-        return made / made.sum()
+        weights = np.exp(self.log_w - self.log_w.max())
+        return weights / weights.sum()
 
     @property
     def multipliers(self) -> dict[str, float]:
-        """K w by task, what the authors scale a task-pure batch's loss by; exactly 1 for uniform weights."""
-        made = np.exp(self.log_w - self.log_w.max())
-        return dict(zip(self.names, (made * (len(made) / made.sum())).tolist(), strict=True))
+        """K w by task, by which the authors scale a task-pure batch's loss; exactly 1 for uniform weights."""
+        weights = np.exp(self.log_w - self.log_w.max())
+        return dict(zip(self.names, (weights * (len(weights) / weights.sum())).tolist(), strict=True))
 
     def update(self, cosines: Any = None, errors: Any = None, step: int = 0) -> np.ndarray:
-        """Move the weights by measured cosines [K] with standard errors [K]; returns the new weights [K].
+        """Move the weights by measured cosines.
 
-        The null schedule and fixed weights take cosines only to record them. `step`: optimiser steps done so far.
+        The null schedule and fixed weights take cosines only to record them.
+
+        Args:
+            cosines: float [K]; None where nothing was measured.
+            errors: Their standard errors, float [K]; None for none.
+            step: Optimiser steps done so far.
+
+        Returns:
+            The new weights, float64 [K].
+
+        Raises:
+            InputError: Shapes do not fit, or cosines are needed and missing.
         """
         size = len(self.names)
         seen = {"cosines": cosines, "errors": errors}
@@ -233,25 +351,29 @@ class Weights:
         return self.values
 
     def state(self) -> dict[str, Any]:
-        """All there is to it, as strict JSON can hold it."""
-        kept = {k: getattr(self, k) for k in ("names", "target", "evidence", "seed")}
+        """Return the whole object as strict JSON can hold it."""
+        settings = {k: getattr(self, k) for k in ("names", "target", "evidence", "seed")}
         logs = {"prior": self.prior.tolist(), "log_w": _json(self.log_w)}
-        return kept | logs | {"updater": asdict(self.updater), "history": [dict(row) for row in self.history]}
+        return settings | logs | {"updater": asdict(self.updater), "history": [dict(row) for row in self.history]}
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Weights:
-        """The weights that `state` was taken from; they go on as they would have."""
+        """Restore the weights from which `state` was taken; they go on as they would have.
+
+        Raises:
+            InputError: It is not the state of task weights.
+        """
         try:
-            kept = {k: state[k] for k in ("names", "target", "evidence", "seed")}
-            made = cls(prior=np.array(state["prior"]), updater=Updater(**state["updater"]), **kept)
-            made.prior, made._log_prior = np.array(state["prior"], float), _log(np.array(state["prior"], float))
-            made.log_w = np.array([-np.inf if v is None else v for v in state["log_w"]], float)
-            made.history = [dict(row) for row in state["history"]]
+            settings = {k: state[k] for k in ("names", "target", "evidence", "seed")}
+            weights = cls(prior=np.array(state["prior"]), updater=Updater(**state["updater"]), **settings)
+            weights.prior, weights._log_prior = np.array(state["prior"], float), _log(np.array(state["prior"], float))
+            weights.log_w = np.array([-np.inf if v is None else v for v in state["log_w"]], float)
+            weights.history = [dict(row) for row in state["history"]]
         except (KeyError, TypeError) as error:
             raise InputError(f"not the state of task weights: {type(error).__name__} {error}") from error
-        if made.log_w.shape != made.prior.shape:
-            raise InputError(f"not the state of {len(made.names)} task weights: log_w has another length")
-        return made
+        if weights.log_w.shape != weights.prior.shape:
+            raise InputError(f"not the state of {len(weights.names)} task weights: log_w has another length")
+        return weights
 
 
 def _log(weights: np.ndarray) -> np.ndarray:

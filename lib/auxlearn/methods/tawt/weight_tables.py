@@ -1,9 +1,10 @@
-"""Finished weighted trainings as tables: weights, cosines, what the null schedule would have done, cheap probes."""
+"""Tabulate finished weighted trainings: weights, cosines, what the null schedule would have done, cheap probes."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,21 +14,29 @@ from auxlearn.methods.tawt import task_weights
 from auxlearn.training import phases, train, training_cache
 from auxlearn.training.phases import Plan
 
-# Ways to measure the same cosines; see `probes`. All on task-pure batches, so that gradients of training can be reused,
-# and all but the last with noise left in, so that they differ in nothing but what they are named for.
-_NOISY = {"rule": "paper", "chunks": 1}
-PROBES = {
+# Ways to measure the same cosines; see `compared`. All on task-pure batches, so that gradients of training can be
+# reused, and all but the last with noise left in, so that they differ in nothing but what they are named for.
+_NOISY: dict[str, Any] = {"rule": "paper", "chunks": 1}
+PROBES: dict[str, dict[str, Any]] = {
     "exact": _NOISY, "last layer": _NOISY | {"parameters": "last_layer"},
     "training gradients": _NOISY | {"estimator": "reused"}, "debiased": {"rule": "corrected", "chunks": 2},
 }  # fmt: skip
 # The weights stay where they start, whatever would move them.
-_STILL = {
+_STILL: dict[str, Any] = {
     "evidence": "fixed", "watch": True, "combine": "scaled", "itself": False, "floor": 0.0, "decay": 0.0, "tau": None,
 }  # fmt: skip
 
 
 def updates(trainings: Mapping[int, training_cache.Training]) -> pd.DataFrame:
-    """A row a seed, update and task: seed, update, step, task, weight after it, cosine and error (NaN for none)."""
+    """Tabulate the updates of trainings.
+
+    Args:
+        trainings: Weighted trainings by seed.
+
+    Returns:
+        One row per seed, update and task; columns seed, update, step, task, weight (after it), cosine and error (NaN
+        for none).
+    """
     rows = []
     for seed, training in trainings.items():
         for row in training.updates:
@@ -41,20 +50,34 @@ def updates(trainings: Mapping[int, training_cache.Training]) -> pd.DataFrame:
 
 
 def null(plan: Plan, steps: list[int]) -> pd.DataFrame:
-    """What the plan's weights would be without any gradient: update, step, task, weight (see `null_schedule`)."""
+    """Tabulate what the plan's weights would be without any gradient (see `task_weights.null_schedule`).
+
+    Args:
+        plan: A plan whose first phase is weighted.
+        steps: The step of each update, update 0 included.
+
+    Returns:
+        Columns update, step, task and weight.
+    """
     phase = plan.phases[0]
     w, names = phase.weighting, list(phases.groups(phase, plan.primary))
+    assert w is not None, "the first phase is weighted"
     updater = task_weights.Updater(w.eta, w.c, w.floor, w.decay, w.tau, w.rule)
     target = names.index(plan.primary) if plan.primary in names else None
-    made = task_weights.null_schedule(np.array(w.prior), len(steps) - 1, updater, target)
+    weights = task_weights.null_schedule(np.array(w.prior), len(steps) - 1, updater, target)
     return pd.DataFrame([
-        {"update": u, "step": steps[u], "task": name, "weight": made[u, i]}
+        {"update": u, "step": steps[u], "task": name, "weight": weights[u, i]}
         for u in range(len(steps)) for i, name in enumerate(names)
     ])  # fmt: skip
 
 
 def shares(table: pd.DataFrame, plan: Plan) -> pd.DataFrame:
-    """Effective shares, n w / sum n w, beside the weights: `table` (from `updates` or `null`) with a column share."""
+    """Add a column share to a table of weights: effective shares, n w / sum n w.
+
+    Args:
+        table: From `updates` or `null`.
+        plan: The plan of the training.
+    """
     weighed = phases.groups(plan.phases[0], plan.primary)
     sizes = table["task"].map({name: len(rows) for name, (_, rows) in weighed.items()})
     table = table.assign(share=table["weight"] * sizes)
@@ -64,11 +87,20 @@ def shares(table: pd.DataFrame, plan: Plan) -> pd.DataFrame:
 
 
 def target_share(plan: Plan, training: training_cache.Training) -> float:
-    """The primary's part of the objective, a mean over all optimiser steps of the plan, in 0 … 1.
+    """Return the primary's part of the objective, averaged over all optimiser steps of the plan.
 
-    Of a weighted phase its effective share under the weights in force at each step; else its part of the rows, or of
-    the steps where their tasks are ordered. Weights that decide nothing but this are no better than a constant share.
+    In a weighted phase it is the primary's effective share under the weights in force at each step; elsewhere its part
+    of the rows, or of the steps where their tasks are ordered. Weights that decide nothing but this are no better than
+    a constant share.
+
+    Args:
+        plan: The plan.
+        training: Its training.
+
+    Returns:
+        In 0 … 1.
     """
+    assert plan.primary is not None, "an arm's plan has a primary"
     done = total = 0.0
     for phase in plan.phases:
         sizes = {name: len(rows) for name, rows in phase.rows.items() if len(rows)}
@@ -78,8 +110,8 @@ def target_share(plan: Plan, training: training_cache.Training) -> float:
             ends = [*(row["step"] for row in moments[1:]), steps]
             weighed = phases.groups(phase, plan.primary)
             rows = [len(members) for _, members in weighed.values()]
-            mine = [task == plan.primary for task, _ in weighed.values()]
-            shares = [task_weights.effective_shares(np.array(row["weights"]), rows)[mine].sum() for row in moments]
+            own = [task == plan.primary for task, _ in weighed.values()]
+            shares = [task_weights.effective_shares(np.array(row["weights"]), rows)[own].sum() for row in moments]
             done += float(np.dot(shares, np.diff([0, *ends])))
         elif phase.order is not None:
             at = phases.arms(phase, plan.primary).index(plan.primary) if plan.primary in phase.rows else -1
@@ -91,28 +123,45 @@ def target_share(plan: Plan, training: training_cache.Training) -> float:
 
 
 def finals(trainings: Mapping[int, training_cache.Training]) -> pd.DataFrame:
-    """The weights that trainings ended with: index task (or part of one), a column a seed that had any."""
+    """Tabulate the weights that trainings ended with.
+
+    Args:
+        trainings: Trainings by seed.
+
+    Returns:
+        Index task (or part of one); one column per seed that had any weights.
+    """
     last = {seed: each.updates[-1] for seed, each in trainings.items() if each.updates}
-    made = {seed: dict(zip(row["names"], row["weights"], strict=True)) for seed, row in last.items()}
-    return pd.DataFrame(made).rename_axis("task")
+    weights = {seed: dict(zip(row["names"], row["weights"], strict=True)) for seed, row in last.items()}
+    return pd.DataFrame(weights).rename_axis("task")
 
 
 def compared(
     plan: Plan, suite: Suite, progress: train.Progress | None = None, wanted: bool = True
 ) -> pd.DataFrame:  # fmt: skip
-    """The cosines of `PROBES` along one and the same training: update, task, a column a way to measure.
+    """Measure the cosines by each way in `PROBES` along one and the same training.
 
-    The weights stay at the prior, so that every way sees the same models; probing disturbs nothing. Without `wanted`
-    nothing is trained and the table is empty.
+    The weights stay at the prior, so that every way sees the same models; probing disturbs nothing.
+
+    Args:
+        plan: A plan whose first phase is weighted.
+        suite: The suite with every task's rows.
+        progress: Called with a line of text whenever something has been done.
+        wanted: If false, train nothing and return an empty table.
+
+    Returns:
+        Index update and task; one column per way to measure.
     """
     phase, columns = plan.phases[0], {}
     if not wanted:
         index = pd.MultiIndex.from_arrays([np.zeros(0, int), np.zeros(0, str)], names=["update", "task"])
         return pd.DataFrame(columns=list(PROBES), index=index, dtype=float)
+    weighting = phase.weighting
+    assert weighting is not None, "the first phase is weighted"
     for name, options in PROBES.items():
-        rows = phase.weighting.chunks * phase.weighting.chunk_rows  # as many for each, however they are cut
+        rows = weighting.chunks * weighting.chunk_rows  # as many for each, however they are cut
         size = {"chunk_rows": max(1, rows // options["chunks"])}
-        w = replace(phase.weighting, **_STILL | options | size)
+        w = replace(weighting, **_STILL | options | size)
         watched = replace(plan, phases=(replace(phase, weighting=w), *plan.phases[1:]))
         table = updates({0: training_cache.trained(watched, suite, progress)})
         columns[name] = table[table["update"] > 0].set_index(["update", "task"])["cosine"]
@@ -120,9 +169,14 @@ def compared(
 
 
 def agreement(cosines: pd.DataFrame) -> pd.DataFrame:
-    """How a cheaper probe agrees with the exact one over all updates and tasks: index probe; rank (Spearman), gap.
+    """Measure how cheaper probes agree with the exact one over all updates and tasks.
 
-    gap: the mean absolute difference. Undefined cosines are left out, `known` counts the others.
+    Args:
+        cosines: From `compared`.
+
+    Returns:
+        Index probe. rank: Spearman's correlation. gap: the mean absolute difference. Undefined cosines are left out;
+        known counts the others.
     """
     exact, rows = cosines["exact"], {}
     for name in cosines.columns.drop("exact"):

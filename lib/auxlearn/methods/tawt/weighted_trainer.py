@@ -1,10 +1,10 @@
-"""TAWT as a training: every paradigm is a plan whose phases have a `phases.Weighting` (Chen et al., ICLR 2022).
+"""Train with TAWT: every paradigm is a plan whose phases have a `phases.Weighting` (Chen et al., ICLR 2022).
 
 Joint training weighs the target with its sources; in pre-training only the sources are weighed, and the target's head
 is fitted anew before each update, on the rows that the target trains on. The authors' code does what `Weighting` says
 with rule "paper", combine "scaled_then_clipped", target_rows "train", itself, parameters "encoder", chunks 1,
 chunk_rows 64 and every 0; their pre-training head instead gets one epoch from a random start, which is not offered (see
-`head_fit`).
+`training.linear_head`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -32,21 +32,34 @@ PROBE_BATCH = 64  # rows of a probe's pass; the result does not depend on it
 
 
 def run(plan: Plan, suite: Suite, folder: Path | None = None, progress: train.Progress | None = None) -> train.Result:
-    """`train.run` for a plan of which some phase has a `weighting`.
+    """Train a plan of which some phase has a `weighting`, as `train.run` does.
 
-    The result's `updates` has a row an update: phase, names, and what `task_weights.Weights.history` holds; update 0 is
-    the prior. Its last ledger, "weighting", is the probe's cost, which is not in the phases' own.
+    Args:
+        plan: The plan.
+        suite: The suite with every task's rows.
+        folder: Where checkpoints go; None for none.
+        progress: Called with a line of text whenever something has been done.
+
+    Returns:
+        A result whose `updates` has one row per update: phase, names, and what `task_weights.Weights.history` holds;
+        update 0 is the prior. Its last ledger, "weighting", is the probe's cost, which is not in the phases' own.
     """
     return _Weigher(plan, suite, folder, progress or (lambda message: None)).run()
 
 
 def _cut(parts: train.Parts, cut: Mapping[str, np.ndarray]) -> train.Parts:
-    """A batch with the rows of tasks that are cut into weighed parts listed part by part."""
-    made = []
+    """Return the batch with the rows of tasks that are cut into weighed parts listed part by part."""
+    pieces = []
     for name, rows in parts:
         of = cut[name][rows] if name in cut else np.zeros(len(rows), np.int64)
-        made += [(name, rows[of == part]) for part in np.unique(of)]
-    return made
+        pieces += [(name, rows[of == part]) for part in np.unique(of)]
+    return pieces
+
+
+def _weighting(phase: Phase) -> phases.Weighting:
+    """Return the weighting of a phase that has one."""
+    assert phase.weighting is not None, "asked only of a weighted phase"
+    return phase.weighting
 
 
 class _Weigher(train.Trainer):
@@ -56,6 +69,12 @@ class _Weigher(train.Trainer):
         self.ledgers.append(self.cost)
         self.weights: Weights | None = None
         self.restored: dict[str, Any] | None = None
+
+    @property
+    def _moving(self) -> Weights:
+        """The weights of the weighted phase that is being trained."""
+        assert self.weights is not None, "`_epochs` starts them with every weighted phase"
+        return self.weights
 
     def _epochs(self, running: train.Running) -> None:
         w = running.phase.weighting
@@ -81,7 +100,7 @@ class _Weigher(train.Trainer):
     def _start(self, phase: Phase) -> Weights:
         if self.restored and self.restored["phase"] == phase.name:
             return Weights.from_state(self.restored["state"])
-        w, names = phase.weighting, list(phases.groups(phase, self.plan.primary))
+        w, names = _weighting(phase), list(phases.groups(phase, self.plan.primary))
         updater = Updater(w.eta, w.c, w.floor, w.decay, w.tau, w.rule)
         target = self.plan.primary if self.plan.primary in names else None
         seed = seeding.derive(self._seed(phase, "order"), phase.name, "weights")
@@ -97,31 +116,31 @@ class _Weigher(train.Trainer):
             return [_cut(parts, self.parts) for parts in batching.mixed(lengths, size, rng)]
         if phase.weighting.combine != "sampled":
             return [[batch] for batch in batching.homogeneous(lengths, size, rng)]
-        names, rows = self.weights.names, [len(lengths[name]) for name in self.weights.names]
+        names, rows = self._moving.names, [len(lengths[name]) for name in self._moving.names]
         steps = sum(-(-n // size) for n in rows)
-        drawn = rng.choice(len(names), steps, p=effective_shares(self.weights.values, rows))
+        drawn = rng.choice(len(names), steps, p=effective_shares(self._moving.values, rows))
         return [[batch] for batch in batching.in_order([names[i] for i in drawn], lengths, size, rng)]
 
     def _divisors(self, phase: Phase, parts: train.Parts) -> list[float] | None:
         plain = super()._divisors(phase, parts)
         if phase.weighting is None or phase.weighting.combine in ("sampled", "scaled"):
             return plain
-        factors, cut = self.weights.multipliers, self.parts
-        mine = [factors[f"{name}#{cut[name][rows[0]]}" if name in cut else name] for name, rows in parts]
-        return [p / f if f else float("inf") for p, f in zip(plain or [1.0] * len(mine), mine, strict=True)]
+        factors, cut = self._moving.multipliers, self.parts
+        weights = [factors[f"{name}#{cut[name][rows[0]]}" if name in cut else name] for name, rows in parts]
+        return [p / f if f else float("inf") for p, f in zip(plain or [1.0] * len(weights), weights, strict=True)]
 
     def _clip(self, running: train.Running, parts: train.Parts) -> None:
         w = running.phase.weighting
-        if self._reuses(running):
+        if w and self._reuses(running):
             ((name, _),) = parts
-            factor = self.weights.multipliers[name] if w.combine == "scaled_then_clipped" else 1.0
+            factor = self._moving.multipliers[name] if w.combine == "scaled_then_clipped" else 1.0
             scale = self.scales[name] if running.phase.loss_scale == "log_classes" else 1.0
             if factor:
                 self.reads[name].append(self.probe.read(factor / scale))
         super()._clip(running, parts)
         if w and w.combine == "scaled":
             ((name, _),) = parts
-            factor = self.weights.multipliers[name]
+            factor = self._moving.multipliers[name]
             if factor != 1.0:
                 grads = [p.grad for p in self.model.parameters() if p.grad is not None]
                 torch._foreach_mul_(grads, factor)
@@ -132,7 +151,7 @@ class _Weigher(train.Trainer):
         if self._reuses(running):
             # Anew each epoch, so that a training resumed at one holds the same gradient.
             self._timed(lambda: self._measure_target(running, ("reused", epoch)))
-            self.reads = {name: [] for name in self.weights.names}
+            self.reads = {name: [] for name in self._moving.names}
         return super()._train(running, epoch, batches)
 
     def _stepped(self, running: train.Running, epoch: int, step: int, steps: int) -> None:
@@ -145,10 +164,10 @@ class _Weigher(train.Trainer):
 
     def _reuses(self, running: train.Running) -> bool:
         w = running.phase.weighting
-        return bool(w and w.estimator == "reused" and (w.watch or self.weights.needs_probe))
+        return bool(w and w.estimator == "reused" and (w.watch or self._moving.needs_probe))
 
     def _timed(self, work: Any) -> None:
-        """Book what the probe takes to itself and not to the phase."""
+        """Charge the time that the work takes to the probe instead of the phase."""
         start = time.perf_counter()
         work()
         took = time.perf_counter() - start
@@ -157,58 +176,59 @@ class _Weigher(train.Trainer):
 
     def _update(self, running: train.Running, done: int) -> None:
         values = errors = None
-        if self.weights.needs_probe or running.phase.weighting.watch:
-            measure = self._reused if running.phase.weighting.estimator == "reused" else self._exact
-            values, errors = measure(running, len(self.weights.history) + 1)
-        self.weights.update(values, errors, done)
-        self._record(running.phase, self.weights.history[-1])
-        shown = ", ".join(f"{n} {v:.3f}" for n, v in zip(self.weights.names, self.weights.values, strict=True))
+        w, weights = _weighting(running.phase), self._moving
+        if weights.needs_probe or w.watch:
+            measure = self._reused if w.estimator == "reused" else self._exact
+            values, errors = measure(running, len(weights.history) + 1)
+        weights.update(values, errors, done)
+        self._record(running.phase, weights.history[-1])
+        shown = ", ".join(f"{n} {v:.3f}" for n, v in zip(weights.names, weights.values, strict=True))
         self.progress(f"{running.phase.name}: step {done}, weights {shown}")
 
     def _record(self, phase: Phase, row: dict[str, Any]) -> None:
-        self.updates.append({"phase": phase.name, "names": self.weights.names, **row})
+        self.updates.append({"phase": phase.name, "names": self._moving.names, **row})
 
     def _exact(self, running: train.Running, update: int) -> tuple[np.ndarray, np.ndarray]:
-        w, primary = running.phase.weighting, self.plan.primary
+        w, primary, weighed = _weighting(running.phase), self._primary(), self._moving.names
         self._measure_target(running, ("exact", update))
-        size = len(self.weights.names)
+        size = len(weighed)
         values, errors = np.full(size, np.nan), np.full(size, np.nan)
         # A task with fewer rows than chunks has a gradient but no cosine that noise could be taken out of.
-        measured = [i for i, name in enumerate(self.weights.names) if len(self.groups[name][1]) >= w.chunks]
-        if w.itself and primary in self.weights.names:
-            measured.remove(at := self.weights.names.index(primary))
+        measured = [i for i, name in enumerate(weighed) if len(self.groups[name][1]) >= w.chunks]
+        if w.itself and primary in weighed:
+            measured.remove(at := weighed.index(primary))
             values[at], errors[at] = 1.0, 0.0
-        names = [self.weights.names[i] for i in measured]
+        names = [weighed[i] for i in measured]
         moments = [self.probe.source(self._chunks(running, name, ("exact", update))) for name in names]
         if moments:
             values[measured], errors[measured] = cosine.cosines(moments, w.rule)
         return values, errors
 
     def _reused(self, running: train.Running, update: int) -> tuple[np.ndarray, np.ndarray]:
-        """Since the last update; a task that had no step since tells nothing (NaN)."""
-        w, pairs = running.phase.weighting, []
-        for name in self.weights.names:
+        """Read cosines off the steps since the last update; a task that had no step since tells nothing (NaN)."""
+        w, pairs = _weighting(running.phase), []
+        for name in self._moving.names:
             if name == self.plan.primary and w.itself:
                 pairs.append((1.0, 0.0))
             elif self.reads[name]:
                 pairs.append(cosine.reused(torch.stack(self.reads[name]).cpu().numpy(), self.probe.gram))
             else:
                 pairs.append((np.nan, np.nan))
-        self.reads = {name: [] for name in self.weights.names}
+        self.reads = {name: [] for name in self._moving.names}
         values, errors = np.array(pairs).T
         return values, errors
 
     def _measure_target(self, running: train.Running, when: tuple[str, int]) -> None:
-        """The target's gradient, through its own head or, where it is not trained here, through the best one."""
-        primary = self.plan.primary
+        """Measure the target's gradient, through its own head or, where that is not trained here, the best one."""
+        primary = self._primary()
         chunks = self._chunks(running, primary, when, target=True)
-        if primary in self.weights.names:
+        if primary in self._moving.names:
             self.probe.target(chunks)
             return
-        layer = self.model.heads[primary]
+        layer = cast(torch.nn.Linear, self.model.heads[primary])
         before = (layer.weight.detach().clone(), layer.bias.detach().clone())
-        kept = self._kept()
-        encoded = self._encode(primary, "train/head", self.suite[primary].train.select(kept.tolist()))
+        rows = self._kept()
+        encoded = self._encode(primary, "train/head", self.suite[primary].train.select(rows.tolist()))
         inputs = self._to_batches(primary, encoded, np.arange(len(encoded)), training=False)
         features, labels = linear_head.head_inputs(self.model, inputs, self.plan.precision)
         task = self.suite[primary]
@@ -221,13 +241,13 @@ class _Weigher(train.Trainer):
                 layer.bias.copy_(before[1])
 
     def _kept(self) -> np.ndarray:
-        """The target's rows that some phase trains on."""
-        rows = [phase.rows[self.plan.primary] for phase in self.plan.phases if self.plan.primary in phase.rows]
-        return np.unique(np.concatenate(rows))
+        """Return the target's rows that some phase trains on."""
+        primary = self._primary()
+        return np.unique(np.concatenate([phase.rows[primary] for phase in self.plan.phases if primary in phase.rows]))
 
     def _target_rows(self, w: phases.Weighting) -> batching.Encoded:
-        """The rows that the target's gradient is measured on."""
-        name, rows = self.plan.primary, self.plan.holdout if w.target_rows == "holdout" else self._kept()
+        """Return the rows that the target's gradient is measured on."""
+        name, rows = self._primary(), self.plan.holdout if w.target_rows == "holdout" else self._kept()
         return self._encode(name, f"train/{w.target_rows}", self.suite[name].train.select(rows.tolist()))
 
     def _others(self, phase: Phase) -> list[batching.Encoded]:
@@ -236,8 +256,8 @@ class _Weigher(train.Trainer):
     def _chunks(
         self, running: train.Running, name: str, when: tuple[str, int], target: bool = False
     ) -> list[list[dict[str, Any]]]:
-        """Disjoint chunks of rows of what is weighed; of the target's gradient, of the rows that it is measured on."""
-        w = running.phase.weighting
+        """Draw disjoint chunks of rows: a weighed task's or, with `target`, those for the target's gradient."""
+        w = _weighting(running.phase)
         if target:
             encoded = self._target_rows(w)
             task, members = name, np.arange(len(encoded))
@@ -254,16 +274,16 @@ class _Weigher(train.Trainer):
     def _to_batches(
         self, name: str, encoded: batching.Encoded, index: np.ndarray, training: bool = True
     ) -> list[dict[str, Any]]:
-        """In length order, charged to the probe."""
-        made, order = [], index[np.argsort(-encoded.lengths[index], kind="stable")]
+        """Collate rows in order of length, charged to the probe."""
+        batches, order = [], index[np.argsort(-encoded.lengths[index], kind="stable")]
         for start in range(0, len(order), PROBE_BATCH):
             at = order[start : start + PROBE_BATCH]
             batch = batching.to_batch(encoded, at, self.suite[name], self.model.columns[name], self.model.pad_id)
             width = batch["input_ids"].shape[1]
             self.cost.add_batch(self.model.encoder.config, encoded.lengths[at], width, training)
             self.cost.steps -= int(training)  # a probe takes no optimiser step
-            made.append(batch)
-        return made
+            batches.append(batch)
+        return batches
 
     # --- checkpoints ---------------------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""Formulas of notebooks' Markdown as MathML, which browsers draw without a script, a font or a network.
+"""Formulas in notebooks' Markdown as MathML, which browsers draw without a script, a font or a network.
 
 A formula that latex2mathml cannot read, or that holds anything but mathematics, stays as it was typed.
 """
@@ -34,7 +34,15 @@ EMBEDDED = re.compile(r"data:image/(png|jpeg|gif|webp);base64,")
 
 
 def mathml(tex: str, display: bool = False) -> str:
-    """A formula as a <math> element, or as its source in <code> where it cannot be converted."""
+    """Convert a formula to MathML.
+
+    Args:
+        tex: The formula in LaTeX.
+        display: Whether it stands on a line of its own.
+
+    Returns:
+        A <math> element, or the source in <code> where it cannot be converted.
+    """
     try:
         root = ET.fromstring(convert(tex, display="block" if display else "inline"))
         known = all(e.tag.startswith(SPACE) and e.tag.removeprefix(SPACE) in ELEMENTS for e in root.iter())
@@ -50,22 +58,36 @@ def mathml(tex: str, display: bool = False) -> str:
 
 
 def source(tex: str) -> str:
+    """Return a formula's source in <code>, escaped."""
     return f'<code class="formula">{html.escape(tex.strip())}</code>'
 
 
 class Renderer(IPythonRenderer):
-    """Markdown with formulas as MathML; HTML in it is shown, not obeyed, and no image is fetched from anywhere."""
+    """Markdown with formulas as MathML. HTML in it is shown, not obeyed, and no image is fetched from anywhere."""
 
     def inline_math(self, body: str) -> str:
+        """Render a formula within a line."""
         return mathml(body)
 
     def block_math(self, body: str) -> str:
+        """Render a formula on a line of its own."""
         return mathml(body, display=True)
 
     def latex_environment(self, name: str, body: str) -> str:
+        """Render a LaTeX environment as a formula on a line of its own."""
         return mathml(f"\\begin{{{name}}}{body}\\end{{{name}}}", display=True)
 
     def image(self, text: str, url: str, title: str | None = None) -> str:
+        """Render an image that the page holds itself; any other becomes a link.
+
+        Args:
+            text: What it shows.
+            url: Where it is; an attachment of the cell is embedded.
+            title: Its title.
+
+        Returns:
+            An <img> or <a> element.
+        """
         with contextlib.suppress(InvalidNotebook):  # an attachment that is missing stays a dead link
             url = self._embed_image_or_attachment(url)
         if EMBEDDED.match(url):
@@ -82,6 +104,15 @@ class Exporter(HTMLExporter):
 
     @jinja2.pass_context
     def markdown2html(self, context: Any, source: str) -> str:
+        """Render a cell's Markdown as HTML.
+
+        Args:
+            context: Jinja2's context, which holds the cell and its attachments.
+            source: The Markdown.
+
+        Returns:
+            The HTML.
+        """
         attachments = context.get("cell", {}).get("attachments", {})
         renderer = Renderer(escape=True, allow_harmful_protocols=False, attachments=attachments)
         return MarkdownWithMath(renderer=renderer).render(source)

@@ -1,4 +1,4 @@
-"""One executed notebook as a page that stands alone: no script, no style sheet, font or image from elsewhere."""
+"""One executed notebook as a page that stands alone: no script, and no style sheet, font or image from elsewhere."""
 
 from __future__ import annotations
 
@@ -27,18 +27,20 @@ FAILED = "failed"  # id of the cell that an error stopped
 
 
 def environment() -> jinja2.Environment:
+    """Make the jinja2 environment of all pages: templates, the index's script and its hash, the filter `commit`."""
     loader = jinja2.FileSystemLoader(TEMPLATES)
-    made = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    templates = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
     script = (TEMPLATES / "table.js").read_text(encoding="utf-8")
-    made.globals |= {
+    templates.globals |= {
         "script": script,
         "script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     }
-    made.filters["commit"] = commit
-    return made
+    templates.filters["commit"] = commit
+    return templates
 
 
 def commit(git: Mapping[str, Any]) -> str:
+    """Return a commit as shown: ten digits, and whether there were uncommitted changes."""
     return git.get("commit", "no git")[:10] + (" with uncommitted changes" if git.get("dirty") else "")
 
 
@@ -46,10 +48,21 @@ def page(
     notebook: Path, title: str, record: Mapping[str, Any] | None = None, status: str = "finished",
     cell: Mapping[str, Any] | None = None, other_primary: str = "",
 ) -> str:  # fmt: skip
-    """An executed notebook, as far as it came, as HTML.
+    """Render an executed notebook, as far as it came, as HTML.
 
-    `record`: of its run, as from `provenance.run`; `cell`: of the plan, shown where a run left no record;
-    `other_primary`: the primary it was run for, where that is not the study's.
+    Args:
+        notebook: Path of the executed notebook.
+        title: The page's title.
+        record: Of its run, as from `provenance.run`; None where a run left none.
+        status: The run's status.
+        cell: The plan's entry, shown where there is no record.
+        other_primary: The primary it was run for, if that is not the study's.
+
+    Returns:
+        The page.
+
+    Raises:
+        InputError: If the notebook cannot be read.
     """
     node = documents.read_notebook(notebook)
     tags = lambda cell: cell.metadata.get("tags", [])  # noqa: E731
@@ -84,7 +97,7 @@ def page(
 
 
 def _shown(data: Mapping[str, Any]) -> dict[str, Any]:
-    """Of an output, what may stand on a page: text, and a picture in fewer bytes."""
+    """Keep of an output what may stand on a page: text, and a picture in fewer bytes."""
     lines = {k: [v] if isinstance(v, str) else v for k, v in data.items() if k in SHOWN}
     kept = {k: "".join(v) for k, v in lines.items() if isinstance(v, list) and all(isinstance(x, str) for x in v)}
     if "image/png" in kept:
@@ -97,12 +110,21 @@ def _shown(data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _heading(cell: nbformat.NotebookNode) -> str:
-    found = re.findall(r"^#+ +(.+?) *#*$", cell.source, re.M) if cell.cell_type == "markdown" else []
-    return re.sub(r"[*`$]", "", found[-1]) if found else ""
+    headings = re.findall(r"^#+ +(.+?) *#*$", cell.source, re.M) if cell.cell_type == "markdown" else []
+    return re.sub(r"[*`$]", "", headings[-1]) if headings else ""
 
 
 def alt(source: str, number: int = 0, heading: str = "") -> str:
-    """What the `number`-th figure of a code cell shows: what the function that draws it says of itself, and where."""
+    """Say what a figure of a code cell shows: what the function that draws it says of itself, and where it stands.
+
+    Args:
+        source: The cell's code.
+        number: Position of the figure among the cell's figures.
+        heading: Of the section that the cell stands in.
+
+    Returns:
+        The figure's alternative text.
+    """
     calls = re.findall(r"\b(\w*figures)\.(\w+)\(", source)
     shows = _says(*calls[min(number, len(calls) - 1)]) if calls else ""
     under = f" Section “{heading}”." if heading else ""
@@ -118,7 +140,7 @@ def _says(module: str, function: str) -> str:
 
 @functools.cache
 def _docstrings(module: str) -> dict[str, str]:
-    """Function to docstring, read rather than imported: drawing needs what a page does not."""
+    """Map each function of a plot module to its docstring; the module is read, not imported."""
     path = Path(__file__).parents[1] / "plots" / f"{module}.py"
     if not path.is_file():  # a notebook of other code
         return {}
@@ -127,7 +149,15 @@ def _docstrings(module: str) -> dict[str, str]:
 
 
 def marked_stale(text: str, why: str) -> str:
-    """A page with a note on top that says it is out of date, instead of an earlier such note."""
+    """Put a note on top of a page that says it is out of date, in place of any earlier such note.
+
+    Args:
+        text: The page.
+        why: The reason, as plain text.
+
+    Returns:
+        The page with the note.
+    """
     note = f'<p class="stale"><b>Stale.</b> {html.escape(why)}</p>'
     text = re.sub(r'<p class="stale">.*?</p>\n', "", text, flags=re.S)
     return text.replace("<body>\n", f"<body>\n{note}\n", 1)

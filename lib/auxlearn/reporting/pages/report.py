@@ -1,6 +1,6 @@
-"""Executed notebooks and manifests become HTML: an index of a study, a page a notebook run, and what they came from.
+"""Executed notebooks and manifests become HTML: a study's index, one page per notebook run, and what they came from.
 
-Pages stand alone: nothing is fetched from elsewhere, and the index alone holds a script. Whatever comes from data is
+Pages stand alone: nothing is fetched from elsewhere, and only the index holds a script. Whatever comes from data is
 escaped.
 """
 
@@ -32,18 +32,40 @@ AGAIN = "run `make study` again"
 
 
 def plan(name: str) -> dict[str, Any]:
-    """A study's plan, as `runner.prepare` wrote it; one that is none is an InputError."""
+    """Read a study's plan, as `runner.prepare` wrote it.
+
+    Args:
+        name: The study's name.
+
+    Returns:
+        The plan.
+
+    Raises:
+        InputError: If there is no plan, or the file is not one.
+    """
     path = bounded_files.inside(runs_root() / "studies", name, "study") / "plan.json"
-    found = documents.read_object(path, AGAIN)
+    content = documents.read_object(path, AGAIN)
     try:
-        shapes.Plan.model_validate(found)
+        shapes.Plan.model_validate(content)
     except ValidationError as error:
         raise InputError(f"{path}: not a study's plan: {errors.explain(error)[:500]}; {AGAIN}") from None
-    return found
+    return content
 
 
 def render(name: str, target: Path | None = None, everything: bool = True) -> Path:
-    """Write a study's report from its plan; returns the index. `everything=False`: 07s, one of each other notebook."""
+    """Write a study's report from its plan.
+
+    Args:
+        name: The study's name.
+        target: The report's folder; by default in the run folder.
+        everything: Whether every run gets a page; otherwise 07s and failed runs do, and one run of each other notebook.
+
+    Returns:
+        Path of the report's index.
+
+    Raises:
+        InputError: If there is no such study.
+    """
     return _render(name, [run_status.read(cell) for cell in plan(name)["cells"]], target, everything)
 
 
@@ -62,11 +84,11 @@ def _render(name: str, rows: list[Outcome], target: Path | None, everything: boo
             text = pages.page(row.notebook, row.label, record, row.status, row.cell, row.other_primary)
             (target / row.link).write_text(text, encoding="utf-8")
             figures[row.link] = [f"{row.stage}/{row.key}"]
-    comparisons = [made for row in rows if (made := _comparison(rows, row, target)) is not None]
-    figures |= {made["figure"]: [f"07_efficiency/{made['row'].key}"] for made in comparisons if made["figure"]}
-    made = [(row.status, row.manifest) for row in rows if row.manifest is not None]
+    comparisons = [entry for row in rows if (entry := _comparison(rows, row, target)) is not None]
+    figures |= {each["figure"]: [f"07_efficiency/{each['row'].key}"] for each in comparisons if each["figure"]}
+    manifests = [(row.status, row.manifest) for row in rows if row.manifest is not None]
     index = target / "index.html"
-    records = [provenance.run(manifest, status) for status, manifest in made]
+    records = [provenance.run(manifest, status) for status, manifest in manifests]
     text = pages.environment().get_template("index.html").render(
         title=title, scripted=True, name=name, rows=list(zip(rows, run_status.parameters(rows), strict=True)),
         comparisons=comparisons, counts=Counter(row.status for row in rows), meaning=run_status.MEANING,
@@ -77,12 +99,12 @@ def _render(name: str, rows: list[Outcome], target: Path | None, everything: boo
     )  # fmt: skip
     index.write_text(text, encoding="utf-8")
     figures["index.html"] = [f"{row.stage}/{row.key}" for row in rows if row.manifest is not None]
-    provenance.write(target, provenance.record(name, title, made, figures, target))
+    provenance.write(target, provenance.record(name, title, manifests, figures, target))
     return index
 
 
 def _about(records: Sequence[dict[str, Any]]) -> dict[str, list[str]]:
-    """What the runs of a study have in common or differ in: distinct values, each once."""
+    """Collect what the runs of a study have in common or differ in: distinct values, each once."""
     texts = {
         "commit": [pages.commit(r["git"]) for r in records],
         "code": [f"{r['stage']} {r['code']['hash']}" for r in records],
@@ -97,11 +119,12 @@ def _about(records: Sequence[dict[str, Any]]) -> dict[str, list[str]]:
 
 
 def _comparison(rows: list[Outcome], row: Outcome, target: Path) -> dict[str, Any] | None:
-    """What the index shows of a 07; None for another stage, or where its metrics cannot be read. Copies its figure."""
+    """Collect what the index shows of a 07, and copy its figure; None for another stage or unreadable metrics."""
     metrics = row.manifest.data.get("metrics", {}) if row.stage == "07_efficiency" and row.manifest else {}
     arms, p = metrics.get("arms", {}), row.params
     if not arms or not shapes.fits(shapes.Metrics, metrics) or not set(p["arms"]) <= arms.keys():
         return None
+    assert row.manifest is not None  # the metrics are its
     source, figure = row.manifest.path("differences.png"), ""
     if source.is_file():
         figure = f"result{_suffix(rows, row)}.png"
@@ -126,8 +149,8 @@ def _between(arm: dict[str, Any]) -> str:
 
 
 def _truth(rows: list[Outcome], p: dict[str, Any]) -> dict[str, Any] | None:
-    """On the planted suite: how well the rankings behind a comparison find the helpful rows, over their seeds."""
-    made = [
+    """Summarise over seeds how well the rankings behind a comparison find the planted suite's helpful rows."""
+    rankings = [
         row.manifest.metrics
         for row in rows
         if row.stage == "03_ranking"
@@ -135,17 +158,17 @@ def _truth(rows: list[Outcome], p: dict[str, Any]) -> dict[str, Any] | None:
         and shapes.fits(shapes.Truth, row.manifest.data.get("metrics", {}))
         and all(row.params.get(name) == p[name] for name in ("primary", "n"))
     ]
-    if len(made) < 2:
+    if len(rankings) < 2:
         return None
-    auc = [m["truth_auc"] for m in made]
+    auc = [m["truth_auc"] for m in rankings]
     low, high = stats.t_interval(auc, p["level"])
-    chosen, pool = (sum(m[name] for m in made) / len(made) for name in ("helpful_chosen", "helpful_pool"))
+    chosen, pool = (sum(m[name] for m in rankings) / len(rankings) for name in ("helpful_chosen", "helpful_pool"))
     mean = sum(auc) / len(auc)
     return {"auc": mean, "low": low, "high": high, "seeds": len(auc), "chosen": chosen, "pool": pool}
 
 
 def _suffix(rows: Sequence[Outcome], row: Outcome) -> str:
-    """Tells several 07s apart, and failed runs from the one page of their notebook; nothing where there is one."""
+    """Tell several 07s apart, and failed runs from the one page of their notebook; empty where that is not needed."""
     if row.stage != "07_efficiency":
         return f"-{row.key}" if row.status == "failed" else ""
     same = [r.params for r in rows if r.stage == row.stage]
@@ -161,7 +184,14 @@ def _suffix(rows: Sequence[Outcome], row: Outcome) -> str:
 def publish(name: str) -> Path:
     """Write the small report that is committed: index, 07, one page of each other notebook, tidy results.
 
-    InputError for smoke, stale, unfinished or dirty runs.
+    Args:
+        name: The study's name.
+
+    Returns:
+        Path of the report's index.
+
+    Raises:
+        InputError: For smoke, stale, unfinished or dirty runs.
     """
     target = bounded_files.inside(PROJECT / "reports", name, "report")
     _publishable(name)
@@ -189,7 +219,7 @@ def _publishable(name: str) -> None:
 
 
 def _results(rows: Sequence[Outcome], target: Path) -> None:
-    """results.csv: the table behind each comparison, one below the other."""
+    """Write results.csv: the table behind each comparison, one below the other."""
     import pandas as pd
 
     tables = [
@@ -201,16 +231,27 @@ def _results(rows: Sequence[Outcome], target: Path) -> None:
     ]
     target.mkdir(parents=True, exist_ok=True)
     if tables:
-        found = pd.concat(tables)
-        found["n"] = found["n"].astype("Int64")
+        table = pd.concat(tables)
+        table["n"] = table["n"].astype("Int64")
         # The index is the first column; without a name, as a data frame's own.
-        names = [name or "" for name in found.index.names]
-        found = found.reset_index(names=names)
-        writing.write_csv(writing.safe(found), target / "results.csv")
+        names = [name or "" for name in table.index.names]
+        table = table.reset_index(names=names)
+        writing.write_csv(writing.safe(table), target / "results.csv")
 
 
 def mark_stale(name: str, why: str) -> Path:
-    """Say on a published report, and on the front page, that what it shows is out of date; returns its index."""
+    """Say on a published report, and on the front page, that what it shows is out of date.
+
+    Args:
+        name: The report's name.
+        why: The reason, as plain text.
+
+    Returns:
+        Path of the report's index.
+
+    Raises:
+        InputError: If there is no such report.
+    """
     index = bounded_files.inside(PROJECT / "reports", name, "report") / "index.html"
     if not index.is_file():
         raise InputError(f"no report {name!r} in {PROJECT / 'reports'}")
@@ -222,7 +263,7 @@ def mark_stale(name: str, why: str) -> Path:
 
 
 def _front_page() -> None:
-    """reports/index.html: every published study, by the title of its index."""
+    """Write reports/index.html: every published study, by the title of its index."""
     home = PROJECT / "reports"
     studies = []
     for index in sorted(home.glob("*/index.html")):

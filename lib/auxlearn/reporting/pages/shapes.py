@@ -1,4 +1,4 @@
-"""What a page is made of, of a run folder that may come from anyone: the shapes of a plan and of what runs measured."""
+"""The shapes of a plan and of what runs measured: what pages read of a run folder that may come from anyone."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from auxlearn.records.manifests import Name, Shape
 
 
 class Compared(Shape):
-    """Parameters of a 07."""
+    """Parameters of a 07 that pages read."""
 
     primary: str
     arms: list[str]
@@ -20,6 +20,8 @@ class Compared(Shape):
 
 
 class Cell(Shape):
+    """One cell of a plan."""
+
     stage: Name
     key: Name
     label: str
@@ -33,11 +35,15 @@ class Cell(Shape):
 
 
 class Plan(Shape):
+    """A study's plan."""
+
     title: str
     cells: list[Cell]
 
 
 class Difference(Shape):
+    """An arm's difference to a baseline, with both intervals."""
+
     difference: float | None
     low: float | None
     high: float | None
@@ -48,12 +54,16 @@ class Difference(Shape):
 
 
 class Arm(Difference):
+    """What a 07 measured of one arm."""
+
     added: float
     score: float
     tflop: float
 
 
 class Pair(Difference):
+    """What a 07 measured of one pair of arms."""
+
     arm: str
     baseline: str
     difference: float
@@ -77,6 +87,15 @@ class Truth(Shape):
 
 
 def fits(shape: type[Shape], content: Any) -> bool:
+    """Say whether content has a shape.
+
+    Args:
+        shape: The shape.
+        content: Anything.
+
+    Returns:
+        Whether it validates.
+    """
     try:
         shape.model_validate(content)
     except ValidationError:

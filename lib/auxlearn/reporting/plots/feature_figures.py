@@ -1,4 +1,4 @@
-"""Figures of the proxy's features: the t-SNE maps, how reliable its probabilities are, what form alone explains."""
+"""Figures of the proxy's features: t-SNE maps, how reliable its probabilities are, what form alone explains."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ INK = "#333333"
 
 
 def _task_marks(names: Sequence[str], primary: str) -> dict[str, tuple[str, str]]:
-    """Colour and marker a task, the primary's its own; each five others share a marker, which parts near colours."""
+    """Colour and marker per task, the primary's its own; five others each share a marker, which parts near colours."""
     colours = [c for c in COLOURS if c != PRIMARY]
     others = [name for name in names if name != primary]
     marks = {name: (colours[i % len(colours)], MARKERS[i // 5 % len(MARKERS)]) for i, name in enumerate(others)}
@@ -26,8 +26,17 @@ def _task_marks(names: Sequence[str], primary: str) -> dict[str, tuple[str, str]
 def tsne(left: pd.DataFrame, right: pd.DataFrame, primary: str, titles: tuple[str, str]) -> Figure:
     """Two maps of the same kind of rows, e.g. without and with a discriminator; the primary lies on top.
 
-    `left`, `right`: columns x, y, task, a row a point (`features.tsne`). The axes have no unit and no ticks. Points of
-    the other tasks are drawn in a mixed, fixed order, so that no task covers another for being later in the table.
+    The axes have no unit and no ticks. Points of the other tasks are drawn in a mixed, fixed order, so that no task
+    covers another for being later in the table.
+
+    Args:
+        left: Columns x, y, task; one row per point (`features.tsne`).
+        right: The same for the second map.
+        primary: The task to draw on top.
+        titles: Of the two maps.
+
+    Returns:
+        The figure.
     """
     figure, axes = _figure(2, 9.5, 4.7)
     names = list(dict.fromkeys([*left["task"], *right["task"]]))
@@ -59,8 +68,14 @@ def tsne(left: pd.DataFrame, right: pd.DataFrame, primary: str, titles: tuple[st
 def reliability(tables: Mapping[str, pd.DataFrame], primary: str) -> Figure:
     """Predicted against observed, a line a task, with 95 % Wilson intervals for the primary.
 
-    `tables`: task to `calibration.reliability`: columns predicted, observed, low, high. On the diagonal a probability
-    means what it says; below it, too much is promised.
+    On the diagonal a probability means what it says; below it, too much is promised.
+
+    Args:
+        tables: By task, as from `calibration.reliability`: columns predicted, observed, low, high.
+        primary: The task to mark.
+
+    Returns:
+        The figure.
     """
     figure, (axis,) = _figure(width=5.1, height=5.1)
     axis.plot([0, 1], [0, 1], color=INK, linestyle="--", lw=1, label="perfect")
@@ -91,8 +106,13 @@ def reliability(tables: Mapping[str, pd.DataFrame], primary: str) -> Figure:
 def auc_beside(table: pd.DataFrame) -> Figure:
     """How well each task is told from the others, by the discriminator and by surface cues alone.
 
-    `table`: index task, columns discriminator and surface, each an AUC. A short bar at a high AUC is a task that form
-    alone gives away.
+    A short bar at a high AUC is a task that form alone gives away.
+
+    Args:
+        table: Index task, columns discriminator and surface, each an AUC.
+
+    Returns:
+        The figure.
     """
     figure, (axis,) = _figure(height=1.9 + 0.36 * len(table))
     place = np.arange(len(table))

@@ -1,8 +1,12 @@
-"""One function a figure, one house style. Figures draw tables that the caller has computed and printed."""
+"""One function per figure, one house style. Figures draw tables that the caller has computed and printed.
+
+The first line of a figure's docstring is its alternative text in reports (`pages.alt`).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -30,7 +34,7 @@ QUIET = "#9AA5B1"
 
 # seaborn's theme (context "notebook", style "whitegrid") and what is changed in it here. Written out, because seaborn
 # imports scipy.stats, statsmodels and ipywidgets, a second that most notebooks spend on nothing else.
-STYLE = {
+STYLE: dict[Any, Any] = {
     "axes.axisbelow": True, "axes.edgecolor": ".8", "axes.grid": True, "axes.labelcolor": ".15", "axes.labelsize": 10,
     "axes.linewidth": 1.25, "axes.prop_cycle": cycler(color=COLOURS), "axes.spines.right": False,
     "axes.spines.top": False, "axes.titlelocation": "left", "axes.titlesize": 11, "axes.titleweight": "bold",
@@ -49,6 +53,7 @@ STYLE = {
 
 
 def style() -> None:
+    """Set the house style for all figures drawn from here on."""
     plt.rcParams.update(STYLE)
 
 
@@ -63,7 +68,15 @@ def _bar_height(rows: int) -> float:
 
 
 def task_sizes(table: pd.DataFrame, primary: str) -> Figure:
-    """Training rows a task, log scale. `table`: index task, columns train, dev, test."""
+    """Training rows a task, log scale.
+
+    Args:
+        table: Index task, columns train, dev, test (rows).
+        primary: The task to mark.
+
+    Returns:
+        The figure.
+    """
     figure, (axis,) = _figure(height=_bar_height(len(table)))
     colours = [PRIMARY if t == primary else COLOURS[0] for t in table.index]
     axis.barh(table.index, table["train"], color=colours)
@@ -80,7 +93,16 @@ def task_sizes(table: pd.DataFrame, primary: str) -> Figure:
 
 
 def token_lengths(table: pd.DataFrame, limit: int, primary: str) -> Figure:
-    """Token lengths a task as 5-25-50-75-95 % boxes. `table`: index task, columns p5, p25, p50, p75, p95."""
+    """Token lengths a task as 5-25-50-75-95 % boxes.
+
+    Args:
+        table: Index task, columns p5, p25, p50, p75, p95 (tokens).
+        limit: Tokens at which rows are truncated; drawn where it is near.
+        primary: The task to mark.
+
+    Returns:
+        The figure.
+    """
     figure, (axis,) = _figure(height=_bar_height(len(table)))
     stats = [
         {"whislo": r.p5, "q1": r.p25, "med": r.p50, "q3": r.p75, "whishi": r.p95, "fliers": []}
@@ -99,7 +121,14 @@ def token_lengths(table: pd.DataFrame, limit: int, primary: str) -> Figure:
 
 
 def leaks(table: pd.DataFrame) -> Figure:
-    """Training rows that also stand in a target's dev or test. `table`: index pool task, a column a target, counts."""
+    """Training rows that also stand in a target's dev or test.
+
+    Args:
+        table: Counts of rows; index pool task, one column per target.
+
+    Returns:
+        The figure.
+    """
     import seaborn as sns
 
     side = 2.2 + 0.42 * len(table)
@@ -115,7 +144,15 @@ def leaks(table: pd.DataFrame) -> Figure:
 
 
 def proxy_curves(epochs: pd.DataFrame, auc: pd.DataFrame) -> Figure:
-    """Losses and held-out AUC an epoch. `epochs`: epoch, loss, disc_loss; `auc`: index epoch, a column a task."""
+    """Losses and held-out AUC an epoch.
+
+    Args:
+        epochs: Columns epoch, loss, disc_loss.
+        auc: Index epoch, one column per task.
+
+    Returns:
+        The figure.
+    """
     figure, (left, right) = _figure(2, 9.5, 3.8)
     left.plot(epochs["epoch"], epochs["disc_loss"], marker="o", color=COLOURS[0], label="discriminator")
     left.plot(epochs["epoch"], epochs["loss"], marker="s", color=COLOURS[1], label="task heads")
@@ -141,7 +178,15 @@ def proxy_curves(epochs: pd.DataFrame, auc: pd.DataFrame) -> Figure:
 
 
 def column_auc(table: pd.DataFrame, primary: str) -> Figure:
-    """AUC a discriminator column over all rows outside the proxy sample. `table`: index task, column auc."""
+    """AUC a discriminator column over all rows outside the proxy sample.
+
+    Args:
+        table: Index task, column auc.
+        primary: The task to mark.
+
+    Returns:
+        The figure.
+    """
     figure, (axis,) = _figure(height=_bar_height(len(table)))
     axis.barh(table.index, table["auc"], color=[PRIMARY if t == primary else COLOURS[0] for t in table.index])
     axis.axvline(0.5, color="#333333", linestyle="--", linewidth=1)
@@ -154,7 +199,16 @@ def column_auc(table: pd.DataFrame, primary: str) -> Figure:
 
 
 def score_distributions(pool: pd.DataFrame, cuts: Sequence[float], order: Sequence[str]) -> Figure:
-    """Score quantiles a task with each proxy's cut. `pool`: columns task, score (a logit or log-odds)."""
+    """Score quantiles a task with each proxy's cut.
+
+    Args:
+        pool: Columns task, score (a logit or log-odds).
+        cuts: Lowest chosen score, one per proxy.
+        order: The tasks, from the top.
+
+    Returns:
+        The figure.
+    """
     import seaborn as sns
 
     figure, (axis,) = _figure(height=1.6 + 0.42 * len(order))
@@ -172,7 +226,12 @@ def score_distributions(pool: pd.DataFrame, cuts: Sequence[float], order: Sequen
 def cascade(table: pd.DataFrame, aim: tuple[float, float]) -> Figure:
     """How much of the proxy's choice a cascade finds, by its cost.
 
-    `table`: as from `cascade.recall`; `aim`: a cost and the recall that is hoped for at it.
+    Args:
+        table: As from `cascade.recall`.
+        aim: A cost and the recall that is hoped for at it.
+
+    Returns:
+        The figure.
     """
     figure, (axis,) = _figure(width=7, height=4.0)
     axis.plot([0, 1], [0, 1], ":", color=QUIET, label="rows at random")
@@ -186,7 +245,14 @@ def cascade(table: pd.DataFrame, aim: tuple[float, float]) -> Figure:
 
 
 def selection_shares(table: pd.DataFrame) -> Figure:
-    """A task's share of the pool and of the selection. `table`: index task, columns pool, share."""
+    """A task's share of the pool and of the selection.
+
+    Args:
+        table: Index task, columns pool (rows), share (of the selection).
+
+    Returns:
+        The figure.
+    """
     figure, (axis,) = _figure(height=1.3 + 0.42 * len(table))
     place, pool = np.arange(len(table)), table["pool"] / table["pool"].sum()
     axis.barh(place - 0.2, pool, 0.38, color=QUIET, label="of the pool (what random gives)")

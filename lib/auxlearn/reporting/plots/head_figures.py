@@ -13,7 +13,18 @@ from auxlearn.reporting.plots.figures import COLOURS, PRIMARY, QUIET, style
 
 
 def matrices(values: np.ndarray, tasks: Sequence[str], primary: str) -> Figure:
-    """One small heat map a task. `values`: [K, L, H] in 0..1; layers run downwards."""
+    """One small heat map a task.
+
+    Layers run downwards.
+
+    Args:
+        values: Importance in 0..1, [tasks, layers, heads].
+        tasks: Names, in the order of `values`.
+        primary: The task to mark.
+
+    Returns:
+        The figure.
+    """
     style()
     columns = min(5, len(tasks))
     lines = -(-len(tasks) // columns)
@@ -32,7 +43,15 @@ def matrices(values: np.ndarray, tasks: Sequence[str], primary: str) -> Figure:
 
 
 def correlations(table: pd.DataFrame, tasks: Sequence[str]) -> Figure:
-    """tau between tasks, raw and centred, means over seeds. `table`: task, other, tau, centred."""
+    """tau between tasks, raw and centred, means over seeds.
+
+    Args:
+        table: Columns task, other, tau, centred; one row per pair and seed.
+        tasks: The tasks to draw, in order.
+
+    Returns:
+        The figure.
+    """
     import seaborn as sns
 
     style()
@@ -59,7 +78,13 @@ def correlations(table: pd.DataFrame, tasks: Sequence[str]) -> Figure:
 def against_chance(null: pd.DataFrame, ceiling: pd.DataFrame, primary: str) -> Figure:
     """tau with the primary between what chance reaches and what a task reaches with itself.
 
-    `null`: index task, tau, null_95; `ceiling`: index task, halves, seeds.
+    Args:
+        null: Index task, columns tau, null_95.
+        ceiling: Index task, columns halves, seeds.
+        primary: The primary's name.
+
+    Returns:
+        The figure.
     """
     style()
     order = null.sort_values("tau", ascending=False)
@@ -79,7 +104,16 @@ def against_chance(null: pd.DataFrame, ceiling: pd.DataFrame, primary: str) -> F
 
 
 def row_taus(table: pd.DataFrame, order: Sequence[str], primary: str) -> Figure:
-    """Distribution of rows' tau with the primary, by task. `table`: task, and a column named as the primary."""
+    """Distribution of rows' tau with the primary, by task.
+
+    Args:
+        table: Columns task, and one named as the primary (tau of each row).
+        order: The tasks to draw, from the top.
+        primary: The primary's name.
+
+    Returns:
+        The figure.
+    """
     import seaborn as sns
 
     style()

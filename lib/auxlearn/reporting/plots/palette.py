@@ -15,12 +15,19 @@ KEPT = 160  # of the 256: the most frequent colours exactly; the others stand fo
 
 
 def smaller(png: bytes) -> bytes:
-    """The same picture with a palette, or as it was where that is no smaller; what is transparent turns white.
-
-    Bytes that are no PNG, or one too large, are an InputError.
+    """Reduce a picture to a palette; what is transparent turns white.
 
     Figures of up to 256 colours lose nothing. Of the rarer colours of others, none in 144 published figures had a
     channel off by more than 27 of 255.
+
+    Args:
+        png: Bytes of a PNG.
+
+    Returns:
+        The same picture with a palette, or as it was where that is no smaller.
+
+    Raises:
+        InputError: If the bytes are no PNG, or one of more than `PIXELS` pixels.
     """
     from PIL import Image
     from scipy.spatial import cKDTree

@@ -1,4 +1,4 @@
-"""Figures of what training gives and costs: 06's and 07's (house style: `plots`)."""
+"""Figures of what training gives and costs: 06's and 07's (house style: `figures`)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,16 @@ from auxlearn.reporting.plots.figures import COLOURS, PRIMARY, QUIET, _figure
 
 
 def learning_curves(history: pd.DataFrame, column: str, label: str) -> Figure:
-    """One value an epoch of fine-tuning, a line a seed. `history`: seed, epoch, `column`, kept (bool)."""
+    """One value an epoch of fine-tuning, a line a seed.
+
+    Args:
+        history: Columns seed, epoch, kept (bool) and the one to draw.
+        column: The column to draw.
+        label: Its axis label.
+
+    Returns:
+        The figure.
+    """
     figure, (axis,) = _figure(height=3.4)
     for i, (seed, part) in enumerate(history.groupby("seed")):
         axis.plot(part["epoch"], part[column], marker="o", ms=4, color=COLOURS[i % 10], label=f"seed {seed}")
@@ -27,15 +36,22 @@ def learning_curves(history: pd.DataFrame, column: str, label: str) -> Figure:
 
 
 def _narrow(arm: str) -> str:
-    """An arm's name in the width that there is for it: a long one on two lines."""
+    """Fit an arm's name into the width that there is: a long one on two lines."""
     at = max(arm.find("+"), arm.find("_"))
     return arm if len(arm) <= 13 or at < 0 else f"{arm[: at + 1]}\n{arm[at + 1 :]}"
 
 
 def seed_scores(table: pd.DataFrame, metric: str, order: Sequence[str], floor: float) -> Figure:
-    """Dev score an arm and seed; a line joins a seed's scores, a bar marks the mean. `table`: arm, seed, score.
+    """Dev score an arm and seed; a line joins a seed's scores, a bar marks the mean.
 
-    `floor`, a constant answer's score, is drawn unless it lies so far below that nothing else could be seen.
+    Args:
+        table: Columns arm, seed, score.
+        metric: The metric's name.
+        order: The arms, from the left.
+        floor: A constant answer's score, drawn unless it lies so far below that nothing else could be seen.
+
+    Returns:
+        The figure.
     """
     figure, (axis,) = _figure(width=max(7.0, 1.6 + 1.05 * len(order)), height=3.6)
     low, high = table["score"].min(), table["score"].max()
@@ -59,7 +75,16 @@ def seed_scores(table: pd.DataFrame, metric: str, order: Sequence[str], floor: f
 
 
 def target_share(table: pd.DataFrame, metric: str, order: Sequence[str]) -> Figure:
-    """Score against the primary's share of training, a point an arm and seed. `table`: as from `results.scores`."""
+    """Score against the primary's share of training, a point an arm and seed.
+
+    Args:
+        table: As from `results.scores`.
+        metric: The metric's name.
+        order: The arms.
+
+    Returns:
+        The figure.
+    """
     figure, (axis,) = _figure(width=8, height=4)
     for i, arm in enumerate(order):
         part = table[table["arm"] == arm]
@@ -73,9 +98,17 @@ def target_share(table: pd.DataFrame, metric: str, order: Sequence[str]) -> Figu
 
 
 def data_share(table: pd.DataFrame, metric: str, order: Sequence[str]) -> Figure:
-    """Score against the share of the pool added. `table`: arm, n, share, score, low, high, as from `results.curve`.
+    """Score against the share of the pool added.
 
     Arms without auxiliary rows are lines across; their band is the interval over seeds.
+
+    Args:
+        table: As from `results.curve`: columns arm, n, share, score, low, high.
+        metric: The metric's name.
+        order: The arms.
+
+    Returns:
+        The figure.
     """
     figure, (axis,) = _figure(width=8, height=4)
     left = table.loc[table["n"] > 0, "share"].min() / 2 if (table["n"] > 0).any() else 0.01
@@ -108,7 +141,15 @@ def _forest(axis: Axes, table: pd.DataFrame, colour: str, shift: float, label: s
 def differences(table: pd.DataFrame, metric: str, baseline: str = "single-task") -> Figure:
     """Paired differences with both intervals; index (arm, baseline) names each pair, index arm those to `baseline`.
 
-    `table`: columns difference, low, high (over seeds), row_low, row_high (over seeds and test rows).
+    Args:
+        table: Index (arm, baseline) or arm; columns difference, low, high (over seeds), row_low, row_high (over seeds
+            and
+            dev rows).
+        metric: The metric's name.
+        baseline: What arms are compared with where the index does not name it.
+
+    Returns:
+        The figure.
     """
     figure, (axis,) = _figure(width=8, height=1.7 + 0.6 * len(table))
     _forest(axis, table, COLOURS[0], -0.14, "t interval over seeds", ("low", "high"))
@@ -126,7 +167,15 @@ def differences(table: pd.DataFrame, metric: str, baseline: str = "single-task")
 
 
 def stage_costs(table: pd.DataFrame, unit: str) -> Figure:
-    """What each arm ran, stage upon stage. `table`: index arm, a column a stage, values in `unit`."""
+    """What each arm ran, stage upon stage.
+
+    Args:
+        table: Index arm, one column per stage, values in `unit`.
+        unit: Of the costs.
+
+    Returns:
+        The figure.
+    """
     figure, (axis,) = _figure(height=1.8 + 0.5 * len(table))
     left = np.zeros(len(table))
     for i, stage in enumerate(table.columns):
@@ -146,7 +195,15 @@ def stage_costs(table: pd.DataFrame, unit: str) -> Figure:
 
 
 def amortised(table: pd.DataFrame, unit: str) -> Figure:
-    """Cost a target as more targets share the selection. `table`: index targets, a column an arm."""
+    """Cost a target as more targets share the selection.
+
+    Args:
+        table: Index targets, one column per arm, values in `unit`.
+        unit: Of the costs.
+
+    Returns:
+        The figure.
+    """
     figure, (axis,) = _figure(width=7, height=3.4)
     for i, arm in enumerate(table.columns):
         axis.plot(table.index, table[arm], marker="o", ms=4, color=COLOURS[i % 10], label=arm)
@@ -158,7 +215,16 @@ def amortised(table: pd.DataFrame, unit: str) -> Figure:
 
 
 def quality_and_cost(table: pd.DataFrame, metric: str, unit: str) -> Figure:
-    """Mean dev score against total cost. `table`: index arm, columns score, low, high, cost."""
+    """Mean dev score against total cost.
+
+    Args:
+        table: Index arm, columns score, low, high, cost.
+        metric: The metric's name.
+        unit: Of the costs.
+
+    Returns:
+        The figure.
+    """
     figure, (axis,) = _figure(width=7, height=3.8)
     for i, (arm, row) in enumerate(table.iterrows()):
         axis.errorbar(

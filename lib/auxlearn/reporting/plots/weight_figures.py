@@ -25,7 +25,16 @@ def _colours(tasks: Sequence[str], primary: str) -> dict[str, object]:
 def trajectories(table: pd.DataFrame, null: pd.DataFrame, primary: str, column: str = "weight") -> Figure:
     """Weights (or effective shares) against steps: a thin line a seed, dotted what no gradient would have given.
 
-    From 4 seeds each task has a panel of its own, with the mean over seeds as a thick line.
+    From 4 seeds on each task has a panel of its own, with the mean over seeds as a thick line.
+
+    Args:
+        table: Columns task, seed, step, weight and share.
+        null: The same without gradients.
+        primary: The task to mark.
+        column: What to draw, "weight" or "share".
+
+    Returns:
+        The figure.
     """
     style()
     tasks = list(dict.fromkeys(table["task"]))
@@ -57,7 +66,14 @@ def trajectories(table: pd.DataFrame, null: pd.DataFrame, primary: str, column: 
 def cosines(table: pd.DataFrame, primary: str) -> Figure:
     """Measured cosines with the target at every update, with their standard errors; seeds side by side.
 
-    From 4 seeds each task has a panel of its own. What lies beyond 2.5 either way is not drawn.
+    From 4 seeds on each task has a panel of its own. What lies beyond 2.5 either way is not drawn.
+
+    Args:
+        table: Columns task, seed, update, cosine, error.
+        primary: The task to mark.
+
+    Returns:
+        The figure.
     """
     style()
     table = table[table["update"] > 0]

@@ -1,7 +1,8 @@
 """Runs one cell of a study in this process, for a person who wants to see where it fails: `auxlearn cell KEY [--pdb]`.
 
-It runs as its job would: same parameters, working folder, threads and GPUs, the same lock on its run folder; trainings
-and passes that it finishes are kept. A run that was not finished before stays so, for no executed notebook is written.
+The cell runs as its job would: with the same parameters, working folder, threads and GPUs, and under the same lock on
+its run folder. Trainings and passes that it finishes are kept. A run that was not finished before stays unfinished,
+because no executed notebook is written.
 """
 
 from __future__ import annotations
@@ -24,9 +25,16 @@ from auxlearn.studies.parameters import MODELS, validate
 
 
 def find(key: str) -> tuple[str, str]:
-    """Look up a cell's stage and whole key by the first digits of its key, after its stage or alone (`06_mtl/1a2b`).
+    """Look up a cell by the first digits of its key.
 
-    Raises: InputError where no run folder fits, or several do.
+    Args:
+        key: 1 to 16 hex digits, alone or after the stage (`06_mtl/1a2b`).
+
+    Returns:
+        The cell's stage and its whole key.
+
+    Raises:
+        InputError: If `key` is not a key, or no run folder or several fit it.
     """
     stage, _, start = key.rpartition("/")
     if not re.fullmatch(r"[0-9a-f]{1,16}", start) or (stage and stage not in MODELS):
@@ -41,10 +49,17 @@ def find(key: str) -> tuple[str, str]:
 
 
 def run(key: str, debug: bool = False) -> int:
-    """Run a cell's notebook here, one code cell after another; `debug` opens pdb where one fails.
+    """Run a cell's notebook in this process, one code cell after another.
 
-    Returns: 0 where every code cell ran, else 1.
-    Raises: InputError where no cell is meant, or it has no parameters.
+    Args:
+        key: The cell, as for `find`.
+        debug: Open pdb where a code cell fails.
+
+    Returns:
+        0 if every code cell ran, else 1.
+
+    Raises:
+        InputError: If no single cell fits the key, or its folder holds no parameters.
     """
     stage, key = find(key)
     folder = runs_root() / stage / key
@@ -79,7 +94,7 @@ def _shell() -> Any:
 
 
 def _run_cells(shell: Any, stage: str, notebook: Any, params: dict[str, Any]) -> bool:
-    """Run the code cells, with the parameters put in after the cell that holds their defaults; whether one failed."""
+    """Run the code cells, setting the parameters after the cell that holds their defaults; say whether one failed."""
     cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
     for number, cell in enumerate(cells, 1):
         where = f"{stage}, code cell {number} of {len(cells)}"

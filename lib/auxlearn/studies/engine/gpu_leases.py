@@ -22,10 +22,14 @@ WAIT_SECONDS = 1.0
 
 
 def devices() -> list[str]:
-    """The device names that this process may use: CUDA_VISIBLE_DEVICES where set, else all that `nvidia-smi` lists."""
-    given = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if given is not None:
-        return [name.strip() for name in given.split(",") if name.strip()]
+    """List the devices that this process may use.
+
+    Returns:
+        The names in CUDA_VISIBLE_DEVICES if it is set, else the indices that `nvidia-smi` lists (none without it).
+    """
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return [name.strip() for name in visible.split(",") if name.strip()]
     try:
         query = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
         listed = subprocess.run(query, capture_output=True, text=True, timeout=30)
@@ -35,14 +39,22 @@ def devices() -> list[str]:
 
 
 def folder() -> Path:
-    """Where the locks are: this user's, on this machine."""
+    """Return the folder of the locks: one per user and machine."""
     return Path(tempfile.gettempdir()) / f"auxlearn-leases-{getpass.getuser()}"
 
 
 def acquire(count: int = 1, wait: float | None = None) -> list[FileLock]:
-    """Lease devices: their locks, held; CUDA_VISIBLE_DEVICES names them alone. Waits (`wait` seconds at most) for them.
+    """Lease devices, and set CUDA_VISIBLE_DEVICES to them alone; wait until enough are free.
 
-    InputError where there are fewer, or too few came free in time.
+    Args:
+        count: How many devices to lease.
+        wait: Seconds to wait at most; None waits without limit.
+
+    Returns:
+        The locks of the leased devices, held.
+
+    Raises:
+        InputError: If the machine has fewer devices, or too few came free in time.
     """
     names = devices()
     if len(names) < count:

@@ -3,11 +3,11 @@
     python -m auxlearn.studies.engine.job --parent PID [--gpus N] NOTEBOOK FOLDER
 
 FOLDER is the cell's run folder: params.yaml is there; notebook.ipynb and papermill.log are written there. A job is done
-when its manifest is there. It ends with its parent (see `supervised`); `--gpus` leases devices for it (see `leases`),
-where no scheduler has given it its own: two jobs of a node may both call theirs 0 (see `profiles`).
+when its manifest is there. It ends with its parent (see `processes.watch`). `--gpus` leases devices for it (see
+`gpu_leases`) unless a scheduler has given it its own: two jobs of one node may both call theirs 0 (see `profiles`).
 
-A failure is tried once more, for kernels die of a full memory or a node's mood. An InputError is not: it would be the
-same again, however long it takes to get there.
+A failed job is tried once more, because kernels die of full memory or of a node's passing trouble. An InputError is not
+tried again: it would come again, however long it takes to get there.
 """
 
 from __future__ import annotations
@@ -26,7 +26,14 @@ ATTEMPTS = 2
 
 
 def main(argv: list[str]) -> int:
-    """Run the cell; 0 when its manifest is there."""
+    """Run the cell that the command line names.
+
+    Args:
+        argv: The arguments, without the program's name.
+
+    Returns:
+        0 if the cell's manifest is there, else the exit status of the failure.
+    """
     parser = argparse.ArgumentParser(prog="auxlearn.studies.engine.job", description=__doc__)
     parser.add_argument("--parent", type=int, default=os.getppid())
     parser.add_argument("--gpus", type=int, default=0)
@@ -51,7 +58,15 @@ def main(argv: list[str]) -> int:
 
 
 def run(notebook: Path, folder: Path) -> int:
-    """Execute the notebook with papermill, twice if need be; 0 when the folder has a manifest."""
+    """Execute a notebook with papermill, twice if need be.
+
+    Args:
+        notebook: The notebook to execute.
+        folder: The cell's run folder, with its params.yaml.
+
+    Returns:
+        0 if the folder has a manifest, 130 after an interrupt, else papermill's exit status or 1.
+    """
     out, log = folder / "notebook.ipynb", folder / "papermill.log"
     command = processes.command("papermill", notebook, out, "-f", folder / "params.yaml", "--no-progress-bar")
     for attempt in range(1, ATTEMPTS + 1):
@@ -74,7 +89,14 @@ def run(notebook: Path, folder: Path) -> int:
 
 
 def refused(notebook: Path) -> bool:
-    """Whether an executed notebook ended in an error of ours, which a second attempt would only repeat."""
+    """Say whether an executed notebook ended in an InputError, which a second attempt would only repeat.
+
+    Args:
+        notebook: Path of the executed notebook; it may be missing.
+
+    Returns:
+        Whether its first error is an InputError.
+    """
     from auxlearn.studies import run_status
 
     node = run_status.executed(notebook) if notebook.is_file() else None

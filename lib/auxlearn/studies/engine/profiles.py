@@ -23,7 +23,12 @@ CANCEL_SECONDS, PATIENCE_SECONDS = 60, 10
 
 @dataclass(frozen=True)
 class Place:
-    """`folder` holds the profile, `settings` are its own; without a profile, this machine."""
+    """Where cells run: this machine, or where a Snakemake profile sends them.
+
+    Attributes:
+        folder: Folder of the profile; None for this machine.
+        settings: The profile's own settings, as its config.yaml has them.
+    """
 
     folder: Path | None
     settings: Mapping[str, Any]
@@ -35,11 +40,19 @@ class Place:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What cells are told: that their devices are theirs alone, where a scheduler gave them (see `job`)."""
+        """Environment variables for the cells: whether a scheduler has given them their devices (see `job`)."""
         return {"AUXLEARN_ELSEWHERE": "1"} if self.elsewhere else {}
 
     def options(self, cores: int | None, gpus: int) -> list[str]:
-        """Snakemake's. `cores` bounds all jobs together; this machine's, and its `gpus`, bound what runs on it."""
+        """Return Snakemake's options for this place.
+
+        Args:
+            cores: Bounds all jobs together; None takes the profile's number, or all cores of this machine.
+            gpus: Devices of this machine, which bound the jobs that run on it.
+
+        Returns:
+            Arguments for Snakemake's command line.
+        """
         if not (cores or self.elsewhere or "cores" in self.settings):
             cores = os.cpu_count() or 1
         chosen = ["--profile", str(self.folder)] if self.folder else []
@@ -48,12 +61,17 @@ class Place:
 
     @property
     def slurm(self) -> bool:
+        """Whether cells run as Slurm jobs."""
         return self.settings.get("executor") == "slurm"
 
     def stopped(self, snakemake: subprocess.Popen) -> None:
         """Wait until an interrupted Snakemake has ended.
 
-        It cancels its Slurm jobs at once, then sits out the pause until it would look at them again, minutes long.
+        With Slurm, Snakemake cancels its jobs at once, then sits out the pause until it would look at them again, which
+        takes minutes; it is killed after `PATIENCE_SECONDS`.
+
+        Args:
+            snakemake: The interrupted process.
         """
         try:
             snakemake.wait(PATIENCE_SECONDS if self.slurm else None)
@@ -63,10 +81,16 @@ class Place:
 
     @contextmanager
     def watched(self, root: Path) -> Iterator[None]:
-        """While a command runs: refuse to start beside jobs of an earlier one, and leave none behind.
+        """Guard a command: refuse to start beside Slurm jobs of an earlier one, and leave none behind.
 
         A killed command's lock died with it, but Slurm runs its jobs on, and two jobs of one cell would write the same
-        files. Snakemake, interrupted, cancels what it knows; a job that it was just then submitting stays.
+        files. Snakemake, when interrupted, cancels the jobs it knows of; one that it was just submitting stays.
+
+        Args:
+            root: The run folder, from which jobs are submitted.
+
+        Raises:
+            InputError: If jobs of an earlier command still run, or Slurm does not answer.
         """
         if not self.slurm:
             yield
@@ -88,16 +112,16 @@ HERE = Place(None, {})
 
 
 def _slurm_jobs(root: Path) -> list[str]:
-    """This user's jobs, queued, running or ending, that were submitted from a run folder."""
-    asked = subprocess.run(["squeue", "--me", "--noheader", "--format=%i %Z"], capture_output=True, text=True)
-    if asked.returncode:
-        raise InputError(f"Slurm does not answer: {asked.stderr.strip()}")
-    found = [line.partition(" ") for line in asked.stdout.splitlines()]
-    return [job for job, _, folder in found if folder == str(root)]
+    """List this user's jobs, queued, running or ending, that were submitted from a run folder."""
+    answer = subprocess.run(["squeue", "--me", "--noheader", "--format=%i %Z"], capture_output=True, text=True)
+    if answer.returncode:
+        raise InputError(f"Slurm does not answer: {answer.stderr.strip()}")
+    jobs = [line.partition(" ") for line in answer.stdout.splitlines()]
+    return [job for job, _, folder in jobs if folder == str(root)]
 
 
 def _cancel_slurm_jobs(root: Path) -> None:
-    """Returns when none is left, or after a minute: a process that does not end keeps its job ending."""
+    """Cancel jobs until none is left or a minute has passed: a process that does not end keeps its job ending."""
     end = time.monotonic() + CANCEL_SECONDS
     while (jobs := _slurm_jobs(root)) and time.monotonic() < end:
         subprocess.run(["scancel", *jobs], capture_output=True)
@@ -105,7 +129,17 @@ def _cancel_slurm_jobs(root: Path) -> None:
 
 
 def read(folder: Path | None) -> Place:
-    """The profile in a folder; InputError where there is none, or where what it needs is not installed."""
+    """Read and check a profile.
+
+    Args:
+        folder: Folder of a Snakemake profile; None means this machine.
+
+    Returns:
+        The place where cells run.
+
+    Raises:
+        InputError: If the folder holds no usable config.yaml, or what the profile needs is not installed.
+    """
     if folder is None:
         return HERE
     file = folder / "config.yaml"

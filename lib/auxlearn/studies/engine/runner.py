@@ -1,4 +1,4 @@
-"""Runs a study: writes its cells' parameters, calls Snakemake, says how it goes, renders the report."""
+"""Runs a study: writes its cells' parameters, calls Snakemake, prints progress, renders the report."""
 
 from __future__ import annotations
 
@@ -35,13 +35,20 @@ KEEP_MEMORY = (
 
 
 def study_folder(name: str) -> Path:
+    """Return the folder of a study's plan, logs and report; `name` may not lead out of the run folder."""
     return bounded_files.inside(runs_root() / "studies", name, "study")
 
 
 def prepare(study: graph.Study) -> tuple[Path, list[dict[str, Any]]]:
-    """Write the plan and every cell's parameters; returns the plan's path and the cells that are not finished.
+    """Write a study's plan and the parameters of every cell.
 
-    A stale or damaged manifest is set aside (renamed), so that what this library calls stale is what Snakemake runs.
+    A stale or damaged manifest is set aside (renamed), so that Snakemake runs exactly what this library calls stale.
+
+    Args:
+        study: The study, as from `graph.load`.
+
+    Returns:
+        The plan's path, and the plan's entries of the cells that are not finished.
     """
     plan = graph.as_plan(study)
     folder = study_folder(study.name)
@@ -65,7 +72,20 @@ def prepare(study: graph.Study) -> tuple[Path, list[dict[str, Any]]]:
 def run(
     path: Path, cores: int | None = None, profile: Path | None = None, render: Callable[[str], Path] | None = None
 ) -> int:
-    """Run a study file, here or where a profile says, and `render` its report; 0 when every cell is finished."""
+    """Run a study file, on this machine or where a profile sends its cells.
+
+    Args:
+        path: The study file.
+        cores: Cores for all jobs together; None leaves it to the profile, or takes all of this machine.
+        profile: Folder of a Snakemake profile; None runs the cells here.
+        render: Called with the study's name after the cells have run; writes the report and returns its path.
+
+    Returns:
+        0 if every cell is finished, else Snakemake's exit status.
+
+    Raises:
+        InputError: If the study file, the profile or the run folder cannot be used, or another study is running there.
+    """
     place = profiles.read(profile)
     run_lock.writable(runs_root())
     study = graph.load(path, place.elsewhere)

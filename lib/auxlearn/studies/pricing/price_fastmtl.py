@@ -1,7 +1,7 @@
 """What a FastMTL study costs, projected from FLOPs alone: nothing is run, and no second here was measured by us.
 
 The unit is `cost.encoder_flops`, the one that the ledgers of finished runs count in. A stage is priced as rows x epochs
-x FLOPs of one sequence, so the projection leaves out what the ledgers leave out (embeddings, pooler, heads, optimiser),
+x FLOPs of one sequence. The projection leaves out what the ledgers leave out (embeddings, pooler, heads, optimiser),
 and evaluation too: the authors' pass of the proxy over the eight dev sets, and the choice of an epoch. FLOPs are not
 seconds: a pass without gradients runs closer to a device's peak than training in small batches does (`against_slides`).
 
@@ -62,19 +62,44 @@ def fastmtl(
     mix: Mapping[str, float] | None = None, proxy_rows: int = 500, proxy_epochs: int = 5, stage2_epochs: int = 3,
     tune_epochs: int = 5, batch_size: int = 32, watch: int = 0, crossfit: bool = False,
 ) -> pd.DataFrame:  # fmt: skip
-    """Projected cost of selecting n auxiliary rows by the discriminator and training with them. Defaults: the authors'.
+    """Project the cost of selecting n auxiliary rows by the discriminator and training with them.
 
-    Index stage (proxy, scoring, stage2, tune); columns sequences (rows passed through the encoder, each epoch anew),
-    steps (of the optimiser, batches being of one task each; 0 for scoring) and flops.
+    Stages:
+        proxy: Trained on up to `proxy_rows` rows of every task, the primary included; after every epoch a forward pass
+            over up to `watch` more.
+        scoring: One forward pass over all rows of all tasks but the proxy's own.
+        stage2: All primary rows and the n.
+        tune: The primary's rows.
 
-    rows: training rows a task. length: tokens a sequence; a task's mean length is enough, as attention's share that is
-    not linear in it is small (length / 6 hidden_size for BERT's shape). mix: the tasks' shares of the n rows, summing
-    to 1; by default proportional to the pool. Only real lengths make it matter.
-    proxy: up to `proxy_rows` rows of every task, the primary included, and after every epoch a forward pass over up to
-    `watch` more (0 in the authors' code). scoring: one forward pass over all rows of all tasks but the proxy's own.
-    crossfit: two proxies, each on rows of its own half of every task and scoring the other half; so every row is
-    scored, and once.
-    stage2: all primary rows and the n. tune: the primary's rows.
+    Defaults are the authors'.
+
+    Args:
+        rows: Training rows per task.
+        primary: The target task.
+        n: Auxiliary rows to select.
+        config: The encoder's sizes, under their Hugging Face names.
+        length: Tokens per sequence. A task's mean length is enough, as attention's share that is not linear in it is
+            small (length / 6 hidden_size for BERT's shape).
+        mix: The tasks' shares of the n rows, summing to 1; by default proportional to the pool. Only real lengths make
+            it matter.
+        proxy_rows: Rows of each task that the proxy is trained on, at most.
+        proxy_epochs: Epochs of the proxy.
+        stage2_epochs: Epochs of stage 2.
+        tune_epochs: Epochs of tuning.
+        batch_size: Rows per batch.
+        watch: Rows of each task that are watched, at most (0 in the authors' code).
+        crossfit: Train two proxies, each on rows of its own half of every task and scoring the other half, so that
+            every row is scored, and once.
+
+    Returns:
+        Index stage (proxy, scoring, stage2, tune). Columns sequences (rows passed through the encoder, each epoch
+        anew), steps (of the optimiser, batches being of one task each; 0 for scoring) and flops.
+
+    Raises:
+        InputError: If counts are too small, or the pool holds fewer than n rows.
+
+    Reference:
+        Kung et al., EMNLP 2021, and the authors' code.
     """
     check(rows, primary, n, proxy_epochs, stage2_epochs, tune_epochs, batch_size)
     if proxy_rows < 1 or watch < 0:
@@ -82,7 +107,7 @@ def fastmtl(
     halves = [{t: (k + half) // 2 for t, k in rows.items()} for half in (0, 1)] if crossfit else [dict(rows)]
     proxy, drawn = _nothing(), dict.fromkeys(rows, 0)
     for part in halves:
-        # As `arm_plans.proxy_sample` draws them: a task too small for both gives a quarter to be watched.
+        # As `proxy_plans.proxy_sample` draws them: a task too small for both gives a quarter to be watched.
         watched = {t: min(watch, max(1, k // 4), k) for t, k in part.items()}
         sampled = {t: min(proxy_rows, k - watched[t]) for t, k in part.items()}
         drawn = {t: drawn[t] + k for t, k in sampled.items()}
@@ -102,7 +127,10 @@ def random(
     rows: Mapping[str, int], primary: str, n: int, config: Any, length: Length, *, stage2_epochs: int = 3,
     tune_epochs: int = 5, batch_size: int = 32,
 ) -> pd.DataFrame:  # fmt: skip
-    """Projected cost of the random baseline: stage2 with n auxiliary rows drawn uniformly, then tune. As `fastmtl`."""
+    """Project the cost of the random baseline: stage2 with n auxiliary rows drawn uniformly, then tune.
+
+    Arguments, columns and errors are those of `fastmtl`.
+    """
     check(rows, primary, n, stage2_epochs, tune_epochs, batch_size)
     chosen = chosen_of({t: k for t, k in rows.items() if t != primary}, n, None)
     return table({
@@ -115,7 +143,10 @@ def all_data(
     rows: Mapping[str, int], primary: str, config: Any, length: Length, *, stage2_epochs: int = 3, tune_epochs: int = 5,
     batch_size: int = 32,
 ) -> pd.DataFrame:  # fmt: skip
-    """Projected cost of the fully-trained MT-DNN: stage2 over every row of every task, then tune. As `fastmtl`."""
+    """Project the cost of the fully trained MT-DNN: stage2 over every row of every task, then tune.
+
+    Arguments, columns and errors are those of `fastmtl`.
+    """
     check(rows, primary, 0, stage2_epochs, tune_epochs, batch_size)
     return table({
         "stage2": stage(rows, stage2_epochs, config, length, batch_size),
@@ -126,18 +157,26 @@ def all_data(
 def single(
     rows: Mapping[str, int], primary: str, config: Any, length: Length, *, epochs: int = 5, batch_size: int = 32
 ) -> pd.DataFrame:
-    """Projected cost of fine-tuning on the primary alone: one stage, tune. As `fastmtl`."""
+    """Project the cost of fine-tuning on the primary alone: one stage, tune.
+
+    Arguments, columns and errors are those of `fastmtl`; `epochs` are of that stage.
+    """
     check(rows, primary, 0, epochs, batch_size)
     return table({"tune": stage({primary: rows[primary]}, epochs, config, length, batch_size)})
 
 
 def published(n: Sequence[int] = GRID) -> pd.DataFrame:
-    """The authors' setting projected: eight GLUE tasks, BERT-base, padded to 128, proxy of 500 x 5 epochs, then 3 + 5.
+    """Project the authors' setting: 8 GLUE tasks, BERT-base, padded to 128, a proxy of 500 rows x 5 epochs, then 3 + 5.
 
-    Index (primary, n). In PFLOP: proxy, scoring, stage2, tune; alone (their sum); amortised (proxy and scoring shared
-    by the three primaries); all_data (the fully-trained MT-DNN and its tuning). As ratios of all_data to each:
-    speedup (alone), speedup_amortised, and speedup_free, the ceiling that no cheaper way of selecting as many rows can
-    pass (stage2 and tune only). For the random baseline, which selects for nothing, speedup_free is the speed-up.
+    Args:
+        n: Auxiliary rows, one table row for each.
+
+    Returns:
+        Index (primary, n). In PFLOP: proxy, scoring, stage2, tune; alone (their sum); amortised (proxy and scoring
+        shared by the three primaries); all_data (the fully trained MT-DNN and its tuning). As ratios of all_data to
+        each: speedup (alone), speedup_amortised, and speedup_free, the ceiling that no cheaper way of selecting as many
+        rows can pass (stage2 and tune only). For the random baseline, which spends nothing on selection, speedup_free
+        is the speed-up.
     """
     out: dict[tuple[str, int], dict[str, float]] = {}
     for primary in PRIMARIES:
@@ -154,15 +193,21 @@ def published(n: Sequence[int] = GRID) -> pd.DataFrame:
 
 
 def against_slides(random_n: int = 10_000, fastmtl_n: int = 5_000) -> pd.DataFrame:
-    """Our projection beside the seconds of the authors' slides, STS-B: index (arm, stage).
-
-    Columns: pflop (projected), seconds (theirs, on their device), source (slide, difference of two numbers on it, or
-    assumed equal to the other arms'), tflop_per_second (the rate that the two imply together: a projection as well).
+    """Compare our projection with the seconds of the authors' slides, for STS-B.
 
     The counts of rows are inferred. 10,000 is the slides' "1 %" for random, and trains at the rate of the full run. For
-    FastMTL the slides say 0.05 % (about 500 rows), which 200 seconds do not fit; 0.5 % (about 5,000) nearly does.
+    FastMTL the slides say 0.05 % (about 500 rows), which does not fit 200 seconds; 0.5 % (about 5,000) nearly does.
+
+    Args:
+        random_n: Auxiliary rows of the random arm.
+        fastmtl_n: Auxiliary rows of the FastMTL arm.
+
+    Returns:
+        Index (arm, stage). Columns pflop (projected), seconds (the authors', on their device), source (slide,
+        difference of two numbers on it, or assumed equal to the other arms'), tflop_per_second (the rate that the two
+        imply together, and so a projection as well).
     """
-    made = {
+    projected = {
         "all_data": all_data(GLUE_ROWS, "stsb", BERT_BASE, GLUE_LENGTH),
         "random": random(GLUE_ROWS, "stsb", random_n, BERT_BASE, GLUE_LENGTH),
         "fastmtl": fastmtl(GLUE_ROWS, "stsb", fastmtl_n, BERT_BASE, GLUE_LENGTH),
@@ -171,7 +216,7 @@ def against_slides(random_n: int = 10_000, fastmtl_n: int = 5_000) -> pd.DataFra
     out = {}
     for arm, stages in SLIDES.items():
         for stage, seconds in stages.items():
-            flops = float(made[arm].loc[stage, "flops"])
+            flops = float(projected[arm].loc[stage, "flops"])
             out[arm, stage] = {
                 "pflop": flops / 1e15, "seconds": float(seconds), "source": source.get((arm, stage), "slide"),
                 "tflop_per_second": flops / seconds / 1e12,
@@ -180,11 +225,14 @@ def against_slides(random_n: int = 10_000, fastmtl_n: int = 5_000) -> pd.DataFra
 
 
 def slide_totals() -> pd.DataFrame:
-    """The slides' own seconds added up, STS-B: index arm; the authors' measurements, no projection.
+    """Add up the slides' own seconds, for STS-B: the authors' measurements, no projection.
 
-    Columns: printed (the slide's total), summed (its stages), amortised (proxy and scoring shared by three primaries),
-    and all_data's printed total over each of them. FastMTL's printed 670 is not the sum of its stages,
-    95 + 775 + 200 + 190 = 1,260; sharing the first two over three primaries gives 680.
+    FastMTL's printed 670 is not the sum of its stages, 95 + 775 + 200 + 190 = 1,260; sharing the first two over three
+    primaries gives 680.
+
+    Returns:
+        Index arm. Columns printed (the slide's total), summed (its stages), amortised (proxy and scoring shared by
+        three primaries), and all_data's printed total over each of them.
     """
     out = {}
     for arm, stages in SLIDES.items():
@@ -194,16 +242,26 @@ def slide_totals() -> pd.DataFrame:
             "printed": float(SLIDE_TOTALS[arm]), "summed": float(summed),
             "amortised": summed - shared + shared / len(PRIMARIES),
         }  # fmt: skip
-    made = pd.DataFrame.from_dict(out, orient="index").rename_axis("arm")
-    ratios = SLIDE_TOTALS["all_data"] / made
-    return made.join(ratios.add_prefix("speedup_"))
+    seconds = pd.DataFrame.from_dict(out, orient="index").rename_axis("arm")
+    ratios = SLIDE_TOTALS["all_data"] / seconds
+    return seconds.join(ratios.add_prefix("speedup_"))
 
 
 # --- one stage -----------------------------------------------------------------------------------------------------
 
 
 def check(rows: Mapping[str, int], primary: str, n: int, *counts: int) -> None:
-    """Refuse a primary without rows, a task without any, a negative n, and counts (epochs, batch size) below 1."""
+    """Refuse counts that cannot be priced.
+
+    Args:
+        rows: Training rows per task.
+        primary: The target task.
+        n: Auxiliary rows to select.
+        counts: Epochs and batch sizes.
+
+    Raises:
+        InputError: For a primary without rows, a task without any, a negative n, or a count below 1.
+    """
     if primary not in rows:
         raise InputError(f"primary: task {primary!r} has no rows; there are {', '.join(rows)}")
     if bad := [t for t, k in rows.items() if k < 1]:
@@ -215,7 +273,19 @@ def check(rows: Mapping[str, int], primary: str, n: int, *counts: int) -> None:
 
 
 def chosen_of(pool: Mapping[str, int], n: int, mix: Mapping[str, float] | None) -> dict[str, int]:
-    """n whole rows over the pool's tasks, by `mix` or in proportion to size; fractions go to the largest remainders."""
+    """Split n whole rows over the pool's tasks, by `mix` or by size; fractions go to the largest remainders.
+
+    Args:
+        pool: Rows per auxiliary task.
+        n: Rows to choose.
+        mix: The tasks' shares, summing to 1; None for shares in proportion to the pool.
+
+    Returns:
+        Rows per task; tasks without any are left out.
+
+    Raises:
+        InputError: If the pool, or a task of it, holds too few rows, or `mix` is not a mix of its tasks.
+    """
     if n > sum(pool.values()):
         raise InputError(f"n: {n} rows asked for, but the pool has {sum(pool.values())}")
     if n == 0:
@@ -240,22 +310,45 @@ def chosen_of(pool: Mapping[str, int], n: int, mix: Mapping[str, float] | None) 
 def stage(
     counts: Mapping[str, int], epochs: int, config: Any, length: Length, batch_size: int | None
 ) -> dict[str, float]:
-    """Passes over some rows of each task; no batch size means forward only."""
+    """Project passes over some rows of each task.
+
+    Args:
+        counts: Rows per task.
+        epochs: Passes over them.
+        config: The encoder's sizes, under their Hugging Face names.
+        length: Tokens per sequence.
+        batch_size: Rows per batch of one task; None means forward passes only.
+
+    Returns:
+        Sequences, steps and flops.
+    """
     steps = 0 if batch_size is None else epochs * sum(-(-k // batch_size) for k in counts.values())
     flops = [
-        k * cost.encoder_flops(config, [tokens(length, task)], batch_size is not None) for task, k in counts.items()
+        k * cost.encoder_flops(config, np.array([tokens(length, task)]), batch_size is not None)
+        for task, k in counts.items()
     ]
     return {"sequences": epochs * sum(counts.values()), "steps": steps, "flops": epochs * sum(flops)}
 
 
 def tokens(length: Length, task: str) -> float:
-    """Tokens of one sequence of a task, checked."""
+    """Return the tokens of one sequence of a task.
+
+    Args:
+        length: Tokens per sequence, of all tasks alike or by task.
+        task: The task.
+
+    Returns:
+        Tokens per sequence.
+
+    Raises:
+        InputError: If the task has no length, or one that is not positive and finite.
+    """
     if isinstance(length, Mapping) and task not in length:
         raise InputError(f"length: no length for task {task!r}")
-    made = length[task] if isinstance(length, Mapping) else length
-    if not 0 < made < math.inf:
-        raise InputError(f"length: {made} tokens for task {task!r}; it must be positive")
-    return made
+    count = length[task] if isinstance(length, Mapping) else length
+    if not 0 < count < math.inf:
+        raise InputError(f"length: {count} tokens for task {task!r}; it must be positive")
+    return count
 
 
 def _nothing() -> dict[str, float]:
@@ -267,6 +360,13 @@ def _add(a: Mapping[str, float], b: Mapping[str, float]) -> dict[str, float]:
 
 
 def table(stages: Mapping[str, Mapping[str, float]]) -> pd.DataFrame:
-    """Stages of sequences, steps and flops as a data frame, index stage."""
-    made = pd.DataFrame.from_dict(stages, orient="index").rename_axis("stage")
-    return made.astype({"sequences": np.int64, "steps": np.int64, "flops": float})
+    """Lay stages out as a data frame.
+
+    Args:
+        stages: Sequences, steps and flops by stage.
+
+    Returns:
+        Index stage; columns sequences and steps (int64), flops (float64).
+    """
+    frame = pd.DataFrame.from_dict(stages, orient="index").rename_axis("stage")
+    return frame.astype({"sequences": np.int64, "steps": np.int64, "flops": float})

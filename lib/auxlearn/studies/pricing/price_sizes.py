@@ -16,7 +16,14 @@ SAMPLED = 2000  # rows a task whose tokens are counted for a price; the mean of 
 
 @dataclass(frozen=True)
 class Sizes:
-    """What a cell's price is computed from."""
+    """What a cell's price is computed from.
+
+    Attributes:
+        rows: Training rows of every task.
+        tokens: Tokens computed per sequence, of all tasks alike or the mean of each.
+        encoder: Its sizes, under their Hugging Face names.
+        source: Where the figures are from, for people.
+    """
 
     rows: dict[str, int]
     tokens: price_fastmtl.Length
@@ -25,19 +32,35 @@ class Sizes:
 
 
 class Sizer:
-    """Rows, tokens and encoder of cells, read once for all that share them."""
+    """Rows, tokens and encoder of cells, read once for all that share them.
+
+    Args:
+        file: The study file, whose `expects` is used if it has one.
+    """
 
     def __init__(self, file: study_file.StudyFile):
         self.expects, self.encoder = file.expects, ""
         self.known: dict[tuple[Any, ...], Sizes] = {}
 
     def of(self, p: parameters.Common) -> Sizes:
+        """Return a cell's sizes.
+
+        Args:
+            p: The cell's parameters.
+
+        Returns:
+            The sizes, as expected by the file or as measured.
+
+        Raises:
+            InputError: If the file's `expects` describes another encoder, or suite or encoder cannot be read.
+        """
         at = (p.suite, p.rows, p.encoder, p.max_length)
         if at not in self.known:
             self.known[at] = self._expected(p) if self.expects else measured(p)
         return self.known[at]
 
     def _expected(self, p: parameters.Common) -> Sizes:
+        assert self.expects is not None
         self.encoder = self.encoder or p.encoder
         if p.encoder != self.encoder:
             raise InputError(f"expects describes one encoder, but the study has {self.encoder} and {p.encoder}")
@@ -46,7 +69,17 @@ class Sizer:
 
 
 def measured(p: parameters.Common) -> Sizes:
-    """From the suite's own rows and the encoder's own tokenizer."""
+    """Measure sizes from the suite's own rows and the encoder's own tokenizer.
+
+    Args:
+        p: Parameters of a cell.
+
+    Returns:
+        The sizes; tokens are means over at most `SAMPLED` rows per task.
+
+    Raises:
+        InputError: If the suite or the encoder is not at hand.
+    """
     from auxlearn.data import batching
     from auxlearn.models import encoders, multitask
 

@@ -1,4 +1,4 @@
-"""What a study would cost, as a table and as text (`prices` works it out)."""
+"""What a study would cost, as a table and as text (`prices` computes it)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ TRAINED = ("pretrain", "joint", "stage2", "tune")
 
 @dataclass
 class Price:
-    """What a study would cost: projected from FLOPs (see `pricing`), nothing run and no second in it."""
+    """What a study would cost: projected from FLOPs (see `prices`); nothing was run and nothing is in seconds."""
 
     # One seed of one 06 cell a row, index (primary, arm, n); n is 0 where the arm has none. In FLOP: proxy, scoring,
     # heads (GradTS's tuning of each task and its importance), bandit (AUTOSEM's stage 1), trial (trainings by which
@@ -32,7 +32,7 @@ class Price:
     source: str  # where rows and tokens are from
 
     def shown(self) -> str:
-        """The price as text; arms that cost the same share a line."""
+        """Return the price as text; arms that cost the same share a line."""
         whole = self.total.sum() if self.table.empty else self.table["alone"].max()
         unit, word = (1e15, "PFLOP") if whole >= 1e15 else (1e12, "TFLOP")
         used = self.table[[*SHARED, *SEARCHED, *TRAINED]].any()

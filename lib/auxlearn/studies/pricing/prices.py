@@ -1,11 +1,14 @@
-"""What a study would cost, projected from FLOPs before anything is run (arithmetic: `pricing` and `pricing_*`)."""
+"""What a study would cost, projected from FLOPs before anything is run (arithmetic: `price_fastmtl`, `price_gradts` and
+`price_weights`).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import numpy as np
 import pandas as pd
 
 from auxlearn import cost
@@ -34,12 +37,22 @@ LIKE = {
 
 
 def price(path: Path) -> Price:
-    """A study's price, with nothing run: by the file's `expects`, else by the suite's rows and the encoder's tokens.
+    """Price a study, without running anything.
 
-    Leaves out what `pricing` leaves out (embeddings, pooler, heads, optimiser, evaluation, but for that by which a
-    search decides), padding within batches, what the leak filter removes and the cheap scorers that 03 compares.
-    Auxiliary rows are taken to be mixed as the pool is. What a search runs is known once it has run: its price is an
-    upper bound, at that mix.
+    Rows, tokens and encoder are those of the file's `expects`, else the suite's rows and the encoder's own tokens. The
+    price leaves out what `price_fastmtl` leaves out (embeddings, pooler, heads, optimiser, and evaluation except that
+    by which a search decides), padding within batches, what the leak filter removes and the cheap scorers that 03
+    compares. Auxiliary rows are taken to be mixed as the pool is. What a search runs is known only once it has run, so
+    its price is an upper bound, at that mix.
+
+    Args:
+        path: The study file.
+
+    Returns:
+        The price.
+
+    Raises:
+        InputError: If the file cannot be priced; the message names it.
     """
     file = study_file.read(path)
     cells = [cell for cell in graph.expanded(path, graph.Unread(file)) if cell.stage in PRICED]
@@ -55,49 +68,58 @@ def price(path: Path) -> Price:
 
 
 def by_cell(path: Path, cells: list[graph.Cell]) -> list[float]:
-    """FLOP that each cell of a study adds to what those before it have made, in their order; sums to `Price.total`.
+    """Price each cell of a study by what it adds to those before it.
 
-    Of cells that share a unit the first is charged for it. 01, 03 and 07 add none; a cell that brings a cheaper way to
+    Of cells that share a unit the first is charged for it. 01, 03 and 07 add none. A cell that brings a cheaper way to
     what another has already been charged for adds less than none.
+
+    Args:
+        path: The study file.
+        cells: The study's cells, upstream first.
+
+    Returns:
+        FLOP per cell, in their order; the sum is that of `Price.total`.
     """
-    count, made, spent = _Count(study_file.read(path), cells), [], 0.0
+    count, added, spent = _Count(study_file.read(path), cells), [], 0.0
     for cell in cells:
         if cell.stage in PRICED:
             count.add(cell)
         whole = float(count.total().sum())
-        made.append(whole - spent)
+        added.append(whole - spent)
         spent = whole
-    return made
+    return added
 
 
 class _Count:
-    """FLOP of a study's cells as they are added one by one, what several of them make alike counted once."""
+    """FLOP of a study's cells, added one by one; what several of them make alike is counted once."""
 
     def __init__(self, file: study_file.StudyFile, cells: list[graph.Cell]):
-        self.sizes, self.rows, self.separately = Sizer(file), [], 0.0
+        self.sizes, self.separately = Sizer(file), 0.0
+        self.rows: list[dict[str, Any]] = []
         self.primaries = list(dict.fromkeys(cell.params.primary for cell in cells if cell.stage == "06_mtl"))
         self.each = dict.fromkeys(("proxy", "scoring", "map", "heads", *SEARCHED, "compared", *TRAINED), 0.0)
         self.once: dict[tuple[Any, ...], float] = {}  # what several cells make alike, by stage and what makes it so
         self.source = ""
 
     def add(self, cell: graph.Cell) -> None:
-        p, size = cell.params, self.sizes.of(cell.params)
+        size = self.sizes.of(cell.params)
         self.source = self.source or size.source
         if cell.stage == "02_td_proxy":
-            self._add_proxy(p, size)
+            self._add_proxy(cast(parameters.TDProxy, cell.params), size)
         elif cell.stage == "04_gradts_correlation":
+            p = cast(parameters.GradTS, cell.params)
             for encoder in (p.encoder, *p.also):
                 self._add_heads(p.model_copy(update={"encoder": encoder}))
         elif cell.stage == "05_tawt_weighting":
-            self._add_weighting(p, size)
+            self._add_weighting(cast(parameters.TAWT, cell.params), size)
         else:
             self._add_training(cell, size)
 
     def total(self) -> pd.Series:
-        found = dict(self.each)
+        sums = dict(self.each)
         for (stage, *_), flops in self.once.items():
-            found[stage] += flops
-        return pd.Series(found)
+            sums[stage] += flops
+        return pd.Series(sums)
 
     def price(self) -> Price:
         names = ["primary", "arm", "n", *SHARED, *SEARCHED, *TRAINED, *DERIVED]
@@ -105,28 +127,28 @@ class _Count:
         return Price(table, self.total(), self.separately, self.primaries, self.source)
 
     def _add_proxy(self, p: parameters.TDProxy, size: Sizes) -> None:
-        made = _proxy(p, size)
-        self.each["proxy"] += made["proxy"]
-        self.each["scoring"] += made["scoring"]
+        flops = _proxy(p, size)
+        self.each["proxy"] += flops["proxy"]
+        self.each["scoring"] += flops["scoring"]
         if p.seed in p.map_seeds:  # a proxy without discriminator is the same for both losses
-            self.once["map", _key(p, LIKE["map"]), made["map"]] = made["map"]
+            self.once["map", _key(p, LIKE["map"]), flops["map"]] = flops["map"]
 
     def _add_heads(self, p: parameters.GradTS) -> None:
         size = self.sizes.of(p)
-        made = price_gradts.heads_of(p, size.rows, size.encoder, size.tokens)
-        for unit in made.index:  # a tuning and a pass are units of their own
-            self.once |= {("heads", unit, _key(p, LIKE[unit]), seed): made[unit] for seed in p.seeds}
+        flops = price_gradts.heads_of(p, size.rows, size.encoder, size.tokens)
+        for unit in flops.index:  # a tuning and a pass are units of their own
+            self.once |= {("heads", unit, _key(p, LIKE[unit]), seed): flops[unit] for seed in p.seeds}
 
-    def _add_weighting(self, p: Weighed, size: Sizes) -> None:
+    def _add_weighting(self, p: parameters.TAWT, size: Sizes) -> None:
         given = (size.rows[p.primary], _pool(p, size), size.encoder, size.tokens)
         key = _training(p, f"tawt_{p.paradigm}")
-        made = price_weights.stages_of_05(p, *given)
-        self.once |= {(stage, key, seed): flops for stage, flops in made.items() for seed in p.seeds}
+        stages = price_weights.stages_of_05(p, *given)
+        self.once |= {(stage, key, seed): flops for stage, flops in stages.items() for seed in p.seeds}
         if p.compare_probes:
             self.once["compared", key, p.seeds[0]] = price_weights.compared(p, *given)
 
     def _add_training(self, cell: graph.Cell, size: Sizes) -> None:
-        p = cell.params
+        p = cast(parameters.MTL, cell.params)
         stages, full = _arm(cell, size)
         shared, own = (sum(stages[name] for name in names) for names in (SHARED, TRAINED))
         searched = sum(stages[name] for name in SEARCHED)
@@ -138,9 +160,10 @@ class _Count:
         })  # fmt: skip
         # The authors' fixed seeds leave nothing that differs where no row is drawn: one training serves all seeds.
         same = p.seed_policy == "fixed" and p.choose != "holdout" and not p.needs_pool and p.weighing is None
-        evidence = WEIGHINGS[p.weighing][1] if p.weighing else ""
-        if evidence == "measured" and p.rows_arm == "all_data":  # 05 may have the same training
-            key = _training(p, p.weighing)
+        weighing = p.weighing
+        evidence = WEIGHINGS[weighing][1] if weighing else ""
+        if weighing and evidence == "measured" and p.rows_arm == "all_data":  # 05 may have the same training
+            key = _training(p, weighing)
             self.once |= {(stage, key, seed): stages[stage] for stage in price_weights.STAGES for seed in p.seeds}
         else:
             for stage in TRAINED:
@@ -156,12 +179,12 @@ class _Count:
 
 
 def _key(p: parameters.Common, without: tuple[str, ...]) -> str:
-    """What two cells that share a unit have in common: all parameters but those that the unit does not depend on."""
+    """Digest what cells that share a unit have in common: all parameters but those that the unit does not depend on."""
     return runs.digest([p.suite, {name: value for name, value in p.key_params().items() if name not in without}])
 
 
 def _training(p: Weighed, weighing: str) -> str:
-    """What a weighted training of all rows depends on, for 05 and 06 alike."""
+    """Digest what a weighted training of all rows depends on, for 05 and 06 alike."""
     unused = {"study", "inputs", "suite", "mixing", "size", "seeds"}
     unused |= {"stage2_epochs", "tune_epochs"} if p.steps else set()
     unused |= set() if WEIGHINGS[weighing][0] == "pretrain" else {"tune_steps"}
@@ -182,50 +205,52 @@ def _pool(p: parameters.Common, size: Sizes) -> dict[str, int]:
 def _proxy(p: parameters.TDProxy, size: Sizes) -> dict[str, float]:
     """FLOP of a 02 cell by stage: its one or two proxies, the pass over the pool, and what its map needs besides."""
     counts, first = size.rows, next(iter(size.rows))
-    common = {"proxy_rows": p.proxy_rows, "proxy_epochs": p.epochs, "batch_size": p.batch_size}
+    common: dict[str, Any] = {"proxy_rows": p.proxy_rows, "proxy_epochs": p.epochs, "batch_size": p.batch_size}
 
     def fastmtl(**more: Any) -> Mapping[str, float]:
         return price_fastmtl.fastmtl(counts, first, 0, size.encoder, size.tokens, **common, **more)["flops"]
 
-    made, bare = fastmtl(watch=p.watch_rows, crossfit=p.proxies == "crossfit"), fastmtl()
+    flops, bare = fastmtl(watch=p.watch_rows, crossfit=p.proxies == "crossfit"), fastmtl()
     shown = {name: min(count, p.map_rows) for name, count in counts.items()}
     lengths = size.tokens if isinstance(size.tokens, Mapping) else dict.fromkeys(counts, size.tokens)
-    drawn = sum(k * cost.encoder_flops(size.encoder, [lengths[name]], False) for name, k in shown.items())
-    return {"proxy": made["proxy"], "scoring": made["scoring"], "map": bare["proxy"] + drawn}
+    drawn = sum(k * cost.encoder_flops(size.encoder, np.array([lengths[name]]), False) for name, k in shown.items())
+    return {"proxy": flops["proxy"], "scoring": flops["scoring"], "map": bare["proxy"] + drawn}
 
 
 def _arm(cell: graph.Cell, size: Sizes) -> tuple[dict[str, float], float]:
     """FLOP of one seed of a 06 cell by stage, as if it ran alone; and of training with all data in its place."""
-    p, stages = cell.params, dict.fromkeys((*SHARED, *SEARCHED, *TRAINED), 0.0)
+    p, stages = cast(parameters.MTL, cell.params), dict.fromkeys((*SHARED, *SEARCHED, *TRAINED), 0.0)
     read = {upstream.stage: upstream for upstream in cell.reads}
     kept = size.rows[p.primary]
     kept -= round(p.holdout * kept) if p.choose == "holdout" else 0
     pool, given = _pool(p, size), (size.encoder, size.tokens)
     rows = {p.primary: kept} | pool
     epochs = {"stage2_epochs": p.stage2_epochs, "tune_epochs": p.tune_epochs, "batch_size": p.batch_size}
+    full: float  # FLOP of training with all data
     if p.steps:
         full = sum(price_weights.by_steps(p.model_copy(update={"arm": "all_data"}), kept, pool, *given).values())
     else:
         full = float(price_fastmtl.all_data(rows, p.primary, *given, **epochs)["flops"].sum())
 
     # What the arm runs to choose its rows, and where GradTS or AUTOSEM does, how it trains them.
-    heads, chosen = read.get("04_gradts_correlation"), {}
-    made = heads and heads.params
+    heads = read.get("04_gradts_correlation")
+    chosen: dict[str, float] = {}
+    made = cast(parameters.GradTS, heads.params) if heads else None
     added = price_weights.added(p, made, pool)
     if p.gradts or p.autosem:
         if p.steps and (p.searches and p.rows_arm != "autosem_p1"):
             raise InputError(f"arm {p.arm!r}: trials that train by `steps` cannot be priced; price it by epochs")
         if heads and heads.reads:  # importance is read at the proxy
-            stages["proxy"] = float(_proxy(heads.reads[0].params, size)["proxy"])
+            stages["proxy"] = float(_proxy(cast(parameters.TDProxy, heads.reads[0].params), size)["proxy"])
         # Under weights the last training is none of the search's, which have none; nothing is to be counted once.
         update = {"choose": "last"} if p.weighing and added else {}
         chosen = price_gradts.arm(p.of_rows().model_copy(update=update), made, size.rows, *given)
         stages |= {name: flops for name, flops in chosen.items() if name in (*SHARED, *SEARCHED)}
     elif "03_ranking" in read:  # a selection, or a control that is drawn in the proportions of one
-        proxy = _proxy(read["03_ranking"].reads[0].params, size)
+        proxy = _proxy(cast(parameters.TDProxy, read["03_ranking"].reads[0].params), size)
         stages |= {name: flops for name, flops in proxy.items() if name in stages}
     if "05_tawt_weighting" in read:  # weights that another training ended with cost that training
-        q = read["05_tawt_weighting"].params
+        q = cast(parameters.TAWT, read["05_tawt_weighting"].params)
         stages["weighting"] = sum(
             price_weights.stages_of_05(q, size.rows[p.primary], _pool(q, size), *given).values()
         )  # fmt: skip
