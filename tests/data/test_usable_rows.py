@@ -72,3 +72,11 @@ def test_leaks_are_found_anew_by_other_code(suite, monkeypatch):
     monkeypatch.setattr(leakage, "find", lambda *a, **k: pytest.fail("looked for leaks"))
     with pytest.raises(pytest.fail.Exception, match="looked for leaks"):
         usable_rows.hits(suite)
+
+
+def test_another_threshold_is_another_search(suite, monkeypatch):
+    usable_rows.hits(suite)
+    monkeypatch.setattr(usable_rows, "NEAR", 0.9)
+    monkeypatch.setattr(leakage, "find", lambda suite, near: pytest.fail(f"looked for leaks from {near}"))
+    with pytest.raises(pytest.fail.Exception, match=r"looked for leaks from 0\.9"):
+        usable_rows.hits(suite)

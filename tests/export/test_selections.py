@@ -84,6 +84,16 @@ def test_a_selection_without_ranks_ranks_as_it_stands(small, chosen, tmp_path):
     assert saved["rank"][:] == saved["score"][:] == [None] * 5
 
 
+def test_ranks_that_are_shared_stay_shared(small, chosen, tmp_path):
+    selections.selection(chosen.assign(rank=[1, 2.5, 2.5, 4, 5]), small, "topic_side", tmp_path / "out")
+    text = (tmp_path / "out" / "rank_json" / "word_class.json").read_text()
+    assert text.startswith('{"for_topic_side_rank": [2.5, -1,')
+    whole = json.loads((tmp_path / "out" / "rank_json" / "topic_mixed.json").read_text())["for_topic_side_rank"]
+    assert whole[:4] == [4, -1, -1, 1]
+    assert not any(isinstance(rank, float) for rank in whole)
+    assert datasets.load_from_disk(str(tmp_path / "out" / "dataset"))["rank"][:] == [1.0, 2.5, 2.5, 4.0, 5.0]
+
+
 def test_rank_files_of_others(tmp_path):
     (tmp_path / "a.json").write_text('{"for_p_rank": [2.5, -1, 1], "for_p_random_rank": [1, 2, 3]}')
     (tmp_path / "b.json").write_text('{"for_p_rank": [-1, 2.5]}')

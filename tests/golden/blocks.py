@@ -409,7 +409,7 @@ def cost_cases() -> Cases:
         price = prices.price(file)
         made[f"price, {file.stem}, total"] = price.total
         made[f"price, {file.stem}, arms"] = price.table.iloc[:: max(1, len(price.table) // 12)]
-    for file in ("gradts_planted", "tawt_planted"):
+    for file in ("gradts_planted",):
         price = prices.price(PROJECT / "params" / "studies" / f"{file}.yaml")
         made[f"price, {file}"], made[f"price, {file}, total"] = price.table, price.total
     return made

@@ -69,6 +69,16 @@ def test_products_are_those_of_the_formed_gradients(nets, small, kind, which, na
     assert torch.allclose(squares.double(), rows.square().sum(1), rtol=1e-4)
 
 
+@pytest.mark.parametrize("rows", [1, 2])
+def test_how_many_rows_are_formed_at_once_changes_nothing(nets, small, monkeypatch, rows):
+    net = nets["tiny"]
+    probe, some = aimed(net, small), batch(net, small, "side_share", range(5))
+    dots, squares = example_gradients.products(probe, some)
+    monkeypatch.setitem(example_gradients.SCRATCH, "cpu", rows * net.encoder.config.hidden_size**2 * 4)
+    for whole, part in zip((dots, squares), example_gradients.products(probe, some), strict=True):
+        assert torch.allclose(part, whole, rtol=1e-5, atol=1e-6 * float(whole.abs().max()))
+
+
 def test_a_row_is_what_it_is_alone_and_padded_otherwise(nets, small):
     net = nets["tiny"]
     probe = aimed(net, small)
@@ -138,3 +148,11 @@ def test_cosines_of_a_row_with_its_own_gradient_are_one(nets, small):
     cosines = dots[:, 0] / (squares * float(probe.gram[0, 0])).sqrt()
     assert cosines[0] == pytest.approx(1, abs=1e-4)
     assert abs(cosines[1]) < 1
+
+
+def test_a_weight_that_two_modules_share_is_refused(small):
+    net = multitask.build("tiny", small)
+    layers = net.encoder.encoder.layer
+    layers[1].output.dense.weight = layers[0].output.dense.weight
+    with pytest.raises(InputError, match=r"output\.dense\.weight' is shared by modules"):
+        example_gradients.products(aimed(net, small), batch(net, small, "topic_side", range(4)))

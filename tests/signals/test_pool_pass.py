@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from auxlearn.cost import Ledger
+from auxlearn.records import runs
 from auxlearn.signals import pool_pass
 
 
@@ -85,6 +86,18 @@ def test_marks_without_their_arrays_or_of_another_pass_count_for_nothing(tmp_pat
     work.put(work.shards[0], values(work.shards[0]), Ledger("scoring"))
     assert len(begun(tmp_path, rows, "made by other code").missing()) == 6
     assert len(begun(tmp_path, rows).missing()) == 6  # the other pass has cleared these
+
+
+def test_numbers_of_another_kind_or_by_other_code_of_the_model_count_for_nothing(rows, runs_folder):
+    run = runs.Run("score", "a" * 16, {}, "f" * 16, code_roots=("seeding",))
+    work = pool_pass.PoolPass.of(run, rows, "trained by this")
+    work.put(work.shards[0], values(work.shards[0]), Ledger("scoring"))
+    assert len(pool_pass.PoolPass.of(run, rows, "trained by this").missing()) == 5
+    np.save(run.folder / "loss.npy", np.load(run.folder / "loss.npy").astype(np.float64))
+    work = pool_pass.PoolPass.of(run, rows, "trained by this")
+    assert len(work.missing()) == 6
+    work.put(work.shards[0], values(work.shards[0]), Ledger("scoring"))
+    assert len(pool_pass.PoolPass.of(run, rows, "trained by that").missing()) == 6
 
 
 def test_memory_does_not_grow_with_the_pool(tmp_path, monkeypatch, small):

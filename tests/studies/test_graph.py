@@ -197,6 +197,15 @@ def test_every_cell_has_its_flat_parameters_and_papermill_line(tmp_path, runs_fo
         assert again.model_dump() == flat  # papermill's way through YAML changes nothing
 
 
+@pytest.mark.parametrize(("device", "gpus"), [("cuda", {"01_data_prep": 1, "06_mtl": 3}), ("cpu", None)])
+def test_every_process_of_a_cell_asks_for_its_own_threads_and_device(tmp_path, device, gpus):
+    base = BASE | {"device": device, "threads": 2, "processes": 3, "seeds": [0]}
+    path = written(tmp_path, base=base, grid={"arm": ["single"]}, stages=["01_data_prep", "06_mtl"])
+    cells = graph.as_plan(graph.load(path, elsewhere=True))["cells"]
+    assert {c["stage"]: c["threads"] for c in cells} == {"01_data_prep": 2, "06_mtl": 6}
+    assert {c["stage"]: c["gpus"] for c in cells} == (gpus or {"01_data_prep": 0, "06_mtl": 0})
+
+
 def test_a_stale_manifest_is_set_aside_before_snakemake_looks(tmp_path, runs_folder, monkeypatch):
     study = graph.load(written(tmp_path, stages=["01_data_prep"]))
     (cell,) = study.cells

@@ -262,3 +262,24 @@ def test_gradients_that_one_process_alone_has_reach_the_other(tmp_path):
     ]
     found = [json.loads(process.communicate(timeout=90)[0]) for process in started]
     assert found == [[[1.0, 2.0], [2.0, 3.0], [30.0, 60.0], None]] * 2
+
+
+@pytest.mark.parametrize("bucket", [1, 3, 5, 100])
+def test_gradients_are_added_up_once_whatever_fits_one_call(monkeypatch, bucket):
+    """As with a second process whose gradients are the same: every sum is twice what was there."""
+    calls = []
+
+    def all_reduce(values, op=torch.distributed.ReduceOp.SUM):
+        if op == torch.distributed.ReduceOp.SUM:
+            calls.append(len(values))
+            values.mul_(2)
+
+    monkeypatch.setattr(data_parallel.distributed, "all_reduce", all_reduce)
+    monkeypatch.setattr(data_parallel, "BUCKET", bucket)
+    parameters = [torch.nn.Parameter(torch.zeros(size)) for size in (2, 2, 1, 4)]
+    for number, p in enumerate(parameters):
+        p.grad = torch.full_like(p, number + 1.0)
+    parameters[1].grad = None  # and nobody else's either
+    data_parallel.add_up_gradients(parameters)
+    assert [None if p.grad is None else p.grad.tolist() for p in parameters] == [[2, 2], None, [6], [8] * 4]
+    assert calls == {1: [2, 1, 4], 3: [3, 4], 5: [7], 100: [7]}[bucket]

@@ -36,10 +36,18 @@ def test_two_bins_by_hand():
     assert calibration.expected_calibration_error(P, TRUE, bins=1) == pytest.approx(0.3)
 
 
+def test_the_error_is_a_mean_over_rows_and_not_over_bins():
+    """Six rows are 0.3 off and two are 0.1 off."""
+    p, truth = np.array([0.2] * 6 + [0.9] * 2), np.array([True] * 3 + [False] * 3 + [True] * 2)
+    assert calibration.expected_calibration_error(p, truth, bins=4) == pytest.approx((6 * 0.3 + 2 * 0.1) / 8)
+
+
 def test_wilson_bounds_of_a_known_case():
     """8 of 10: (0.4902, 0.9433), as printed in textbooks."""
     table = calibration.reliability(np.full(10, 0.5), np.arange(10) < 8)
     assert (table["low"][0], table["high"][0]) == pytest.approx((0.4902, 0.9433), abs=1e-4)
+    table = calibration.reliability(np.full(10, 0.5), np.arange(10) < 8, level=0.8)
+    assert (table["low"][0], table["high"][0]) == pytest.approx(wilson(8, 10, z=1.2815515655446004))
 
 
 def test_order_of_rows_does_not_matter_and_ties_stay_together():
@@ -113,6 +121,15 @@ def test_table_by_hand():
     assert table["auc"].tolist()[:2] == pytest.approx([0.75, 0.75])
     assert np.isnan(table.loc["c", "auc"])
     assert "ece_corrected" not in table
+
+
+def test_a_curve_is_of_the_task_s_own_rows_and_of_corrected_probabilities():
+    """Odds 3 of a weight of 7 are odds of 3/7; of four rows one is of the second task."""
+    logits, ids = np.full((4, 2), math.log(3)), np.array([0, 1, 0, 0])
+    made = calibration.curves(logits, ids, "bce", ["plain", "heavy"], [1, 7])
+    assert list(made) == ["plain", "heavy"]
+    assert made["plain"][["predicted", "observed"]].values.tolist() == [pytest.approx([0.75, 0.75])]
+    assert made["heavy"][["predicted", "observed"]].values.tolist() == [pytest.approx([0.3, 0.25])]
 
 
 def test_auc_under_ce_ignores_a_shift_of_the_row():

@@ -130,6 +130,13 @@ def test_the_index_shows_every_run_and_links_what_there_is(rendered):
     assert "has no manifest" in failed
 
 
+def test_a_small_report_shows_one_run_of_each_notebook_and_whatever_failed(mixed, tmp_path):
+    rows = by_cell(run_status.read(c) for c in report.plan("mixed")["cells"])
+    index = report.render("mixed", tmp_path / "small", everything=False)
+    shown = {path.name for path in index.parent.glob("*.html")}
+    assert shown == {"index.html", "01_data_prep.html", f"02_td_proxy-{rows['02_td_proxy', 60].key}.html"}
+
+
 def test_a_dirty_tree_is_said_on_its_page_and_on_the_index(rendered):
     index, rows = rendered
     stale = (index.parent / f"01_data_prep-{rows['01_data_prep', 70].key}.html").read_text()
