@@ -33,9 +33,9 @@ study: $(VENV)/.done $(if $(PROFILE),$(VENV)/.slurm)
 plan: $(VENV)/.done
 	@$(BIN)/auxlearn plan $(PARAMS) $(if $(CORES),--cores $(CORES))
 
-# Side by side: a notebook uses one core.
-test: $(VENV)/.done lint
-	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target pytest nbval
+# Side by side: a notebook uses one core, and so does mypy.
+test: $(VENV)/.done
+	@$(MAKE) --no-print-directory --jobs 3 --output-sync=target lint pytest nbval
 
 pytest: $(VENV)/.done
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest tests -m "not benchmark and not slurm and not slow" --numprocesses 2 \
