@@ -82,3 +82,9 @@ def test_energy_is_what_the_first_device_used_meanwhile(monkeypatch):
     with cost.Meter(cost.Ledger("y"), "cuda") as bare:
         pass
     assert bare.joules is None
+
+
+def test_joules_are_added_where_they_were_read_and_unknown_where_they_never_were():
+    rows = [cost.Ledger("proxy", joules=2.0), cost.Ledger("proxy"), cost.Ledger("proxy", joules=0.5)]
+    assert cost.total("proxy", rows).joules == 2.5
+    assert cost.total("proxy", rows[1:2]).joules is None

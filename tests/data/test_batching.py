@@ -190,3 +190,9 @@ def test_rows_meet_others_in_each_epoch():
     assert not made[0][0] & made[1][0]
     assert not made[0][1] & made[1][1]
     assert all(max(rows) - min(rows) > 32 for rows in made[0][0])
+
+
+def test_a_first_word_without_a_piece_takes_no_other_word_s_tag():
+    """An empty word has no piece, so that the first piece of a sentence may be the second word's."""
+    labels = batching._first_pieces([None, 1, 1, 2, None], [5, 6, 7])
+    assert labels.tolist() == [batching.IGNORE, 6, batching.IGNORE, 7, batching.IGNORE]

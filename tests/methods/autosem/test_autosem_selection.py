@@ -333,3 +333,22 @@ def test_the_authors_rule_is_that_of_the_ratio_search_too(small, usable, monkeyp
         p = MTL(arm="autosem", n=20, auxiliaries=NAMES, **given).resolved()
         autosem_selection.chosen(p, small, 3, usable)
     assert [search.settings["rule"] for search in seen] == ["corrected", "paper"]
+
+
+@pytest.mark.parametrize(
+    ("rule", "trials", "design"), [("paper", 16, 10), ("paper", 4, 4), ("corrected", 16, 4), ("corrected", 3, 3)]
+)
+def test_so_many_trials_come_before_the_process_is_asked(small, usable, monkeypatch, rule, trials, design):
+    """Ten under the authors' rule, as scikit-optimize has it; else two more than there are tasks."""
+
+    class Asked(Exception):
+        pass
+
+    def search(n_tasks, seed, highest, n_initial, rule):
+        raise Asked(n_tasks, n_initial)
+
+    monkeypatch.setattr(bandits, "select", lambda *a, **k: np.array([1]))
+    monkeypatch.setattr(ratios, "Search", search)
+    with pytest.raises(Asked) as found:
+        autosem_selection.chosen(arm(autosem_rule=rule, ratio_trials=trials), small, 3, usable)
+    assert found.value.args == (2, design)

@@ -130,11 +130,17 @@ def test_the_index_shows_every_run_and_links_what_there_is(rendered):
     assert "has no manifest" in failed
 
 
-def test_a_small_report_shows_one_run_of_each_notebook_and_whatever_failed(mixed, tmp_path):
-    rows = by_cell(run_status.read(c) for c in report.plan("mixed")["cells"])
-    index = report.render("mixed", tmp_path / "small", everything=False)
+def test_a_small_report_shows_the_first_run_of_each_notebook_and_whatever_failed(mixed, tmp_path):
+    outcomes = [run_status.read(c) for c in report.plan("mixed")["cells"]]
+    rows = by_cell(outcomes)
+    rows["01_data_prep", 90].status = "failed"
+    index = report._render("mixed", outcomes, tmp_path / "small", everything=False)
+    failed = [rows[at] for at in (("01_data_prep", 90), ("02_td_proxy", 60))]
     shown = {path.name for path in index.parent.glob("*.html")}
-    assert shown == {"index.html", "01_data_prep.html", f"02_td_proxy-{rows['02_td_proxy', 60].key}.html"}
+    assert shown == {"index.html", "01_data_prep.html", *(f"{row.stage}-{row.key}.html" for row in failed)}
+    first = (index.parent / "01_data_prep.html").read_text()
+    assert rows["01_data_prep", 60].key in first
+    assert rows["01_data_prep", 80].key not in first
 
 
 def test_a_dirty_tree_is_said_on_its_page_and_on_the_index(rendered):
