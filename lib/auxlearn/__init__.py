@@ -4,7 +4,15 @@ Each module holds one idea; `docs/architecture.md` maps the packages. Nothing he
 command line, the planner and every notebook start quickly.
 """
 
+from __future__ import annotations
+
 import os
+from typing import TYPE_CHECKING
+
+from auxlearn import lazy
+
+if TYPE_CHECKING:
+    from auxlearn.data.suites import Suite
 
 # The Rust tokenizers warn and deadlock-guard when a process that used their threads forks; rows are tokenised once.
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -14,3 +22,12 @@ os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
 __version__ = "0.1.0"
+
+__getattr__ = lazy.attributes(__name__, {"Suite": "auxlearn.data.suites"})
+
+
+def planted() -> Suite:
+    """Make the planted suite: generated tasks whose transfer structure is known (`data.planted`)."""
+    from auxlearn.data import suites
+
+    return suites.Suite.from_yaml("planted")
