@@ -253,3 +253,15 @@ def test_what_cannot_be_measured_is_refused(small, tmp_path):
     plain.config = net.encoder.config
     with pytest.raises(InputError, match="0 attention modules"):
         head_importance.attention_layers(plain)
+
+
+def test_masks_that_pytorch_draws_follow_from_the_seed_too(small, tmp_path):
+    """As on a GPU, and in attention that is left to transformers; the library's own masks have a generator apart."""
+    net, task = built("bert", small, tmp_path).eval(), small["topic_side"]
+    batch = multitask.collate(rows(task), task, net)
+    net.encoder.embeddings.register_forward_hook(lambda module, _, out: F.dropout(out, 0.3, module.training))
+    measured = []
+    for state in (5, 6):
+        torch.manual_seed(state)
+        measured.append(head_importance.head_importance(net, batch, "gate", dropout=True, seed=1))
+    assert torch.equal(*measured)
