@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 
 import pipeline
+from auxlearn.methods import registry
 from auxlearn.methods.gradts import head_tables
 from auxlearn.methods.tawt import weight_tables
-from auxlearn.methods.tawt.options import BY_SCORE, WEIGHINGS
-from auxlearn.studies.arms import ROWS
 from auxlearn.training import phases
 
 Cases = dict[str, Any]
@@ -22,7 +21,8 @@ SHORT = {
     "auxiliaries": ["topic_name", "side_share", "word_class"], "steps": 12, "tune_steps": 4, "weight_every": 3,
 }  # fmt: skip
 # Weights start by scores only on rows that have some.
-WEIGHTED = [f"td_bce+{name}" if way in BY_SCORE else name for name, (way, _) in WEIGHINGS.items()]
+ROWS = registry.names()
+WEIGHTED = [f"td_bce+{name}" if registry.get(name).by else name for name in registry.policies()]
 COMBINED = ["random+tawt_joint", "gradts_thres+tawt_normalised", "gradts_fg+tawt_deciles", "autosem_p1+normalised"]
 ARMS = [*ROWS, *WEIGHTED, *COMBINED]
 # Switches of 06, by the arm that has them.
@@ -70,7 +70,7 @@ SWITCHES: dict[str, tuple[str, dict[str, Any]]] = {
 
 def needed(arm: str) -> dict[str, Any]:
     """What an arm cannot do without, or takes too long without."""
-    weighted = arm.rpartition("+")[2] in WEIGHINGS
+    weighted = arm.rpartition("+")[2] in registry.policies()
     return (SHORT if weighted else {}) | ({"prior_given": GIVEN} if arm.endswith("given") else {})
 
 
@@ -96,10 +96,10 @@ def _with_pooler() -> Any:
 
 
 def _case(p: Any, seed: int) -> dict[str, Any]:
-    chosen, plan, training = pipeline.arm(p, seed)
+    chosen, plan, training, searched = pipeline.arm(p, seed)
     rows = None if chosen.rows is None else {str(k): v["row"].tolist() for k, v in chosen.rows.groupby("task")}
     made = {"rows": _at_most(rows), "plan": [_phase(phase) for phase in plan.phases]}
-    why = {k: v for k, v in chosen.as_dict().items() if k != "ledger"}
+    why = chosen.as_dict()
     steps = training.steps["task_loss"].tolist()
     made |= {
         "why": why, "holdout": hash_of(plan.holdout), "seeds": dict(plan.seeds),
@@ -107,7 +107,7 @@ def _case(p: Any, seed: int) -> dict[str, Any]:
         "history": training.history.to_dict("list"), "scores": training.scores,
         "kept": training.manifest.metrics["chosen"], "predictions": digits(training.predictions),
         "target share": weight_tables.target_share(plan, training),
-        "ledger": [_spent(row) for row in (*chosen.ledgers, *training.ledgers)],
+        "ledger": [_spent(row) for row in (*searched, *training.ledgers)],
     }  # fmt: skip
     if training.updates:
         made["weights"] = [{k: row.get(k) for k in ("step", "weights", "cosines")} for row in training.updates[-2:]]
@@ -171,7 +171,8 @@ def proxy_cases() -> Cases:
         "by classes": {"loss_scale": "log_classes"}, "disc_weight": {"disc_weight": 0.1},
     }.items():  # fmt: skip
         for seed in pipeline.SEEDS if name in ("bce", "ce") else (0,):
-            _, store, trainings = pipeline.proxy(pipeline.params("02_td_proxy", seed=seed, **given))
+            proxies = pipeline.proxy(pipeline.params("02_td_proxy", **given), seed)
+            store, trainings = proxies.store, proxies.trainings
             made[f"proxy, {name}, seed {seed}"] = {
                 "history": [t.history.drop(columns="auc").to_dict("list") for t in trainings],
                 "auc": trainings[0].history["auc"].iloc[-1], "logits": store.logits[::90],
@@ -183,7 +184,7 @@ def proxy_cases() -> Cases:
         for rule in ("global", "quota", "calibrated"):
             for kind in ("bce", "ce"):
                 p = pipeline.params("03_ranking", score=score, rule=rule, discriminator=kind, n=12)
-                made[f"ranking, {kind}, {score}, {rule}"] = pipeline.ranking(p)[1][["task", "row", "score"]]
+                made[f"ranking, {kind}, {score}, {rule}"] = pipeline.ranking(p)[["task", "row", "score"]]
     return made
 
 
@@ -196,7 +197,7 @@ def head_cases() -> Cases:
         "all rows": {"importance_rows": 0, "tune_rows": 0, "seeds": [0]},
     }.items():  # fmt: skip
         p = pipeline.params("04_gradts_correlation", **given)
-        _, found = pipeline.correlations(p)
+        found = pipeline.correlations(p)
         at = found.seeds[-1], "side_share"
         made[f"heads, {name}"] = {
             "measured": hash_of(found.rows[at]), "importance": found.importances[at][p.definition][:2],

@@ -16,11 +16,11 @@ import pipeline
 from auxlearn import cost, seeding
 from auxlearn.data import auxiliary_rows, batching, leakage, suites
 from auxlearn.evaluation import counting, metrics, stats
-from auxlearn.methods import arm_plans, controls, ranking, trials
-from auxlearn.methods.autosem import autosem_selection, bandits, ratio_search
+from auxlearn.methods import arm_plans, controls, ranking
+from auxlearn.methods.autosem import bandits, ratio_search, selectors
 from auxlearn.methods.fastmtl import calibration, cascade, discriminator, ngram_scorer, proxy_plans, ridge_student
 from auxlearn.methods.gradts import correlation, task_plans
-from auxlearn.methods.tawt import cosine, task_weights, weighted_plans
+from auxlearn.methods.tawt import cosine, policies, task_weights
 from auxlearn.models import multitask
 from auxlearn.paths import PROJECT
 from auxlearn.records import runs
@@ -34,7 +34,6 @@ from auxlearn.signals import (
     target_gradients,
 )
 from auxlearn.studies.parameters import MODELS
-from auxlearn.studies.pricing import prices
 from auxlearn.training import linear_head, mixing, prediction
 
 KINDS = ("topic_side", "side_share", "word_class")  # classification, regression, tagging
@@ -88,9 +87,9 @@ def selection_cases() -> Cases:
     made["table"] = chosen.tail(4)
     made["shares"] = ranking.shares(chosen, pool)
     for seed in pipeline.SEEDS:
-        drawn = trials.draw(pool, ("side_share", "topic_side"), 6, seed)
+        drawn = ranking.draw(pool, ("side_share", "topic_side"), 6, seed)
         made[f"draw of two tasks, seed {seed}"] = drawn[["task", "row"]]
-        shared = autosem_selection.shared_out(pool, {"topic_side": 3, "side_share": 1, "word_class": 0}, 7, seed)
+        shared = selectors.shared_out(pool, {"topic_side": 3, "side_share": 1, "word_class": 0}, 7, seed)
         made[f"shared_out, seed {seed}"] = shared[["task", "row"]]
     return made
 
@@ -265,8 +264,8 @@ def tawt_cases() -> Cases:
                 moving.update(np.array([0.5, -0.5, 0.1, 0.9]), np.array([0.1, 0.1, 0.2, 0.1]), step)
             made[f"weights, {evidence}, seed {seed}"] = moving.values
     means = {"a": 0.5, "b": 2.0}
-    made["score_prior"] = weighted_plans.score_prior(means, {"t": 5, "a": 10, "b": 20}, "t", 0.7)
-    made["deciles"] = weighted_plans.deciles(np.round(rng("deciles").normal(size=25), 1), 10, 4)
+    made["score_prior"] = policies.score_prior(means, {"t": 5, "a": 10, "b": 20}, "t", 0.7)
+    made["deciles"] = policies.deciles(np.round(rng("deciles").normal(size=25), 1), 10, 4)
     return made
 
 
@@ -405,13 +404,6 @@ def cost_cases() -> Cases:
     made: Cases = {
         "encoder_flops": [cost.encoder_flops(shape, [5, 9], training) for training in (False, True)],
     }
-    for file in sorted((PROJECT / "params" / "published").glob("*.yaml")):
-        price = prices.price(file)
-        made[f"price, {file.stem}, total"] = price.total
-        made[f"price, {file.stem}, arms"] = price.table.iloc[:: max(1, len(price.table) // 12)]
-    for file in ("gradts_planted",):
-        price = prices.price(PROJECT / "params" / "studies" / f"{file}.yaml")
-        made[f"price, {file}"], made[f"price, {file}, total"] = price.table, price.total
     return made
 
 

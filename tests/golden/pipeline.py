@@ -10,14 +10,12 @@ import numpy as np
 import torch
 
 from auxlearn import cost, paths
-from auxlearn.data import auxiliary_rows, suites, usable_rows
-from auxlearn.methods import dispatch
-from auxlearn.methods import ranking as selection
-from auxlearn.methods.fastmtl import discriminator, proxy_plans, proxy_store
+from auxlearn.data import suites, usable_rows
+from auxlearn.methods import context, registry
+from auxlearn.methods.base import Need
+from auxlearn.methods.fastmtl import proxy_plans, proxy_store
 from auxlearn.methods.gradts import head_tables
-from auxlearn.methods.tawt import weighted_plans
 from auxlearn.models import encoders
-from auxlearn.records import runs
 from auxlearn.signals import pass_store
 from auxlearn.studies.parameters import MODELS, validate
 from auxlearn.training import phases, training_cache
@@ -31,6 +29,7 @@ SMALL = {
     "bandit_rounds": 6, "bandit_batches": 1, "ratio_trials": 3, "trial_most": 2, "trial_patience": 2, "probe_rows": 4,
     "steps": 0, "weight_every": 16, "task_threshold": 0.0,
 }  # fmt: skip
+ALL_DATA = {"all_data_recipe": "recipe", "mtdnn_lr": "mtdnn_lr"}  # this module's word: the option's
 
 
 @functools.cache
@@ -64,9 +63,17 @@ def encoder_with_pooler() -> str:
 
 
 def params(stage: str, **given: Any) -> Any:
-    """A notebook's parameters: the small ones of `SMALL` that it has, and `given`."""
-    small = {name: value for name, value in SMALL.items() if name in MODELS[stage].model_fields}
-    return validate(stage, small | given).resolved()
+    """A notebook's parameters: the small ones of `SMALL` that it has, and `given`; options go where they belong."""
+    fields = MODELS[stage].model_fields
+    values, methods = SMALL | given, {}
+    if "methods" in fields:
+        for option in sorted(values.keys() - fields.keys()):
+            for name in registry.home(option):
+                methods.setdefault(name, {})[option] = values[option]
+        methods["single"] = {"epochs": values["single_epochs"]}
+        methods["all_data"] = {o: values[n] for n, o in ALL_DATA.items() if n in values}
+        values = {"methods": methods if stage == "06_mtl" else {"tawt": methods["tawt_joint"]}} | values
+    return validate(stage, {name: value for name, value in values.items() if name in fields}).resolved()
 
 
 def usable(p: Any, target: str | None) -> dict[str, np.ndarray]:
@@ -78,97 +85,51 @@ def training(plan: phases.Plan) -> training_cache.Training:
     return training_cache.trained(plan, suite())
 
 
-def finished(stage: str, p: Any, files: dict[str, Any], metrics: dict[str, Any] | None = None) -> runs.Manifest:
-    """A run of a notebook with these parameters, its tables and arrays written."""
-    key = runs.key(stage, p.key_params(), suite().fingerprint, [])
-    run = runs.Run(stage, key, p.model_dump(), suite().fingerprint, [], p.key_params())
-    for name, content in files.items():
-        if name.endswith(".npz"):
-            np.savez(run.path(name), **content)
-        else:
-            content.to_parquet(run.path(name))
-    return run.finish(list(files), metrics or {})
+def asking(p: Any, seed: int) -> context.Context:
+    """What a method is given; the artifacts that it asks for are made with small parameters."""
+    upstream, queue = [], [p]
+    while queue:
+        reads = [params(stage, **_for(stage, wanted)) for stage, wanted in queue.pop().needs()]
+        new = [q for q in reads if q not in upstream]
+        upstream, queue = upstream + new, queue + new
+    return context.Context(suite(), p, seed, upstream)
 
 
-def proxy(p: Any) -> tuple[runs.Manifest, proxy_store.Scored, list[training_cache.Training]]:
+def proxy(p: Any, seed: int) -> proxy_store.Proxies:
     """02: proxies trained, every row scored."""
-    made, folds = proxy_plans.proxies(p, suite(), usable(p, None))
-    trainings = [training(plan) for plan in made]
-    store = proxy_store.score(made, trainings, folds, suite())
-    return (
-        finished("02_td_proxy", p, {"rows.parquet": store.rows, "logits.npz": {"logits": store.logits}}),
-        store,
-        trainings,
-    )
+    return registry.maker("proxy").make(asking(p, seed), p, seed).value
 
 
 def pass_over_few(p: Any, rows: int) -> tuple[pass_store.Store, list[cost.Ledger]]:
     """One proxy trained, its pass over the first rows of each task, and what both cost."""
-    (plan,), _ = proxy_plans.proxies(p, suite(), usable(p, None))
+    (plan,), _ = proxy_plans.proxies(p, suite(), 0, usable(p, None))
     made = training(plan)
     store = pass_store.scored(made.manifest, plan, suite(), only={name: np.arange(rows) for name in suite().names})
     return store, [*made.ledgers, *(cost.Ledger.from_dict(row) for row in store.manifest.ledger)]
 
 
-def ranking(p: Any) -> tuple[runs.Manifest, Any]:
+def ranking(p: Any) -> Any:
     """03: the n best rows of the pool."""
-    ((_, wanted),) = p.needs()
-    upstream = params("02_td_proxy", **_for("02_td_proxy", wanted))
-    source, _, _ = proxy(upstream)
-    names = suite().auxiliaries(p.primary, p.auxiliaries)
-    pool, logits = proxy_store.candidates(source, suite(), names, usable(p, p.primary))
-    eligible = (pool["usable"] & ~pool["in_proxy"]).to_numpy()
-    kind, target = p.score_kind(), suite().index(p.primary)
-    scores = discriminator.scores(logits, target, "margin") if kind in ("softmax", "margin") else logits[:, target]
-    folds = pool["proxy"].to_numpy()
-    best = selection.choose(p.rule, scores, p.n, pool["task"].to_numpy(str), folds, p.seed, eligible)
-    chosen = selection.table(pool, best, scores)
-    return finished("03_ranking", p, {"selection.parquet": chosen}), chosen
+    return registry.maker("ranking").make(asking(p, 0), p, 0).value.chosen
 
 
-def correlations(p: Any) -> tuple[runs.Manifest, head_tables.Heads]:
-    """04: head importance and its taus."""
-    sources = [proxy(params("02_td_proxy", **_for("02_td_proxy", wanted)))[0] for _, wanted in p.needs()]
-    made = head_tables.measure(p, suite(), usable(p, None), None, proxy_plans.of_runs(sources, suite()))
-    tables = {
-        "task_taus.parquet": head_tables.task_table(made, p.definition),
-        "row_taus.parquet": head_tables.row_table(made, p.definition),
-    }
-    return finished("04_gradts_correlation", p, tables), made
+def correlations(p: Any) -> head_tables.Heads:
+    """04: head importance of every task."""
+    proxies = None
+    if p.needs():
+        made = {seed: asking(p, seed).make(Need("proxy", {"discriminator": "bce"})).value for seed in p.seeds}
+        proxies = {seed: (each.plans, each.folds) for seed, each in made.items()}
+    return head_tables.measure(p, suite(), usable(p, None), None, proxies)
 
 
-def weights(p: Any) -> runs.Manifest:
-    """05: the weights that a weighted training ends with."""
-    final = {}
-    for seed in p.seeds:
-        mine = usable(p, p.primary)
-        pool = auxiliary_rows.pool(suite(), suite().auxiliaries(p.primary, p.auxiliaries), mine)
-        plan = weighted_plans.plan(p, suite(), seed, f"tawt_{p.paradigm}", pool[pool.pop("usable")], mine[p.primary])
-        last = training(plan).updates[-1]
-        final[str(seed)] = dict(zip(last["names"], last["weights"], strict=True))
-    return finished("05_tawt_weighting", p, {}, {"final": final})
-
-
-def arm(p: Any, seed: int) -> tuple[Any, phases.Plan, training_cache.Training]:
-    """06 for one seed: the rows that an arm chooses, its plan, its training."""
-    inputs = []
-    for stage, wanted in p.needs():
-        given = _for(stage, wanted)
-        if stage == "03_ranking" and wanted["seed"] != seed:
-            continue
-        upstream = params(stage, **given)
-        inputs.append(
-            {"03_ranking": ranking, "04_gradts_correlation": correlations, "05_tawt_weighting": weights}[stage](
-                upstream
-            )
-        )
-    manifests = [found[0] if isinstance(found, tuple) else found for found in inputs]
-    mine = usable(p, p.primary)
-    chosen = dispatch.for_arm(p, suite(), seed, manifests, mine)
-    plan = dispatch.plan(p, suite(), seed, chosen, mine)
-    return chosen, plan, training(plan)
+def arm(p: Any, seed: int) -> tuple[Any, phases.Plan, training_cache.Training, list[cost.Ledger]]:
+    """06 for one seed: the rows that an arm chooses, its plan, its training, what its search cost."""
+    asked = asking(p, seed)
+    chosen, plan = context.select(asked)
+    return chosen, plan, training(plan), asked.searched()
 
 
 def _for(stage: str, wanted: dict[str, Any]) -> dict[str, Any]:
     """What is wanted of a run upstream, as parameters that its model takes."""
-    return {name: value for name, value in wanted.items() if name in MODELS[stage].model_fields}
+    fields = MODELS[stage].model_fields
+    return {name: value for name, value in wanted.items() if name in fields} | {"seeds": list(SEEDS)}

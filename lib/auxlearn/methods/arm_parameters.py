@@ -10,18 +10,15 @@ from auxlearn.training.shared_parameters import Budget, Seeds
 
 
 class ArmParameters(Budget):
-    """Parameters of one (primary, arm, n), over `seeds`.
-
-    Three settings do as the FastMTL code does: `choose` dev; `seed_policy` fixed (84 for stage 2 and 42 for tuning
-    whatever the seed, so that seeds vary the selection alone); and `regression` raw. `all_data_recipe` mtdnn trains the
-    all-data arm as MT-DNN does: Adamax at `mtdnn_lr` with warm-up.
-    """
+    """Parameters of one (primary, arm, n), over `seeds`."""
 
     seeds: Seeds = [0, 1]
+    """each a training of its own; seeds pair the arms"""
     arm: str = "td_bce"
+    """METHOD, or METHOD+POLICY, or POLICY for all rows weighed (`auxlearn methods` lists them)"""
     n: int = Field(200, ge=1)
-    single_epochs: int = Field(5, ge=1)
+    """auxiliary rows that are added"""
     seed_policy: Literal["separate", "fixed"] = "separate"
-    all_data_recipe: Literal["same", "mtdnn"] = "same"
-    mtdnn_lr: float = Field(5e-5, gt=0)
+    """fixed trains with seeds 84 and 42 whatever the seed, as the FastMTL code does: seeds vary the selection alone"""
     keep_model: bool = False
+    """keep the trained model"""

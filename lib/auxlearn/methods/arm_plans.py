@@ -57,15 +57,39 @@ def holdout(
     return np.sort(order[cut:]), np.sort(order[:cut])
 
 
-def arm(
-    p: ArmParameters, suite: Suite, seed: int, chosen: pd.DataFrame | None = None, usable: np.ndarray | None = None,
-    shares: Mapping[str, int] | None = None, style: mixing.Style = "interleaved",
-) -> Plan:  # fmt: skip
-    """Plan one arm and seed: fine-tuning alone, or stage 2 over primary and chosen rows, then fine-tuning.
+def alone(p: ArmParameters, suite: Suite, seed: int, usable: np.ndarray | None, epochs: int) -> Plan:
+    """Plan fine-tuning on the primary alone.
 
-    Every arm of a seed shares held-out rows, initial heads, and order and dropout streams. "step_matched" is
-    fine-tuning alone with stage 2's number of steps spent on the primary: n more rows are worth nothing if the same
-    steps do as well without them. (Task-pure batches make stage 2 itself a step or so per task longer.)
+    Args:
+        p: The arm's parameters.
+        suite: The suite with every task's rows.
+        seed: The arm's seed.
+        usable: A mask over the primary's training rows, bool [rows]; None means all.
+        epochs: Epochs, unless `p.steps` says how long.
+
+    Returns:
+        The plan, of one phase.
+
+    Raises:
+        InputError: The primary has too few rows to hold any out.
+    """
+    trained, held = holdout(suite, p.primary, p.holdout if p.choose == "holdout" else 0.0, seed, usable)
+    phase = Phase(
+        "tune", {p.primary: trained}, epochs, Recipe(p.lr, p.batch_size), steps=p.steps or None, choose=p.choose,
+        loss_scale=p.loss_scale, seed=FIXED_TUNE if p.seed_policy == "fixed" else None,
+    )  # fmt: skip
+    return _plan(p, seed, held, phase)
+
+
+def two_stages(
+    p: ArmParameters, suite: Suite, seed: int, chosen: pd.DataFrame | None = None, usable: np.ndarray | None = None,
+    shares: Mapping[str, int] | None = None, style: mixing.Style = "interleaved", recipe: Recipe | None = None,
+) -> Plan:  # fmt: skip
+    """Plan stage 2 over primary and chosen rows, then fine-tuning on the primary alone.
+
+    Every arm of a seed shares held-out rows, initial heads, and order and dropout streams. Without chosen rows stage 2
+    is as many steps on the primary: n more rows are worth nothing if the same steps do as well without them.
+    (Task-pure batches make stage 2 itself a step or so per task longer.)
 
     Args:
         p: The arm's parameters.
@@ -75,6 +99,7 @@ def arm(
         usable: A mask over the primary's training rows, bool [rows]; None means all.
         shares: By task, its share of stage 2's steps; None divides them by the tasks' sizes.
         style: The order in which `shares` are trained (see `mixing.schedule`).
+        recipe: Stage 2's optimiser; None for that of the parameters.
 
     Returns:
         The plan, of one or two phases.
@@ -86,39 +111,35 @@ def arm(
         FastMTL (Kung et al., EMNLP 2021), section 3.
     """
     trained, held = holdout(suite, p.primary, p.holdout if p.choose == "holdout" else 0.0, seed, usable)
-    recipe, alone = Recipe(p.lr, p.batch_size), {p.primary: trained}
+    own, rows = Recipe(p.lr, p.batch_size), {p.primary: trained}
     fixed = p.seed_policy == "fixed"
-    options: dict[str, Any] = {"loss_scale": p.loss_scale}
-    first = options | {"mixing": p.mixing, "seed": FIXED_STAGE2 if fixed else None}
-    tune = options | {"choose": p.choose, "seed": FIXED_TUNE if fixed else None}
-    if p.arm == "single":
-        phases: tuple[Phase, ...] = (Phase("tune", alone, p.single_epochs, recipe, steps=p.steps or None, **tune),)
+    first: dict[str, Any] = {"mixing": p.mixing, "loss_scale": p.loss_scale, "seed": FIXED_STAGE2 if fixed else None}
+    steps = p.stage2_epochs * -(-(len(trained) + p.n) // p.batch_size)
+    if p.steps:
+        steps = p.steps - p.tune_steps
+        first |= {"steps": steps}
+    tuned = bool(p.tune_steps or not p.steps)
+    if not tuned:  # stage 2 is then the last phase, whose epoch is chosen
+        first |= {"choose": p.choose}
+    if chosen is None:
+        first |= {"steps": steps, "mixing": "homogeneous"}
     else:
-        steps = p.stage2_epochs * -(-(len(trained) + p.n) // p.batch_size)
-        if p.steps:
-            steps = p.steps - p.tune_steps
-            first |= {"steps": steps}
-        tuned = bool(p.tune_steps or not p.steps)
-        if not tuned:  # stage 2 is then the last phase, whose epoch is chosen
-            first |= {"choose": p.choose}
-        if p.arm == "step_matched" or chosen is None:  # a selection that chose nothing spends its steps all the same
-            rows = alone
-            first |= {"steps": steps, "mixing": "homogeneous"}
-        else:
-            parts = {str(name): np.sort(part["row"].to_numpy()) for name, part in chosen.groupby("task")}
-            rows = {name: (alone | parts)[name] for name in suite.names if name in alone | parts}
-            if shares is not None:
-                first |= {"order": _order(p, rows, shares, steps, seed, style), "mixing": "homogeneous", "steps": None}
-        mtdnn = p.arm == "all_data" and p.all_data_recipe == "mtdnn"
-        stage2 = Recipe(p.mtdnn_lr, p.batch_size, warmup=0.1, optimiser="adamax") if mtdnn else recipe
-        phases = (
-            Phase("stage2", rows, p.stage2_epochs, stage2, **first),
-            Phase("tune", alone, p.tune_epochs, recipe, steps=p.tune_steps or None, **tune),
-        )[: 1 + tuned]
-    drawn = seeding.record(FIXED_STAGE2 if fixed else seed)
-    return Plan(
-        phases=phases, seeds=drawn, primary=p.primary, holdout=held, keep_model=p.keep_model, **common(p)
-    )  # fmt: skip
+        parts = {str(name): np.sort(part["row"].to_numpy()) for name, part in chosen.groupby("task")}
+        rows = {name: (rows | parts)[name] for name in suite.names if name in rows | parts}
+        if shares is not None:
+            first |= {"order": _order(p, rows, shares, steps, seed, style), "mixing": "homogeneous", "steps": None}
+    phases = [Phase("stage2", rows, p.stage2_epochs, recipe or own, **first)]
+    if tuned:
+        phases.append(Phase(
+            "tune", {p.primary: trained}, p.tune_epochs, own, steps=p.tune_steps or None, choose=p.choose,
+            loss_scale=p.loss_scale, seed=FIXED_TUNE if fixed else None,
+        ))  # fmt: skip
+    return _plan(p, seed, held, *phases)
+
+
+def _plan(p: ArmParameters, seed: int, held: np.ndarray, *phases: Phase) -> Plan:
+    drawn = seeding.record(FIXED_STAGE2 if p.seed_policy == "fixed" else seed)
+    return Plan(phases=phases, seeds=drawn, primary=p.primary, holdout=held, keep_model=p.keep_model, **common(p))
 
 
 def _order(

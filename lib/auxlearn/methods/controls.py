@@ -1,20 +1,136 @@
-"""Choose what each arm adds to the primary's own rows, and the pool from which it is taken."""
+"""Methods that choose by no signal, and the controls that take one thing away from a selection."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
+from pydantic import Field
 
-from auxlearn.data import parquet
-from auxlearn.data.auxiliary_rows import pool
 from auxlearn.data.suites import Suite
-from auxlearn.methods import ranking
-from auxlearn.methods.arm_parameters import ArmParameters
-from auxlearn.records import runs
+from auxlearn.methods import arm_plans, ranking
+from auxlearn.methods.base import Cell, Method, Need, Options, Selection
+from auxlearn.methods.registry import register
+from auxlearn.training.phases import Plan, Recipe
+
+if TYPE_CHECKING:
+    from auxlearn.methods.context import Context
 
 LENGTH_BINS = 5  # quantiles of text length within a task, for the control that matches length
+MTDNN = "Liu et al., 2019 (MT-DNN)"
+
+
+class SingleOptions(Options):
+    """Options of single."""
+
+    epochs: int = Field(5, ge=1)
+    """epochs on the primary alone"""
+
+
+@register
+class Single(Method):
+    """Fine-tuning alone."""
+
+    name, title, level = "single", "none: fine-tuning on the primary alone", "none"
+    uses_n, adds_rows, Options = False, False, SingleOptions
+
+    def select(self, context: Context, cell: Cell, options: SingleOptions) -> Selection:
+        """Choose nothing."""
+        return Selection()
+
+    def plan(self, context: Context, cell: Cell, selection: Selection, options: SingleOptions) -> Plan:
+        """Plan fine-tuning alone."""
+        usable = context.usable(cell.primary)[cell.primary]
+        return arm_plans.alone(cell.params, context.suite, cell.seed, usable, options.epochs)
+
+
+@register
+class StepMatched(Method):
+    """Fine-tuning alone, for as many steps as stage 2 would have taken."""
+
+    name, title, level = "step_matched", "none, but as many steps as with n more rows", "none"
+    adds_rows = False
+
+    def select(self, context: Context, cell: Cell, options: Options) -> Selection:
+        """Choose nothing."""
+        return Selection()
+
+
+@register
+class Random(Method):
+    """Rows drawn uniformly over the whole usable pool, so that tasks are taken in proportion to size."""
+
+    name, title, contrasts = "random", "n rows drawn uniformly over the pool", ("step_matched",)
+
+    def select(self, context: Context, cell: Cell, options: Options) -> Selection:
+        """Draw n rows."""
+        rows, allowed = context.whole_pool()
+        return Selection(ranking.table(rows, ranking.random_n(len(rows), cell.n, cell.seed, allowed)))
+
+
+class AllDataOptions(Options):
+    """Options of all_data."""
+
+    recipe: Literal["same", "mtdnn"] = "same"
+    """optimiser of stage 2: that of the other arms, or MT-DNN's (Adamax with warm-up)"""
+    mtdnn_lr: float = Field(5e-5, gt=0)
+    """learning rate of MT-DNN's recipe"""
+
+
+@register
+class AllData(Method):
+    """All usable rows of all auxiliaries."""
+
+    name, title, reference, level = "all_data", "all rows of all auxiliaries", MTDNN, "none"
+    uses_n, Options = False, AllDataOptions
+
+    def select(self, context: Context, cell: Cell, options: AllDataOptions) -> Selection:
+        """Choose all usable rows."""
+        return Selection(context.pool())
+
+    def expected(self, context: Context, cell: Cell, options: AllDataOptions) -> Selection:
+        """Expect all usable rows."""
+        return Selection(context.pool())
+
+    def plan(self, context: Context, cell: Cell, selection: Selection, options: AllDataOptions) -> Plan:
+        """Plan stage 2 over all rows, by MT-DNN's recipe if so asked."""
+        p, recipe = cell.params, None
+        if options.recipe == "mtdnn":
+            recipe = Recipe(options.mtdnn_lr, p.batch_size, warmup=0.1, optimiser="adamax")
+        usable = context.usable(cell.primary)[cell.primary]
+        return arm_plans.two_stages(p, context.suite, cell.seed, selection.rows, usable, recipe=recipe)
+
+
+class Matched(Method):
+    """Random rows in the proportions of another method's selection: what its score adds within a group is taken away.
+
+    "cie" keeps the proportions of the tasks (FastMTL's "check in-task efficacy"), "matched" those of tasks, labels and
+    lengths.
+
+    Args:
+        control: "cie" or "matched".
+        of: The method whose selection is matched.
+        name: The control's own name.
+    """
+
+    def __init__(self, control: Literal["cie", "matched"], of: str, name: str):
+        self.name, self.control, self.of = name, control, of
+        self.title = f"random rows of the same tasks as {of}'s"
+        if control == "matched":
+            self.title = f"random rows of the same tasks, labels and lengths as {of}'s"
+
+    def needs(self, cell: Cell, options: Options) -> list[Need]:
+        """Need the selection that is matched."""
+        return [Need(f"selection:{self.of}")]
+
+    def select(self, context: Context, cell: Cell, options: Options) -> Selection:
+        """Draw as many random rows from each group as the selection has."""
+        best = context.obtain(*self.needs(cell, options)).rows
+        rows, allowed = context.whole_pool()
+        at = rows.reset_index().merge(best[["task", "row"]], on=["task", "row"])["index"].to_numpy()
+        groups = rows["task"].to_numpy(str) if self.control == "cie" else strata(context.suite, rows)
+        return Selection(ranking.table(rows, ranking.matched_random(at, groups, cell.seed, allowed)))
 
 
 def strata(suite: Suite, rows: pd.DataFrame) -> np.ndarray:
@@ -30,7 +146,7 @@ def strata(suite: Suite, rows: pd.DataFrame) -> np.ndarray:
     Returns:
         str [N], "task/label/bin".
     """
-    out = np.empty(len(rows), object)
+    words = np.empty(len(rows), object)
     for name, part in rows.groupby("task", sort=False):
         task = suite[str(name)]
         train = task.train.select(part["row"].tolist())
@@ -44,46 +160,5 @@ def strata(suite: Suite, rows: pd.DataFrame) -> np.ndarray:
             labels = np.minimum(4, (5 * (np.array(train[task.label][:]) - low) / (high - low)).astype(int))
         else:
             labels = np.array(train[task.label][:])
-        out[rows.index.get_indexer(part.index)] = [f"{name}/{a}/{b}" for a, b in zip(labels, bins, strict=True)]
-    return out.astype(str)
-
-
-def chosen(
-    p: ArmParameters,
-    suite: Suite,
-    seed: int,
-    inputs: list[runs.Manifest],
-    usable: Mapping[str, np.ndarray] | None = None,
-) -> pd.DataFrame | None:
-    """Return the auxiliary rows of an arm for one seed.
-
-    "random" is uniform over the whole usable pool, so tasks are taken in proportion to size. td, quota and calibrated
-    read the selection that 03 made for this seed. cie and matched draw random rows in the proportions of the td
-    selection: of its tasks (FastMTL's "check in-task efficacy"), or of its tasks, labels and lengths.
-
-    Args:
-        p: The arm's parameters.
-        suite: The suite with every task's rows.
-        seed: The arm's seed.
-        inputs: Manifests of 03's runs, one of them of this seed.
-        usable: By task, a mask over its training rows, bool [rows]; None means all.
-
-    Returns:
-        Columns task, row and row_id at least; None where the arm adds no rows.
-    """
-    if p.arm in ("single", "step_matched"):
-        return None
-    rows = pool(suite, suite.auxiliaries(p.primary, p.auxiliaries), usable)
-    allowed = rows.pop("usable").to_numpy()
-    if p.arm == "all_data":
-        return rows[allowed].reset_index(drop=True)
-    if p.arm == "random":
-        return ranking.table(rows, ranking.random_n(len(rows), p.n, seed, allowed))
-    (source,) = (m for m in inputs if m.params["seed"] == seed)
-    best = parquet.read_frame(source.path("selection.parquet"), ("task", "row"))
-    control = p.arm.partition("_")[0]
-    if control not in ("cie", "matched"):
-        return best
-    at = rows.reset_index().merge(best[["task", "row"]], on=["task", "row"])["index"].to_numpy()
-    groups = rows["task"].to_numpy(str) if control == "cie" else strata(suite, rows)
-    return ranking.table(rows, ranking.matched_random(at, groups, seed, allowed))
+        words[rows.index.get_indexer(part.index)] = [f"{name}/{a}/{b}" for a, b in zip(labels, bins, strict=True)]
+    return words.astype(str)

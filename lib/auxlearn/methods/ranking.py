@@ -242,6 +242,27 @@ def matched_random(chosen: np.ndarray, groups: np.ndarray, seed: int, eligible: 
     return np.concatenate(out).astype(np.int64) if out else np.zeros(0, np.int64)
 
 
+def draw(pool: pd.DataFrame, tasks: tuple[str, ...], n: int, seed: int) -> pd.DataFrame | None:
+    """Draw n rows of these tasks, uniformly over their rows together.
+
+    The draw depends on the set of tasks and the seed alone, so that a set is trained once, whichever arm tries it.
+
+    Args:
+        pool: The pool, with a column task.
+        tasks: The tasks to draw from.
+        n: The number of rows.
+        seed: The seed of the draw.
+
+    Returns:
+        The rows in the pool's order, all of them where they are fewer than n; None where the tasks have no row.
+    """
+    inside = pool[pool["task"].isin(tasks)]
+    if inside.empty:
+        return None
+    order = seeding.rng(seed, "sample", "tasks", *sorted(tasks)).permutation(len(inside))[:n]
+    return inside.iloc[np.sort(order)].reset_index(drop=True)
+
+
 def table(pool: pd.DataFrame, chosen: np.ndarray, scores: np.ndarray | None = None) -> pd.DataFrame:
     """Return the chosen rows of a pool as a table.
 

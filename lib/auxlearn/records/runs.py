@@ -325,7 +325,13 @@ def agrees(manifest: Manifest, wanted: Mapping[str, Any]) -> bool:
         manifest: The run.
         wanted: Parameters as keys hold them; those that the run's key leaves out do not count.
     """
-    had = manifest.key_params
+    return fits(manifest.key_params, wanted)
+
+
+def fits(had: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+    """Tell whether parameters of a key hold what is wanted; a wanted `seed` must be one of its `seeds`."""
+    if "seed" in wanted and "seeds" in had and wanted["seed"] not in had["seeds"]:
+        return False
     return all(had[name] == value for name, value in wanted.items() if name in had)
 
 
@@ -363,8 +369,9 @@ def find(stage: str, wanted: Mapping[str, Any], suite: str, keyed: Mapping[str, 
 
 
 def papermill_line(stage: str, params: Mapping[str, Any]) -> str:
-    """Return the command that makes a run of a stage with the given parameters."""
-    return f"papermill notebooks/{stage}.ipynb {stage}.out.ipynb -y '{json.dumps(dict(params))}'"
+    """Return the command that makes a run of a stage with the given parameters; of a `seed` it makes a list."""
+    given = {f"{name}s" if name == "seed" else name: [v] if name == "seed" else v for name, v in params.items()}
+    return f"papermill notebooks/{stage}.ipynb {stage}.out.ipynb -y '{json.dumps(given)}'"
 
 
 def _shown(params: Mapping[str, Any]) -> str:

@@ -11,7 +11,7 @@ import pandas as pd
 from auxlearn.data.suites import Task
 from auxlearn.evaluation import counting, metrics, stats
 from auxlearn.files import stored_arrays
-from auxlearn.methods.tawt.options import BY_SCORE, WEIGHINGS
+from auxlearn.methods import registry
 from auxlearn.records import runs
 from auxlearn.reporting.results import scores
 
@@ -119,13 +119,11 @@ def comparisons(arms: Sequence[runs.Manifest], task: Task, level: float = 0.95) 
 
 
 def contrasts(names: Sequence[str]) -> list[tuple[str, str]]:
-    """List the pairs of arms that take an effect apart.
+    """List the pairs of arms that take an effect apart: each method and policy says what it is compared with.
 
-    They are: more steps (random against step_matched), the ranking (td, quota, calibrated against random), the ranking
-    within tasks (td against cie, and against rows matched by task, label and length), and selection against all data.
-    For GradTS and AUTOSEM: against as many random rows, and against each other, by tasks and by finer choice. For TAWT:
-    against unweighted training and against weights that no gradient, or another source's, has moved; the same over the
-    rows that another arm chose, whose plain training is then one more baseline.
+    Row and task methods are compared with as many random rows, with controls that keep one thing, and with relatives;
+    random rows with as many steps on the primary alone; weights with unweighted training and with weights that no
+    gradient, or another source's, has moved, over the same rows.
 
     Args:
         names: The arms that were run.
@@ -133,21 +131,13 @@ def contrasts(names: Sequence[str]) -> list[tuple[str, str]]:
     Returns:
         Pairs (arm, baseline) of which both were run.
     """
-    kinds = ("bce", "ce")
-    wanted = [("random", "step_matched")]
-    wanted += [(f"{rule}_{kind}", "random") for rule in ("td", "quota", "calibrated") for kind in kinds]
-    wanted += [(f"td_{kind}", f"{control}_{kind}") for control in ("cie", "matched") for kind in kinds]
-    wanted += [(f"td_{kind}", "all_data") for kind in kinds]
-    chosen = ("gradts_thres", "gradts_trial", "gradts_fg", "gradts_proxy", "autosem_p1", "autosem")
-    wanted += [(name, "random") for name in chosen]
-    wanted += [("gradts_trial", "autosem_p1"), ("gradts_fg", "autosem"), ("gradts_trial", "td_bce")]
-    for rows in dict.fromkeys(name[: name.rfind("+") + 1] for name in names):  # "" and "td_bce+", say
-        for paradigm in dict.fromkeys(paradigm for paradigm, _ in WEIGHINGS.values()):  # do TAWT's gradients matter?
-            controls = (paradigm, f"null_{paradigm}", f"shuffled_{paradigm}", f"final_{paradigm}")
-            wanted += [(f"{rows}tawt_{paradigm}", rows + control) for control in controls]
-        wanted += [(f"{rows}tawt_{kind}", f"{rows}tawt_joint") for kind in BY_SCORE]
-        wanted += [(f"{rows}tawt_joint", rows.rstrip("+"))]
-    return [pair for pair in wanted if set(pair) <= set(names)]
+    pairs = []
+    for name in names:
+        method, policy = registry.parse(name)
+        rows = name[: name.rfind("+") + 1]
+        others = method.contrasts if policy is None else [rows + other if other else rows[:-1] for other in policy.contrasts]
+        pairs += [(name, other) for other in others]
+    return [pair for pair in pairs if set(pair) <= set(names)]
 
 
 def sentences(arm: runs.Manifest) -> tuple[list[Any], Any]:

@@ -16,6 +16,7 @@ from auxlearn import progress_bar, seeding
 from auxlearn.cost import Ledger
 from auxlearn.data import suites
 from auxlearn.errors import InputError
+from auxlearn.methods import context
 from auxlearn.paths import NOTEBOOKS, PROJECT
 from auxlearn.records import code_hash, run_lock, runs
 from auxlearn.studies import parameters as params
@@ -33,6 +34,10 @@ class Session:
     run: runs.Run
     inputs: list[runs.Manifest]
     bar: progress_bar.Bar | None = None  # where a person watches
+
+    def context(self, seed: int) -> context.Context:
+        """Return what methods and makers are given for one seed: artifacts are made as the runs that are read were."""
+        return context.Context(self.suite, self.params, seed, upstream(self.inputs), self.progress)
 
     @property
     def primary(self) -> suites.Task:
@@ -87,8 +92,7 @@ class Session:
         Raises:
             InputError: If the code was edited while the notebook ran.
         """
-        p = self.params
-        drawn = [p.seed] if hasattr(p, "seed") else getattr(p, "seeds", [])
+        drawn = getattr(self.params, "seeds", [])
         self.run.inputs += units
         recorded = {f"{s}/{purpose}": v for s in drawn for purpose, v in seeding.record(s).items()}
         self.run.check_unedited()
@@ -128,7 +132,7 @@ def start(stage: str, namespace: Mapping[str, Any]) -> Session:
         suite.fingerprint,
         inputs,
         key_params,
-        ("reporting.notebook",),
+        params.code_roots(p),
         notebook=f"{stage}.ipynb",
         opened=opened,
     )
@@ -156,20 +160,46 @@ def bound_threads(threads: int) -> None:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", str(threads))  # read by what is loaded later
 
 
+def upstream(manifests: Iterable[runs.Manifest]) -> list[params.Common]:
+    """Read the parameters of runs, and of the notebooks' runs that these read in turn.
+
+    Args:
+        manifests: Manifests of finished runs.
+
+    Returns:
+        Checked parameters, one entry per run.
+    """
+    found: dict[str, params.Common] = {}
+    queue = list(manifests)
+    while queue:
+        manifest = queue.pop(0)
+        if manifest.stage in params.MODELS and manifest.label not in found:
+            found[manifest.label] = params.MODELS[manifest.stage].model_validate(manifest.params)
+            queue += [runs.load(each["stage"], each["key"]) for each in manifest.inputs if each["stage"] in params.MODELS]
+    return list(found.values())
+
+
 def _inputs(p: params.Common, suite: suites.Suite) -> list[runs.Manifest]:
-    inputs = []
+    inputs: dict[str, runs.Manifest] = {}
     for stage, wanted in p.needs():
         if p.inputs:
-            named = [runs.load(stage, key) for key in p.inputs]
-            hits = [m for m in named if m.suite == suite.fingerprint and runs.agrees(m, key_forms.forms(wanted))]
-            if len(hits) != 1:
+            named = [m for key in p.inputs if (m := _named(stage, key)) is not None]
+            fitting = [m for m in named if m.suite == suite.fingerprint and runs.agrees(m, key_forms.forms(wanted))]
+            if len(fitting) != 1:
                 raise InputError(
-                    f"inputs: {len(hits)} of the runs {', '.join(p.inputs)} fit {wanted}; exactly one must"
+                    f"inputs: {len(fitting)} of the runs {', '.join(p.inputs)} fit {wanted}; exactly one must"
                 )
-            inputs.append(hits[0])
+            inputs[fitting[0].label] = fitting[0]
         else:
-            inputs.append(_find_or_make(p, stage, wanted, suite))
-    return inputs
+            known = [m for m in inputs.values() if m.stage == stage and runs.agrees(m, key_forms.forms(wanted))]
+            found = known[0] if known else _find_or_make(p, stage, wanted, suite)
+            inputs[found.label] = found
+    return list(inputs.values())
+
+
+def _named(stage: str, key: str) -> runs.Manifest | None:
+    """Load a run that `inputs` names, or return None where its key is another stage's."""
+    return None if runs.read(stage, key)[0] == "missing" else runs.load(stage, key)
 
 
 def _find_or_make(p: params.Common, stage: str, wanted: dict[str, Any], suite: suites.Suite) -> runs.Manifest:
@@ -178,10 +208,13 @@ def _find_or_make(p: params.Common, stage: str, wanted: dict[str, Any], suite: s
     except InputError:
         if p.size != "smoke":
             raise
+    own = dict(wanted)
+    if (seed := own.pop("seed", None)) is not None:
+        own["seeds"] = getattr(p, "seeds", [seed])
     out = runs.runs_root() / stage / "made-on-demand.ipynb"
     out.parent.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "papermill", str(NOTEBOOKS / f"{stage}.ipynb"), str(out)]
-    command += ["-y", json.dumps(wanted), "--no-progress-bar"]
+    command += ["-y", json.dumps(params.for_notebook(stage, own)), "--no-progress-bar"]
     unseen = {name: value for name, value in os.environ.items() if name != "JPY_SESSION_NAME"}
     process = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, env=unseen)
     if process.returncode:

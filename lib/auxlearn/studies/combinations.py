@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from auxlearn.errors import InputError
+from auxlearn.methods import registry
+from auxlearn.methods.registry import uses_n
 from auxlearn.studies import parameters
-from auxlearn.studies.arms import depends_on_n
 from auxlearn.studies.study_file import StudyFile
 
 
@@ -22,11 +23,14 @@ def check(file: StudyFile) -> None:
         InputError: For a parameter or notebook that does not exist, a grid entry without values, `seeds` that are not a
             list, or an `exclude` that names something outside the grid.
     """
+    registry.plug(file.plugins)
     known = {name for model in parameters.MODELS.values() for name in model.model_fields}
     for part in ("base", "grid"):
         for name in getattr(file, part):
             if name not in known:
-                raise InputError(f"{part}: no notebook has a parameter {name!r}")
+                homes = registry.home(name)
+                remedy = f"; it is an option of {', '.join(homes)}: give it under `methods`" if homes else ""
+                raise InputError(f"{part}: no notebook has a parameter {name!r}{remedy}")
     for name, values in file.grid.items():
         if not values:
             raise InputError(f"grid: {name} has no values")
@@ -35,12 +39,12 @@ def check(file: StudyFile) -> None:
     for row in file.exclude:
         if unknown := set(row) - set(file.grid):
             raise InputError(f"exclude: {', '.join(sorted(unknown))} is not in grid")
-    for stage in (*file.stages, *file.notebooks):
+    for stage in (*file.stages, *file.notebooks, *file.per_seed):
         if stage not in parameters.MODELS:
             raise InputError(f"no notebook is called {stage!r}; there are {', '.join(parameters.MODELS)}")
     for stage, block in file.notebooks.items():
         if unknown := set(block) - set(parameters.MODELS[stage].model_fields):
-            raise InputError(f"notebooks.{stage}: unknown parameter {', '.join(sorted(unknown))}")
+            raise InputError(f"notebooks.{stage}: {parameters.unknown(stage, sorted(unknown))}")
 
 
 def defaults(file: StudyFile, stage: str) -> dict[str, Any]:
@@ -57,6 +61,10 @@ def defaults(file: StudyFile, stage: str) -> dict[str, Any]:
     params = {k: v for k, v in file.base.items() if k in fields}
     if "primary" in file.grid:  # for a stage that serves every primary, any will do
         params.setdefault("primary", file.grid["primary"][0])
+    if "methods" in fields and file.methods:
+        params["methods"] = file.methods
+    if file.plugins:
+        params["plugins"] = file.plugins
     return params | {"study": file.study} | file.notebooks.get(stage, {})
 
 
@@ -75,8 +83,8 @@ def combinations(file: StudyFile, stage: str) -> Iterator[dict[str, Any]]:
     """
     fields = parameters.MODELS[stage].model_fields
     axes = {k: v for k, v in file.grid.items() if k in fields}
-    if "seed" in fields and "seed" not in axes and "seeds" in file.base:
-        axes["seed"] = file.base["seeds"]
+    if stage in file.per_seed and "seeds" in file.base:
+        axes["seeds"] = [[seed] for seed in file.base["seeds"]]
     common = defaults(file, stage)
     if "arms" in fields and "arm" in file.grid:
         common.setdefault("arms", file.grid["arm"])
@@ -109,11 +117,11 @@ def _compared(file: StudyFile, given: dict[str, Any]) -> dict[str, Any]:
 
     arms = [
         arm for arm in p.arms
-        if not all(gone(arm, n) for n in ([p.n] if depends_on_n(arm) else file.grid.get("n", [p.n])))
+        if not all(gone(arm, n) for n in ([p.n] if uses_n(arm) else file.grid.get("n", [p.n])))
     ]  # fmt: skip
     if "single" not in arms:
         raise InputError("exclude: leaves out single at every n, but 07_efficiency compares with it")
     curve = [n for n in p.curve if n == p.n or not _excluded(file, given | {"n": n})]
-    out = [f"{arm} {n}" for n in curve for arm in arms if n != p.n and depends_on_n(arm) and gone(arm, n)]
+    out = [f"{arm} {n}" for n in curve for arm in arms if n != p.n and uses_n(arm) and gone(arm, n)]
     out += [entry for arm in arms for n in curve if (entry := f"{arm} {n}") in p.left_out and entry not in out]
     return given | {"arms": arms, "curve": curve, "left_out": out}

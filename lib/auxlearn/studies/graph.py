@@ -7,6 +7,9 @@
     exclude: [{arm: …, n: …}]  # but these
     stages: [06_mtl, …]    # what is wanted; what it reads is added (default: 01, 06, 07)
     notebooks: {06_mtl: {lr: …}}   # a notebook's own parameters
+    methods: {gradts_trial: {trial_most: 4}}   # options by method or family of methods
+    plugins: [my_methods.py]   # modules or files that register further methods
+    per_seed: [02_td_proxy]    # notebooks to run once per seed, as a cluster would; others deal their seeds themselves
     expects: {rows: {task: …}, tokens: …, encoder: {…}}   # what suite and encoder hold; see `study_file.Expects`
 
 Cells are found from the wanted ones backwards, so that three targets share one proxy without being told to. `load`
@@ -65,8 +68,7 @@ class Cell:
         Returns:
             Whether all others are the cell's.
         """
-        had = self._keyed
-        return all(had[name] == value for name, value in key_forms.forms(wanted).items() if name in had)
+        return runs.fits(self._keyed, key_forms.forms(wanted))
 
     @property
     def label(self) -> str:
@@ -150,7 +152,7 @@ class _Expansion:
         self.elsewhere = elsewhere
         self.made: dict[tuple[str, str], Cell] = {}
         self.suites: dict[tuple[str, int], Any] = {}
-        self.codes: dict[str, str] = {}
+        self.codes: dict[tuple[str, tuple[str, ...]], str] = {}
 
     def cells(self) -> list[Cell]:
         combinations.check(self.file)
@@ -185,14 +187,15 @@ class _Expansion:
         p = self._resolved(params.validate(stage, given))
         suite = self._suite(p)
         suite.auxiliaries(p.primary, p.auxiliaries)
-        reads = [self._upstream(upstream, wanted) for upstream, wanted in p.needs()]
+        reads = list(dict.fromkeys(self._upstream(upstream, wanted, p) for upstream, wanted in p.needs()))
         self._enough(p, suite, reads)
         p = p.model_copy(update={"inputs": [cell.key for cell in reads]})
         key = runs.key(stage, p.key_params(), suite.fingerprint, p.inputs)
         if (stage, key) not in self.made:
-            if stage not in self.codes:
-                self.codes[stage] = code_hash(("reporting.notebook",), NOTEBOOKS / f"{stage}.ipynb")
-            code = runs.digest([self.codes[stage], [cell.code for cell in reads]])
+            roots = params.code_roots(p)
+            if (stage, roots) not in self.codes:
+                self.codes[stage, roots] = code_hash(roots, NOTEBOOKS / f"{stage}.ipynb")
+            code = runs.digest([self.codes[stage, roots], [cell.code for cell in reads]])
             self.made[stage, key] = Cell(p, key, code, reads, suite.fingerprint)
         return self.made[stage, key]
 
@@ -226,21 +229,30 @@ class _Expansion:
         usable = usable_rows.usable(suite, p.primary, p.keep_leaks)
         if p.stage == "03_ranking":
             proxy = cast(params.TDProxy, reads[0].params)
-            plans, _ = proxy_plans.proxies(proxy, suite, usable_rows.usable(suite, None, proxy.keep_leaks))
+            clean = usable_rows.usable(suite, None, proxy.keep_leaks)
+            plans, _ = proxy_plans.proxies(proxy, suite, proxy.seeds[0], clean)
             if proxy.proxies == "one":
                 for name in names:
                     usable[name][plans[0].phases[0].rows[name]] = False
         return sum(int(usable[name].sum()) for name in names)
 
-    def _upstream(self, stage: str, wanted: dict[str, Any]) -> Cell:
-        """Return the cell of the study that fits, or a new one from the study's defaults."""
+    def _upstream(self, stage: str, wanted: dict[str, Any], reader: Any) -> Cell:
+        """Return the cell of the study that fits, or a new one from the study's defaults.
+
+        A new one has all seeds of its reader, or where `per_seed` names its notebook the one that is wanted.
+        """
         fitting = [
             cell for (s, _), cell in self.made.items()
             if s == stage and cell.agrees(wanted)
         ]  # fmt: skip
         if len(fitting) > 1:
             raise InputError(f"{len(fitting)} cells of {stage} fit {wanted}; leave 07_efficiency out of `stages`")
-        return fitting[0] if fitting else self._cell(stage, combinations.defaults(self.file, stage) | wanted)
+        if fitting:
+            return fitting[0]
+        own = dict(wanted)
+        if (seed := own.pop("seed", None)) is not None:
+            own["seeds"] = [seed] if stage in self.file.per_seed else reader.seeds
+        return self._cell(stage, combinations.defaults(self.file, stage) | own)
 
 
 class _Names(suites.Suite):

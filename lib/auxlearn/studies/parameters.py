@@ -1,12 +1,14 @@
 """One strict model of parameters per notebook.
 
-A notebook's `parameters` cell holds the smoke defaults, equal to the model's (a test checks it). Its next cell hands
-its globals to `check`, which refuses unknown names and mistyped values: papermill only warns of the first, and injects
-`1e-3` as text and `no` as False (YAML 1.1).
+A notebook's `parameters` cell holds what most people change (`SHOWN`) with its smoke defaults, equal to the model's (a
+test checks it); everything else goes through its last parameter, the dict `settings`. Its next cell hands its globals
+to `check`, which refuses unknown names and mistyped values: papermill only warns of the first, and injects `1e-3` as
+text and `no` as False (YAML 1.1).
 """
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from types import FunctionType, ModuleType
 from typing import Any, Self
@@ -14,16 +16,17 @@ from typing import Any, Self
 from pydantic import Field, ValidationError, model_validator
 
 from auxlearn.errors import InputError, explain
+from auxlearn.methods import registry
 from auxlearn.methods.fastmtl.options import Ranking, TDProxy
 from auxlearn.methods.gradts.options import GradTS
 from auxlearn.methods.tawt.options import TAWT
-from auxlearn.studies.arms import MTL, RULES, Arm, depends_on_n
+from auxlearn.studies.arms import MTL, Arm
 from auxlearn.training.shared_parameters import Common, Seeds, Trained
 
 __all__ = [
     "MODELS",
     "MTL",
-    "RULES",
+    "SHOWN",
     "TAWT",
     "Common",
     "DataPrep",
@@ -47,22 +50,24 @@ class DataPrep(Common):
 
 
 class Efficiency(Common):
-    """Parameters of 07: compares `arms` at `n` for one primary.
-
-    `curve` adds other n, at which the arms that depend on n are read. `left_out` names the parts of the curve that were
-    not run, each as "ARM N". `sentence_test` adds the TAWT authors' test, over the dev sentences of one pair of models
-    per seed.
-    """
+    """Parameters of 07: compares `arms` at `n` for one primary."""
 
     stage = "07_efficiency"
 
     seeds: Seeds = [0, 1]
+    """seeds of the arms"""
     arms: list[Arm] = Field(["single", "random", "td_bce"], min_length=2)
+    """arms to compare, the baseline single first"""
     n: int = Field(200, ge=1)
+    """auxiliary rows at which they are compared"""
     curve: list[int] = []
+    """further n, at which the arms that depend on n are read"""
     left_out: list[str] = []
+    """parts of the curve that were not run, each as "ARM N\""""
     level: float = Field(0.95, gt=0.5, lt=1)
+    """confidence level of the intervals"""
     sentence_test: bool = False
+    """add the TAWT authors' test, over the dev sentences of one pair of models per seed"""
 
     @model_validator(mode="after")
     def _baseline(self) -> Self:
@@ -76,7 +81,7 @@ class Efficiency(Common):
     @property
     def sized(self) -> bool:
         """Whether any of the arms depends on `n`."""
-        return any(depends_on_n(arm) for arm in self.arms)
+        return any(registry.uses_n(arm) for arm in self.arms)
 
     def key_params(self) -> dict[str, Any]:
         """Return the parameters that the comparison depends on, without `n` and the curve if no arm depends on them."""
@@ -85,14 +90,35 @@ class Efficiency(Common):
 
     def needs(self) -> list[tuple[str, dict[str, Any]]]:
         """Return the 06 runs that are compared, as (stage, parameters that they must agree in)."""
-        wanted = self._shared("primary", "auxiliaries", "seeds")
+        wanted = self.shared("primary", "auxiliaries", "seeds")
         cells = [(arm, self.n) for arm in self.arms]
-        cells += [(arm, n) for n in self.curve if n != self.n for arm in self.arms if depends_on_n(arm)]
+        cells += [(arm, n) for n in self.curve if n != self.n for arm in self.arms if registry.uses_n(arm)]
         cells = [(arm, n) for arm, n in cells if f"{arm} {n}" not in self.left_out]
         return [("06_mtl", wanted | {"arm": arm, "n": n}) for arm, n in cells]
 
 
 MODELS: dict[str, type[Common]] = {m.stage: m for m in (DataPrep, TDProxy, Ranking, GradTS, TAWT, MTL, Efficiency)}
+
+
+# What the parameters cell of each notebook shows, in this order, and then `settings`.
+_ALL = ("suite", "primary", "auxiliaries", "encoder", "study", "size", "rows", "inputs")
+_TRAINED = ("batch_size", "lr")
+_BUDGET = ("steps", "stage2_epochs", "tune_epochs", "choose", "holdout")
+SHOWN: dict[str, tuple[str, ...]] = {
+    "01_data_prep": (*_ALL, "max_length"),
+    "02_td_proxy": (
+        *_ALL, "seeds", "workers", *_TRAINED, "discriminator", "proxies", "proxy_rows", "watch_rows", "epochs",
+        "map_seeds",
+    ),
+    "03_ranking": (*_ALL, "seeds", "workers", "discriminator", "score", "rule", "n", "exit_layers"),
+    "04_gradts_correlation": (
+        *_ALL, "seeds", "workers", *_TRAINED, "tune_rows", "importance_rows", "epochs", "definition", "at",
+    ),
+    "05_tawt_weighting": (*_ALL, "seeds", "workers", *_TRAINED, *_BUDGET, "paradigm", "methods"),
+    "06_mtl": (*_ALL, "seeds", "workers", *_TRAINED, "arm", "n", *_BUDGET, "methods"),
+    "07_efficiency": (*_ALL, "seeds", "arms", "n", "curve", "sentence_test"),
+}  # fmt: skip
+SETTINGS = "settings"
 
 
 def validate(stage: str, given: Mapping[str, Any]) -> Any:
@@ -109,15 +135,69 @@ def validate(stage: str, given: Mapping[str, Any]) -> Any:
         InputError: One for all unknown, mistyped or impossible values, naming each.
     """
     model = MODELS[stage]
-    unknown = [name for name in given if name not in model.model_fields]
-    if unknown:
-        raise InputError(
-            f"{stage}: unknown parameter {', '.join(map(repr, unknown))}; it has {', '.join(model.model_fields)}"
-        )
+    plugins = given.get("plugins", [])
+    if isinstance(plugins, list):
+        registry.plug([name for name in plugins if isinstance(name, str)])
+    if names := [name for name in given if name not in model.model_fields]:
+        raise InputError(f"{stage}: {unknown(stage, names)}")
     try:
         return model.model_validate(dict(given))
     except ValidationError as error:
         raise InputError(f"{stage}: {explain(error)}") from None
+
+
+def unknown(stage: str, names: list[str]) -> str:
+    """Say of unknown parameters what was meant, as far as that can be told."""
+    fields = MODELS[stage].model_fields
+    homes = registry.home(names[0])
+    if homes and "methods" in fields:
+        return f"{names[0]!r} is an option of {', '.join(homes)}; give it as methods: {{{homes[0]}: {{{names[0]}: …}}}}"
+    near = difflib.get_close_matches(names[0], fields, 1)
+    meant = f"; did you mean {near[0]!r}?" if near else ""
+    return f"unknown parameter {', '.join(map(repr, names))}{meant}; it has {', '.join(fields)}"
+
+
+def code_roots(p: Any) -> tuple[str, ...]:
+    """Name the code beside its notebook's that decides a run's result: for an arm its method's and policy's."""
+    return ("reporting.notebook", *(registry.roots(p.arm) if isinstance(p, MTL) else ()))
+
+
+def for_notebook(stage: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Put parameters in the form in which the notebook takes them: those that it does not show go into `settings`.
+
+    Args:
+        stage: The notebook, such as `06_mtl`.
+        values: Values by name, as from `model_dump`.
+
+    Returns:
+        What papermill injects; `settings` holds only what differs from the defaults.
+    """
+    shown = {name: value for name, value in values.items() if name in SHOWN[stage]}
+    fields = MODELS[stage].model_fields
+    rest = {name: value for name, value in values.items() if name not in shown and value != fields[name].default}
+    return shown | {SETTINGS: rest}
+
+
+def flat(stage: str, injected: Mapping[str, Any]) -> dict[str, Any]:
+    """Undo `for_notebook`: return parameters by name, those of `settings` among them.
+
+    Args:
+        stage: The notebook, such as `06_mtl`.
+        injected: Values by name, as papermill injects them.
+
+    Returns:
+        Plain values by name.
+
+    Raises:
+        InputError: `settings` is no dict, or names a parameter that is also given outside it.
+    """
+    given = dict(injected)
+    settings = given.pop(SETTINGS, {})
+    if not isinstance(settings, dict):
+        raise InputError(f"{stage}: settings: {settings!r} is not a dict of parameters by name")
+    if twice := [name for name in settings if name in SHOWN[stage] or name in given]:
+        raise InputError(f"{stage}: settings: {twice[0]!r} has a line of its own; set it there")
+    return given | settings
 
 
 def check(stage: str, namespace: Mapping[str, Any]) -> Any:
@@ -141,4 +221,4 @@ def check(stage: str, namespace: Mapping[str, Any]) -> Any:
         if not name.startswith("_") and name not in _IPYTHON
         and not isinstance(value, (ModuleType, FunctionType, type))
     }  # fmt: skip
-    return validate(stage, given)
+    return validate(stage, flat(stage, given))

@@ -67,6 +67,9 @@ class StudyFile(BaseModel):
     exclude: list[dict[str, Any]] = []
     stages: list[str] = Field(DEFAULT_STAGES, min_length=1)
     notebooks: dict[str, dict[str, Any]] = {}
+    methods: dict[str, dict[str, Any]] = {}
+    plugins: list[str] = []
+    per_seed: list[str] = []
     expects: Expects | None = None
 
 
@@ -84,6 +87,15 @@ def read(path: Path) -> StudyFile:
     """
     raw = documents.read_yaml(path)
     try:
-        return StudyFile.model_validate(raw)
+        file = StudyFile.model_validate(raw)
+        return file.model_copy(update={"plugins": [_plugin(path.parent, name) for name in file.plugins]})
     except ValidationError as error:
         raise InputError(f"{path}: {errors.explain(error)}") from None
+
+
+def _plugin(folder: Path, name: str) -> str:
+    """Return a plug-in's module, or the whole path of its file, which is looked for beside the study file first."""
+    if not name.endswith(".py"):
+        return name
+    beside = folder / name
+    return str((beside if beside.is_file() else Path(name)).resolve())

@@ -80,6 +80,9 @@ class Weighting:
     # Parts of a task with a weight of their own: task -> the part of each of its rows in the phase, in their order.
     # A part is weighed as "task#part"; all share the task's head. Only with combine "mixed".
     parts: Mapping[str, np.ndarray] = field(default_factory=dict)
+    # A registered policy that moves the weights in place of TAWT's rule, and its options.
+    policy: str | None = None
+    options: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -146,6 +149,9 @@ class Plan:
             "suite": suite.fingerprint,
             "encoder": encoders.fingerprint(self.encoder),
         }
+        for weighting in (phase["weighting"] for phase in content["phases"] if phase["weighting"]):
+            if weighting["policy"] is None:  # as trainings were keyed before there were policies of others
+                del weighting["policy"], weighting["options"]
         return json.loads(json.dumps(content, default=hash_rows))
 
 

@@ -24,30 +24,45 @@ def distinct(values: list[Any]) -> list[Any]:
 
 
 class Common(BaseModel):
-    """Parameters that all notebooks share.
+    """Parameters that all notebooks share."""
 
-    `rows` caps each task's training rows (0 = all); 0 threads means all cores.
-    """
-
-    model_config = ConfigDict(extra="forbid", strict=True, validate_default=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        extra="forbid", strict=True, validate_default=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
     stage: ClassVar[str]
     # Fields that change nothing in this stage's result, and so stay out of its key.
     # (The suite is there by its fingerprint, the inputs by their own keys.)
-    not_in_key: ClassVar[frozenset[str]] = frozenset({"study", "inputs", "suite"})
+    not_in_key: ClassVar[frozenset[str]] = frozenset({"study", "inputs", "suite", "plugins", "workers"})
 
     suite: str = "planted"
+    """suite YAML, or "planted" for generated tasks whose transfer structure is known"""
     primary: str = "topic_side"
+    """the task that is to be helped"""
     auxiliaries: Annotated[list[str], AfterValidator(distinct)] = []
+    """tasks that may help ([]: all others of the suite)"""
     encoder: str = "tiny"
+    """encoder: a name of `models.encoders`, a Hugging Face name or a folder"""
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    """what computes (auto: a GPU where there is one)"""
     study: str = "smoke"
+    """label of the study; enters no key"""
     size: Literal["smoke", "full"] = "smoke"
+    """smoke only shows that the notebook runs; full is for results"""
     rows: int = Field(400, ge=0)
+    """most training rows of each task (0: all)"""
     threads: int = Field(1, ge=0)
+    """threads of each process (0: all cores)"""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """number format of matrix products (auto: bf16 where the device multiplies in it)"""
     max_length: int = Field(128, ge=8)
+    """tokens at which a row is cut"""
     inputs: list[str] = []
+    """keys of the runs that are read ([]: those that fit)"""
+    workers: int = Field(1, ge=1)
+    """processes among which a notebook deals its seeds"""
+    plugins: list[str] = []
+    """modules or .py files that register further methods"""
 
     @model_validator(mode="after")
     def _smoke_is_planted(self) -> Self:
@@ -103,7 +118,8 @@ class Common(BaseModel):
         """List the runs that this one reads: stage, and the parameters that they must agree in."""
         return []
 
-    def _shared(self, *more: str) -> dict[str, Any]:
+    def shared(self, *more: str) -> dict[str, Any]:
+        """Return the parameters in which a run agrees with those that it reads, and `more`, by name."""
         names = ("suite", "encoder", "device", "size", "rows", "threads", "precision", "max_length", *more)
         return {name: getattr(self, name) for name in names}
 
@@ -137,37 +153,41 @@ Seeds = Annotated[list[Annotated[int, Field(ge=0)]], AfterValidator(distinct), F
 
 
 class Trained(Common):
-    """Parameters that notebooks that train share.
-
-    `keep_leaks` leaves in rows that also occur in dev or test (see `data.leakage`). `processes` above 1 trains
-    data-parallel (see `training.data_parallel`), each process with `threads` threads or a device of its own; a pass
-    over the pool is dealt to as many (see `signals.pass_store`).
-    """
+    """Parameters that notebooks that train share."""
 
     batch_size: int = Field(32, ge=1)
+    """rows per optimiser step"""
     lr: float = Field(1e-3, gt=0)
+    """learning rate"""
     regression: Literal["unit", "raw"] = "unit"
+    """scale of a regression's targets: 0 to 1, or as they are (the FastMTL code)"""
     pool: Literal["auto", "mean", "cls", "pooler"] = "auto"
+    """what of the encoder's states the heads read"""
     mixing: Literal["homogeneous", "mixed"] = "homogeneous"
+    """batches of one task each (MT-DNN, FastMTL), or over all tasks"""
     loss_scale: Literal["none", "log_classes"] = "none"
+    """log_classes divides a loss by its value at chance"""
     keep_leaks: bool = False
+    """leave in rows that also occur in dev or test (see `data.leakage`)"""
     processes: int = Field(1, ge=1)
+    """processes that share each batch (data-parallel), and passes over the pool"""
 
 
 class Budget(Trained):
-    """How long arms are trained, and which rows judge them.
-
-    `steps` > 0 gives every arm of 06, weighted or not, that many optimiser steps in place of epochs, `tune_steps` of
-    them on the primary alone where an arm has such a phase. All arms hold out the same rows of the primary, if `choose`
-    says so.
-    """
+    """How long arms are trained, and which rows judge them."""
 
     steps: int = Field(0, ge=0)
+    """optimiser steps of every arm, in place of epochs (0: by epochs)"""
     tune_steps: int = Field(0, ge=0)
+    """how many of them are on the primary alone, where an arm has such a phase"""
     stage2_epochs: int = Field(2, ge=1)
+    """epochs over primary and auxiliary rows"""
     tune_epochs: int = Field(3, ge=1)
+    """epochs on the primary alone after them"""
     choose: Literal["holdout", "dev", "last"] = "holdout"
+    """epoch that is kept: best on held-out rows, best on dev (the FastMTL code), or the last"""
     holdout: float = Field(0.1, gt=0, lt=0.9)
+    """share of the primary's rows that is held out, the same for every arm"""
 
     @model_validator(mode="after")
     def _enough_steps(self) -> Self:

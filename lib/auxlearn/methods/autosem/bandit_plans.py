@@ -8,18 +8,22 @@ import numpy as np
 
 from auxlearn import seeding
 from auxlearn.data.suites import Suite
+from auxlearn.methods.arm_parameters import ArmParameters
 from auxlearn.methods.arm_plans import common, holdout
-from auxlearn.methods.autosem.options import AutosemArm
+from auxlearn.methods.autosem.options import BanditOptions
 from auxlearn.training.phases import Phase, Plan, Recipe, Rounds
 
 
-def bandit(p: AutosemArm, suite: Suite, seed: int, usable: Mapping[str, np.ndarray]) -> Plan:
+def bandit(
+    p: ArmParameters, options: BanditOptions, suite: Suite, seed: int, usable: Mapping[str, np.ndarray]
+) -> Plan:
     """Plan AUTOSEM's stage 1 for one seed: rounds over the primary and its auxiliaries, at a constant learning rate.
 
     The primary is judged on the rows that judge the arm's trials, and never on dev.
 
     Args:
         p: The arm's parameters.
+        options: The bandit's own.
         suite: The suite with every task's rows.
         seed: The arm's seed.
         usable: By task, a mask over its training rows, bool [rows].
@@ -34,6 +38,6 @@ def bandit(p: AutosemArm, suite: Suite, seed: int, usable: Mapping[str, np.ndarr
     rows = {p.primary: trained}
     rows |= {name: np.flatnonzero(usable[name]) for name in suite.auxiliaries(p.primary, p.auxiliaries)}
     recipe = Recipe(p.lr, p.batch_size, decay="none")
-    rounds = Rounds(p.bandit_batches, p.bandit_decay, p.autosem_rule)
-    phase = Phase("bandit", rows, p.bandit_rounds, recipe, loss_scale=p.loss_scale, rounds=rounds)
+    rounds = Rounds(options.bandit_batches, options.bandit_decay, options.autosem_rule)
+    phase = Phase("bandit", rows, options.bandit_rounds, recipe, loss_scale=p.loss_scale, rounds=rounds)
     return Plan(phases=(phase,), seeds=seeding.record(seed), primary=p.primary, holdout=held, **common(p))

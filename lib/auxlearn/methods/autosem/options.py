@@ -1,4 +1,4 @@
-"""AUTOSEM's parameters: those of its arms."""
+"""The options of AUTOSEM's methods, which ask a bandit which tasks help."""
 
 from __future__ import annotations
 
@@ -6,22 +6,28 @@ from typing import Literal
 
 from pydantic import Field
 
-from auxlearn.methods.arm_parameters import ArmParameters
+from auxlearn.methods.base import Options
 
 
-class AutosemArm(ArmParameters):
-    """Parameters of the autosem arms, which ask a bandit which tasks help.
-
-    The bandit is judged on rows held out from train. It plays `bandit_rounds` of `bandit_batches` batches, and at most
-    `bandit_most` tasks are kept. autosem_p1 draws n rows of the tasks it keeps; autosem searches, in `ratio_trials`
-    trainings of the arm's own length, for the share of stage 2's steps that each task gets. `autosem_rule` paper is
-    what the authors' code does (see `bandits` and `ratio_search`); their `bandit_decay` is 0.3.
-    """
+class BanditOptions(Options):
+    """Options of autosem_p1; the bandit is judged on rows held out from train."""
 
     autosem_rule: Literal["corrected", "paper"] = "corrected"
+    """paper is what the authors' code does (see `bandits` and `ratio_search`)"""
     bandit_rounds: int = Field(20, ge=1)
+    """rounds that are played"""
     bandit_batches: int = Field(2, ge=1)
+    """batches per round"""
     bandit_decay: float = Field(0.05, ge=0, lt=1)
+    """how fast old rewards fade; the authors' is 0.3"""
     bandit_most: int = Field(3, ge=1)
+    """most tasks that are kept"""
+
+
+class RatioOptions(BanditOptions):
+    """Options of autosem, which also searches for the share of stage 2's steps that each task gets."""
+
     ratio_trials: int = Field(3, ge=1)
+    """trainings of the search, each of the arm's own length"""
     ratio_highest: int = Field(20, ge=1)
+    """the highest ratio that is tried"""

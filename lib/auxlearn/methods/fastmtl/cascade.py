@@ -22,16 +22,14 @@ import pandas as pd
 
 from auxlearn import cost
 from auxlearn.cost import Ledger, Meter
-from auxlearn.data import parquet, usable_rows
 from auxlearn.data.suites import Suite
 from auxlearn.errors import InputError
 from auxlearn.methods import ranking
-from auxlearn.methods.fastmtl import discriminator, early_exit, ngram_scorer, proxy_plans, ridge_student
-from auxlearn.methods.fastmtl.options import TDProxy
+from auxlearn.methods.fastmtl import discriminator, early_exit, ngram_scorer, ridge_student
+from auxlearn.methods.fastmtl.proxy_store import Proxies
 from auxlearn.models import multitask
 from auxlearn.records import runs
 from auxlearn.signals import features
-from auxlearn.training import training_cache
 
 COSTS = (0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0)
 AIM = (0.2, 0.95)  # of the cost of full scoring, and of the rows it would choose
@@ -123,20 +121,19 @@ def fixed_costs(scorers: Mapping[str, Scorer], row_flops: np.ndarray, eligible: 
 
 
 def scorers(
-    suite: Suite, proxy: runs.Manifest, pool: pd.DataFrame, primary: str, scores: np.ndarray, eligible: np.ndarray,
-    share: float, layers: Sequence[int] = (), seed: int = 0,
+    suite: Suite, proxies: Proxies, pool: pd.DataFrame, primary: str, eligible: np.ndarray, share: float,
+    layers: Sequence[int] = (), seed: int = 0,
 ) -> tuple[dict[str, Scorer], np.ndarray, list[runs.Manifest]]:  # fmt: skip
-    """Fit every cheap scorer of a pool that 02's run has scored.
+    """Fit every cheap scorer of a pool that the proxies have scored.
 
     Each scorer is fitted anew for each proxy, and to eligible rows alone. "in rounds" fits until half the pool is
     scored, and is charged for that at every cost.
 
     Args:
         suite: The suite with every task's rows.
-        proxy: 02's run.
-        pool: Columns task, row and proxy, as from `proxy_store.candidates`.
+        proxies: The proxies, and the rows that they have scored.
+        pool: The candidates: columns task, row, proxy, and score, by which they are ranked.
         primary: The primary's name.
-        scores: What the pool is ranked by, float [N].
         eligible: The rows that may be taken, bool [N].
         share: The share of the eligible rows in the sample that "distilled", "in rounds" and "exit k" are fitted to.
         layers: The layers k for "exit k".
@@ -148,9 +145,8 @@ def scorers(
     Raises:
         InputError: A layer is the proxy's last or beyond it.
     """
-    p, folds, stored = TDProxy(**proxy.params), pool["proxy"].to_numpy(), parquet.read_frame(proxy.path("rows.parquet"))
-    plan, _ = proxy_plans.proxies(p, suite, usable_rows.usable(suite, None, p.keep_leaks))
-    config = multitask.build(p.encoder, suite).encoder.config
+    scores, folds, stored = pool["score"].to_numpy(), pool["proxy"].to_numpy(), proxies.store.rows
+    config = multitask.build(proxies.plans[0].encoder, suite).encoder.config
     if layers and max(layers) >= config.num_hidden_layers:
         raise InputError(f"exit_layers: {max(layers)} of {config.num_hidden_layers} layers is no early exit")
     lengths = pool[["task", "row"]].merge(stored, how="left")["length"].to_numpy()
@@ -162,7 +158,7 @@ def scorers(
         for name in ("words", "form", *taught)
     }
     read = []
-    for fold, each in enumerate(plan):
+    for fold, (each, training) in enumerate(zip(proxies.plans, proxies.trainings, strict=True)):
         at = np.flatnonzero((folds == fold) & eligible)
         rows, sample = pool.iloc[at].reset_index(drop=True), each.phases[0].rows
         for name, logits in (("words", ngram_scorer.logits), ("form", features.surface_logits)):
@@ -177,9 +173,8 @@ def scorers(
             by_name["in rounds"].scores[at] = ridge_student.in_rounds(cues, scores[at], drawn[at], ledger)
         if named:
             # Of all rows that this proxy scores, so that one pass serves every primary; charged for the eligible ones.
-            training = runs.load("train", training_cache.training_key(each, suite))
             own = stored.loc[stored["proxy"] == fold, ["task", "row"]].reset_index(drop=True)
-            manifest, states = early_exit.states(training, each, suite, own, layers)
+            manifest, states = early_exit.states(training.manifest, each, suite, own, layers)
             read.append(manifest)
             place = rows[["task", "row"]].merge(own.reset_index(), how="left")["index"].to_numpy()
         for name, layer in named.items():

@@ -6,53 +6,63 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field
 
-from auxlearn.training.shared_parameters import Common, Trained, distinct
+from auxlearn.training.shared_parameters import Common, Seeds, Trained, distinct
 
 
 class TDProxy(Trained):
-    """Parameters of the proxy.
+    """Parameters of the proxies, one or two for each of `seeds`.
 
-    The proxy sees every task of the suite, so that one serves any primary and any choice of auxiliaries.
-
-    `proxies` "crossfit": two proxies on disjoint halves of the pool, each scoring the half that it was not drawn from,
-    so that every row is scored and none by a proxy that has seen it; "one": the authors' single proxy, whose rows then
-    leave the pool. `map_rows` rows per task are drawn into a map of the features, beside those of a proxy without
-    discriminator, for the seeds in `map_seeds`.
+    A proxy sees every task of the suite, so that one serves any primary and any choice of auxiliaries.
     """
 
     stage = "02_td_proxy"
     not_in_key = Common.not_in_key | {"primary", "auxiliaries"}
 
-    seed: int = Field(0, ge=0)
+    seeds: Seeds = [0, 1]
+    """each has proxies of its own"""
     discriminator: Literal["bce", "ce"] = "bce"
+    """loss of the task discriminator: a sigmoid per task, or one softmax"""
     proxies: Literal["crossfit", "one"] = "crossfit"
+    """two on disjoint halves of the pool, each scoring the other half; or the authors' one, whose rows leave the pool"""
     proxy_rows: int = Field(60, ge=2)
+    """rows of each task that a proxy is trained on"""
     watch_rows: int = Field(40, ge=2)
+    """rows of each task on which the discriminator is watched"""
     epochs: int = Field(3, ge=1)
+    """epochs of a proxy"""
     disc_weight: float = Field(1.0, gt=0)
+    """weight of the discriminator's loss beside the task losses"""
     map_rows: int = Field(40, ge=2)
+    """rows of each task in the map of the features"""
     map_seeds: list[int] = [0]
+    """seeds for which the map is drawn; it trains a proxy without discriminator"""
 
 
 class Ranking(Common):
-    """Parameters of the ranking.
+    """Parameters of the ranking, one for each of `seeds`.
 
-    `cascade_sample` and `exit_layers` change no selection: they say which cheap scorers stand beside full scoring. Some
-    are fitted to that share of the pool (`ridge_student.sample`), and some read the proxy's states after these of its
-    layers (`early_exit`), which takes a pass over the pool by as many layers. "auto" is the first layer at smoke size
-    and no layer at other sizes: for an encoder of six layers that pass costs a sixth of scoring.
+    `cascade_sample` and `exit_layers` change no selection: they say which cheap scorers stand beside full scoring. A
+    pass over the pool that reads the proxy's states costs as many layers as the last of `exit_layers`.
     """
 
     stage = "03_ranking"
 
-    seed: int = Field(0, ge=0)
+    seeds: Seeds = [0, 1]
+    """each ranks by proxies of its own"""
     discriminator: Literal["bce", "ce"] = "bce"
+    """whose discriminator ranks"""
     score: Literal["auto", "sigmoid", "softmax", "margin"] = "auto"
+    """auto is what fits the loss: sigmoid for bce, softmax for ce (the authors take sigmoid for both)"""
     rule: Literal["global", "quota", "calibrated"] = "global"
+    """one ranking over all tasks, each task its share of the pool, or scores standardised within a task"""
     n: int = Field(200, ge=1)
+    """rows that are chosen"""
     keep_leaks: bool = False
+    """leave in rows that also occur in dev or test"""
     cascade_sample: float = Field(0.02, gt=0, lt=1)
+    """share of the pool that some cheap scorers are fitted to"""
     exit_layers: Annotated[list[Annotated[int, Field(ge=0)]], AfterValidator(distinct)] | Literal["auto"] = "auto"
+    """layers of the proxy after which cheap scorers read its states (auto: the first at smoke size, none else)"""
 
     def resolved(self, elsewhere: bool = False) -> Self:
         """Resolve the parameters as `Common.resolved` does, and decide `exit_layers`."""
@@ -61,14 +71,12 @@ class Ranking(Common):
         return p.model_copy(update={"exit_layers": auto if self.exit_layers == "auto" else self.exit_layers})
 
     def needs(self) -> list[tuple[str, dict[str, Any]]]:
-        """Return the run that this one reads: 02 with the same seed, discriminator and leaks."""
-        return [("02_td_proxy", self._shared("seed", "discriminator", "keep_leaks"))]
+        """Return the runs that this one reads: 02 for each seed, with the same discriminator and leaks."""
+        wanted = self.shared("discriminator", "keep_leaks")
+        return [("02_td_proxy", wanted | {"seed": seed}) for seed in self.seeds]
 
     def score_kind(self) -> Literal["sigmoid", "softmax", "margin"]:
-        """Return the score, where "auto" is the right one for the loss: sigmoid for BCE, softmax for CE.
-
-        The authors use sigmoid for both.
-        """
+        """Return the score that is taken, "auto" decided."""
         if self.score != "auto":
             return self.score
         return "sigmoid" if self.discriminator == "bce" else "softmax"

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
 
 from auxlearn import seeding
-from auxlearn.data import usable_rows
 from auxlearn.data.suites import Suite
 from auxlearn.errors import InputError
 from auxlearn.methods.arm_plans import common
 from auxlearn.methods.fastmtl.options import TDProxy
-from auxlearn.records.manifests import Manifest
 from auxlearn.training.phases import Phase, Plan, Recipe
 
 
@@ -64,13 +62,14 @@ def folds(p: TDProxy) -> int:
 
 
 def proxies(
-    p: TDProxy, suite: Suite, usable: Mapping[str, np.ndarray] | None = None
+    p: TDProxy, suite: Suite, seed: int, usable: Mapping[str, np.ndarray] | None = None
 ) -> tuple[list[Plan], dict[str, np.ndarray]]:
     """Plan the multi-task models with a task discriminator that FastMTL ranks by, one per fold.
 
     Args:
         p: The proxy's parameters.
         suite: The suite with every task's rows.
+        seed: The seed of draws and training.
         usable: By task, a mask over its training rows, bool [rows]; None means all.
 
     Returns:
@@ -79,26 +78,17 @@ def proxies(
     Raises:
         InputError: A task has too few usable rows.
     """
-    samples, watch, fold_of = proxy_sample(suite, p.proxy_rows, p.watch_rows, p.seed, usable, folds(p))
+    samples, watch, fold_of = proxy_sample(suite, p.proxy_rows, p.watch_rows, seed, usable, folds(p))
     recipe = Recipe(p.lr, p.batch_size)
     phases = [
         Phase("proxy", rows, p.epochs, recipe, p.discriminator, p.disc_weight, "last", p.mixing, p.loss_scale)
         for rows in samples
     ]
     plans = [
-        Plan(phases=(phase,), seeds=seeding.record(p.seed), watch=watch, keep_model=True, **common(p))
+        Plan(phases=(phase,), seeds=seeding.record(seed), watch=watch, keep_model=True, **common(p))
         for phase in phases
     ]  # fmt: skip
     return plans, fold_of
-
-
-def of_runs(runs: Sequence[Manifest], suite: Suite) -> dict[int, tuple[list[Plan], dict[str, np.ndarray]]]:
-    """Return the `proxies` of finished 02 runs, by seed."""
-    by_seed = {}
-    for each in runs:
-        p = TDProxy(**each.params)
-        by_seed[p.seed] = proxies(p, suite, usable_rows.usable(suite, None, p.keep_leaks))
-    return by_seed
 
 
 def without_discriminator(plan: Plan) -> Plan:

@@ -9,10 +9,8 @@ import numpy as np
 import pandas as pd
 
 from auxlearn.cost import Ledger
-from auxlearn.data import auxiliary_rows, parquet
+from auxlearn.data import auxiliary_rows
 from auxlearn.data.suites import Suite
-from auxlearn.errors import InputError
-from auxlearn.files import stored_arrays
 from auxlearn.records import runs
 from auxlearn.signals import pass_store
 from auxlearn.training import training_cache
@@ -35,6 +33,16 @@ class Scored:
     def ids(self, suite: Suite) -> np.ndarray:
         """Return each row's own discriminator column, int [N]."""
         return self.rows["task"].map({name: i for i, name in enumerate(suite.names)}).to_numpy()
+
+
+@dataclass
+class Proxies:
+    """The trained proxies of one seed, and what they say of every row."""
+
+    plans: Sequence[Plan]
+    folds: Mapping[str, np.ndarray]  # each row's fold by task, int8
+    trainings: Sequence[training_cache.Training]
+    store: Scored
 
 
 def score(
@@ -77,33 +85,21 @@ def _in_order(parts: Sequence[np.ndarray], order: np.ndarray) -> np.ndarray:
 
 
 def candidates(
-    proxy: runs.Manifest, suite: Suite, auxiliaries: list[str], usable: Mapping[str, np.ndarray] | None = None
+    store: Scored, suite: Suite, auxiliaries: list[str], usable: Mapping[str, np.ndarray] | None = None
 ) -> tuple[pd.DataFrame, np.ndarray]:
     """Return the pool and its logits, in the same order.
 
     Args:
-        proxy: 02's run.
+        store: Every row of the suite, scored.
         suite: The suite with every task's rows.
         auxiliaries: The tasks in the pool.
         usable: By task, a mask over its training rows, bool [rows]; None means all.
 
     Returns:
         The pool (as `auxiliary_rows.pool`, with `proxy` and `in_proxy`); its logits, float32 [N, K].
-
-    Raises:
-        InputError: The run's files do not fit the suite, one another or the pool.
     """
-    rows = parquet.read_frame(proxy.path("rows.parquet"), ("task", "row", "proxy", "in_proxy"))
-    logits = stored_arrays.arrays(proxy.path("logits.npz"), ("logits",))["logits"]
-    if logits.shape != (len(rows), len(suite)) or rows.duplicated(["task", "row"]).any():
-        raise InputError(
-            f"{proxy.path('logits.npz')}: {logits.shape} logits do not fit rows and tasks; {stored_arrays.AGAIN}"
-        )
-    rows["at"] = np.arange(len(rows))
+    rows = store.rows[["task", "row", "proxy", "in_proxy"]].assign(at=np.arange(len(store.rows)))
     pool = auxiliary_rows.pool(suite, auxiliaries, usable).merge(
-        rows[["task", "row", "proxy", "in_proxy", "at"]], on=["task", "row"], how="left", validate="one_to_one"
+        rows, on=["task", "row"], how="left", validate="one_to_one"
     )
-    if pool["at"].isna().any():
-        raise InputError(f"{proxy.path('rows.parquet')}: does not hold all rows of the pool; {stored_arrays.AGAIN}")
-    at = pool.pop("at").to_numpy(np.int64)
-    return pool, logits[at]
+    return pool, np.asarray(store.logits)[pool.pop("at").to_numpy(np.int64)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -42,9 +42,9 @@ class Heads:
 
 def measure(
     p: GradTS, suite: Suite, usable: Mapping[str, np.ndarray], progress: train.Progress | None = None,
-    proxies: Mapping[int, Proxies] | None = None,
+    proxies: Mapping[int, Proxies] | None = None, tasks: Sequence[str] | None = None,
 ) -> Heads:  # fmt: skip
-    """Measure the head importance of every task's rows, or read back what is there already.
+    """Measure the head importance of tasks' rows, or read back what is there already.
 
     Args:
         p: GradTS's parameters.
@@ -53,14 +53,15 @@ def measure(
         progress: Called with a line of text whenever something has been done.
         proxies: By seed, the shared models that measure where `p.at` is "proxy"; else each task's rows are measured by
             a model tuned on that task alone.
+        tasks: The tasks; None for all of the suite.
     """
-    heads = Heads(suite.names, list(p.seeds))
+    heads = Heads(list(tasks or suite.names), list(p.seeds))
     for seed in p.seeds:
         if p.at == "proxy":
             assert proxies is not None, "reading at the proxy takes the proxies"
             _at_proxy(heads, p, suite, usable, proxies[seed], seed, progress)
             continue
-        for name in suite.names:
+        for name in heads.tasks:
             plan, rows = task_plans.task_tuning(p, suite, name, seed, usable[name])
             training = training_cache.trained(plan, suite, progress)
             manifest, values = head_store.measured(training.manifest, plan, suite, name, rows, p.dropout, progress)
@@ -78,7 +79,7 @@ def _at_proxy(
     """Measure each row by the proxy that was not drawn from its half; by the one proxy where there is one."""
     plans, fold_of = proxies
     trainings = [training_cache.trained(plan, suite, progress).manifest for plan in plans]
-    for name in suite.names:
+    for name in heads.tasks:
         rows, parts, places, ledgers = task_plans.measured_rows(p, name, seed, usable[name]), [], [], []
         for fold, (plan, training) in enumerate(zip(plans, trainings, strict=True)):
             unseen = rows[fold_of[name][rows] != fold] if len(plans) > 1 else rows

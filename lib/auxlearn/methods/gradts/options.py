@@ -1,4 +1,4 @@
-"""GradTS's parameters: those of head importance (04), and of its arms."""
+"""GradTS's parameters: those of head importance (04), and the options of its methods."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from auxlearn.methods.arm_parameters import ArmParameters
+from auxlearn.methods.base import Options
 from auxlearn.training.shared_parameters import Common, Seeds, Trained
 
 Definition = Literal["gate", "kv_rows", "kv_columns"]
@@ -15,10 +15,7 @@ Definition = Literal["gate", "kv_rows", "kv_columns"]
 class GradTS(Trained):
     """Parameters of head importance of every task of the suite, for each of `seeds`.
 
-    Each task's is measured by a model tuned on that task alone. `dropout` on while measuring is the authors' way, as is
-    the definition "kv_columns" (see `signals.head_importance`). `at` "proxy" is a cheaper relative of GradTS,
-    gradts_proxy: importance is read off FastMTL's shared proxy, of two cross-fitted ones the one that has not seen the
-    row, and no task is tuned alone. `also` names further encoders, of which only the order of the tasks is compared.
+    Each task's is measured by a model tuned on that task alone, or read off FastMTL's shared proxy (`at`).
     """
 
     stage = "04_gradts_correlation"
@@ -26,12 +23,19 @@ class GradTS(Trained):
 
     seeds: Seeds = [0, 1]
     tune_rows: int = Field(100, ge=0)
+    """most rows that each task is tuned on (0: all)"""
     importance_rows: int = Field(60, ge=0)
+    """most rows of each task whose head importance is measured (0: all)"""
     epochs: int = Field(3, ge=1)
+    """epochs of tuning each task alone"""
     dropout: bool = False
+    """leave dropout on while measuring, as the authors do"""
     definition: Definition = "gate"
+    """what importance is the gradient of; kv_columns is the authors' (see `signals.head_importance`)"""
     at: Literal["task", "proxy"] = "task"
+    """whose heads are measured: those of a model tuned on the task alone, or of FastMTL's proxy (gradts_proxy)"""
     also: list[str] = []
+    """further encoders, of which only the order of the tasks is compared"""
 
     @model_validator(mode="after")
     def _other_encoders(self) -> Self:
@@ -48,23 +52,39 @@ class GradTS(Trained):
         """Return the runs that this one reads: none, or at the proxy 02 for each seed."""
         if self.at == "task":
             return []
-        wanted = self._shared("keep_leaks") | {"discriminator": "bce"}
+        wanted = self.shared("keep_leaks") | {"discriminator": "bce"}
         return [("02_td_proxy", wanted | {"seed": seed}) for seed in self.seeds]
 
 
-class GradTSArm(ArmParameters):
-    """Parameters of the gradts arms, which read `definition` from 04.
-
-    thres takes the tasks whose tau with the primary reaches `task_threshold`; trial trains nested prefixes of at most
-    `trial_most` tasks and judges them on rows held out from train; fg keeps the `fg_fraction` of rows with the highest
-    tau of the tasks that `fg_tasks` names. Each then draws n rows of what it has chosen, so that all arms have one
-    budget. gradts_proxy is thres with importance read at the shared proxy.
-    """
+class HeadOptions(Options):
+    """What all GradTS methods are told."""
 
     definition: Definition = "gate"
+    """what importance is the gradient of; kv_columns is the authors'"""
+
+
+class ThresholdOptions(HeadOptions):
+    """Options of gradts_thres and gradts_proxy, which take the tasks whose tau with the primary is high enough."""
+
     task_threshold: float = Field(0.5, ge=-1, le=1)
+    """the tau that a task must reach"""
+
+
+class TrialOptions(HeadOptions):
+    """Options of gradts_trial, which trains nested sets of tasks and judges them on rows held out from train."""
+
     trial_rule: Literal["corrected", "code"] = "corrected"
+    """how trials are judged and stopped; code is what the authors' code does"""
     trial_patience: int = Field(1, ge=1)
+    """trials without a better score before the search stops"""
     trial_most: int = Field(4, ge=1)
+    """most tasks that are tried"""
+
+
+class FineOptions(ThresholdOptions, TrialOptions):
+    """Options of gradts_fg, which keeps the rows with the highest tau of the tasks that another rule takes."""
+
     fg_tasks: Literal["trial", "thres", "all"] = "trial"
+    """the rule that takes the tasks"""
     fg_fraction: float = Field(0.7, gt=0, le=1)
+    """the share of a task's measured rows that is kept"""

@@ -17,7 +17,7 @@ Facts about their code: github.com/CogComp/TAWT (run_weighted_joint_training_mul
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
@@ -29,6 +29,8 @@ from auxlearn.methods.tawt import cosine
 
 # measured: TAWT. null: sources 0, target 1. shuffled: each source moves by another's cosine. fixed: never moves.
 Evidence = Literal["measured", "null", "shuffled", "fixed"]
+# From weights [K], cosines [K] or None, and the step to the next weights [K].
+Mover = Callable[[np.ndarray, np.ndarray | None, int], np.ndarray]
 
 
 def effective_shares(weights: np.ndarray, sizes: Sequence[int]) -> np.ndarray:
@@ -269,6 +271,7 @@ class Weights:
             source moves by another's cosine), or "fixed" (never moves).
         seed: The seed of the shuffle.
         history: Rows of the updates so far.
+        mover: What moves the weights in place of the updater; None for the updater.
 
     Raises:
         InputError: Tasks, prior, target or evidence are impossible.
@@ -281,6 +284,7 @@ class Weights:
     evidence: Evidence = "measured"
     seed: int = 0
     history: list[dict[str, Any]] = field(default_factory=list)
+    mover: Mover | None = None
 
     def __post_init__(self) -> None:
         self.names = list(self.names)
@@ -339,7 +343,9 @@ class Weights:
         if self.needs_probe and cosines is None:
             raise InputError(f"cosines: evidence {self.evidence!r} needs them measured")
         used = None
-        if self.needs_probe:
+        if self.mover:
+            self.log_w = _log(cosine.normalised(self.mover(self.values, seen["cosines"], step), list(self.names)))
+        elif self.needs_probe:
             errors = None if errors is None else seen["errors"][self._given]
             used = self.updater.usable(seen["cosines"][self._given], errors)
         elif self.evidence == "null":
@@ -357,7 +363,7 @@ class Weights:
         return settings | logs | {"updater": asdict(self.updater), "history": [dict(row) for row in self.history]}
 
     @classmethod
-    def from_state(cls, state: Mapping[str, Any]) -> Weights:
+    def from_state(cls, state: Mapping[str, Any], mover: Mover | None = None) -> Weights:
         """Restore the weights from which `state` was taken; they go on as they would have.
 
         Raises:
@@ -365,7 +371,9 @@ class Weights:
         """
         try:
             settings = {k: state[k] for k in ("names", "target", "evidence", "seed")}
-            weights = cls(prior=np.array(state["prior"]), updater=Updater(**state["updater"]), **settings)
+            weights = cls(
+                prior=np.array(state["prior"]), updater=Updater(**state["updater"]), mover=mover, **settings
+            )
             weights.prior, weights._log_prior = np.array(state["prior"], float), _log(np.array(state["prior"], float))
             weights.log_w = np.array([-np.inf if v is None else v for v in state["log_w"]], float)
             weights.history = [dict(row) for row in state["history"]]

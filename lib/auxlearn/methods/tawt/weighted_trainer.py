@@ -22,8 +22,10 @@ from auxlearn.cost import Ledger
 from auxlearn.data import batching
 from auxlearn.data.suites import Suite
 from auxlearn.errors import InputError
+from auxlearn.methods import registry
+from auxlearn.methods.base import WeightPolicy
 from auxlearn.methods.tawt import cosine
-from auxlearn.methods.tawt.task_weights import Updater, Weights, effective_shares
+from auxlearn.methods.tawt.task_weights import Mover, Updater, Weights, effective_shares
 from auxlearn.signals import target_gradients
 from auxlearn.training import checkpoint, linear_head, phases, train
 from auxlearn.training.phases import Phase, Plan
@@ -62,6 +64,16 @@ def _weighting(phase: Phase) -> phases.Weighting:
     return phase.weighting
 
 
+def _mover(w: phases.Weighting, names: list[str]) -> Mover | None:
+    """Return what moves the weights in place of TAWT's rule, if the weighting names a policy."""
+    if w.policy is None:
+        return None
+    policy = registry.get(w.policy)
+    assert isinstance(policy, WeightPolicy), "a method moves no weights"
+    options = policy.Options.model_validate(w.options or {})
+    return lambda weights, cosines, step: policy.move(names, weights, cosines, step, options)
+
+
 class _Weigher(train.Trainer):
     def __init__(self, plan: Plan, suite: Suite, folder: Path | None, progress: train.Progress):
         super().__init__(plan, suite, folder, progress)
@@ -98,13 +110,14 @@ class _Weigher(train.Trainer):
         return super()._epochs(running)
 
     def _start(self, phase: Phase) -> Weights:
-        if self.restored and self.restored["phase"] == phase.name:
-            return Weights.from_state(self.restored["state"])
         w, names = _weighting(phase), list(phases.groups(phase, self.plan.primary))
+        mover = _mover(w, names)
+        if self.restored and self.restored["phase"] == phase.name:
+            return Weights.from_state(self.restored["state"], mover)
         updater = Updater(w.eta, w.c, w.floor, w.decay, w.tau, w.rule)
         target = self.plan.primary if self.plan.primary in names else None
         seed = seeding.derive(self._seed(phase, "order"), phase.name, "weights")
-        return Weights(names, np.array(w.prior), updater, target, w.evidence, seed)
+        return Weights(names, np.array(w.prior), updater, target, w.evidence, seed, mover=mover)
 
     # --- what the weights do -------------------------------------------------------------------------------------
 

@@ -18,7 +18,7 @@ from auxlearn.errors import InputError
 from auxlearn.files import bounded_files
 from auxlearn.paths import NOTEBOOKS, PROJECT, runs_root
 from auxlearn.records import run_lock, runs
-from auxlearn.studies import graph
+from auxlearn.studies import graph, parameters
 from auxlearn.studies.engine import gpu_leases, profiles
 
 POLL_SECONDS = 0.5
@@ -63,7 +63,8 @@ def prepare(study: graph.Study) -> tuple[Path, list[dict[str, Any]]]:
             (home / "manifest.json").replace(home / f"manifest.{status}.json")
         if status != "finished":
             (home / "papermill.log").unlink(missing_ok=True)  # there again when the cell has begun
-        (home / "params.yaml").write_text(yaml.safe_dump(cell["params"], sort_keys=False), encoding="utf-8")
+        values = parameters.for_notebook(cell["stage"], cell["params"])
+        (home / "params.yaml").write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
         line = f"papermill notebooks/{cell['stage']}.ipynb {cell['stage']}.out.ipynb -f params.yaml\n"
         (home / "command.txt").write_text(line, encoding="utf-8")
     return folder / "plan.json", [c for c in plan["cells"] if statuses[c["stage"], c["key"]] != "finished"]

@@ -1,0 +1,298 @@
+"""What a method is: one object that says what it needs, what it chooses, how that is trained and what it will cost.
+
+A *row method* or *task method* (`Method`) chooses auxiliary rows; a *weight policy* (`WeightPolicy`) weighs the tasks of
+the rows that a method has chosen; a *maker* makes an artifact that several methods read (proxy, ranking, importance).
+All three are registered by name in `methods.registry`, and a `methods.context.Context` gives them data, what they need
+and trainings, each made once and charged to the method that asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pandas as pd
+from pydantic import BaseModel, ConfigDict
+
+from auxlearn.cost import Ledger
+from auxlearn.errors import InputError
+from auxlearn.methods import arm_plans, weighted_plans
+from auxlearn.methods.arm_parameters import ArmParameters
+from auxlearn.records.manifests import Manifest
+from auxlearn.training import mixing
+from auxlearn.training.phases import Phase, Plan, Weighting
+from auxlearn.training.shared_parameters import Common
+
+if TYPE_CHECKING:
+    from auxlearn.methods.context import Context
+
+Level = Literal["none", "rows", "tasks"]
+
+
+class Options(BaseModel):
+    """A method's own parameters; the docstring below a field says what it means."""
+
+    model_config = ConfigDict(
+        extra="forbid", strict=True, validate_default=True, allow_inf_nan=False, frozen=True,
+        use_attribute_docstrings=True,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What is asked of a method, with no data in it: parameters shared by all arms, and one seed.
+
+    Attributes:
+        params: The shared parameters; `params.arm` is the name that was asked for.
+        seed: The seed.
+    """
+
+    params: ArmParameters
+    seed: int
+
+    @property
+    def primary(self) -> str:
+        """The primary task."""
+        return self.params.primary
+
+    @property
+    def n(self) -> int:
+        """The number of auxiliary rows."""
+        return self.params.n
+
+
+@dataclass(frozen=True)
+class Need:
+    """An artifact that a method reads.
+
+    Attributes:
+        artifact: The name of its maker.
+        parameters: What its parameters must agree in; the rest is as the study, or the maker's defaults, have it.
+    """
+
+    artifact: str
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Artifact:
+    """An artifact of one seed, what it cost, and the trainings and passes that it was made of."""
+
+    value: Any
+    ledgers: list[Ledger] = field(default_factory=list)
+    manifests: list[Manifest] = field(default_factory=list)
+
+
+@dataclass
+class Selection:
+    """The auxiliary rows of one method and seed, and why they were chosen."""
+
+    rows: pd.DataFrame | None = None  # task, row, row_id (score and rank where rated); None where nothing is added
+    tasks: tuple[str, ...] = ()
+    shares: dict[str, int] | None = None  # of stage 2's steps, where they are not by size
+    style: mixing.Style = "interleaved"  # the order that shares are trained in
+    why: dict[str, dict[str, float]] = field(default_factory=dict)  # figures by task, such as "taus"
+    visited: list[tuple[Any, float]] = field(default_factory=list)  # sets of tasks, or ratios, and held-out scores
+
+    def scored(self) -> pd.DataFrame:
+        """Return the rows with a column score: their own, their tau, or the tau of their task.
+
+        Raises:
+            InputError: Neither the rows nor their tasks have a score.
+        """
+        assert self.rows is not None, "asked only of an arm that adds rows"
+        for column in ("score", "tau"):
+            if column in self.rows:
+                return self.rows.assign(score=self.rows[column])
+        if "taus" not in self.why:
+            raise InputError("scores: these rows were not chosen by any; weigh the rows of a ranking or of GradTS")
+        return self.rows.assign(score=self.rows["task"].map(self.why["taus"]))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what a run's record holds: why these rows, and what was tried with its scores; {} if nothing was."""
+        if not self.why:
+            return {}
+        visited = [[list(what), score] for what, score in self.visited]
+        shares = {} if self.shares is None else {"shares": self.shares}
+        return {"tasks": list(self.tasks), "visited": visited} | self.why | shares
+
+
+@dataclass(frozen=True)
+class Charge:
+    """A training or pass that a method will run.
+
+    Attributes:
+        unit: What tells it from others; methods with the same unit share it.
+        stage: The stage that its ledger is charged to.
+        expected: FLOP to expect.
+        most: FLOP that it cannot exceed.
+    """
+
+    unit: str
+    stage: str
+    expected: float
+    most: float
+
+
+class Method:
+    """A row method or task method; subclasses set the attributes and override `select`.
+
+    Attributes:
+        name: The name that it is registered under.
+        family: A name under which options are given to several methods at once; "" for none.
+        title: What it adds, in a line.
+        reference: Where it is from.
+        level: What it chooses: rows, tasks, or nothing ("none": it adds no rows, or all).
+        scores: What has a score of its own once it has chosen: each row, each task, or neither.
+        uses_n: Whether another n gives another training.
+        adds_rows: Whether it adds auxiliary rows.
+        contrasts: Methods that it is compared with where both were run.
+        Options: Its own parameters.
+    """
+
+    name: str = ""
+    family: str = ""
+    title: str = ""
+    reference: str = ""
+    level: Level = "rows"
+    scores: Literal["rows", "tasks"] | None = None
+    uses_n: bool = True
+    adds_rows: bool = True
+    contrasts: Sequence[str] = ()
+    Options: type[Options] = Options
+
+    def searches(self, options: Any) -> bool:
+        """Say whether the method trains in order to choose; rows are then held out whatever `choose` says."""
+        return False
+
+    def needs(self, cell: Cell, options: Any) -> list[Need]:
+        """List the artifacts that the method reads."""
+        return []
+
+    def select(self, context: Context, cell: Cell, options: Any) -> Selection:
+        """Choose the auxiliary rows.
+
+        Args:
+            context: Data, artifacts and trainings.
+            cell: What is asked.
+            options: An instance of `Options`.
+
+        Returns:
+            The selection.
+        """
+        raise NotImplementedError
+
+    def plan(self, context: Context, cell: Cell, selection: Selection, options: Any) -> Plan:
+        """Plan the training of what was chosen: by default stage 2 over primary and chosen rows, then fine-tuning."""
+        return arm_plans.two_stages(
+            cell.params, context.suite, cell.seed, selection.rows, context.usable(cell.primary)[cell.primary],
+            selection.shares, selection.style,
+        )  # fmt: skip
+
+    def expected(self, context: Context, cell: Cell, options: Any) -> Selection:
+        """Return a selection such as this method may make, for a forecast: by default n rows mixed as the pool is."""
+        return Selection(context.mixed(cell.n)) if self.adds_rows else Selection()
+
+    def forecast_search(self, context: Context, cell: Cell, options: Any) -> list[tuple[str, Plan, float, float]]:
+        """List the trainings by which the method chooses: stage, plan, how many to expect and how many at most."""
+        return []
+
+
+class WeightPolicy:
+    """Weights of the tasks that a method's rows are of; subclasses override `prior`, `move`, or `plan` as a whole.
+
+    Attributes:
+        name: The name that it is registered under; "METHOD+NAME" weighs that method's rows, NAME alone all rows.
+        family, title, reference, Options: As of a `Method`.
+        by: What it reads of the rows: "rows" wants a score for each, "tasks" one for each or for its task.
+        moves: Whether `move` is called, once per epoch or every `every` steps.
+        measures: Whether `move` is told the cosines between the tasks' gradients and the primary's.
+        every: Optimiser steps between moves; 0 moves once per epoch.
+        contrasts: Policies over the same rows that it is compared with; "" is the same rows without weights.
+    """
+
+    name: str = ""
+    family: str = ""
+    title: str = ""
+    reference: str = ""
+    by: Literal["rows", "tasks"] | None = None
+    moves: bool = False
+    measures: bool = False
+    every: int = 0
+    contrasts: Sequence[str] = ()
+    Options: type[Options] = Options
+
+    def check(self, cell: Cell, options: Any) -> None:
+        """Refuse options that do not go with the cell.
+
+        Raises:
+            ValueError: They do not.
+        """
+
+    def needs(self, cell: Cell, options: Any) -> list[Need]:
+        """List the artifacts that the policy reads."""
+        return []
+
+    def prior(self, context: Context, cell: Cell, sizes: Mapping[str, int], options: Any) -> Mapping[str, float]:
+        """Return the weights that training starts with, by task; their scale does not matter. By default all alike."""
+        return dict.fromkeys(sizes, 1.0)
+
+    def move(
+        self, names: Sequence[str], weights: np.ndarray, cosines: np.ndarray | None, step: int, options: Any
+    ) -> np.ndarray:
+        """Return the next weights.
+
+        Args:
+            names: The weighted tasks, K of them.
+            weights: The weights in force, float64 [K], sum 1.
+            cosines: Of each task's gradient with the primary's, float64 [K], NaN where unknown; None if not measured.
+            step: Optimiser steps done so far.
+            options: An instance of `Options`.
+
+        Returns:
+            float64 [K], none negative; their scale does not matter.
+        """
+        return weights
+
+    def plan(self, context: Context, cell: Cell, selection: Selection, options: Any) -> Plan:
+        """Plan the weighted training of a selection that has rows: by default jointly, from `prior`."""
+
+        def weigh(phase: Phase, tables: Mapping[str, pd.DataFrame]) -> Weighting:
+            sizes = weighted_plans.sizes(phase, cell.primary)
+            prior = self.prior(context, cell, sizes, options)
+            weights = np.array([float(prior[name]) for name in sizes])
+            return Weighting(
+                tuple((weights / weights.sum()).tolist()), "measured" if self.measures else "fixed", self.every,
+                policy=self.name if self.moves else None, options=options.model_dump() if self.moves else None,
+            )  # fmt: skip
+
+        assert selection.rows is not None, "asked only of a selection that has rows"
+        usable = context.usable(cell.primary)[cell.primary]
+        return weighted_plans.plan(cell.params, context.suite, cell.seed, selection.rows, usable, weigh)
+
+
+class Maker:
+    """Makes an artifact, one seed at a time, from trainings and passes that are made once whoever asks.
+
+    Attributes:
+        artifact: The name that it is registered under.
+        Parameters: Its parameters, those of the notebook that shows it.
+    """
+
+    artifact: str = ""
+    Parameters: type[Common] = Common
+
+    def make(self, context: Context, p: Any, seed: int) -> Artifact:
+        """Make the artifact, or read back what is there of it."""
+        raise NotImplementedError
+
+    def forecast(self, context: Context, p: Any, seed: int, for_cell: Cell | None) -> list[Charge]:
+        """Forecast what making it costs; for a cell, only what is charged to that."""
+        raise NotImplementedError
+
+
+def renamed(ledger: Ledger, stage: str) -> Ledger:
+    """Return the ledger under another stage's name."""
+    return Ledger.from_dict(ledger.as_dict() | {"stage": stage})

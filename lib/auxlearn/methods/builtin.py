@@ -1,0 +1,7 @@
+"""The library's own methods, policies and makers: importing this module registers them, in the order of listings."""
+
+from auxlearn.methods import controls  # noqa: F401
+from auxlearn.methods.autosem import selectors as _autosem  # noqa: F401
+from auxlearn.methods.fastmtl import selectors as _fastmtl  # noqa: F401
+from auxlearn.methods.gradts import selectors as _gradts  # noqa: F401
+from auxlearn.methods.tawt import policies  # noqa: F401

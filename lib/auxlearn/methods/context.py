@@ -1,0 +1,207 @@
+"""What a method is given: the suite, its usable rows, artifacts and trainings, each made once and charged to it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from auxlearn import seeding
+from auxlearn.cost import Ledger
+from auxlearn.data import auxiliary_rows, usable_rows
+from auxlearn.data.suites import Suite
+from auxlearn.methods import arm_plans, registry
+from auxlearn.methods.arm_parameters import ArmParameters
+from auxlearn.methods.base import Artifact, Cell, Method, Need, Selection, renamed
+from auxlearn.records.manifests import Manifest
+from auxlearn.training import mixing
+from auxlearn.training.phases import Plan
+from auxlearn.training.shared_parameters import Common
+
+if TYPE_CHECKING:
+    from auxlearn.training.resuming import Progress
+    from auxlearn.training.training_cache import Training
+
+SELECTION = "selection:"  # the artifact of this name and a method's is what that method chooses
+
+
+class Context:
+    """Everything that one seed of one cell may ask for, and a record of what it was charged.
+
+    Args:
+        suite: The suite with every task's rows.
+        params: The parameters of the notebook or call.
+        seed: The seed.
+        upstream: Parameters of the notebooks' runs that it reads; artifacts are made as these say.
+        progress: Called with a line of text whenever something has been done.
+    """
+
+    def __init__(
+        self, suite: Suite, params: Any, seed: int, upstream: Sequence[Common] = (), progress: Progress | None = None
+    ):
+        self.suite, self.params, self.seed, self.upstream, self.progress = suite, params, seed, upstream, progress
+        self.trained: dict[str, list[Ledger]] = {}  # by the key of each training that a search ran
+        self.obtained: dict[str, Artifact] = {}
+        self.manifests: list[Manifest] = []
+        self._usable: dict[str | None, dict[str, np.ndarray]] = {}
+
+    @property
+    def cell(self) -> Cell:
+        """What is asked."""
+        return Cell(self.params, self.seed)
+
+    @property
+    def auxiliaries(self) -> list[str]:
+        """Names of the auxiliary tasks, in the suite's order."""
+        return self.suite.auxiliaries(self.params.primary, self.params.auxiliaries)
+
+    def usable(self, target: str | None) -> dict[str, np.ndarray]:
+        """Return by task a mask over its training rows, bool [rows]: no row that leaks into the target's dev or test.
+
+        Args:
+            target: The task to keep clean; None for all tasks.
+        """
+        if target not in self._usable:
+            self._usable[target] = usable_rows.usable(self.suite, target, self.params.keep_leaks)
+        return self._usable[target]
+
+    def pool(self) -> pd.DataFrame:
+        """List the usable training rows of the auxiliaries: task, row, row_id."""
+        rows, allowed = self.whole_pool()
+        return rows[allowed].reset_index(drop=True)
+
+    def whole_pool(self) -> tuple[pd.DataFrame, np.ndarray]:
+        """List all training rows of the auxiliaries, and mark the usable ones: bool [N]."""
+        rows = auxiliary_rows.pool(self.suite, self.auxiliaries, self.usable(self.params.primary))
+        return rows, rows.pop("usable").to_numpy()
+
+    def rng(self, *purpose: str) -> np.random.Generator:
+        """Return a generator of the seed's own for a purpose; the same purpose draws the same."""
+        return seeding.rng(self.seed, *purpose)
+
+    # --- artifacts ---------------------------------------------------------------------------------------------------
+
+    def obtain(self, need: Need) -> Any:
+        """Return an artifact, made or read back, and charge its cost.
+
+        Args:
+            need: What is needed.
+
+        Returns:
+            The artifact's value.
+        """
+        name = f"{need.artifact} {sorted(map(str, need.parameters.items()))}"
+        if name not in self.obtained:
+            self.obtained[name] = self.make(need)
+        return self.obtained[name].value
+
+    def make(self, need: Need) -> Artifact:
+        """Return an artifact, made or read back, without charging it: for makers, which pass its cost on."""
+        if need.artifact.startswith(SELECTION):
+            return self._selection(need)
+        return registry.maker(need.artifact).make(self, self.parameters(need), self.seed)
+
+    def _selection(self, need: Need) -> Artifact:
+        method = registry.get(need.artifact.removeprefix(SELECTION))
+        assert isinstance(method, Method), "a policy selects nothing"
+        other = Context(self.suite, self.params, self.seed, self.upstream, self.progress)
+        selection = method.select(other, other.cell, registry.options(method, self.params.methods))
+        return Artifact(selection, [*other.needed(), *other.searched()], other.manifests)
+
+    def parameters(self, need: Need) -> Any:
+        """Return an artifact's parameters: those of a run that is read and fits, else its maker's defaults.
+
+        Args:
+            need: The artifact, and what its parameters must agree in.
+        """
+        model = registry.maker(need.artifact).Parameters
+        wanted = self.params.shared() | dict(need.parameters)
+        for p in self.upstream:
+            if type(p) is model and self.seed in getattr(p, "seeds", [self.seed]) and _agree(p, wanted):
+                return p
+        own = {name: value for name, value in wanted.items() if name in model.model_fields}
+        seeds = {"seeds": [self.seed]} if "seeds" in model.model_fields else {}
+        return model.model_validate(own | seeds).resolved()
+
+    # --- trainings ---------------------------------------------------------------------------------------------------
+
+    def train(self, plan: Plan, stage: str) -> Training:
+        """Train a plan in order to choose, or read it back, and charge it; one that is charged twice counts once.
+
+        Args:
+            plan: The plan.
+            stage: The name that its ledgers get.
+        """
+        from auxlearn.training import training_cache
+
+        training = training_cache.trained(plan, self.suite, self.progress)
+        self.trained[training.manifest.key] = [renamed(ledger, stage) for ledger in training.ledgers]
+        self.manifests.append(training.manifest)
+        return training
+
+    def trial(
+        self, rows: pd.DataFrame | None, shares: Mapping[str, int] | None = None, style: mixing.Style = "interleaved"
+    ) -> tuple[float, float]:
+        """Train these rows as an arm would, and score the primary on its held-out rows; without rows it trains alone.
+
+        Args:
+            rows: The auxiliary rows to try; None for none.
+            shares: By task, its share of stage 2's steps; None divides them by the tasks' sizes.
+            style: The order in which `shares` are trained.
+
+        Returns:
+            The held-out score at the last phase's best epoch, and at its last epoch.
+        """
+        plan = self.trial_plan(rows, shares, style)
+        history = self.train(plan, "trial").history
+        last = history[history["phase"] == plan.phases[-1].name]["holdout"]
+        return float(last.max()), float(last.iloc[-1])
+
+    def trial_plan(
+        self, rows: pd.DataFrame | None, shares: Mapping[str, int] | None = None, style: mixing.Style = "interleaved"
+    ) -> Plan:
+        """Plan a trial: as an arm would train, but judged on held-out rows whatever `choose` says."""
+        held: ArmParameters = self.params.model_copy(update={"choose": "holdout"})
+        usable = self.usable(held.primary)[held.primary]
+        return arm_plans.two_stages(held, self.suite, self.seed, rows, usable, shares, style)
+
+    # --- charges -----------------------------------------------------------------------------------------------------
+
+    def searched(self, final: str | None = None) -> list[Ledger]:
+        """Return the ledgers of all trainings of the search.
+
+        Args:
+            final: The key of the arm's own training; a trial that was the same training is not charged twice.
+        """
+        return [ledger for key, ledgers in self.trained.items() if key != final for ledger in ledgers]
+
+    def needed(self) -> list[Ledger]:
+        """Return the ledgers of all artifacts that were obtained."""
+        return [ledger for artifact in self.obtained.values() for ledger in artifact.ledgers]
+
+
+def select(context: Context) -> tuple[Selection, Plan]:
+    """Choose an arm's rows for one seed, and plan their training.
+
+    Args:
+        context: The context; `params.arm` names the arm.
+
+    Returns:
+        The selection and the plan.
+    """
+    method, policy = registry.parse(context.params.arm)
+    options = registry.options(method, context.params.methods)
+    selection = method.select(context, context.cell, options)
+    if policy is None or selection.rows is None:  # a selection that chose nothing leaves nothing to weigh
+        return selection, method.plan(context, context.cell, selection, options)
+    return selection, policy.plan(context, context.cell, selection, registry.options(policy, context.params.methods))
+
+
+def _agree(p: Common, wanted: Mapping[str, Any]) -> bool:
+    comparable = {name: value for name, value in wanted.items() if name in type(p).model_fields and name != "threads"}
+    return all(
+        sorted(getattr(p, name)) == sorted(value) if name == "auxiliaries" else getattr(p, name) == value
+        for name, value in comparable.items() if name not in p.not_in_key
+    )  # fmt: skip

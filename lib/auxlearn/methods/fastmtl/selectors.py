@@ -1,0 +1,133 @@
+"""FastMTL's artifacts, the proxy and the ranking, and the methods that take rows by it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from auxlearn.cost import total
+from auxlearn.data import usable_rows
+from auxlearn.methods import controls, ranking
+from auxlearn.methods.base import Artifact, Cell, Maker, Method, Need, Options, Selection
+from auxlearn.methods.fastmtl import proxy_plans
+from auxlearn.methods.fastmtl.options import Ranking, TDProxy
+from auxlearn.methods.registry import register
+from auxlearn.training.phases import Plan
+
+if TYPE_CHECKING:
+    from auxlearn.methods.context import Context
+    from auxlearn.methods.fastmtl.proxy_store import Proxies
+
+REFERENCE = "Kung et al., 2021 (FastMTL)"
+RULES = {"td": "global", "quota": "quota", "calibrated": "calibrated"}
+TITLES = {
+    "td": "the n rows that the proxy takes for the primary's most surely",
+    "quota": "the best rows of each task, in proportion to its size",
+    "calibrated": "the n best rows, scores standardised within each task",
+}
+
+
+@dataclass
+class Rated:
+    """A ranking of one seed: the candidates with their scores, and the rows that it takes."""
+
+    pool: pd.DataFrame  # task, row, row_id, usable, proxy, in_proxy, score
+    eligible: np.ndarray  # bool [N]
+    chosen: pd.DataFrame  # task, row, row_id, proxy, score, rank
+    proxies: Proxies
+
+
+@register
+class ProxyMaker(Maker):
+    """Trains the proxies of a seed, and lets them score every row of the suite."""
+
+    artifact, Parameters = "proxy", TDProxy
+
+    def make(self, context: Context, p: TDProxy, seed: int) -> Artifact:
+        """Make the proxies of a seed; the value is a `Proxies`, charged for training and scoring."""
+        from auxlearn.methods.fastmtl import proxy_store
+        from auxlearn.training import training_cache
+
+        plans, folds = self.plans(context, p, seed)
+        trainings = [training_cache.trained(plan, context.suite, context.progress) for plan in plans]
+        store = proxy_store.score(plans, trainings, folds, context.suite, context.progress)
+        ledgers = [
+            total("proxy", [ledger for training in trainings for ledger in training.ledgers]),
+            total("scoring", store.ledgers()),
+        ]
+        manifests = [*(training.manifest for training in trainings), *store.manifests]
+        return Artifact(proxy_store.Proxies(plans, folds, trainings, store), ledgers, manifests)
+
+    def plans(self, context: Context, p: TDProxy, seed: int) -> tuple[list[Plan], dict[str, np.ndarray]]:
+        """Plan the proxies of a seed, on rows that leak into no task (see `proxy_plans.proxies`)."""
+        return proxy_plans.proxies(p, context.suite, seed, context.usable(None))
+
+
+@register
+class RankingMaker(Maker):
+    """Ranks the candidates of a primary by the proxies' scores."""
+
+    artifact, Parameters = "ranking", Ranking
+
+    def make(self, context: Context, p: Ranking, seed: int) -> Artifact:
+        """Make the ranking of a seed; the value is a `Rated`, charged for what its proxies cost."""
+        from auxlearn.methods.fastmtl import discriminator, proxy_store
+
+        need = Need("proxy", {"discriminator": p.discriminator, "keep_leaks": p.keep_leaks})
+        proxy = context.make(need)
+        suite, proxies = context.suite, proxy.value
+        auxiliaries = suite.auxiliaries(p.primary, p.auxiliaries)
+        usable = usable_rows.usable(suite, p.primary, p.keep_leaks)
+        pool, logits = proxy_store.candidates(proxies.store, suite, auxiliaries, usable)
+        kind, target = p.score_kind(), suite.index(p.primary)
+        odds = kind in ("softmax", "margin")
+        scores = discriminator.scores(logits, target, "margin") if odds else logits[:, target]
+        eligible = (pool["usable"] & ~pool["in_proxy"]).to_numpy()
+        pool["score"] = scores
+        best = ranking.choose(
+            p.rule, pool["score"].to_numpy(), p.n, pool["task"].to_numpy(str), pool["proxy"].to_numpy(), seed, eligible
+        )
+        chosen = ranking.table(pool, best, pool["score"].to_numpy())
+        return Artifact(Rated(pool, eligible, chosen, proxies), proxy.ledgers, proxy.manifests)
+
+
+class Ranked(Method):
+    """The n rows that a ranking by the task discriminator takes.
+
+    Args:
+        rule: "td" (one ranking over all tasks), "quota" or "calibrated".
+        kind: The discriminator's loss, "bce" or "ce".
+    """
+
+    family, reference, scores = "fastmtl", REFERENCE, "rows"
+
+    def __init__(self, rule: Literal["td", "quota", "calibrated"], kind: Literal["bce", "ce"]):
+        self.name, self.rule, self.kind = f"{rule}_{kind}", rule, kind
+        self.title = f"{TITLES[rule]} ({kind.upper()} discriminator)"
+        self.contrasts = ("random",)
+        if rule == "td":
+            self.contrasts = ("random", f"cie_{kind}", f"matched_{kind}", "all_data")
+
+    def needs(self, cell: Cell, options: Options) -> list[Need]:
+        """Need the ranking."""
+        wanted = {name: getattr(cell.params, name) for name in ("primary", "auxiliaries", "n", "keep_leaks")}
+        return [Need("ranking", wanted | {"discriminator": self.kind, "rule": RULES[self.rule]})]
+
+    def select(self, context: Context, cell: Cell, options: Options) -> Selection:
+        """Take the rows of the ranking."""
+        rated: Any = context.obtain(*self.needs(cell, options))
+        return Selection(rated.chosen.drop(columns=["usable", "in_proxy"]))
+
+
+KINDS: tuple[Literal["bce", "ce"], ...] = ("bce", "ce")
+RANKINGS: tuple[Literal["td", "quota", "calibrated"], ...] = ("td", "quota", "calibrated")
+CONTROLS: tuple[Literal["cie", "matched"], ...] = ("cie", "matched")
+for _rule in RANKINGS:
+    for _kind in KINDS:
+        register(Ranked(_rule, _kind))
+for _control in CONTROLS:
+    for _kind in KINDS:
+        register(controls.Matched(_control, f"td_{_kind}", f"{_control}_{_kind}"))

@@ -1,0 +1,243 @@
+"""GradTS's artifact, head importance, and its methods: correlations become tasks, and tasks become n rows.
+
+Every method draws n rows from what it has chosen, so that all compare at one budget; the paper trains on all of them.
+With fewer rows than n it takes them all; where it chooses no task, the primary is trained for as many steps alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from auxlearn.errors import InputError
+from auxlearn.methods import ranking
+from auxlearn.methods.base import Artifact, Cell, Maker, Method, Need, Selection
+from auxlearn.methods.gradts import correlation
+from auxlearn.methods.gradts.options import (
+    Definition,
+    FineOptions,
+    GradTS,
+    HeadOptions,
+    ThresholdOptions,
+    TrialOptions,
+)
+from auxlearn.methods.registry import register
+from auxlearn.training.phases import Plan
+
+if TYPE_CHECKING:
+    from auxlearn.methods.context import Context
+    from auxlearn.methods.gradts.head_tables import Heads
+
+REFERENCE = "Ma et al., 2021 (GradTS)"
+
+
+@dataclass
+class Importance:
+    """What head importance says of one primary and seed.
+
+    Attributes:
+        taus: Of each auxiliary's task matrix with the primary's; an auxiliary whose matrix is constant has none.
+        heads: The importances of the primary, first, and its candidates.
+        definition: What they are read by.
+    """
+
+    taus: dict[str, float]
+    heads: Heads
+    definition: Definition
+
+    def rows(self) -> pd.DataFrame:
+        """Return tau between the primary's matrix and each measured row's: columns task, row, tau."""
+        from auxlearn.methods.gradts import head_tables
+
+        primary = self.heads.tasks[0]
+        table = head_tables.row_table(self.heads, self.definition)
+        return table[["task", "row", primary]].rename(columns={primary: "tau"})
+
+
+@register
+class ImportanceMaker(Maker):
+    """Measures the head importance of the primary and its candidates."""
+
+    artifact, Parameters = "importance", GradTS
+
+    def make(self, context: Context, p: GradTS, seed: int) -> Artifact:
+        """Make a seed's correlations with the primary; the value is an `Importance`.
+
+        Raises:
+            InputError: No auxiliary has a tau, as when the primary's own matrix is constant.
+        """
+        from auxlearn.methods.gradts import head_tables
+
+        primary, names = context.params.primary, context.auxiliaries
+        proxy = context.make(Need("proxy", {"discriminator": "bce"})) if p.at == "proxy" else None
+        proxies = {seed: (proxy.value.plans, proxy.value.folds)} if proxy else None
+        one = p.model_copy(update={"seeds": [seed]})
+        heads = head_tables.measure(
+            one, context.suite, context.usable(None), context.progress, proxies, [primary, *names]
+        )
+        taus = correlation.task_taus(heads.matrices(seed, p.definition))[0, 1:]
+        known = {name: float(tau) for name, tau in zip(names, taus, strict=True) if np.isfinite(tau)}
+        if not known:
+            raise InputError(
+                f"{primary!r}, seed {seed}: its head importance correlates with no task's, because it is constant; has "
+                "its training loss vanished? Fewer epochs in 04 leave gradients to measure"
+            )
+        ledgers = [ledger for ledger in (proxy.ledgers if proxy else []) if ledger.stage == "proxy"]
+        manifests = [*(proxy.manifests if proxy else []), *heads.manifests]
+        return Artifact(Importance(known, heads, p.definition), [*ledgers, *heads.all_ledgers()], manifests)
+
+
+class _GradTS(Method):
+    """What all GradTS methods share: they read correlations, and draw n rows of the tasks that they take."""
+
+    family, level, reference, scores = "gradts", "tasks", REFERENCE, "tasks"
+    contrasts = ("random",)
+    at = "task"
+
+    def needs(self, cell: Cell, options: HeadOptions) -> list[Need]:
+        """Need head importance."""
+        wanted = {"keep_leaks": cell.params.keep_leaks, "definition": options.definition, "at": self.at}
+        return [Need("importance", wanted)]
+
+    def select(self, context: Context, cell: Cell, options: HeadOptions) -> Selection:
+        """Take tasks, and draw n of their rows."""
+        importance: Importance = context.obtain(*self.needs(cell, options))
+        selection = Selection(why={"taus": importance.taus})
+        self.take(context, cell, options, selection)
+        selection.rows = ranking.draw(self.rows(context, options, importance, selection), selection.tasks, cell.n, cell.seed)
+        return selection
+
+    def take(self, context: Context, cell: Cell, options: HeadOptions, selection: Selection) -> None:
+        """Put the tasks that are taken into the selection."""
+        raise NotImplementedError
+
+    def rows(
+        self, context: Context, options: HeadOptions, importance: Importance, selection: Selection
+    ) -> pd.DataFrame:
+        """Return the rows that may be drawn."""
+        return context.pool()
+
+
+@register
+class Threshold(_GradTS):
+    """The tasks whose correlation with the primary reaches a threshold."""
+
+    name, Options = "gradts_thres", ThresholdOptions
+    title = "n rows of the tasks whose head importance correlates with the primary's"
+
+    def take(self, context: Context, cell: Cell, options: HeadOptions, selection: Selection) -> None:
+        """Take the tasks at or above the threshold."""
+        assert isinstance(options, ThresholdOptions)
+        selection.tasks = correlation.thres(selection.why["taus"], options.task_threshold)
+
+
+def _trial(context: Context, cell: Cell, options: TrialOptions, selection: Selection) -> None:
+    """Search by GradTS-trial: train each prefix as the arm will be; judge it on rows held out from the primary's."""
+    pool, taus = context.pool(), selection.why["taus"]
+
+    def score(tasks: tuple[str, ...]) -> tuple[float, float]:
+        return context.trial(ranking.draw(pool, tasks, cell.n, cell.seed))
+
+    best = sorted(taus, key=lambda name: (-taus[name], name))[: options.trial_most]
+    judge = score if options.trial_rule == "code" else lambda tasks: score(tasks)[0]
+    search = correlation.trial(
+        {name: taus[name] for name in best}, judge, rule=options.trial_rule, patience=options.trial_patience
+    )
+    selection.tasks, selection.visited = search.chosen, search.visited
+
+
+def _trials(context: Context, cell: Cell, options: TrialOptions) -> list[tuple[str, Plan, float, float]]:
+    """Forecast a search: with equal chances of a better score, a trial more is worth two patiences, at most all."""
+    alone = options.trial_rule == "corrected"  # the authors' rule never tries the primary alone
+    most = min(options.trial_most, len(context.auxiliaries))
+    expected = min(most, 2 * options.trial_patience)
+    trials = [("trial", context.trial_plan(context.mixed(cell.n)), float(expected), float(most))]
+    return [*trials, ("trial", context.trial_plan(None), 1.0, 1.0)] if alone else trials
+
+
+@register
+class Trial(_GradTS):
+    """The best of nested sets of tasks, each trained and judged on rows held out from the primary's."""
+
+    name, Options = "gradts_trial", TrialOptions
+    title = "n rows of the best of nested sets of such tasks, each of which is tried"
+    contrasts = ("random", "autosem_p1", "td_bce")
+
+    def searches(self, options: HeadOptions) -> bool:
+        """Say yes: sets of tasks are trained."""
+        return True
+
+    def take(self, context: Context, cell: Cell, options: HeadOptions, selection: Selection) -> None:
+        """Take the tasks of the best trial."""
+        assert isinstance(options, TrialOptions)
+        _trial(context, cell, options, selection)
+
+    def forecast_search(
+        self, context: Context, cell: Cell, options: HeadOptions
+    ) -> list[tuple[str, Plan, float, float]]:
+        """Count the trials."""
+        assert isinstance(options, TrialOptions)
+        return _trials(context, cell, options)
+
+
+@register
+class Fine(_GradTS):
+    """Of the tasks that another rule takes, the measured rows with the highest correlation."""
+
+    name, Options, scores = "gradts_fg", FineOptions, "rows"
+    title = "the rows of such tasks whose own head importance correlates best"
+    contrasts = ("random", "autosem")
+
+    def searches(self, options: HeadOptions) -> bool:
+        """Say whether the tasks are taken by trials."""
+        assert isinstance(options, FineOptions)
+        return options.fg_tasks == "trial"
+
+    def take(self, context: Context, cell: Cell, options: HeadOptions, selection: Selection) -> None:
+        """Take the tasks that `fg_tasks` says."""
+        assert isinstance(options, FineOptions)
+        if options.fg_tasks == "trial":
+            _trial(context, cell, options, selection)
+        else:
+            threshold = -1.0 if options.fg_tasks == "all" else options.task_threshold
+            selection.tasks = correlation.thres(selection.why["taus"], threshold)
+
+    def rows(
+        self, context: Context, options: HeadOptions, importance: Importance, selection: Selection
+    ) -> pd.DataFrame:
+        """Return the measured rows of these tasks whose tau is among the highest `fg_fraction` of their task's."""
+        assert isinstance(options, FineOptions)
+        rated = context.pool().merge(importance.rows(), on=["task", "row"], how="inner", validate="one_to_one")
+        finest = [
+            part.iloc[correlation.fg_fraction(part["tau"].to_numpy(), options.fg_fraction, context.seed)]
+            for name, part in rated.groupby("task", sort=False) if name in selection.tasks
+        ]  # fmt: skip
+        return pd.concat(finest, ignore_index=True) if finest else rated.iloc[:0]
+
+    def expected(self, context: Context, cell: Cell, options: HeadOptions) -> Selection:
+        """Expect n rows, or what is left of the measured rows of all tasks."""
+        assert isinstance(options, FineOptions)
+        p = context.parameters(*self.needs(cell, options))
+        left = sum(
+            round(options.fg_fraction * min(p.importance_rows or len(context.suite[name].train), count))
+            for name, count in context.pool()["task"].value_counts().items()
+        )
+        return Selection(context.mixed(min(cell.n, left)))
+
+    def forecast_search(
+        self, context: Context, cell: Cell, options: HeadOptions
+    ) -> list[tuple[str, Plan, float, float]]:
+        """Count the trials, if the tasks are taken by them."""
+        assert isinstance(options, FineOptions)
+        return _trials(context, cell, options) if options.fg_tasks == "trial" else []
+
+
+@register
+class AtProxy(Threshold):
+    """gradts_thres with importance read at FastMTL's shared proxy: a cheaper relative, no task is tuned alone."""
+
+    name, at = "gradts_proxy", "proxy"
+    title = "as gradts_thres, importance read off FastMTL's proxy"

@@ -1,0 +1,213 @@
+"""Every method, weight policy and maker by name: the library's own, those of installed packages and of plug-in files.
+
+A package announces its own by an entry point of the group `auxlearn.methods`: the name of a module that registers them
+when it is imported. A single file is named by a study's `plugins`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import importlib
+import importlib.metadata
+import importlib.util
+import os
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from auxlearn.errors import InputError
+from auxlearn.methods import option_tables
+from auxlearn.methods.base import Maker, Method, Options, WeightPolicy
+from auxlearn.records import code_hash
+
+GROUP = "auxlearn.methods"
+PLUGINS = "AUXLEARN_PLUGINS"  # what `plug` has loaded, for processes that this one starts
+BUILTIN = "auxlearn.methods.builtin"  # imported by name: what is registered there is no part of who asks for one of it
+ALL_ROWS = "all_data"  # the method whose rows a policy weighs that is named alone
+
+_METHODS: dict[str, Method] = {}
+_POLICIES: dict[str, WeightPolicy] = {}
+_MAKERS: dict[str, Maker] = {}
+Registered = TypeVar("Registered", Method, WeightPolicy, Maker)
+
+
+def register(item: Registered) -> Registered:
+    """Register a method, policy or maker under its name; may be used to decorate its class.
+
+    Args:
+        item: The object, or a class that is made without arguments.
+
+    Returns:
+        What was given.
+
+    Raises:
+        InputError: The name is taken by something else, or cannot be an arm's.
+    """
+    thing = item() if isinstance(item, type) else item
+    table: dict[str, Any] = (
+        _MAKERS if isinstance(thing, Maker) else _POLICIES if isinstance(thing, WeightPolicy) else _METHODS
+    )
+    name = thing.artifact if isinstance(thing, Maker) else thing.name
+    if not name or not name.replace("_", "a").replace("-", "a").isalnum():
+        raise InputError(f"{type(thing).__name__}: {name!r} cannot be a method's name; use letters, digits, _ and -")
+    taken = (_MAKERS if table is _MAKERS else _METHODS | _POLICIES).get(name)  # type: ignore[operator]
+    if taken is not None and type(taken).__qualname__ != type(thing).__qualname__:
+        raise InputError(f"{name!r} is registered already, as {type(taken).__name__}; give the method another name")
+    table[name] = thing
+    return item
+
+
+@functools.cache
+def _load() -> None:
+    importlib.import_module(BUILTIN)
+    for entry in sorted(importlib.metadata.entry_points(group=GROUP), key=lambda entry: entry.name):
+        entry.load()
+    plug([name for name in os.environ.get(PLUGINS, "").split(os.pathsep) if name])
+
+
+def plug(plugins: Iterable[str]) -> None:
+    """Import modules or files that register methods, here and in every process that this one starts.
+
+    Args:
+        plugins: Dotted names of modules, or paths of .py files.
+
+    Raises:
+        InputError: One cannot be imported.
+    """
+    for plugin in plugins:
+        name = f"auxlearn_plugin_{Path(plugin).stem}" if plugin.endswith(".py") else plugin
+        if name in sys.modules:
+            continue
+        try:
+            if plugin.endswith(".py"):
+                spec = importlib.util.spec_from_file_location(name, plugin)
+                assert spec is not None and spec.loader is not None, "a path that ends in .py has a loader"
+                module = sys.modules[name] = importlib.util.module_from_spec(spec)
+                spec.loader.exec_module(module)
+            else:
+                importlib.import_module(plugin)
+        except Exception as error:
+            sys.modules.pop(name, None)
+            raise InputError(f"plugins: {plugin}: {type(error).__name__}: {error}") from error
+        known = [name for name in os.environ.get(PLUGINS, "").split(os.pathsep) if name]
+        os.environ[PLUGINS] = os.pathsep.join(dict.fromkeys([*known, plugin]))
+
+
+def names() -> list[str]:
+    """List the methods, in the order in which they were registered."""
+    _load()
+    return list(_METHODS)
+
+
+def policies() -> list[str]:
+    """List the weight policies, in the order in which they were registered."""
+    _load()
+    return list(_POLICIES)
+
+
+def get(name: str) -> Method | WeightPolicy:
+    """Return the method or policy of a name.
+
+    Raises:
+        InputError: There is none; the message has the nearest names.
+    """
+    _load()
+    if name in _METHODS:
+        return _METHODS[name]
+    if name in _POLICIES:
+        return _POLICIES[name]
+    raise InputError(f"{name!r} is no method{_nearest(name, [*_METHODS, *_POLICIES])}")
+
+
+def maker(artifact: str) -> Maker:
+    """Return the maker of an artifact.
+
+    Raises:
+        InputError: There is none.
+    """
+    _load()
+    if artifact not in _MAKERS:
+        raise InputError(f"{artifact!r} is no artifact; there are {', '.join(_MAKERS)}")
+    return _MAKERS[artifact]
+
+
+def parse(arm: str) -> tuple[Method, WeightPolicy | None]:
+    """Read an arm's name: METHOD, METHOD+POLICY, or POLICY alone, which weighs all rows.
+
+    Args:
+        arm: The name.
+
+    Returns:
+        The method whose rows are trained, and what weighs them.
+
+    Raises:
+        ValueError: There is no such arm; the message says what there is.
+    """
+    _load()
+    rows, plus, last = arm.rpartition("+")
+    policy = _POLICIES.get(last)
+    method = _METHODS.get(rows or ALL_ROWS) if policy else None if plus else _METHODS.get(arm)
+    if method is None or (policy and not method.adds_rows) or arm.startswith("+"):
+        raise ValueError(
+            f"{arm!r} is no arm{_nearest(arm, [*_METHODS, *_POLICIES])}. Methods: {', '.join(_METHODS)}. Weights, of "
+            f"all rows or as METHOD+POLICY: {', '.join(_POLICIES)}"
+        )
+    if policy and policy.by and method.scores not in ("rows", policy.by):
+        fitting = [name for name, other in _METHODS.items() if other.scores in ("rows", policy.by)]
+        raise ValueError(
+            f"{arm!r} is no arm: {policy.name} needs rows with scores, as METHOD+{policy.name} of {', '.join(fitting)}"
+        )
+    return method, policy
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name.rpartition("+")[2], list(known), 1) or difflib.get_close_matches(
+        name.partition("+")[0], list(known), 1
+    )
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def uses_n(arm: str) -> bool:
+    """Say whether another n gives an arm another training."""
+    return parse(arm)[0].uses_n
+
+
+def options(item: Method | WeightPolicy, tables: Mapping[str, Mapping[str, Any]]) -> Options:
+    """Return a method's or policy's options (see `option_tables.read`)."""
+    return option_tables.read(item.Options, tables, item.family, item.name)
+
+
+def check_tables(tables: Mapping[str, Mapping[str, Any]]) -> None:
+    """Refuse tables of options with a name or an option that does not exist, or a value that is not allowed.
+
+    Raises:
+        ValueError: The message names it.
+    """
+    _load()
+    known: dict[str, list[Any]] = {}
+    for item in (*_METHODS.values(), *_POLICIES.values()):
+        known[item.name] = [item]
+        if item.family:
+            known.setdefault(item.family, []).append(item)
+    for name, values in tables.items():
+        if name not in known:
+            raise ValueError(f"methods: {name!r} is no method or family of methods{_nearest(name, known)}")
+        has = dict.fromkeys(field for item in known[name] for field in item.Options.model_fields)
+        if unknown := [option for option in values if option not in has]:
+            given = f"it has {', '.join(has)}" if has else "it has none"
+            raise ValueError(f"methods: {name} has no option {unknown[0]!r}; {given}")
+        for item in known[name]:
+            options(item, {name: values})
+
+
+def home(option: str) -> list[str]:
+    """List the methods and policies that have an option, for the message that says where it is to be given."""
+    _load()
+    return [item.name for item in (*_METHODS.values(), *_POLICIES.values()) if option in item.Options.model_fields]
+
+
+def roots(arm: str) -> tuple[str, ...]:
+    """Name the code that an arm's result depends on beside its notebook's: the modules of its method and policy."""
+    return tuple(code_hash.root_of(type(item)) for item in parse(arm) if item is not None)

@@ -1,1 +1,0 @@
-"""What a study would cost in FLOPs, before anything is run."""
