@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from auxlearn.data import batching, parquet, suites, usable_rows
+from auxlearn.data import batching, parquet, suites
 from auxlearn.data.suites import Suite, Task
 from auxlearn.errors import InputError
 from auxlearn.export import glue_submission, models, selections
-from auxlearn.methods import dispatch
+from auxlearn.methods import context
 from auxlearn.paths import runs_root, short
 from auxlearn.records import runs
 from auxlearn.signals import pass_store
@@ -167,15 +167,12 @@ def _rebuilt(run: runs.Manifest, seed: int) -> Trained:
     """
     p = params.validate("06_mtl", run.params)
     suite = _suite(run, p)
-    usable = usable_rows.usable(suite, p.primary, p.keep_leaks)
-    read = {stage for stage, _ in p.needs()}
-    inputs = [runs.load(m["stage"], m["key"], AGAIN) for m in run.inputs if m["stage"] in read]
-    arm_rows = dispatch.for_arm(p, suite, seed, inputs, usable)
-    chosen, plan = arm_rows.rows, dispatch.plan(p, suite, seed, arm_rows, usable)
+    inputs = [runs.load(m["stage"], m["key"], AGAIN) for m in run.inputs if m["stage"] in params.MODELS]
+    selected, plan = context.select(context.Context(suite, p, seed, params.of_runs(inputs)))
     key = training_cache.training_key(plan, suite)
     if key not in {m["key"] for m in run.inputs if m["stage"] == "train"}:
         raise InputError(f"{run.label}: its parameters now give another training (train/{key}) than it read; {AGAIN}")
-    return Trained(run, p, suite, seed, chosen, plan, runs.load("train", key, AGAIN))
+    return Trained(run, p, suite, seed, selected.rows, plan, runs.load("train", key, AGAIN))
 
 
 # --- writing -------------------------------------------------------------------------------------------------------
@@ -187,7 +184,7 @@ def selection(key: str, folder: Path, seed: int | None = None, with_text: bool =
     Args:
         key: Key of the run, as in `find`.
         folder: A new folder.
-        seed: The seed of a 06 run, as in `trained`; for a 03 run None or its own.
+        seed: The seed, as in `trained`.
         with_text: Whether to write the texts too, not only their hashes.
 
     Returns:
@@ -198,10 +195,14 @@ def selection(key: str, folder: Path, seed: int | None = None, with_text: bool =
     """
     manifest = find(key, ("03_ranking", "06_mtl"))
     if manifest.stage == "03_ranking":
-        if seed not in (None, manifest.params["seed"]):
-            raise InputError(f"seed: {manifest.label} is of seed {manifest.params['seed']}, not {seed}")
         p = params.validate(manifest.stage, manifest.params)
-        suite, chosen = _suite(manifest, p), parquet.read_frame(manifest.path("selection.parquet"))
+        if seed is None and len(p.seeds) > 1:
+            raise InputError(f"{manifest.label} has seeds {', '.join(map(str, p.seeds))}; choose one with --seed")
+        if seed is not None and seed not in p.seeds:
+            raise InputError(f"seed: {manifest.label} has {', '.join(map(str, p.seeds))}, not {seed}")
+        suite, table = _suite(manifest, p), parquet.read_frame(manifest.path("selection.parquet"), ("seed", "task", "row"))
+        own = table["seed"] == (p.seeds[0] if seed is None else seed)
+        chosen = table[own].drop(columns="seed").reset_index(drop=True)
     else:
         of = trained(manifest.label, seed)
         p, suite, chosen = of.params, of.suite, of.chosen

@@ -27,7 +27,9 @@ from auxlearn.training.shared_parameters import Common
 
 if TYPE_CHECKING:
     from auxlearn.methods.context import Context
+    from auxlearn.methods.forecasting import Charge, SizedContext
 
+Search = tuple[str, Plan, float, float]  # stage, plan, how many such trainings to expect, and how many at most
 Level = Literal["none", "rows", "tasks"]
 
 
@@ -119,23 +121,6 @@ class Selection:
         return {"tasks": list(self.tasks), "visited": visited} | self.why | shares
 
 
-@dataclass(frozen=True)
-class Charge:
-    """A training or pass that a method will run.
-
-    Attributes:
-        unit: What tells it from others; methods with the same unit share it.
-        stage: The stage that its ledger is charged to.
-        expected: FLOP to expect.
-        most: FLOP that it cannot exceed.
-    """
-
-    unit: str
-    stage: str
-    expected: float
-    most: float
-
-
 class Method:
     """A row method or task method; subclasses set the attributes and override `select`.
 
@@ -191,12 +176,12 @@ class Method:
             selection.shares, selection.style,
         )  # fmt: skip
 
-    def expected(self, context: Context, cell: Cell, options: Any) -> Selection:
+    def expected(self, context: SizedContext, cell: Cell, options: Any) -> Selection:
         """Return a selection such as this method may make, for a forecast: by default n rows mixed as the pool is."""
         return Selection(context.mixed(cell.n)) if self.adds_rows else Selection()
 
-    def forecast_search(self, context: Context, cell: Cell, options: Any) -> list[tuple[str, Plan, float, float]]:
-        """List the trainings by which the method chooses: stage, plan, how many to expect and how many at most."""
+    def forecast_search(self, context: SizedContext, cell: Cell, options: Any) -> list[Search]:
+        """List the trainings by which the method chooses."""
         return []
 
 
@@ -288,8 +273,12 @@ class Maker:
         """Make the artifact, or read back what is there of it."""
         raise NotImplementedError
 
-    def forecast(self, context: Context, p: Any, seed: int, for_cell: Cell | None) -> list[Charge]:
-        """Forecast what making it costs; for a cell, only what is charged to that."""
+    def expected(self, context: SizedContext, p: Any, seed: int) -> Any:
+        """Return a value such as may be made, for the forecast of what reads it; None where no plan depends on it."""
+        return None
+
+    def forecast(self, context: SizedContext, p: Any, seed: int) -> list[Charge]:
+        """Forecast what making it costs whoever asks."""
         raise NotImplementedError
 
 

@@ -47,6 +47,12 @@ class Context:
         self.manifests: list[Manifest] = []
         self._usable: dict[str | None, dict[str, np.ndarray]] = {}
 
+    def at(self, seed: int) -> Context:
+        """Return the same context for another seed, with nothing charged yet."""
+        other = Context(self.suite, self.params, seed, self.upstream, self.progress)
+        other._usable = self._usable
+        return other
+
     @property
     def cell(self) -> Cell:
         """What is asked."""
@@ -106,9 +112,9 @@ class Context:
     def _selection(self, need: Need) -> Artifact:
         method = registry.get(need.artifact.removeprefix(SELECTION))
         assert isinstance(method, Method), "a policy selects nothing"
-        other = Context(self.suite, self.params, self.seed, self.upstream, self.progress)
+        other = self.at(self.seed)
         selection = method.select(other, other.cell, registry.options(method, self.params.methods))
-        return Artifact(selection, [*other.needed(), *other.searched()], other.manifests)
+        return Artifact(selection, [*other.needed(), *other.searched()], other.units())
 
     def parameters(self, need: Need) -> Any:
         """Return an artifact's parameters: those of a run that is read and fits, else its maker's defaults.
@@ -176,6 +182,11 @@ class Context:
             final: The key of the arm's own training; a trial that was the same training is not charged twice.
         """
         return [ledger for key, ledgers in self.trained.items() if key != final for ledger in ledgers]
+
+    def units(self) -> list[Manifest]:
+        """Return the trainings and passes of artifacts and search."""
+        made = [manifest for artifact in self.obtained.values() for manifest in artifact.manifests]
+        return [*made, *self.manifests]
 
     def needed(self) -> list[Ledger]:
         """Return the ledgers of all artifacts that were obtained."""

@@ -16,6 +16,7 @@ from auxlearn.training.phases import Plan, Recipe
 
 if TYPE_CHECKING:
     from auxlearn.methods.context import Context
+    from auxlearn.methods.forecasting import SizedContext
 
 LENGTH_BINS = 5  # quantiles of text length within a task, for the control that matches length
 MTDNN = "Liu et al., 2019 (MT-DNN)"
@@ -89,7 +90,7 @@ class AllData(Method):
         """Choose all usable rows."""
         return Selection(context.pool())
 
-    def expected(self, context: Context, cell: Cell, options: AllDataOptions) -> Selection:
+    def expected(self, context: SizedContext, cell: Cell, options: AllDataOptions) -> Selection:
         """Expect all usable rows."""
         return Selection(context.pool())
 

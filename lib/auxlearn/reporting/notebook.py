@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,12 @@ from auxlearn import progress_bar, seeding
 from auxlearn.cost import Ledger
 from auxlearn.data import suites
 from auxlearn.errors import InputError
-from auxlearn.methods import context
+from auxlearn.methods import context, registry
+from auxlearn.methods.base import Artifact
 from auxlearn.paths import NOTEBOOKS, PROJECT
 from auxlearn.records import code_hash, run_lock, runs
 from auxlearn.studies import parameters as params
+from auxlearn.studies.engine import seed_workers
 from auxlearn.training import key_forms
 
 BANNER = "SMOKE RUN: sizes that only show that the notebook works. No figure here says anything about a method."
@@ -33,11 +35,27 @@ class Session:
     suite: suites.Suite
     run: runs.Run
     inputs: list[runs.Manifest]
+    upstream: list[params.Common]  # parameters of the runs that it reads, directly and through others
     bar: progress_bar.Bar | None = None  # where a person watches
+    asked: context.Context | None = None  # the first of its contexts, which shares its masks with the others
+    helpers: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def context(self, seed: int) -> context.Context:
         """Return what methods and makers are given for one seed: artifacts are made as the runs that are read were."""
-        return context.Context(self.suite, self.params, seed, upstream(self.inputs), self.progress)
+        if self.asked is None:
+            self.asked = context.Context(self.suite, self.params, seed, self.upstream, self.progress)
+        return self.asked.at(seed)
+
+    def contexts(self) -> dict[int, context.Context]:
+        """Return the contexts of all seeds, and start the workers among which the seeds are dealt."""
+        self.helpers = seed_workers.start(self.params, self.upstream, self.run.path("seeds.json").parent)
+        return {seed: self.context(seed) for seed in seed_workers.mine(self.params)}
+
+    def made(self, artifact: str) -> dict[int, Artifact]:
+        """Make an artifact for every seed, in the order of the seeds."""
+        maker, p = registry.maker(artifact), self.params
+        values = {seed: maker.make(each, p, seed) for seed, each in self.contexts().items()}
+        return {seed: values[seed] for seed in p.seeds}
 
     @property
     def primary(self) -> suites.Task:
@@ -93,7 +111,10 @@ class Session:
             InputError: If the code was edited while the notebook ran.
         """
         drawn = getattr(self.params, "seeds", [])
-        self.run.inputs += units
+        for helper in self.helpers:
+            helper.wait()
+        known = {(m.stage, m.key) for m in self.run.inputs}
+        self.run.inputs += {m.label: m for m in units if (m.stage, m.key) not in known}.values()
         recorded = {f"{s}/{purpose}": v for s in drawn for purpose, v in seeding.record(s).items()}
         self.run.check_unedited()
         manifest = self.run.finish(outputs, metrics, ledgers, recorded, rows)
@@ -142,7 +163,7 @@ def start(stage: str, namespace: Mapping[str, Any]) -> Session:
         print(BANNER)
     print(f"suite {suite.name} ({suite.fingerprint}), primary {p.primary}, encoder {p.encoder}")
     print(f"run {stage}/{key}" + "".join(f"\nreads {m.label}" for m in inputs))
-    return Session(p, suite, run, list(inputs), progress_bar.Bar() if progress_bar.someone() else None)
+    return Session(p, suite, run, list(inputs), params.of_runs(inputs), progress_bar.Bar() if progress_bar.someone() else None)
 
 
 def bound_threads(threads: int) -> None:
@@ -158,25 +179,6 @@ def bound_threads(threads: int) -> None:
 
     threadpool_limits(threads, user_api="blas")
     os.environ.setdefault("OPENBLAS_NUM_THREADS", str(threads))  # read by what is loaded later
-
-
-def upstream(manifests: Iterable[runs.Manifest]) -> list[params.Common]:
-    """Read the parameters of runs, and of the notebooks' runs that these read in turn.
-
-    Args:
-        manifests: Manifests of finished runs.
-
-    Returns:
-        Checked parameters, one entry per run.
-    """
-    found: dict[str, params.Common] = {}
-    queue = list(manifests)
-    while queue:
-        manifest = queue.pop(0)
-        if manifest.stage in params.MODELS and manifest.label not in found:
-            found[manifest.label] = params.MODELS[manifest.stage].model_validate(manifest.params)
-            queue += [runs.load(each["stage"], each["key"]) for each in manifest.inputs if each["stage"] in params.MODELS]
-    return list(found.values())
 
 
 def _inputs(p: params.Common, suite: suites.Suite) -> list[runs.Manifest]:

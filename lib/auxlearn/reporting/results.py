@@ -87,33 +87,11 @@ def costs(arms: Sequence[runs.Manifest]) -> pd.DataFrame:
 
     Returns:
         One row per arm, seed and ledger entry: arm, seed, and the entry's columns (stage, seconds, flops, …).
-
-    Raises:
-        InputError: If a run that an arm read is missing or unfinished.
     """
     rows = []
     for arm in arms:
         for seed, part in arm.metrics["seeds"].items():
-            ledgers = [Ledger.from_dict(row) for row in part["ledger"]]
-            for source in (s for s in arm.inputs if s["stage"] == "03_ranking"):
-                ranking = runs.load(source["stage"], source["key"])
-                if ranking.params["seed"] == int(seed):
-                    proxies = [runs.load(s["stage"], s["key"]) for s in ranking.inputs if s["stage"] == "02_td_proxy"]
-                    ledgers += [Ledger.from_dict(r) for m in (*proxies, ranking) for r in m.ledger]
-            for source in (s for s in arm.inputs if s["stage"] == "04_gradts_correlation"):
-                # GradTS tunes and measures the primary and each candidate; other tasks of the suite are not its cost.
-                heads = runs.load(source["stage"], source["key"])
-                kept = heads.metrics["ledger"][seed]
-                for s in (s for s in heads.inputs if s["stage"] == "02_td_proxy"):
-                    proxy = runs.load(s["stage"], s["key"])
-                    if proxy.params["seed"] == int(seed):
-                        ledgers += [Ledger.from_dict(row) for row in proxy.ledger if row["stage"] == "proxy"]
-                needed = [arm.params["primary"], *(arm.params["auxiliaries"] or kept)]
-                ledgers += [Ledger.from_dict(row) for name in dict.fromkeys(needed) for row in kept[name]]
-            for source in (s for s in arm.inputs if s["stage"] == "05_tawt_weighting"):
-                # Weights that another training ended with cost that training.
-                kept = runs.load(source["stage"], source["key"]).metrics["ledger"][seed]
-                ledgers += [Ledger.from_dict(row | {"stage": "weighting"}) for row in kept]
+            ledgers = [Ledger.from_dict(row) for row in (*part["ledger"], *part["needed"])]
             rows += [{"arm": arm.params["arm"], "seed": int(seed)} | ledger.as_dict() for ledger in ledgers]
     return pd.DataFrame(rows)
 

@@ -9,17 +9,19 @@ text and `no` as False (YAML 1.1).
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+import json
+from collections.abc import Iterable, Mapping
 from types import FunctionType, ModuleType
-from typing import Any, Self
+from typing import Any, Literal, Self, get_args, get_origin
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from auxlearn.errors import InputError, explain
 from auxlearn.methods import registry
 from auxlearn.methods.fastmtl.options import Ranking, TDProxy
 from auxlearn.methods.gradts.options import GradTS
 from auxlearn.methods.tawt.options import TAWT
+from auxlearn.records import runs
 from auxlearn.studies.arms import MTL, Arm
 from auxlearn.training.shared_parameters import Common, Seeds, Trained
 
@@ -101,7 +103,7 @@ MODELS: dict[str, type[Common]] = {m.stage: m for m in (DataPrep, TDProxy, Ranki
 
 
 # What the parameters cell of each notebook shows, in this order, and then `settings`.
-_ALL = ("suite", "primary", "auxiliaries", "encoder", "study", "size", "rows", "inputs")
+_ALL = ("suite", "primary", "auxiliaries", "encoder", "study", "size", "rows")
 _TRAINED = ("batch_size", "lr")
 _BUDGET = ("steps", "stage2_epochs", "tune_epochs", "choose", "holdout")
 SHOWN: dict[str, tuple[str, ...]] = {
@@ -178,6 +180,48 @@ def for_notebook(stage: str, values: Mapping[str, Any]) -> dict[str, Any]:
     return shown | {SETTINGS: rest}
 
 
+def cell(stage: str) -> str:
+    """Write the parameters cell of a notebook: its shown parameters with their smoke defaults and what they mean."""
+    fields = MODELS[stage].model_fields
+    values = {name: fields[name].default for name in SHOWN[stage]} | {SETTINGS: {}}
+    shown = {name: json.dumps(v) if isinstance(v, (str, list, dict)) else repr(v) for name, v in values.items()}
+    lines = [f"{name} = {value}" for name, value in shown.items()]
+    meanings = [" ".join((fields[name].description or "").split()) for name in SHOWN[stage]]
+    meanings.append(f"any other parameter by name (auxlearn parameters {stage})")
+    return "\n".join(f"{line}  # {meaning}" for line, meaning in zip(lines, meanings, strict=True))
+
+
+def described(stage: str) -> str:
+    """Describe every parameter of a notebook, and every option of its methods, with meaning and default."""
+    model = MODELS[stage]
+    lines = [f"{stage}: {(model.__doc__ or '').strip().splitlines()[0]}", ""]
+    for title, names in (
+        ("in the notebook's first cell", SHOWN[stage]),
+        ("through `settings`", [name for name in model.model_fields if name not in SHOWN[stage]]),
+    ):
+        lines += [f"{title}:", *_fields(model, names), ""]
+    if "methods" in model.model_fields:
+        lines.append("through `methods`, by method or family:")
+        for name in [*registry.names(), *registry.policies()]:
+            item = registry.get(name)
+            family = f" (family {item.family})" if item.family else ""
+            lines += [f"  {name}{family}{'' if item.Options.model_fields else ': no options'}"]
+            lines += [f"  {line}" for line in _fields(item.Options, item.Options.model_fields)]
+    return "\n".join(lines).rstrip()
+
+
+def _fields(model: type[BaseModel], names: Iterable[str]) -> list[str]:
+    """Write one line per field: its name, default, meaning and what it may be."""
+    lines = []
+    for name in names:
+        field = model.model_fields[name]
+        choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
+        allowed = f" [{' | '.join(map(str, choices))}]" if choices else ""
+        meaning = " ".join((field.description or "").split())
+        lines.append(f"  {name} = {json.dumps(field.default)}  {meaning}{allowed}")
+    return lines
+
+
 def flat(stage: str, injected: Mapping[str, Any]) -> dict[str, Any]:
     """Undo `for_notebook`: return parameters by name, those of `settings` among them.
 
@@ -198,6 +242,25 @@ def flat(stage: str, injected: Mapping[str, Any]) -> dict[str, Any]:
     if twice := [name for name in settings if name in SHOWN[stage] or name in given]:
         raise InputError(f"{stage}: settings: {twice[0]!r} has a line of its own; set it there")
     return given | settings
+
+
+def of_runs(manifests: Iterable[runs.Manifest]) -> list[Common]:
+    """Read the parameters of runs, and of the notebooks' runs that these read in turn.
+
+    Args:
+        manifests: Manifests of finished runs.
+
+    Returns:
+        Checked parameters, one entry per run.
+    """
+    found: dict[str, Common] = {}
+    queue = list(manifests)
+    while queue:
+        manifest = queue.pop(0)
+        if manifest.stage in MODELS and manifest.label not in found:
+            found[manifest.label] = MODELS[manifest.stage].model_validate(manifest.params)
+            queue += [runs.load(each["stage"], each["key"]) for each in manifest.inputs if each["stage"] in MODELS]
+    return list(found.values())
 
 
 def check(stage: str, namespace: Mapping[str, Any]) -> Any:

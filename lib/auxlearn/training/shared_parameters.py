@@ -42,7 +42,7 @@ class Common(BaseModel):
     auxiliaries: Annotated[list[str], AfterValidator(distinct)] = []
     """tasks that may help ([]: all others of the suite)"""
     encoder: str = "tiny"
-    """encoder: a name of `models.encoders`, a Hugging Face name or a folder"""
+    """a name such as tiny or minilm, a Hugging Face name, or a folder"""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """what computes (auto: a GPU where there is one)"""
     study: str = "smoke"

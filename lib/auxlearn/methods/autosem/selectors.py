@@ -24,12 +24,13 @@ from auxlearn import seeding
 from auxlearn.methods import ranking
 from auxlearn.methods.autosem import bandit_plans
 from auxlearn.methods.autosem.options import BanditOptions, RatioOptions
-from auxlearn.methods.base import Cell, Method, Selection
+from auxlearn.methods.base import Cell, Method, Search, Selection
 from auxlearn.methods.registry import register
 from auxlearn.training.phases import Plan, arms
 
 if TYPE_CHECKING:
     from auxlearn.methods.context import Context
+    from auxlearn.methods.forecasting import SizedContext
 
 
 @register
@@ -52,9 +53,7 @@ class Bandit(Method):
         selection.rows = ranking.draw(context.pool(), selection.tasks, cell.n, cell.seed)
         return selection
 
-    def forecast_search(
-        self, context: Context, cell: Cell, options: BanditOptions
-    ) -> list[tuple[str, Plan, float, float]]:
+    def forecast_search(self, context: SizedContext, cell: Cell, options: BanditOptions) -> list[Search]:
         """Count one training of the bandit."""
         return [("bandit", self._plan(context, cell, options), 1, 1)]
 
@@ -119,7 +118,7 @@ class Autosem(Bandit):
             selection.visited.append((tuple(tried), score))
         return search.best()
 
-    def expected(self, context: Context, cell: Cell, options: BanditOptions) -> Selection:
+    def expected(self, context: SizedContext, cell: Cell, options: BanditOptions) -> Selection:
         """Expect the tasks that are as large as most, all tasks alike."""
         names = sorted(context.auxiliaries, key=lambda name: (-len(context.suite[name].train), name))
         tasks = tuple(names[: options.bandit_most])
@@ -127,9 +126,7 @@ class Autosem(Bandit):
         rows = shared_out(context.pool(), shares, cell.n, cell.seed)
         return Selection(rows, tasks, None if rows is None else shares)
 
-    def forecast_search(
-        self, context: Context, cell: Cell, options: BanditOptions
-    ) -> list[tuple[str, Plan, float, float]]:
+    def forecast_search(self, context: SizedContext, cell: Cell, options: BanditOptions) -> list[Search]:
         """Count the bandit, and every trial; ratios that are proposed again are not trained again."""
         assert isinstance(options, RatioOptions)
         selection = self.expected(context, cell, options)

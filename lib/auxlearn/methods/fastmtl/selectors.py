@@ -19,6 +19,7 @@ from auxlearn.training.phases import Plan
 
 if TYPE_CHECKING:
     from auxlearn.methods.context import Context
+    from auxlearn.methods.forecasting import Charge, SizedContext
     from auxlearn.methods.fastmtl.proxy_store import Proxies
 
 REFERENCE = "Kung et al., 2021 (FastMTL)"
@@ -61,6 +62,16 @@ class ProxyMaker(Maker):
         manifests = [*(training.manifest for training in trainings), *store.manifests]
         return Artifact(proxy_store.Proxies(plans, folds, trainings, store), ledgers, manifests)
 
+    def forecast(self, context: SizedContext, p: TDProxy, seed: int) -> list[Charge]:
+        """Forecast the proxies' trainings, and the pass over all rows."""
+        plans, folds = self.plans(context, p, seed)
+        charges = []
+        for fold, plan in enumerate(plans):
+            charges += context.trained(plan, "proxy")
+            rows = {name: np.flatnonzero((of != fold) | (len(plans) == 1)) for name, of in folds.items()}
+            charges.append(context.passed(plan, rows, "scoring"))
+        return charges
+
     def plans(self, context: Context, p: TDProxy, seed: int) -> tuple[list[Plan], dict[str, np.ndarray]]:
         """Plan the proxies of a seed, on rows that leak into no task (see `proxy_plans.proxies`)."""
         return proxy_plans.proxies(p, context.suite, seed, context.usable(None))
@@ -92,6 +103,11 @@ class RankingMaker(Maker):
         )
         chosen = ranking.table(pool, best, pool["score"].to_numpy())
         return Artifact(Rated(pool, eligible, chosen, proxies), proxy.ledgers, proxy.manifests)
+
+
+    def forecast(self, context: SizedContext, p: Ranking, seed: int) -> list[Charge]:
+        """Forecast the proxies; ranking itself costs nothing that is counted."""
+        return context.needs([Need("proxy", {"discriminator": p.discriminator, "keep_leaks": p.keep_leaks})])
 
 
 class Ranked(Method):

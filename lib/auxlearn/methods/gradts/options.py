@@ -22,6 +22,7 @@ class GradTS(Trained):
     not_in_key = Common.not_in_key | {"primary", "auxiliaries", "mixing"}
 
     seeds: Seeds = [0, 1]
+    """each task is tuned and measured once per seed"""
     tune_rows: int = Field(100, ge=0)
     """most rows that each task is tuned on (0: all)"""
     importance_rows: int = Field(60, ge=0)

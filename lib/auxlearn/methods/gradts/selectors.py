@@ -14,7 +14,7 @@ import pandas as pd
 
 from auxlearn.errors import InputError
 from auxlearn.methods import ranking
-from auxlearn.methods.base import Artifact, Cell, Maker, Method, Need, Selection
+from auxlearn.methods.base import Artifact, Cell, Maker, Method, Need, Search, Selection
 from auxlearn.methods.gradts import correlation
 from auxlearn.methods.gradts.options import (
     Definition,
@@ -25,10 +25,10 @@ from auxlearn.methods.gradts.options import (
     TrialOptions,
 )
 from auxlearn.methods.registry import register
-from auxlearn.training.phases import Plan
 
 if TYPE_CHECKING:
     from auxlearn.methods.context import Context
+    from auxlearn.methods.forecasting import Charge, SizedContext
     from auxlearn.methods.gradts.head_tables import Heads
 
 REFERENCE = "Ma et al., 2021 (GradTS)"
@@ -72,7 +72,7 @@ class ImportanceMaker(Maker):
         from auxlearn.methods.gradts import head_tables
 
         primary, names = context.params.primary, context.auxiliaries
-        proxy = context.make(Need("proxy", {"discriminator": "bce"})) if p.at == "proxy" else None
+        proxy = _proxy(context, seed) if p.at == "proxy" else None
         proxies = {seed: (proxy.value.plans, proxy.value.folds)} if proxy else None
         one = p.model_copy(update={"seeds": [seed]})
         heads = head_tables.measure(
@@ -88,6 +88,63 @@ class ImportanceMaker(Maker):
         ledgers = [ledger for ledger in (proxy.ledgers if proxy else []) if ledger.stage == "proxy"]
         manifests = [*(proxy.manifests if proxy else []), *heads.manifests]
         return Artifact(Importance(known, heads, p.definition), [*ledgers, *heads.all_ledgers()], manifests)
+
+
+    def forecast(self, context: SizedContext, p: GradTS, seed: int) -> list[Charge]:
+        """Forecast tuning and measuring of the primary and its candidates, or of every row at the proxy."""
+        return forecast_tasks(context, p, seed, [context.params.primary, *context.auxiliaries])
+
+
+def forecast_tasks(context: SizedContext, p: GradTS, seed: int, tasks: list[str]) -> list[Charge]:
+    """Forecast the head importance of some tasks for one seed.
+
+    Args:
+        context: The context, over sizes.
+        p: GradTS's parameters.
+        seed: The seed.
+        tasks: The tasks.
+
+    Returns:
+        Charges of task_tuning and importance, or of the proxy and importance.
+    """
+    from auxlearn.methods.gradts import task_plans
+
+    charges: list[Charge] = []
+    if p.at == "proxy":
+        need = Need("proxy", {"discriminator": "bce"})
+        charges += [charge for charge in context.needs([need]) if charge.stage == "proxy"]
+    usable = context.usable(None)
+    for name in tasks:
+        plan, rows = task_plans.task_tuning(p, context.suite, name, seed, usable[name])
+        if p.at == "task":
+            charges += context.trained(plan, "task_tuning")
+        charges.append(context.measured(name, rows, plan.max_length))
+    return charges
+
+
+def _proxy(context: Context, seed: int) -> Artifact:
+    return context.at(seed).make(Need("proxy", {"discriminator": "bce"}))
+
+
+def measure_all(context: Context, p: GradTS, seeds: list[int] | None = None) -> Heads:
+    """Measure the head importance of every task of the suite, as 04 shows it.
+
+    Args:
+        context: The context of any seed.
+        p: GradTS's parameters.
+        seeds: The seeds; None for all of the parameters.
+
+    Returns:
+        The importances.
+    """
+    from auxlearn.methods.gradts import head_tables
+
+    some = p.model_copy(update={"seeds": seeds or p.seeds})
+    proxies = None
+    if p.at == "proxy":
+        made = {seed: _proxy(context, seed).value for seed in some.seeds}
+        proxies = {seed: (each.plans, each.folds) for seed, each in made.items()}
+    return head_tables.measure(some, context.suite, context.usable(None), context.progress, proxies)
 
 
 class _GradTS(Method):
@@ -149,7 +206,7 @@ def _trial(context: Context, cell: Cell, options: TrialOptions, selection: Selec
     selection.tasks, selection.visited = search.chosen, search.visited
 
 
-def _trials(context: Context, cell: Cell, options: TrialOptions) -> list[tuple[str, Plan, float, float]]:
+def _trials(context: SizedContext, cell: Cell, options: TrialOptions) -> list[Search]:
     """Forecast a search: with equal chances of a better score, a trial more is worth two patiences, at most all."""
     alone = options.trial_rule == "corrected"  # the authors' rule never tries the primary alone
     most = min(options.trial_most, len(context.auxiliaries))
@@ -175,9 +232,7 @@ class Trial(_GradTS):
         assert isinstance(options, TrialOptions)
         _trial(context, cell, options, selection)
 
-    def forecast_search(
-        self, context: Context, cell: Cell, options: HeadOptions
-    ) -> list[tuple[str, Plan, float, float]]:
+    def forecast_search(self, context: SizedContext, cell: Cell, options: HeadOptions) -> list[Search]:
         """Count the trials."""
         assert isinstance(options, TrialOptions)
         return _trials(context, cell, options)
@@ -217,7 +272,7 @@ class Fine(_GradTS):
         ]  # fmt: skip
         return pd.concat(finest, ignore_index=True) if finest else rated.iloc[:0]
 
-    def expected(self, context: Context, cell: Cell, options: HeadOptions) -> Selection:
+    def expected(self, context: SizedContext, cell: Cell, options: HeadOptions) -> Selection:
         """Expect n rows, or what is left of the measured rows of all tasks."""
         assert isinstance(options, FineOptions)
         p = context.parameters(*self.needs(cell, options))
@@ -227,9 +282,7 @@ class Fine(_GradTS):
         )
         return Selection(context.mixed(min(cell.n, left)))
 
-    def forecast_search(
-        self, context: Context, cell: Cell, options: HeadOptions
-    ) -> list[tuple[str, Plan, float, float]]:
+    def forecast_search(self, context: SizedContext, cell: Cell, options: HeadOptions) -> list[Search]:
         """Count the trials, if the tasks are taken by them."""
         assert isinstance(options, FineOptions)
         return _trials(context, cell, options) if options.fg_tasks == "trial" else []

@@ -106,6 +106,7 @@ class TAWT(Budget):
     holdout: float = Field(0.3, gt=0, lt=0.9)
     """share of the primary's rows that is held out"""
     seeds: Seeds = [0, 1]
+    """each a training of its own"""
     paradigm: Paradigm = "joint"
     """joint, normalised (joint with weights 1/n) or pretrain (sources first, then the primary alone)"""
     compare_probes: bool = True

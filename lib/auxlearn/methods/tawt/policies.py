@@ -35,6 +35,7 @@ from auxlearn.training.phases import Phase, Plan, Weighting
 
 if TYPE_CHECKING:
     from auxlearn.methods.context import Context
+    from auxlearn.methods.forecasting import Charge, SizedContext
 
 REFERENCE = "Chen et al., 2022 (TAWT)"
 BUDGET = ("lr", "batch_size", "loss_scale", "keep_leaks", "holdout", "steps")
@@ -173,6 +174,15 @@ class FinalWeights(Maker):
         weights = dict(zip(last["names"], last["weights"], strict=True))
         ledgers = [renamed(ledger, "weighting") for ledger in training.ledgers]
         return Artifact(weights, ledgers, [training.manifest])
+
+
+    def expected(self, context: SizedContext, p: TAWT, seed: int) -> dict[str, float]:
+        """Expect weights that have not moved."""
+        return dict.fromkeys([p.primary, *context.auxiliaries], 1.0)
+
+    def forecast(self, context: SizedContext, p: TAWT, seed: int) -> list[Charge]:
+        """Forecast the whole training, as the cost of its weights."""
+        return context.trained(self.plan(context, p, seed), "weighting")
 
 
 def score_prior(
