@@ -30,7 +30,7 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from auxlearn import seeding
-from auxlearn.data import batching
+from auxlearn.data import batch_order, batching
 from auxlearn.data.batching import IGNORE, Encoded
 from auxlearn.data.suites import Task
 from auxlearn.errors import InputError
@@ -116,7 +116,7 @@ def over_rows(
         InputError: As in `head_importance`.
     """
     ready = bf16_inference.prepare(model, precision)
-    for index in batching.by_tokens(encoded.lengths, budget or TOKENS.get(model.device.type, TOKENS["cpu"])):
+    for index in batch_order.by_tokens(encoded.lengths, budget or TOKENS.get(model.device.type, TOKENS["cpu"])):
         batch = batching.to_batch(encoded, index, task, model.columns[task.name], model.pad_id)
         yield index, _measure(model, batch, tuple(definitions), precision, dropout, seed, ready)
 

@@ -20,14 +20,13 @@ from torch import nn
 
 from auxlearn import cost
 from auxlearn.cost import Ledger
-from auxlearn.data import batching
+from auxlearn.data import batch_order, batching
 from auxlearn.data.batching import Encoded
 from auxlearn.data.suites import Suite, Task
 from auxlearn.errors import InputError
 from auxlearn.models import bf16_inference
 from auxlearn.models.multitask import MultiTaskModel, n_terms
 from auxlearn.signals import example_gradients, head_importance, target_gradients
-from auxlearn.training import prediction
 
 FORWARD = ("features", "logits", "loss")
 READS = (*FORWARD, *head_importance.DEFINITIONS, "products")
@@ -136,12 +135,12 @@ def over_rows(
     """
     kind = model.device.type
     usual = (
-        prediction.budget(kind)
+        batch_order.budget(kind)
         if not differentiates(reads)
         else head_importance.TOKENS.get(kind, head_importance.TOKENS["cpu"])
     )
     ready = bf16_inference.prepare(model, precision)
-    for index in batching.by_tokens(encoded.lengths, budget or usual):
+    for index in batch_order.by_tokens(encoded.lengths, budget or usual):
         batch = batching.to_batch(encoded, index, task, model.columns[task.name], model.pad_id)
         if ledger is not None:
             _count(ledger, model, encoded.lengths[index], batch["input_ids"].shape[1], reads, probe)
@@ -175,7 +174,7 @@ def targets(
         task = suite[name]
         encoded = batching.encode(task.train.select(at.tolist()), task, model.tokenizer, model.max_length)
         budget = head_importance.TOKENS.get(model.device.type, head_importance.TOKENS["cpu"])
-        batches = batching.by_tokens(encoded.lengths, budget)
+        batches = batch_order.by_tokens(encoded.lengths, budget)
         if ledger is not None:  # forward, and backward to activations and weights; no optimiser step
             for index in batches:
                 lengths = encoded.lengths[index]

@@ -20,7 +20,7 @@ import torch
 
 from auxlearn import seeding
 from auxlearn.cost import Ledger
-from auxlearn.data import batching
+from auxlearn.data import batch_order, batching
 from auxlearn.data.suites import Suite
 from auxlearn.errors import InputError
 from auxlearn.models import multitask as model
@@ -144,7 +144,7 @@ class Trainer(resuming.Resumable):
         if phase.order is not None:
             names = phases.arms(phase, self.plan.primary)
             named, rng = [names[i] for i in phase.order], seeding.rng(order, phase.name)
-            ordered = [[batch] for batch in batching.in_order(named, lengths, phase.recipe.batch_size, rng)]
+            ordered = [[batch] for batch in batch_order.in_order(named, lengths, phase.recipe.batch_size, rng)]
         for epoch in range(running.first, len(running.epochs)):
             if ordered:
                 done = sum(running.epochs[:epoch])
@@ -182,8 +182,8 @@ class Trainer(resuming.Resumable):
 
     def _batches(self, phase: Phase, lengths: Mapping[str, np.ndarray], rng: np.random.Generator) -> list[Parts]:
         if phase.mixing == "mixed":
-            return batching.mixed(lengths, phase.recipe.batch_size, rng)
-        return [[batch] for batch in batching.homogeneous(lengths, phase.recipe.batch_size, rng)]
+            return batch_order.mixed(lengths, phase.recipe.batch_size, rng)
+        return [[batch] for batch in batch_order.homogeneous(lengths, phase.recipe.batch_size, rng)]
 
     def _divisors(self, phase: Phase, parts: Parts) -> list[float] | None:
         """Say what the loss of each part of a batch is divided by."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from auxlearn import seeding
-from auxlearn.data import batching
+from auxlearn.data import batch_order
 from auxlearn.data.suites import Suite
 from auxlearn.methods.autosem import bandits
 from auxlearn.training import phases, train
@@ -77,7 +77,7 @@ class _Player(train.Trainer):
             epoch, task = len(log), names[arm]
             named = [task] * rounds.batches
             rng = seeding.rng(order, phase.name, epoch)
-            batches = [[b] for b in batching.in_order(named, lengths, phase.recipe.batch_size, rng)]
+            batches = [[b] for b in batch_order.in_order(named, lengths, phase.recipe.batch_size, rng)]
             row = self._close_epoch(running, epoch, batches, self._train(running, epoch, batches))
             row["arm"] = task
             return row["holdout"]

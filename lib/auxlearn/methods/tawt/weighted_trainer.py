@@ -19,7 +19,7 @@ import torch
 
 from auxlearn import seeding
 from auxlearn.cost import Ledger
-from auxlearn.data import batching
+from auxlearn.data import batch_order, batching
 from auxlearn.data.suites import Suite
 from auxlearn.errors import InputError
 from auxlearn.methods.tawt import cosine
@@ -113,13 +113,13 @@ class _Weigher(train.Trainer):
             return super()._batches(phase, lengths, rng)
         size = phase.recipe.batch_size
         if phase.weighting.combine == "mixed":
-            return [_cut(parts, self.parts) for parts in batching.mixed(lengths, size, rng)]
+            return [_cut(parts, self.parts) for parts in batch_order.mixed(lengths, size, rng)]
         if phase.weighting.combine != "sampled":
-            return [[batch] for batch in batching.homogeneous(lengths, size, rng)]
+            return [[batch] for batch in batch_order.homogeneous(lengths, size, rng)]
         names, rows = self._moving.names, [len(lengths[name]) for name in self._moving.names]
         steps = sum(-(-n // size) for n in rows)
         drawn = rng.choice(len(names), steps, p=effective_shares(self._moving.values, rows))
-        return [[batch] for batch in batching.in_order([names[i] for i in drawn], lengths, size, rng)]
+        return [[batch] for batch in batch_order.in_order([names[i] for i in drawn], lengths, size, rng)]
 
     def _divisors(self, phase: Phase, parts: train.Parts) -> list[float] | None:
         plain = super()._divisors(phase, parts)
