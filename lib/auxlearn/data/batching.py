@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from auxlearn.data.suites import Task
 
@@ -84,7 +85,7 @@ def encode(
     cut = [i for i, e in enumerate(tokens.encodings) if e.overflowing]
     if split and tagging and cut:
         parts = {i: _parts(texts[0][i], tokenizer, max_length) for i in cut}
-        if any(len(some) > 1 for some in parts.values()):
+        if any(len(runs) > 1 for runs in parts.values()):
             return _split(columns, task, tokenizer, max_length, parts)
     return Encoded(
         np.concatenate([np.asarray(x, np.int32) for x in tokens["input_ids"]]),
@@ -121,11 +122,11 @@ def _split(
 
 
 def _first_pieces(words: Sequence[int | None], tags: Sequence[int] | None) -> np.ndarray:
-    out, seen = np.full(len(words), IGNORE, np.int64), -1
+    labels, last = np.full(len(words), IGNORE, np.int64), -1
     for position, word in enumerate(words):
-        if word is not None and word != seen and tags is not None:
-            out[position], seen = tags[word], word
-    return out
+        if word is not None and word != last and tags is not None:
+            labels[position], last = tags[word], word
+    return labels
 
 
 def to_batch(encoded: Encoded, index: np.ndarray, task: Task, task_id: int, pad_id: int) -> dict[str, Any]:
@@ -148,9 +149,9 @@ def to_batch(encoded: Encoded, index: np.ndarray, task: Task, task_id: int, pad_
     where = (starts[:, None] + columns[None, :])[mask]
 
     def padded(flat: np.ndarray, fill: int) -> torch.Tensor:
-        out = np.full(mask.shape, fill, np.int64)
-        out[mask] = flat[where]
-        return torch.from_numpy(out)
+        table = np.full(mask.shape, fill, np.int64)
+        table[mask] = flat[where]
+        return torch.from_numpy(table)
 
     labels = padded(encoded.labels, IGNORE) if task.kind == "tagging" else torch.from_numpy(encoded.labels[index])
     return {
@@ -179,8 +180,7 @@ def join(batches: Sequence[dict[str, Any]], pad_id: int) -> dict[str, Any]:
     width = max(b["input_ids"].shape[1] for b in batches)
 
     def stacked(name: str, fill: int) -> torch.Tensor:
-        grown = [torch.nn.functional.pad(b[name], (0, width - b[name].shape[1]), value=fill) for b in batches]
-        return torch.cat(grown)
+        return torch.cat([F.pad(b[name], (0, width - b[name].shape[1]), value=fill) for b in batches])
 
     stops = np.cumsum([len(b["input_ids"]) for b in batches]).tolist()
     return {
