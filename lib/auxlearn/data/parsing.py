@@ -7,14 +7,13 @@ import gzip
 import os
 import re
 import zlib
-from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from auxlearn.errors import InputError
 from auxlearn.files.bounded_files import MAX_BYTES, most_bytes, open_of
-from auxlearn.files.documents import loads
+from auxlearn.files.documents import loads, repeated
 
 Row = dict[str, Any]
 
@@ -159,7 +158,7 @@ def unique(path: Path, names: list[str]) -> None:
     Raises:
         InputError: If one does; it names the file and the column.
     """
-    if twice := [name for name, count in Counter(names).items() if count > 1]:
+    if twice := repeated(names):
         raise InputError(f"{path}: column {twice[0][:80]!r} is there twice; name every column differently")
 
 
