@@ -6,13 +6,16 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from auxlearn.data.suites import Suite
 from auxlearn.errors import InputError
-from auxlearn.models import encoders, multitask
+from auxlearn.models import encoders
+
+if TYPE_CHECKING:
+    from auxlearn.models import multitask
 
 
 @dataclass(frozen=True)
@@ -288,6 +291,11 @@ def schedule(phase: Phase, sizes: Mapping[str, int]) -> list[int]:
         return [whole] * phase.epochs
     full, rest = divmod(phase.steps, whole)
     return [whole] * full + ([rest] if rest else [])
+
+
+def seed(plan: Plan, phase: Phase, purpose: Literal["order", "dropout"]) -> int:
+    """Return the seed of a phase's order or dropout: its own, or else the plan's."""
+    return plan.seeds[purpose] if phase.seed is None else phase.seed
 
 
 def rate(step: int, total: int, recipe: Recipe) -> float:
