@@ -92,6 +92,17 @@ def fingerprint(encoder: str) -> str:
     return f"folder:{digest.hexdigest()[:16]}" + (f":{layers}" if layers else "")
 
 
+def most_tokens(config: Any, max_length: int) -> int:
+    """Return how many tokens a sequence may have: `max_length`, or what the encoder has positions for if that is less.
+
+    Args:
+        config: The encoder's configuration.
+        max_length: The most that is asked for.
+    """
+    positions = getattr(config, "max_position_embeddings", None) or 0
+    return min(max_length, positions) if positions > 0 else max_length  # XLNet says -1, as it needs none
+
+
 def _folder(name: str) -> Path | None:
     """Find the folder that a name means, taken from the project's folder as for a suite; None if it is no folder."""
     if name in NAMED:

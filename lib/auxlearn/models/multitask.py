@@ -56,7 +56,7 @@ class MultiTaskModel(nn.Module):
     ):
         super().__init__()
         self.encoder, self.tokenizer, self.pool, self.regression = encoder, tokenizer, pool, regression
-        self.max_length = min(max_length, getattr(encoder.config, "max_position_embeddings", None) or max_length)
+        self.max_length = encoders.most_tokens(encoder.config, max_length)
         self.pad_id = tokenizer.pad_token_id or 0
         self.columns = {name: i for i, name in enumerate(tasks)}
         self.kinds = {name: task.kind for name, task in tasks.items()}

@@ -270,6 +270,11 @@ def _check_weighting(plan: Plan, phase: Phase, w: Weighting) -> None:
             raise InputError(f"{where}: debiasing needs 2 chunks or more; rule 'paper' does with one")
 
 
+def joins(phase: Phase) -> bool:
+    """Say whether a batch of the phase may hold rows of several tasks."""
+    return phase.weighting.combine == "mixed" if phase.weighting else phase.mixing == "mixed"
+
+
 def schedule(phase: Phase, sizes: Mapping[str, int]) -> list[int]:
     """Count the steps of each epoch of a phase.
 
@@ -285,8 +290,7 @@ def schedule(phase: Phase, sizes: Mapping[str, int]) -> list[int]:
     if phase.rounds:
         return [phase.rounds.batches] * phase.epochs
     batch = phase.recipe.batch_size
-    joined = phase.weighting.combine == "mixed" if phase.weighting else phase.mixing == "mixed"
-    whole = -(-sum(sizes.values()) // batch) if joined else sum(-(-n // batch) for n in sizes.values())
+    whole = -(-sum(sizes.values()) // batch) if joins(phase) else sum(-(-n // batch) for n in sizes.values())
     if phase.steps is None:
         return [whole] * phase.epochs
     full, rest = divmod(phase.steps, whole)

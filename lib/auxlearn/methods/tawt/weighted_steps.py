@@ -71,14 +71,14 @@ def moments(w: Weighting, steps: Sequence[int]) -> list[int]:
     return list(range(w.every, sum(steps) + 1, w.every)) if w.every else np.cumsum(steps).tolist()
 
 
-def epoch(phase: Phase, lengths: Lengths, rng: np.random.Generator, weights: Weights) -> list[Parts]:
+def epoch(phase: Phase, lengths: Lengths, rng: np.random.Generator, weights: Mapping[str, float]) -> list[Parts]:
     """Draw the batches of one epoch of a weighted phase.
 
     Args:
         phase: The phase.
         lengths: Tokens of each of its sequences by task.
         rng: Source of their order.
-        weights: The weights in force, which matter where tasks are sampled by them.
+        weights: The weights in force by name, which matter where tasks are sampled by them.
 
     Returns:
         The batches, in order.
@@ -88,9 +88,9 @@ def epoch(phase: Phase, lengths: Lengths, rng: np.random.Generator, weights: Wei
         return batch_order.mixed(lengths, size, rng)
     if combine != "sampled":
         return [[batch] for batch in batch_order.homogeneous(lengths, size, rng)]
-    names, rows = weights.names, [len(lengths[name]) for name in weights.names]
+    names, rows = list(weights), [len(lengths[name]) for name in weights]
     steps = sum(-(-n // size) for n in rows)
-    drawn = rng.choice(len(names), steps, p=effective_shares(weights.values, rows))
+    drawn = rng.choice(len(names), steps, p=effective_shares(np.array(list(weights.values())), rows))
     return [[batch] for batch in batch_order.in_order([names[i] for i in drawn], lengths, size, rng)]
 
 

@@ -97,7 +97,8 @@ class _Weigher(train.Trainer):
     def _batches(self, phase: Phase, lengths: train.Lengths, rng: np.random.Generator) -> list[train.Parts]:
         if phase.weighting is None:
             return super()._batches(phase, lengths, rng)
-        batches = weighted_steps.epoch(phase, lengths, rng, self._moving)
+        weights = dict(zip(self._moving.names, self._moving.values.tolist(), strict=True))
+        batches = weighted_steps.epoch(phase, lengths, rng, weights)
         return [_cut(parts, self.parts) for parts in batches] if phase.weighting.combine == "mixed" else batches
 
     def _divisors(self, phase: Phase, parts: train.Parts) -> list[float] | None:
