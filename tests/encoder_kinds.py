@@ -26,6 +26,19 @@ def body(kind, vocabulary):
         windows = {"local_attention": 8, "max_position_embeddings": 256}
         made = hf.ModernBertConfig(vocab_size=vocabulary, **windows, **ids, **COMMON)
         return hf.ModernBertModel(made)
+    if kind in ("deberta-v2", "deberta-v3"):
+        v3 = {"position_buckets": 16, "share_att_key": True, "norm_rel_ebd": "layer_norm"}
+        relative = {"relative_attention": True, "pos_att_type": ["p2c", "c2p"]} | (v3 if kind == "deberta-v3" else {})
+        made = hf.DebertaV2Config(vocab_size=vocabulary, max_position_embeddings=64, **relative, **COMMON)
+        return hf.DebertaV2Model(made)
+    if kind == "mpnet":
+        return hf.MPNetModel(hf.MPNetConfig(vocab_size=vocabulary, **COMMON))
+    if kind == "xlm-roberta":
+        made = hf.XLMRobertaConfig(vocab_size=vocabulary, pad_token_id=0, type_vocab_size=2, **COMMON)
+        return hf.XLMRobertaModel(made)
+    if kind == "xlnet":
+        made = hf.XLNetConfig(vocab_size=vocabulary, d_model=WIDTH, n_layer=LAYERS, n_head=HEADS, d_inner=40)
+        return hf.XLNetModel(made)
     if kind == "albert":
         return hf.AlbertModel(hf.AlbertConfig(vocab_size=vocabulary, embedding_size=16, **COMMON))
     raise KeyError(kind)

@@ -31,7 +31,7 @@ STUDY = {
         "06_mtl": {"stage2_epochs": 1, "tune_epochs": 1, "single_epochs": 1},
     },
 }  # fmt: skip
-# Nine small notebook runs: what README shows a new user.
+# Nine small notebook runs: what docs/own_data.md shows a new user.
 EXAMPLE = PROJECT / "params" / "examples" / "my_study.yaml"
 # Of a manifest, all that does not tell when, how fast or where it was made.
 SAME = ("stage", "key", "schema", "params", "key_params", "suite", "metrics", "seeds", "rows", "code")
@@ -94,7 +94,7 @@ def write_jsonl(path: Path, rows: list[dict]) -> Path:
 
 
 def unharmed_study(home: Path) -> Ran:
-    """Run EXAMPLE as README says, in an empty folder and without real data."""
+    """Run EXAMPLE as docs/own_data.md says, in an empty folder and without real data."""
     return _ran_once(home, lambda: EXAMPLE)
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+import encoder_kinds
 from auxlearn import cost
 
 
@@ -17,20 +18,60 @@ def test_flops_by_hand():
     assert cost.encoder_flops(config, [3, 3], training=True) == 6 * forward
 
 
-@pytest.mark.parametrize("length", [16, 128])
-def test_flops_agree_with_the_counter_on_meta(length):
-    """PyTorch's own counter, with attention written out as matrix products so that it sees them."""
-    from torch.utils.flop_counter import FlopCounterMode
-    from transformers import BertConfig, BertModel
+# Of each kind of encoder: what torch counts beside the layers' own products, by the module that makes them.
+ASIDE = {"albert": "encoder.embedding_hidden_mapping_in", "electra": "embeddings_project"}
+KINDS = (
+    "bert", "roberta", "xlm-roberta", "electra", "distilbert", "albert", "mpnet", "modernbert", "deberta-v2",
+    "deberta-v3", "xlnet",
+)  # fmt: skip
 
-    config = BertConfig(num_hidden_layers=2, hidden_size=64, num_attention_heads=4, intermediate_size=128)
-    config._attn_implementation = "eager"
-    with torch.device("meta"):
-        body = BertModel(config, add_pooling_layer=False)
-        ids = torch.zeros(5, length, dtype=torch.long)
-    with FlopCounterMode(display=False) as counter:
-        body(ids, attention_mask=torch.zeros(5, 1, length, length, device="meta"))
-    assert cost.encoder_flops(config, [length] * 5, training=False) == counter.get_total_flops()
+
+def counted_by_torch(body, rows, length):
+    """FLOPs of a forward pass by PyTorch's own counter, without poolers and the embeddings' projections.
+
+    Attention is "eager", written out as matrix products so that the counter sees them.
+    """
+    from torch.utils.flop_counter import FlopCounterMode
+
+    body.set_attn_implementation("eager")
+    ids, kind = torch.ones(rows, length, dtype=torch.long), body.config.model_type
+    given = {"attention_mask": torch.ones_like(ids)}
+    if kind in ("bert", "albert", "electra", "xlnet"):
+        given["token_type_ids"] = torch.zeros_like(ids)
+    with FlopCounterMode(display=False, depth=9) as counter, torch.no_grad():
+        body.eval().requires_grad_(False)(ids, **given)
+    by_module = {name: sum(each.values()) for name, each in counter.get_flop_counts().items()}
+    aside = [f"{type(body).__name__}.{name}" for name in ("pooler", ASIDE.get(kind, "pooler"))]
+    return by_module["Global"] - sum(by_module.get(name, 0) for name in dict.fromkeys(aside))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("rows", "length"), [(5, 16), (2, 48)])
+def test_flops_of_every_kind_of_encoder_agree_with_torch_s_counter(kind, rows, length):
+    body = encoder_kinds.body(kind, 50)
+    seen = counted_by_torch(body, rows, length)
+    if kind.startswith("deberta"):  # positions are projected once for a batch, whatever rows it has
+        span = {"deberta-v2": 64, "deberta-v3": 16}[kind]
+        seen -= encoder_kinds.LAYERS * 2 * 2 * (2 * span) * encoder_kinds.WIDTH**2
+    assert cost.encoder_flops(body.config, [length] * rows, training=False) == seen
+
+
+def test_layers_that_albert_holds_in_a_group_count_each():
+    from transformers import AlbertConfig, AlbertModel
+
+    body = AlbertModel(AlbertConfig(vocab_size=50, embedding_size=16, inner_group_num=2, **encoder_kinds.COMMON))
+    assert cost.encoder_flops(body.config, [20] * 3, training=False) == counted_by_torch(body, 3, 20)
+
+
+def test_what_is_left_out_of_deberta_is_little_of_a_usual_batch():
+    """deberta-v3-small's shape: 6 layers, 768 wide, 256 positions to a side; 32 sequences of 128 tokens."""
+    config = SimpleNamespace(
+        model_type="deberta-v2", hidden_size=768, num_hidden_layers=6, intermediate_size=3072, relative_attention=True,
+        position_buckets=256, max_relative_positions=-1, max_position_embeddings=512, pos_att_type=["p2c", "c2p"],
+    )  # fmt: skip
+    left_out = 6 * 2 * 2 * 512 * 768**2
+    assert left_out / cost.encoder_flops(config, [128] * 32, False) < 0.02
+    assert left_out / cost.encoder_flops(config, [128], False) > 0.3  # but much of a row alone
 
 
 def test_bert_base_at_128_costs_what_is_known():

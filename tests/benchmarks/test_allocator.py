@@ -27,7 +27,7 @@ def steps(precision):
     import numpy as np
     import torch
 
-    from auxlearn.data import batching, suites
+    from auxlearn.data import batch_order, batching, suites
     from auxlearn.models import multitask
 
     torch.set_num_threads(THREADS)
@@ -36,7 +36,7 @@ def steps(precision):
     net, task = multitask.build("minilm", suite), suite["rte"]
     rows = batching.encode(task.train, task, net.tokenizer)
     optimiser = torch.optim.AdamW(net.parameters(), lr=1e-4, fused=True)
-    batches = batching.homogeneous({"rte": rows.lengths}, BATCH, np.random.default_rng(0))
+    batches = batch_order.homogeneous({"rte": rows.lengths}, BATCH, np.random.default_rng(0))
     start = faults = 0.0
     for number, (_, index) in enumerate([*batches[:2], *batches]):  # the first two warm up
         if number == 2:

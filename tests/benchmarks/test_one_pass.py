@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from auxlearn import cost
-from auxlearn.data import batching, suites
+from auxlearn.data import batch_order, batching, suites
 from auxlearn.models import bf16_inference
 from auxlearn.models import multitask as model
 from auxlearn.signals import example_gradients, head_importance, pool_pass, row_signals
@@ -71,7 +71,7 @@ def forward_pass(pool, precision="fp32"):
 def in_batches(pool, function):
     """A function of a batch over all rows, in batches as head importance takes them."""
     net, task, rows, _ = pool
-    for index in batching.by_tokens(rows.lengths, head_importance.TOKENS["cpu"]):
+    for index in batch_order.by_tokens(rows.lengths, head_importance.TOKENS["cpu"]):
         yield index, function(batching.to_batch(rows, index, task, net.columns[task.name], net.pad_id))
 
 
@@ -119,7 +119,7 @@ def test_forward_against_the_matrix_peak(pool, ratios, precision):
     kind = {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
     size, width, inner = 2240, net.encoder.config.hidden_size, net.encoder.config.intermediate_size
     x, weight = torch.randn(size, width, dtype=kind), torch.randn(inner, width, dtype=kind)
-    batches = batching.by_tokens(rows.lengths, prediction.budget("cpu"))
+    batches = batch_order.by_tokens(rows.lengths, batch_order.budget("cpu"))
     padded = np.concatenate([np.full(len(index), rows.lengths[index].max()) for index in batches])
     flops, product = cost.encoder_flops(net.encoder.config, padded, False), 2 * size * width * inner
     times = max(1, round(flops / product))

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from auxlearn.data import batching, suites
+from auxlearn.data import batch_order, batching, suites
 from auxlearn.models import multitask, trimmed_embedding
 from auxlearn.signals import target_gradients
 from auxlearn.studies.parameters import TAWT
@@ -80,7 +80,7 @@ def compare(suite, net, data, precision, ratios):
 
     seconds = {name: [] for name in ("step", "read", *ways)}
     for number in range(ROUNDS + 1):  # the first warms up
-        mixed = batching.mixed({n: e.lengths for n, e in data.items()}, BATCH, rng)[:STEPS]
+        mixed = batch_order.mixed({n: e.lengths for n, e in data.items()}, BATCH, rng)[:STEPS]
         spans = {}
         for name, probe in ways.items():
             start = time.perf_counter()

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from auxlearn.data import batching, suites
+from auxlearn.data import batch_order, batching, suites
 from auxlearn.models import multitask
 from auxlearn.signals import example_gradients, target_gradients
 
@@ -43,7 +43,7 @@ def test_a_batch_against_one_row_at_a_time(targets, ratios):
 
     def batched():
         dots, squares = np.zeros((ROWS, targets)), np.zeros(ROWS)
-        for index in batching.by_tokens(encoded.lengths[:ROWS], BUDGET):
+        for index in batch_order.by_tokens(encoded.lengths[:ROWS], BUDGET):
             found = example_gradients.products(probe, batch(index))
             dots[index], squares[index] = found[0].numpy(), found[1].numpy()
         return dots, squares

@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch import nn
 
-from auxlearn.data import batching, suites
+from auxlearn.data import batch_order, batching, suites
 from auxlearn.models import fast_dropout, multitask, trimmed_embedding
 
 ROWS, ROUNDS, BATCH = 512, 3, 32
@@ -71,7 +71,7 @@ def throughput(suite, precision, name, change, step, in_use):
     change(net)
     rows = batching.encode(task.train, task, net.tokenizer)
     net.source.reseed(0)
-    batches = batching.homogeneous({name: rows.lengths}, BATCH, np.random.default_rng(0))
+    batches = batch_order.homogeneous({name: rows.lengths}, BATCH, np.random.default_rng(0))
     with trimmed_embedding.in_use(net, [rows.ids], 0.0 if in_use else 0.01):
         optimiser = torch.optim.AdamW(net.parameters(), lr=1e-4, weight_decay=0.0, fused=True)
 

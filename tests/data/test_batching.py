@@ -6,7 +6,7 @@ import torch
 from datasets import Dataset
 
 from auxlearn import seeding
-from auxlearn.data import batching
+from auxlearn.data import batch_order, batching
 from auxlearn.models import multitask
 from auxlearn.training import prediction, training_cache
 from auxlearn.training.phases import Phase, Plan, Recipe, Weighting
@@ -21,7 +21,7 @@ def test_composition_is_that_of_the_published_setting():
     """8 tasks of 500 rows, batch 32: 16 batches a task, 128 an epoch, the last of a task holding 20 rows."""
     rng = np.random.default_rng(0)
     lengths = {f"t{k}": rng.integers(5, 60, 500) for k in range(8)}
-    batches = batching.homogeneous(lengths, 32, rng)
+    batches = batch_order.homogeneous(lengths, 32, rng)
     assert len(batches) == 128
     for task in lengths:
         own = [index for name, index in batches if name == task]
@@ -32,7 +32,7 @@ def test_composition_is_that_of_the_published_setting():
 
 def test_order_of_tasks_and_rows_follow_the_seed():
     lengths = {"a": np.full(64, 9), "b": np.full(96, 9)}
-    make = lambda seed: batching.homogeneous(lengths, 32, np.random.default_rng(seed))  # noqa: E731
+    make = lambda seed: batch_order.homogeneous(lengths, 32, np.random.default_rng(seed))  # noqa: E731
     same = [n == m and (i == j).all() for (n, i), (m, j) in zip(make(1), make(1), strict=True)]
     assert all(same)
     orders = {tuple(name for name, _ in make(seed)) for seed in range(60)}
@@ -43,7 +43,7 @@ def test_windows_sort_by_length_and_so_save_padding():
     lengths = {"a": np.random.default_rng(0).integers(5, 100, 3200)}
     size = lengths["a"]
     padded = lambda w: sum(  # noqa: E731
-        size[i].max() * len(i) for _, i in batching.homogeneous(lengths, 32, np.random.default_rng(0), window=w)
+        size[i].max() * len(i) for _, i in batch_order.homogeneous(lengths, 32, np.random.default_rng(0), window=w)
     )
     assert padded(16) < 1.12 * size.sum()
     assert padded(1) > 1.7 * size.sum()
@@ -51,10 +51,10 @@ def test_windows_sort_by_length_and_so_save_padding():
 
 def test_batches_by_tokens_keep_the_budget():
     lengths = np.random.default_rng(0).integers(1, 128, 1000)
-    batches = batching.by_tokens(lengths, 2048)
+    batches = batch_order.by_tokens(lengths, 2048)
     assert sorted(np.concatenate(batches).tolist()) == list(range(1000))
     assert all(len(b) * lengths[b].max() <= 2048 for b in batches)
-    assert [len(b) for b in batching.by_tokens(np.array([5000, 10]), 100)] == [1, 1]
+    assert [len(b) for b in batch_order.by_tokens(np.array([5000, 10]), 100)] == [1, 1]
 
 
 def test_collate_of_each_kind(net, small):
@@ -180,8 +180,8 @@ def test_rows_meet_others_in_each_epoch():
     lengths = {"a": np.full(128, 9), "b": np.full(128, 9)}
     made = {}
     for seed in (0, 1):
-        pure = batching.homogeneous(lengths, 16, np.random.default_rng(seed), window=4)
-        mixed = batching.mixed(lengths, 16, np.random.default_rng(seed), window=4)
+        pure = batch_order.homogeneous(lengths, 16, np.random.default_rng(seed), window=4)
+        mixed = batch_order.mixed(lengths, 16, np.random.default_rng(seed), window=4)
         made[seed] = [
             {frozenset(rows.tolist()) for name, rows in pure if name == "a"},
             {frozenset(rows.tolist()) for batch in mixed for name, rows in batch if name == "a"},

@@ -14,7 +14,7 @@ import torch
 import arms_and_switches
 import pipeline
 from auxlearn import cost, seeding
-from auxlearn.data import auxiliary_rows, batching, leakage, suites
+from auxlearn.data import auxiliary_rows, batch_order, batching, leakage, suites
 from auxlearn.evaluation import counting, metrics, stats
 from auxlearn.methods import arm_plans, controls, ranking
 from auxlearn.methods.autosem import bandits, ratio_search, selectors
@@ -333,11 +333,11 @@ def data_cases() -> Cases:
             pipeline.params("04_gradts_correlation"), "side_share", seed, np.ones(pipeline.TRAIN, bool)
         )
         lengths = {"a": np.arange(3, 20), "b": np.arange(2, 9)}
-        for name, cut in (("homogeneous", batching.homogeneous), ("mixed", batching.mixed)):
+        for name, cut in (("homogeneous", batch_order.homogeneous), ("mixed", batch_order.mixed)):
             made[f"batches, {name}, seed {seed}"] = cut(lengths, 6, np.random.default_rng(seed))
-        order = batching.in_order(["a", "b", "b", "a", "b"], lengths, 3, np.random.default_rng(seed))
+        order = batch_order.in_order(["a", "b", "b", "a", "b"], lengths, 3, np.random.default_rng(seed))
         made[f"batches in order, seed {seed}"] = order
-    made["batches by tokens"] = batching.by_tokens(np.array([3, 9, 4, 4, 12, 1]), 16)
+    made["batches by tokens"] = batch_order.by_tokens(np.array([3, 9, 4, 4, 12, 1]), 16)
     for name in KINDS:
         some = batch(name, range(2))
         made[f"batch, {name}"] = {k: some[k] for k in ("input_ids", "token_type_ids", "labels") if k in some}

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from auxlearn.data import batching
+from auxlearn.data import batch_order, batching
 from auxlearn.errors import InputError
 from auxlearn.methods import ranking
 from auxlearn.methods.fastmtl import proxy_plans
@@ -143,7 +143,7 @@ def test_an_interrupted_pass_goes_on_where_it_stopped(proxy, score, seen, monkey
     """Killed in the fifth of 24 shards, between two of its batches."""
     suite = proxy[0]
     monkeypatch.setattr(pool_pass, "SHARD", 32)
-    monkeypatch.setattr(prediction, "TOKEN_BUDGET", 512)
+    monkeypatch.setattr(batch_order, "TOKEN_BUDGET", 512)
     whole = score(**asked)
     bytes_of, rows = whole.manifest.outputs, list(seen)
     shards = [min(32, n - i) for n in (len(t.train) for t in suite.values()) for i in range(0, n, 32)]

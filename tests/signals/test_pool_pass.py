@@ -62,7 +62,7 @@ def test_what_is_done_stays_done_and_what_is_half_written_is_missing(tmp_path, r
     work = begun(tmp_path, rows)
     work.put(work.shards[1], values(work.shards[1]), Ledger("scoring"))
     with monkeypatch.context() as patch:
-        patch.setattr(pool_pass, "_write", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(pool_pass.runs, "write_json", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):  # its numbers are there, its mark is not
             work.put(work.shards[2], values(work.shards[2]), Ledger("scoring"))
     again = begun(tmp_path, rows)

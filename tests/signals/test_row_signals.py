@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from auxlearn.cost import Ledger
-from auxlearn.data import batching
+from auxlearn.data import batch_order, batching
 from auxlearn.errors import InputError
 from auxlearn.models import bf16_inference, multitask
 from auxlearn.signals import example_gradients, head_importance, row_signals, target_gradients
@@ -47,7 +47,7 @@ def apart(net, suite, name, probe, budget):
     """Each reading by the function that reads it alone, batches held equal."""
     task, rows = suite[name], encoded(net, suite, name)
     made = {}
-    for index in batching.by_tokens(rows.lengths, budget):
+    for index in batch_order.by_tokens(rows.lengths, budget):
         batch = batching.to_batch(rows, index, task, net.columns[name], net.pad_id)
         net.eval()
         with torch.no_grad():

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from auxlearn import seeding
-from auxlearn.data import batching, suites
+from auxlearn.data import batch_order, batching, suites
 from auxlearn.errors import InputError
 from auxlearn.methods import arm_plans
 from auxlearn.methods.fastmtl import discriminator, proxy_plans
@@ -346,7 +346,7 @@ def test_of_epochs_that_score_alike_the_first_is_kept(small, monkeypatch):
 
 
 def test_every_epoch_draws_its_own_masks_and_its_own_order(small, monkeypatch):
-    masks, orders, real = [], [], batching.homogeneous
+    masks, orders, real = [], [], batch_order.homogeneous
     reseed = fast_dropout.Source.reseed
     monkeypatch.setattr(fast_dropout.Source, "reseed", lambda self, seed: masks.append(seed) or reseed(self, seed))
 
@@ -354,7 +354,7 @@ def test_every_epoch_draws_its_own_masks_and_its_own_order(small, monkeypatch):
         orders.append(real(*args, **more))
         return orders[-1]
 
-    monkeypatch.setattr(batching, "homogeneous", homogeneous)
+    monkeypatch.setattr(batch_order, "homogeneous", homogeneous)
     train.run(three_epochs(), small)
     drawn = masks[1:]  # the first is of the model as it is built
     assert len(drawn) == len(set(drawn)) == 3

@@ -115,7 +115,7 @@ CSV = "text,label\nfine,good\nawful,bad\n"
         ),
         pytest.param(
             TAGS, {"train.jsonl": [{"text": ["a", "b"], "label": ["O"]}]},
-            ["train row 0: 'label' must list one tag a token"], id="a tag too few",
+            ["train row 0: 'label' must list one tag per token"], id="a tag too few",
         ),
         pytest.param(
             TAGS, {"train.jsonl": [{"text": ["a"], "label": [None]}]},

@@ -1,4 +1,4 @@
-"""What README.md, CONTRIBUTING.md and docs/ point to is there: files, commands, modules, the picture of layers."""
+"""What README.md, CONTRIBUTING.md and docs/ point to is there: files, headings, commands, modules, the picture."""
 
 import importlib
 import importlib.util
@@ -8,7 +8,9 @@ import xml.etree.ElementTree as ET
 import pytest
 
 from auxlearn import cli
+from auxlearn.data import schema
 from auxlearn.paths import PROJECT
+from auxlearn.studies import graph
 
 PACKAGE = PROJECT / "lib" / "auxlearn"
 DOCS = [PROJECT / "README.md", PROJECT / "CONTRIBUTING.md", *sorted((PROJECT / "docs").glob("*.md"))]
@@ -24,6 +26,13 @@ def code(text):
     """All that is written as code: fenced blocks, without their comments, and spans."""
     fences = re.findall(r"^```\w*\n(.*?)^```$", text, re.M | re.S)
     return [re.sub(r"(^|\s)#.*", "", fence) for fence in fences], re.findall(r"`([^`\n]+)`", text)
+
+
+def options(parser=None):
+    """All options of `auxlearn` and its commands."""
+    actions = (parser or cli._parser())._actions
+    inner = [each for action in actions if isinstance(action.choices, dict) for each in action.choices.values()]
+    return {name for action in actions for name in action.option_strings}.union(*map(options, inner))
 
 
 def commands():
@@ -75,6 +84,33 @@ def test_every_relative_link_leads_to_a_file(file):
 
 
 @pytest.mark.parametrize("file", DOCS, ids=named)
+def test_every_link_to_a_heading_leads_to_one(file):
+    links = re.findall(r"\]\(([^)\s:#]*)#([^)\s]+)\)", file.read_text(encoding="utf-8"))
+    assert [link for link in links if link[1] not in headings(file.parent / link[0] if link[0] else file)] == []
+
+
+def headings(file):
+    """The anchors of a page's headings, as GitHub names them."""
+    found = re.findall(r"^#+ (.+)$", file.read_text(encoding="utf-8"), re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in found}
+
+
+def test_the_readme_is_short():
+    assert len((PROJECT / "README.md").read_text(encoding="utf-8").split()) <= 1000
+
+
+def test_the_readme_links_to_every_page_and_notebook():
+    text = (PROJECT / "README.md").read_text(encoding="utf-8")
+    pages = [*(PROJECT / "docs").glob("*.md"), *(PROJECT / "notebooks").glob("*.ipynb")]
+    assert [page.name for page in pages if f"({page.relative_to(PROJECT)})" not in text] == []
+
+
+@pytest.mark.parametrize("file", [file for file in OURS if file.parent.name == "docs"], ids=named)
+def test_every_page_says_first_what_it_is_for(file):
+    assert re.match(r"# .+\n\nThis page \w+", file.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("file", DOCS, ids=named)
 def test_every_command_exists(file):
     fences, spans = code(file.read_text(encoding="utf-8"))
     written = "\n".join([*fences, *spans])
@@ -83,6 +119,23 @@ def test_every_command_exists(file):
     assert set(re.findall(r"(?:^|[\s/])auxlearn ([a-z]+)", written, re.M)) <= known
     exported = re.findall(r"auxlearn export ([a-z|]+)", written)
     assert {kind for each in exported for kind in each.split("|")} <= kinds
+    ours = [line for line in written.splitlines() if re.match(r"--|(\.venv/bin/)?auxlearn ", line)]
+    assert set(re.findall(r"(?<!\S)--[a-z-]+", "\n".join(ours))) <= options()
+    files = re.findall(r"(?<![\w/])params/[\w./-]+", written)
+    assert [name for name in files if not (PROJECT / name).exists()] == []
+
+
+def test_the_yaml_shown_is_valid(tmp_path, monkeypatch):
+    """Of a page, a suite or a study file; both as a user would save them."""
+    monkeypatch.setenv("AUXLEARN_DATA", str(tmp_path))
+    shown = [text for file in DOCS for text in re.findall(r"^```yaml\n(.*?)^```$", file.read_text(), re.M | re.S)]
+    for text in shown:
+        (tmp_path / "shown.yaml").write_text(text)
+        if text.startswith("study:"):
+            assert graph.validated(tmp_path / "shown.yaml")
+        else:
+            assert schema.read_suite(tmp_path / "shown.yaml")[0].tasks
+    assert len(shown) == 2
 
 
 @pytest.mark.parametrize("file", OURS, ids=named)

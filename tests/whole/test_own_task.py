@@ -8,7 +8,7 @@ from auxlearn.paths import PROJECT
 from helpers import EXAMPLE as STUDY
 
 EXAMPLES = PROJECT / "params" / "examples"
-# What README says a user edits, and what makes it small: sizes, and the encoder with its learning rate.
+# What docs/own_data.md says a user edits, and what makes it small: sizes, and the encoder with its learning rate.
 EDITS = {"base.suite", "base.primary"}
 SIZES = {
     "base.encoder", "base.seeds", "base.rows", "grid.n", "notebooks.02_td_proxy.proxy_rows",
@@ -36,10 +36,10 @@ def test_the_example_is_the_starter_with_two_edits_and_small_sizes():
     assert mine["base.size"] == "full"
     suite = suites.load(mine["base.suite"])
     assert mine["base.primary"] in suite
-    # README and the starter itself name these two, and the starter marks no third.
+    # docs/own_data.md and the starter itself name these two, and the starter marks no third.
     lines = (PROJECT / "params" / "starter.yaml").read_text().splitlines()
     assert [line.split(":")[0].strip() for line in lines if "←" in line] == ["suite", "primary"]
-    assert "name your primary: two edits" in (PROJECT / "README.md").read_text()
+    assert "name your primary: two edits" in (PROJECT / "docs" / "own_data.md").read_text()
 
 
 def test_the_example_s_data_is_small_whole_and_without_leaks():

@@ -1,8 +1,4 @@
-"""Rows to arrays once, arrays to batches every epoch.
-
-Padding to a fixed length wastes most of the arithmetic on short texts, so batches are cut from rows of similar length:
-inside a shuffled window for training (randomness kept), over everything for inference (order does not matter there).
-"""
+"""Rows to arrays once, arrays to padded batches every epoch; `batch_order` decides which rows go together."""
 
 from __future__ import annotations
 
@@ -12,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from auxlearn.data.suites import Task
 
@@ -88,7 +85,7 @@ def encode(
     cut = [i for i, e in enumerate(tokens.encodings) if e.overflowing]
     if split and tagging and cut:
         parts = {i: _parts(texts[0][i], tokenizer, max_length) for i in cut}
-        if any(len(some) > 1 for some in parts.values()):
+        if any(len(runs) > 1 for runs in parts.values()):
             return _split(columns, task, tokenizer, max_length, parts)
     return Encoded(
         np.concatenate([np.asarray(x, np.int32) for x in tokens["input_ids"]]),
@@ -125,11 +122,11 @@ def _split(
 
 
 def _first_pieces(words: Sequence[int | None], tags: Sequence[int] | None) -> np.ndarray:
-    out, seen = np.full(len(words), IGNORE, np.int64), -1
+    labels, last = np.full(len(words), IGNORE, np.int64), -1
     for position, word in enumerate(words):
-        if word is not None and word != seen and tags is not None:
-            out[position], seen = tags[word], word
-    return out
+        if word is not None and word != last and tags is not None:
+            labels[position], last = tags[word], word
+    return labels
 
 
 def to_batch(encoded: Encoded, index: np.ndarray, task: Task, task_id: int, pad_id: int) -> dict[str, Any]:
@@ -152,9 +149,9 @@ def to_batch(encoded: Encoded, index: np.ndarray, task: Task, task_id: int, pad_
     where = (starts[:, None] + columns[None, :])[mask]
 
     def padded(flat: np.ndarray, fill: int) -> torch.Tensor:
-        out = np.full(mask.shape, fill, np.int64)
-        out[mask] = flat[where]
-        return torch.from_numpy(out)
+        table = np.full(mask.shape, fill, np.int64)
+        table[mask] = flat[where]
+        return torch.from_numpy(table)
 
     labels = padded(encoded.labels, IGNORE) if task.kind == "tagging" else torch.from_numpy(encoded.labels[index])
     return {
@@ -183,8 +180,7 @@ def join(batches: Sequence[dict[str, Any]], pad_id: int) -> dict[str, Any]:
     width = max(b["input_ids"].shape[1] for b in batches)
 
     def stacked(name: str, fill: int) -> torch.Tensor:
-        grown = [torch.nn.functional.pad(b[name], (0, width - b[name].shape[1]), value=fill) for b in batches]
-        return torch.cat(grown)
+        return torch.cat([F.pad(b[name], (0, width - b[name].shape[1]), value=fill) for b in batches])
 
     stops = np.cumsum([len(b["input_ids"]) for b in batches]).tolist()
     return {
@@ -197,108 +193,3 @@ def join(batches: Sequence[dict[str, Any]], pad_id: int) -> dict[str, Any]:
         ],
         "task_id": torch.cat([torch.full((len(b["input_ids"]),), b["task_id"]) for b in batches]),
     }
-
-
-def homogeneous(
-    lengths: Mapping[str, np.ndarray], batch_size: int, rng: np.random.Generator, window: int = 16
-) -> list[tuple[str, np.ndarray]]:
-    """Draw one epoch of task-pure batches in random order: every row once, ceil(N / batch_size) batches per task.
-
-    Tasks thus mix in proportion to their sizes, as in MT-DNN and FastMTL. Rows of a task are shuffled, and every
-    `window` batches of them are sorted by length before they are cut; only the last batch of a task may be smaller.
-
-    Args:
-        lengths: Per task the tokens of each row, int [N].
-        batch_size: Rows per batch.
-        rng: Source of both orders.
-        window: Batches per shuffled window.
-
-    Returns:
-        Batches as (task, row numbers int [B]).
-
-    Reference:
-        FastMTL's code, run_glue.py, `MultitaskDataLoader`.
-    """
-    batches: list[tuple[str, np.ndarray]] = []
-    for task, size in lengths.items():
-        order = rng.permutation(len(size))
-        for start in range(0, len(order), window * batch_size):
-            chunk = order[start : start + window * batch_size]
-            # Longest first: the one short batch then holds the shortest rows, which is the cheapest place for it.
-            chunk = chunk[np.argsort(-size[chunk], kind="stable")]
-            batches += [(task, chunk[i : i + batch_size]) for i in range(0, len(chunk), batch_size)]
-    return [batches[i] for i in rng.permutation(len(batches))]
-
-
-def in_order(
-    tasks: Sequence[str], lengths: Mapping[str, np.ndarray], batch_size: int, rng: np.random.Generator
-) -> list[tuple[str, np.ndarray]]:
-    """Draw task-pure batches in a given order of tasks; a task's rows are all used before any is used again.
-
-    Each pass over a task is one of `homogeneous`.
-
-    Args:
-        tasks: The task of each step.
-        lengths: Per task the tokens of each row, int [N].
-        batch_size: Rows per batch.
-        rng: Source of the orders of rows.
-
-    Returns:
-        One batch per step as (task, row numbers int [B]).
-    """
-    streams: dict[str, list[tuple[str, np.ndarray]]] = {}
-    for task in dict.fromkeys(sorted(tasks)):
-        wanted = sum(t == task for t in tasks)
-        batches: list[tuple[str, np.ndarray]] = []
-        while len(batches) < wanted:
-            batches += homogeneous({task: lengths[task]}, batch_size, rng)
-        streams[task] = batches[:wanted][::-1]
-    return [streams[task].pop() for task in tasks]
-
-
-def mixed(
-    lengths: Mapping[str, np.ndarray], batch_size: int, rng: np.random.Generator, window: int = 16
-) -> list[list[tuple[str, np.ndarray]]]:
-    """Draw one epoch of batches over all tasks' rows together: every row once, ceil(N / batch_size) batches.
-
-    Rows are sorted by length within a shuffled window, as in `homogeneous`.
-
-    Args:
-        lengths: Per task the tokens of each row, int [N].
-        batch_size: Rows per batch, of all its tasks together.
-        rng: Source of both orders.
-        window: Batches per shuffled window.
-
-    Returns:
-        Batches, each a list of (task, row numbers) with one entry per task in it.
-    """
-    names = list(lengths)
-    task = np.repeat(np.arange(len(names)), [len(lengths[n]) for n in names])
-    row = np.concatenate([np.arange(len(lengths[n])) for n in names])
-    size = np.concatenate([lengths[n] for n in names])
-    order, batches = rng.permutation(len(row)), []
-    for start in range(0, len(order), window * batch_size):
-        chunk = order[start : start + window * batch_size]
-        chunk = chunk[np.argsort(-size[chunk], kind="stable")]
-        for i in range(0, len(chunk), batch_size):
-            cut = chunk[i : i + batch_size]
-            batches.append([(names[t], row[cut[task[cut] == t]]) for t in np.unique(task[cut])])
-    return [batches[i] for i in rng.permutation(len(batches))]
-
-
-def by_tokens(lengths: np.ndarray, budget: int) -> list[np.ndarray]:
-    """Cut rows into batches by length, longest first, of at most `budget` padded tokens each (one row at least).
-
-    Args:
-        lengths: Tokens of each row, int [N].
-        budget: Tokens per batch, padding included.
-
-    Returns:
-        Row numbers of each batch, int [B].
-    """
-    order, batches, start = np.argsort(-lengths, kind="stable"), [], 0
-    while start < len(order):
-        size = max(1, budget // int(lengths[order[start]]))
-        batches.append(order[start : start + size])
-        start += size
-    return batches

@@ -128,16 +128,16 @@ def find(suite: Suite, targets: list[str] | None = None, near: float = 0.8) -> p
     parts = []
     for width in (1, 2):
         pool, target = rows(suite, suite, ["train"], width), rows(suite, names, ["dev", "test"], width)
-        hits = between(pool, target, near)
-        left = pool.place.iloc[hits["pool"]].reset_index(drop=True)[["task", "row", "row_id"]]
-        right = target.place.iloc[hits["target"]].reset_index(drop=True)[["task", "split", "row"]]
+        pairs = between(pool, target, near)
+        left = pool.place.iloc[pairs["pool"]].reset_index(drop=True)[["task", "row", "row_id"]]
+        right = target.place.iloc[pairs["target"]].reset_index(drop=True)[["task", "split", "row"]]
         right.columns = ["target", "split", "target_row"]
-        parts.append(pd.concat([left, right, hits[["kind", "similarity"]]], axis=1))
-    out = pd.concat(parts, ignore_index=True).astype({"row": int, "row_id": int, "target_row": int})
+        parts.append(pd.concat([left, right, pairs[["kind", "similarity"]]], axis=1))
+    hits = pd.concat(parts, ignore_index=True).astype({"row": int, "row_id": int, "target_row": int})
     order = {name: i for i, name in enumerate(suite.names)}
     by = ["task", "target", "split", "row", "target_row"]
-    out = out.sort_values(by, key=lambda c: c.map(order) if c.name in ("task", "target") else c, ignore_index=True)
-    return out[list(COLUMNS)]
+    hits = hits.sort_values(by, key=lambda c: c.map(order) if c.name in ("task", "target") else c, ignore_index=True)
+    return hits[list(COLUMNS)]
 
 
 def between(pool: Rows, target: Rows, near: float) -> pd.DataFrame:
@@ -197,14 +197,14 @@ def _near(pool: list[Texts], target: list[Texts], near: float) -> pd.DataFrame:
         left, left_size = _matrix(_row_grams(pool[batch]), batch.stop - batch.start, vocabulary, common)
         for part in _chunks(left @ frequency, CHUNK_PRODUCTS):
             product = (left[part] @ right.T).tocoo()
-            keep = np.flatnonzero(product.data >= MIN_SHARED)
-            i, j, shared = product.coords[0][keep] + part.start, product.coords[1][keep], product.data[keep]
+            enough = product.data >= MIN_SHARED
+            i, j, shared = product.coords[0][enough] + part.start, product.coords[1][enough], product.data[enough]
             similarity = shared / (left_size[i] + right_size[j] - shared)
-            good = similarity >= near
-            pairs.append(np.stack([i[good] + batch.start, j[good], similarity[good]]))
+            close = similarity >= near
+            pairs.append(np.stack([i[close] + batch.start, j[close], similarity[close]]))
     i, j, similarity = np.concatenate(pairs, axis=1)
-    out = pd.DataFrame({"pool": i.astype(np.int64), "target": j.astype(np.int64), "similarity": similarity})
-    return out[_texts_alike([pool[k] for k in out["pool"]], [target[k] for k in out["target"]])]
+    table = pd.DataFrame({"pool": i.astype(np.int64), "target": j.astype(np.int64), "similarity": similarity})
+    return table[_texts_alike([pool[k] for k in table["pool"]], [target[k] for k in table["target"]])]
 
 
 def _texts_alike(left: list[Texts], right: list[Texts]) -> np.ndarray:
@@ -333,12 +333,12 @@ def shared_sentences(suite: Suite, target: str, hits: pd.DataFrame | None = None
     hits = find(suite, [target]) if hits is None else hits
     judged = rows(suite, [target], ["dev", "test"], len(suite[target].inputs)).words
     known = set(chain.from_iterable(map(_sentences, judged)))
-    out = {}
+    per_task = {}
     for name, mask in flagged(hits, suite, target).items():
         words = rows(suite, [name], ["train"], len(suite[name].inputs)).words
         shares = np.array([not known.isdisjoint(_sentences(row)) for row in words], bool)
-        out[name] = {"rows": len(words), "shared": int((shares & ~mask).sum())}
-    return pd.DataFrame(out).T.rename_axis("task")
+        per_task[name] = {"rows": len(words), "shared": int((shares & ~mask).sum())}
+    return pd.DataFrame(per_task).T.rename_axis("task")
 
 
 def _sentences(row: Texts) -> list[str]:

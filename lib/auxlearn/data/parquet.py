@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from auxlearn.data.parsing import Row, unique
 from auxlearn.errors import InputError
-from auxlearn.files.bounded_files import MAX_BYTES, Made, converted, most_bytes, open_of
+from auxlearn.files.bounded_files import MAX_BYTES, Value, converted, most_bytes, open_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -107,7 +107,7 @@ def _bytes(array: pa.Array) -> int:
     return max(array.nbytes, CELL_BYTES * len(array))
 
 
-def _converted(path: Path, call: Callable[[], Made], remedy: str) -> Made:
+def _converted(path: Path, call: Callable[[], Value], remedy: str) -> Value:
     import pyarrow as pa
 
     # OSError: what Arrow makes of damaged pages; the others: of text that is none, dates beyond a year, wrong metadata.

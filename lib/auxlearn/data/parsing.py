@@ -7,14 +7,13 @@ import gzip
 import os
 import re
 import zlib
-from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from auxlearn.errors import InputError
 from auxlearn.files.bounded_files import MAX_BYTES, most_bytes, open_of
-from auxlearn.files.documents import loads
+from auxlearn.files.documents import loads, repeated
 
 Row = dict[str, Any]
 
@@ -92,7 +91,7 @@ def read_jsonl(path: Path) -> list[Row]:
             row = loads(line)
         except (ValueError, RecursionError) as error:
             reason = getattr(error, "msg", error)
-            raise InputError(f"{path}, line {number}: not JSON ({reason}); one object a line") from None
+            raise InputError(f"{path}, line {number}: not JSON ({reason}); one object per line") from None
         if not isinstance(row, dict):
             raise InputError(f"{path}, line {number}: a JSON object is expected, not {type(row).__name__}")
         rows.append(row)
@@ -114,7 +113,6 @@ def table(path: Path, names: list[str] | None = None) -> tuple[list[str], list[t
     Raises:
         InputError: If the file is empty, names a column twice or has a row of another width; it names the lines.
     """
-    # Quotes are data in TSV (the GLUE convention), and markup in CSV.
     tsv = ((number, text.split("\t")) for number, line in lines_of(path) if (text := line.rstrip("\r\n")))
     records = filled(path, list(csv_records(path) if path.suffix == ".csv" else tsv))
     if names is None:
@@ -160,7 +158,7 @@ def unique(path: Path, names: list[str]) -> None:
     Raises:
         InputError: If one does; it names the file and the column.
     """
-    if twice := [name for name, count in Counter(names).items() if count > 1]:
+    if twice := repeated(names):
         raise InputError(f"{path}: column {twice[0][:80]!r} is there twice; name every column differently")
 
 

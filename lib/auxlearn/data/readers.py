@@ -27,9 +27,8 @@ GLUE: dict[str, tuple[dict[str, str], str]] = {
     "WNLI": ({"sentence1": "sentence1", "sentence2": "sentence2"}, "label"),
 }
 _COLA = ["source", "label", "mark", "sentence"]  # train and dev of CoLA have no header
-# How hub data sets name the split that this project calls dev.
-_HUB_DEV = ("validation", "dev", "validation_matched")
-_HUB_TEST = ("test", "test_matched")
+# How hub data sets name the splits.
+_HUB = {"train": ["train"], "dev": ["validation", "dev", "validation_matched"], "test": ["test", "test_matched"]}
 
 
 def read_file(path: Path, columns: tuple[int, int] | None = None) -> list[Row]:
@@ -115,14 +114,14 @@ def read_glue(folder: Path) -> dict[str, list[Row]]:
 def _glue(name: str, split: str, path: Path) -> list[Row]:
     inputs, label = GLUE[name]
     header, records = parsing.table(path, _COLA if name == "CoLA" and split != "test" else None)
-    wanted = {**inputs, "label": label} if split != "test" or label in header else inputs
-    for column in wanted.values():
+    columns = {**inputs, "label": label} if split != "test" or label in header else inputs
+    for column in columns.values():
         if column not in header:
             raise InputError(f"{path}, line 1: no {column!r} in the header ({', '.join(header)}); is this {name}?")
-    at = {column: header.index(own) for column, own in wanted.items()}
+    places = {column: header.index(own) for column, own in columns.items()}
     rows: list[Row] = []
     for number, cells in records:
-        rows.append({column: cells[i] or None for column, i in at.items()})
+        rows.append({column: cells[i] or None for column, i in places.items()})
         if name == "STS-B" and (score := rows[-1].get("label")):
             try:
                 rows[-1]["label"] = float(score)
@@ -131,20 +130,20 @@ def _glue(name: str, split: str, path: Path) -> list[Row]:
     return rows
 
 
-def _splits(folder: Path, names: dict[str, list[str]]) -> dict[str, Path]:
+def _splits(folder: Path, known: dict[str, list[str]]) -> dict[str, Path]:
     files: dict[str, Path] = {}
     with bounded_files.system(folder):
         if not folder.is_dir():
             raise InputError(f"{folder}: no such folder; check the suite's `root` (is AUXLEARN_DATA set?)")
-        for split, known in names.items():
-            hits = [folder / file for file in known if (folder / file).is_file()]
+        for split, options in known.items():
+            hits = [folder / file for file in options if (folder / file).is_file()]
             if len(hits) > 1:
-                several = ", ".join(hit.name for hit in hits)
-                raise InputError(f"{folder}: {split} exists more than once ({several}); keep one")
+                names = ", ".join(hit.name for hit in hits)
+                raise InputError(f"{folder}: {split} exists more than once ({names}); keep one")
             if hits:
                 files[split] = hits[0]
     if "train" not in files:
-        raise InputError(f"{folder}: holds no train file ({' or '.join(names['train'])})")
+        raise InputError(f"{folder}: holds no train file ({' or '.join(known['train'])})")
     return files
 
 
@@ -174,11 +173,7 @@ def read_hub(name: str, config: str | None, revision: str | None) -> dict[str, l
             f"hub data set {name!r} (config {config!r}, revision {revision!r}) cannot be loaded: {error}. Is the hub "
             "reachable? Otherwise download it once and use `source: {folder: …}`"
         ) from None
-    rows = {"train": list(splits["train"])} if "train" in splits else {}
-    for split, names in (("dev", _HUB_DEV), ("test", _HUB_TEST)):
-        hit = next((n for n in names if n in splits), None)
-        if hit:
-            rows[split] = list(splits[hit])
-    if "train" not in rows:
+    if "train" not in splits:
         raise InputError(f"hub data set {name!r} has no train split (it has {', '.join(splits)})")
-    return rows
+    hits = {split: next((n for n in names if n in splits), None) for split, names in _HUB.items()}
+    return {split: list(splits[hit]) for split, hit in hits.items() if hit}

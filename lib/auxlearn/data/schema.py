@@ -85,8 +85,8 @@ class TaskSpec(_Strict):
         columns = [*self.inputs, self.label]
         if len(set(columns)) != len(columns):
             raise ValueError("inputs and label must be different columns")
-        if taken := sorted(set(columns) & set(RESERVED)):
-            raise ValueError(f"{taken[0]!r} is a column that reading adds; rename yours")
+        if reserved := sorted(set(columns) & set(RESERVED)):
+            raise ValueError(f"{reserved[0]!r} is a column that reading adds; rename yours")
         if self.kind == "regression":
             if self.range is None or not -math.inf < self.range[0] < self.range[1] < math.inf:
                 raise ValueError("a regression task needs range: [low, high], two finite numbers")
@@ -111,12 +111,12 @@ class SuiteSpec(_Strict):
     tasks: dict[str, TaskSpec] = Field(min_length=1)
 
 
-def extended(path: Path, seen: tuple[Path, ...] = ()) -> Any:
+def extended(path: Path, descendants: tuple[Path, ...] = ()) -> Any:
     """Read a suite YAML with what it extends filled in.
 
     Args:
         path: The suite's file.
-        seen: The files on the way to it, which it must not extend again.
+        descendants: The files on the way to it, which it must not extend again.
 
     Returns:
         The plain values, not yet checked against `SuiteSpec`.
@@ -127,25 +127,26 @@ def extended(path: Path, seen: tuple[Path, ...] = ()) -> Any:
     raw = documents.read_yaml(path)
     if not isinstance(raw, dict) or "extends" not in raw:
         return raw
-    if len(seen) >= EXTENDED:
+    if len(descendants) >= EXTENDED:
         raise InputError(f"{path}: extends a suite that extends another, and so on {EXTENDED} times; write it out")
     base = Path(os.path.realpath(files.inside(path.parent, str(raw.pop("extends")), f"{path}: extends")))
-    if base in (*seen, Path(os.path.realpath(path))):
+    descendants = (*descendants, Path(os.path.realpath(path)))
+    if base in descendants:
         raise InputError(f"{path}: extends itself")
-    under = extended(base, (*seen, Path(os.path.realpath(path))))
-    if not isinstance(under, dict) or not isinstance(under.get("tasks"), dict):
+    parent = extended(base, descendants)
+    if not isinstance(parent, dict) or not isinstance(parent.get("tasks"), dict):
         raise InputError(f"{path}: extends {base.name}, which is not a suite")
-    tasks, own = dict(under["tasks"]), raw.get("tasks") or {}
+    tasks, own = dict(parent["tasks"]), raw.get("tasks") or {}
     if not isinstance(own, dict):
         raise InputError(f"{path}: tasks: names with their fields are expected, not {type(own).__name__}")
-    for name, given in own.items():
-        if given is None:  # `name:` alone takes a task out
+    for name, fields in own.items():
+        if fields is None:  # `name:` alone takes a task out
             if tasks.pop(name, None) is None:
                 raise InputError(f"{path}: tasks: {name} is empty, and {base.name} has no such task to leave out")
             continue
-        both = isinstance(given, dict) and isinstance(tasks.get(name, {}), dict)
-        tasks[name] = tasks.get(name, {}) | given if both else given
-    return under | raw | {"tasks": tasks}
+        both = isinstance(fields, dict) and isinstance(tasks.get(name, {}), dict)
+        tasks[name] = tasks.get(name, {}) | fields if both else fields
+    return parent | raw | {"tasks": tasks}
 
 
 def read_suite(path: Path) -> tuple[SuiteSpec, Path]:

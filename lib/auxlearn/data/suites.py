@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ from auxlearn.files import bounded_files
 if TYPE_CHECKING:
     from datasets import Dataset
 
+Splits = dict[str, list[dict[str, Any]]]  # by split
 DEV_FRACTION = 0.1  # of train, when a task has no dev split
 
 
@@ -140,8 +141,7 @@ class Suite(Mapping[str, Task]):
                 chosen = sorted(seeding.rng(seed, "cap", name).choice(size, limit, replace=False).tolist())
                 task = replace(task, train=task.train.select(chosen))
             tasks[name] = task
-        mark = hashlib.sha256(f"{self.fingerprint}/{limit}/{seed}".encode()).hexdigest()[:16]
-        return Suite(self.name, tasks, mark)
+        return Suite(self.name, tasks, _fingerprint(f"{self.fingerprint}/{limit}/{seed}"))
 
     @classmethod
     def from_yaml(cls, path: str | Path) -> Suite:
@@ -154,15 +154,9 @@ class Suite(Mapping[str, Task]):
             InputError: If the YAML or any row is wrong; it names file, task and row.
         """
         if str(path) == "planted":
-            return _planted_suite()
+            return _suite("planted", _planted_parts())
         spec, root = schema.read_suite(Path(path))
-        tasks, content = {}, []
-        for name, task in spec.tasks.items():
-            raw, digest = _rows(name, task, root)
-            tasks[name] = _build(name, task, raw)
-            content.append([name, task.model_dump(exclude={"source"}), digest])
-        mark = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
-        return cls(spec.name, tasks, mark)
+        return _suite(spec.name, ((name, task, *_rows(name, task, root)) for name, task in spec.tasks.items()))
 
 
 def load(suite: str, limit: int = 0) -> Suite:
@@ -185,7 +179,7 @@ def load(suite: str, limit: int = 0) -> Suite:
 # --- reading -----------------------------------------------------------------------------------------------------
 
 
-def _rows(name: str, task: TaskSpec, root: Path) -> tuple[dict[str, list[dict[str, Any]]], str]:
+def _rows(name: str, task: TaskSpec, root: Path) -> tuple[Splits, str]:
     """Read a task's raw rows by split, and a digest of their content that no path enters."""
     source = task.source
     if source.planted:
@@ -215,7 +209,7 @@ def _rows(name: str, task: TaskSpec, root: Path) -> tuple[dict[str, list[dict[st
     return rows, hashlib.sha256(text.encode()).hexdigest()
 
 
-def _build(name: str, spec: TaskSpec, raw: dict[str, list[dict[str, Any]]]) -> Task:
+def _build(name: str, spec: TaskSpec, raw: Splits) -> Task:
     """Make a Task of raw rows: labels to ids, columns checked, dev carved from train where it is missing."""
     from datasets import Dataset
 
@@ -242,7 +236,7 @@ def _build(name: str, spec: TaskSpec, raw: dict[str, list[dict[str, Any]]]) -> T
     )  # fmt: skip
 
 
-def _resplit(name: str, spec: TaskSpec, clean: dict[str, list[dict[str, Any]]]) -> dict[str, list[dict[str, Any]]]:
+def _resplit(name: str, spec: TaskSpec, clean: Splits) -> Splits:
     """Redraw the splits as `schema.Resplit` says: a cut train split, and every other labelled row as dev."""
     marked = {split: [row | {"origin": split} for row in part] for split, part in clean.items()}
     resplit = spec.resplit
@@ -260,18 +254,26 @@ def _resplit(name: str, spec: TaskSpec, clean: dict[str, list[dict[str, Any]]]) 
     return {"train": [train[i] for i in sorted(order[:size])], "dev": [*rest, *marked["dev"], *labelled]}
 
 
-def _planted_suite() -> Suite:
+def _suite(name: str, parts: Iterable[tuple[str, TaskSpec, Splits, Any]]) -> Suite:
+    """Make a suite of each task's name, spec, raw rows and what the fingerprint takes for these."""
+    tasks, content = {}, []
+    for task, spec, raw, digest in parts:
+        tasks[task] = _build(task, spec, raw)
+        content.append([task, spec.model_dump(exclude={"source"}), digest])
+    return Suite(name, tasks, _fingerprint(json.dumps(content, sort_keys=True)))
+
+
+def _fingerprint(content: str) -> str:
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+
+def _planted_parts() -> Iterator[tuple[str, TaskSpec, Splits, Splits]]:
     from auxlearn.data import planted
 
-    planted_tasks = planted.make()
-    tasks, content = {}, []
-    for name, task in planted_tasks.items():
+    for name, task in planted.make().items():
         spec = TaskSpec(
             kind=task.kind, inputs=list(task.inputs), label=task.label, labels=list(task.labels or ()) or None,
             range=task.range, metric=task.metric, source=Source(planted=True),
         )  # fmt: skip
         raw = {split: getattr(task, split) for split in readers.SPLITS}
-        tasks[name] = _build(name, spec, raw)
-        content.append([name, spec.model_dump(exclude={"source"}), raw])
-    mark = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
-    return Suite("planted", tasks, mark)
+        yield name, spec, raw, raw

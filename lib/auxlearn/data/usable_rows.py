@@ -26,7 +26,7 @@ def hits(suite: Suite) -> pd.DataFrame:
     """
     content = {"near": NEAR}
     key = runs.key("leaks", content, suite.fingerprint, [])
-    run = runs.Run("leaks", key, content, suite.fingerprint, code_roots=("data.leakage",))
+    run = runs.Run("leaks", key, content, suite.fingerprint, code_roots=("data.usable_rows",))
     with run.lock():
         status, manifest = runs.read("leaks", key)
         if status != "finished" or manifest is None:

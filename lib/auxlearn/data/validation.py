@@ -27,33 +27,33 @@ def clean(name: str, split: str, spec: TaskSpec, rows: list[dict[str, Any]]) -> 
             names task, split and row.
     """
     ids = {label: i for i, label in enumerate(spec.labels or ())}
-    out = []
+    typed_rows = []
     for number, row in enumerate(rows):
         where = f"task {name!r}, {split} row {number}"
         missing = [c for c in (*spec.inputs, spec.label) if c not in row]
         if missing and not (split == "test" and missing == [spec.label]):
             raise InputError(f"{where}: no column {missing[0]!r}; it has {', '.join(map(str, row))[:500]}")
-        new: dict[str, Any] = {"row_id": number}
+        typed: dict[str, Any] = {"row_id": number}
         for column in spec.inputs:
             value = row[column]
             if spec.kind == "tagging":
                 if not isinstance(value, (list, tuple)) or not value or not all(isinstance(t, str) for t in value):
                     raise InputError(f"{where}: {column!r} must be a list of one or more strings")
-                new[column] = list(value)
+                typed[column] = list(value)
             elif value is None and len(spec.inputs) == 2:  # an empty cell
-                new[column] = ""
+                typed[column] = ""
             elif not isinstance(value, str):
                 raise InputError(f"{where}: {column!r} must be text, not {shown(value)}")
             else:
-                new[column] = value
+                typed[column] = value
         # One text of a pair may be empty, as a few of GLUE's are.
-        if spec.kind != "tagging" and not any(new[column].strip() for column in spec.inputs):
+        if spec.kind != "tagging" and not any(typed[column].strip() for column in spec.inputs):
             raise InputError(f"{where}: {' and '.join(map(repr, spec.inputs))} must be text, not empty")
-        new[spec.label] = _label(where, split, spec, ids, row.get(spec.label), new)
+        typed[spec.label] = _label(where, split, spec, ids, row.get(spec.label), typed)
         if "helpful" in row:  # the planted truth
-            new["helpful"] = bool(row["helpful"])
-        out.append(new)
-    return out
+            typed["helpful"] = bool(row["helpful"])
+        typed_rows.append(typed)
+    return typed_rows
 
 
 def _label(where: str, split: str, spec: TaskSpec, ids: dict[str, int], value: Any, row: dict[str, Any]) -> Any:
@@ -63,7 +63,7 @@ def _label(where: str, split: str, spec: TaskSpec, ids: dict[str, int], value: A
         raise InputError(f"{where}: the label is missing; only test rows may be unlabelled")
     if spec.kind == "tagging":
         if not isinstance(value, (list, tuple)) or len(value) != len(row[spec.inputs[0]]):
-            raise InputError(f"{where}: {spec.label!r} must list one tag a token")
+            raise InputError(f"{where}: {spec.label!r} must list one tag per token")
         return [_label_id(where, spec, ids, tag) for tag in value]
     if spec.kind == "classification":
         if split == "test" and value == -1:  # how GLUE marks unlabelled test rows on the hub

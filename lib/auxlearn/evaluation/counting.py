@@ -29,18 +29,14 @@ def counts(metric: str, labels: Sequence[str], predictions: Any, references: Any
     """
     if metric == "entity_f1":
         return np.array([_entities(labels, p, r) for p, r in zip(predictions, references, strict=True)], float)
-    rows = [np.atleast_1d(np.asarray(p, np.int64)) for p in predictions]
-    gold = [np.atleast_1d(np.asarray(r, np.int64)) for r in references]
+    pairs = zip(predictions, references, strict=True)
+    rows = [[np.atleast_1d(np.asarray(ids, np.int64)) for ids in pair] for pair in pairs]
     if metric == "accuracy":
-        return np.array([((p == r).sum(), len(r)) for p, r in zip(rows, gold, strict=True)], float)
+        return np.array([((p == r).sum(), len(r)) for p, r in rows], float)
     if metric == "f1":  # binary: label 1 is what counts, as in `metrics`
-        return np.array([
-            (((p == 1) & (r == 1)).sum(), (p == 1).sum(), (r == 1).sum()) for p, r in zip(rows, gold, strict=True)
-        ], float)  # fmt: skip
+        return np.array([(((p == 1) & (r == 1)).sum(), (p == 1).sum(), (r == 1).sum()) for p, r in rows], float)
     size = len(labels)
-    return np.array([
-        np.bincount(r * size + p, minlength=size * size) for p, r in zip(rows, gold, strict=True)
-    ], float)  # fmt: skip
+    return np.array([np.bincount(r * size + p, minlength=size * size) for p, r in rows], float)
 
 
 def value(metric: str, sums: np.ndarray) -> np.ndarray:

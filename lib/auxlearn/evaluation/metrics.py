@@ -24,10 +24,6 @@ def _flat(labels: Any) -> np.ndarray:
     return np.concatenate([np.asarray(x) for x in labels]) if np.ndim(first) else np.asarray(labels)
 
 
-def _constant(*arrays: np.ndarray) -> bool:
-    return any(np.ptp(a) == 0 for a in arrays)
-
-
 def _entity_f1(p: Any, r: Any, labels: tuple[str, ...]) -> float:
     from seqeval.metrics import f1_score
 
@@ -49,7 +45,7 @@ def _correlation(name: str) -> Metric:
         from scipy import stats
 
         # A constant prediction has no correlation; 0 says so without a NaN that would poison a mean.
-        return 0.0 if _constant(p, r) else getattr(stats, name)(p, r).statistic
+        return 0.0 if np.ptp(p) == 0 or np.ptp(r) == 0 else getattr(stats, name)(p, r).statistic
 
     return metric
 
@@ -106,10 +102,10 @@ def score(task: Task, predictions: Any, references: Any) -> dict[str, float]:
     Returns:
         Metric by name, the primary first; fractions or correlations.
     """
-    out: dict[str, float] = {}
+    scores: dict[str, float] = {}
     for name in task.metrics:
-        out |= _task_metric()(name, task).compute(predictions=predictions, references=references)
-    return out
+        scores |= _task_metric()(name, task).compute(predictions=predictions, references=references)
+    return scores
 
 
 @functools.cache
@@ -125,16 +121,12 @@ def _task_metric() -> type:
 
         def _info(self) -> evaluate.MetricInfo:
             value = datasets.Value("float32" if self.task.kind == "regression" else "int64")
-            feature = datasets.Sequence(value) if self.task.kind == "tagging" else value
-            return evaluate.MetricInfo(
-                description=f"{self.metric} of {self.task.name}",
-                citation="",
-                features=datasets.Features({"predictions": feature, "references": feature}),
-            )
+            column = datasets.Sequence(value) if self.task.kind == "tagging" else value
+            features = datasets.Features({"predictions": column, "references": column})
+            return evaluate.MetricInfo(description=f"{self.metric} of {self.task.name}", citation="", features=features)
 
         def _compute(self, predictions: Any, references: Any) -> dict[str, float]:
-            value = FUNCTIONS[self.metric](predictions, references, self.task.labels)
-            return {self.metric: float(value)}
+            return {self.metric: float(FUNCTIONS[self.metric](predictions, references, self.task.labels))}
 
     return TaskMetric
 

@@ -11,12 +11,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 UNDECIDED_BELOW = 6
 TEST_FROM = 8
 RESAMPLES = 9999
+
+
+def _pairs(a: Sequence[float], b: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+    x, y = np.asarray(a, float), np.asarray(b, float)
+    if x.shape != y.shape or x.ndim != 1 or len(x) < 2:
+        raise ValueError(f"a, b: two or more pairs are needed, got shapes {x.shape} and {y.shape}")
+    if not np.isfinite(x).all() or not np.isfinite(y).all():
+        raise ValueError("a, b: every value must be finite")
+    return x, y
+
+
+def _percentiles(draws: Any, level: float) -> tuple[float, float]:
+    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2]).tolist()
+    return low, high
 
 
 def paired_permutation_test(a: Sequence[float], b: Sequence[float], seed: int = 0) -> float:
@@ -36,19 +51,15 @@ def paired_permutation_test(a: Sequence[float], b: Sequence[float], seed: int = 
     Raises:
         ValueError: If there are fewer than two pairs, lengths differ, or a value is not finite.
     """
-    x, y = np.asarray(a, float), np.asarray(b, float)
-    if x.shape != y.shape or x.ndim != 1 or len(x) < 2:
-        raise ValueError(f"a, b: two or more pairs are needed, got shapes {x.shape} and {y.shape}")
-    if not np.isfinite(x).all() or not np.isfinite(y).all():
-        raise ValueError("a, b: every value must be finite")
+    x, y = _pairs(a, b)
     if np.array_equal(x, y):
         return 1.0
     d = x - y
     if 2 ** len(d) <= RESAMPLES:
         signs = 1.0 - 2.0 * ((np.arange(2 ** len(d))[:, None] >> np.arange(len(d))) & 1)
     else:
-        drawn = np.random.default_rng(seed).choice([-1.0, 1.0], (RESAMPLES, len(d)))
-        signs = np.concatenate([np.ones((1, len(d))), drawn])  # what was seen is one of the flips
+        flips = np.random.default_rng(seed).choice([-1.0, 1.0], (RESAMPLES, len(d)))
+        signs = np.concatenate([np.ones((1, len(d))), flips])  # what was seen is one of the flips
     return float(np.mean(np.abs(signs @ d) >= abs(d.sum()) - 1e-9 * np.abs(d).sum()))
 
 
@@ -71,11 +82,7 @@ def paired_t_test(a: Sequence[float], b: Sequence[float]) -> float:
     Reference:
         Over sentences, the test of TAWT's authors.
     """
-    x, y = np.asarray(a, float), np.asarray(b, float)
-    if x.shape != y.shape or x.ndim != 1 or len(x) < 2:
-        raise ValueError(f"a, b: two or more pairs are needed, got shapes {x.shape} and {y.shape}")
-    if not np.isfinite(x).all() or not np.isfinite(y).all():
-        raise ValueError("a, b: every value must be finite")
+    x, y = _pairs(a, b)
     from scipy import stats
 
     return 1.0 if np.array_equal(x, y) else float(stats.ttest_rel(x, y).pvalue)
@@ -100,9 +107,7 @@ def bootstrap_interval(x: Sequence[float], level: float = 0.95, seed: int = 0) -
     values = np.asarray(x, float)
     if values.ndim != 1 or len(values) < 2:
         raise ValueError(f"x: two or more values are needed, got shape {values.shape}")
-    draws = np.random.default_rng(seed).choice(values, (RESAMPLES, len(values))).mean(1)
-    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+    return _percentiles(np.random.default_rng(seed).choice(values, (RESAMPLES, len(values))).mean(1), level)
 
 
 def t_interval(x: Sequence[float], level: float = 0.95) -> tuple[float, float]:
@@ -164,8 +169,7 @@ def rows_and_seeds_interval(
         # Row draws as counts: a matrix-vector product in place of a gather.
         counts = rng.multinomial(n, np.full(n, 1 / n))
         means[i] = (d[rng.integers(0, s, s)] @ counts).mean() / n
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+    return _percentiles(means, level)
 
 
 @dataclass(frozen=True)
@@ -194,7 +198,7 @@ def compare(arm: Sequence[float], baseline: Sequence[float], level: float = 0.95
     d = np.asarray(arm, float) - np.asarray(baseline, float)
     low, high = t_interval(d, level) if len(d) > 1 else (np.nan, np.nan)
     p = paired_permutation_test(arm, baseline, seed) if len(d) >= TEST_FROM else None
-    return Comparison(float(d.mean()), float(low), float(high), len(d), p)
+    return Comparison(float(d.mean()), low, high, len(d), p)
 
 
 def verdict(comparison: Comparison, adjusted_p: float | None, level: float = 0.95, comparisons: int = 1) -> str:
@@ -246,5 +250,4 @@ def auc_interval(
     ranks = lambda p, q: stats.mannwhitneyu(p, q).statistic / (len(p) * len(q))  # noqa: E731
     rng = np.random.default_rng(seed)
     draws = [ranks(rng.choice(positive, len(positive)), rng.choice(negative, len(negative))) for _ in range(500)]
-    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
-    return float(ranks(positive, negative)), float(low), float(high)
+    return float(ranks(positive, negative)), *_percentiles(draws, level)

@@ -16,7 +16,7 @@ from typing import BinaryIO, TypeVar
 from auxlearn.errors import InputError
 
 MAX_BYTES = "AUXLEARN_MAX_BYTES"
-Made = TypeVar("Made")
+Value = TypeVar("Value")
 
 
 def most_bytes(default: int) -> int:
@@ -96,8 +96,8 @@ def read_bytes(path: Path, most: int, remedy: str) -> bytes:
 
 
 def converted(
-    path: Path, call: Callable[[], Made], faults: tuple[type[Exception], ...], what: str, remedy: str
-) -> Made:
+    path: Path, call: Callable[[], Value], faults: tuple[type[Exception], ...], what: str, remedy: str
+) -> Value:
     """Call a library on what a file holds, and turn its faults into an InputError.
 
     Args:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 import json
 import re
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,12 +50,13 @@ def loads(text: str, whole: Callable[[str], Any] | None = None) -> Any:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values = dict(pairs)
     if len(values) < len(pairs):
-        seen: set[str] = set()
-        for name, _ in pairs:
-            if name in seen:
-                raise ValueError(f"{name[:NUMBER]!r} is given twice in one object")
-            seen.add(name)
+        raise ValueError(f"{repeated(name for name, _ in pairs)[0][:NUMBER]!r} is given twice in one object")
     return values
+
+
+def repeated(names: Iterable[str]) -> list[str]:
+    """List the names that occur more than once."""
+    return [name for name, count in Counter(names).items() if count > 1]
 
 
 def read_json(path: Path, remedy: str = "copy it again, or make it anew") -> Any:
@@ -195,12 +197,9 @@ def _scalar(loader: _Plain, node: yaml.ScalarNode) -> Any:
 
 
 def _mapping(loader: _Plain, node: yaml.MappingNode) -> Any:
-    seen: set[str] = set()
-    for key, _ in node.value:
-        if isinstance(key, yaml.ScalarNode) and key.value != "<<":
-            if key.value in seen:
-                raise InputError(f"line {node.start_mark.line + 1}: {key.value!r} is given twice; names must be unique")
-            seen.add(key.value)
+    names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<"]
+    if twice := repeated(names):
+        raise InputError(f"line {node.start_mark.line + 1}: {twice[0]!r} is given twice; names must be unique")
     yield from loader.construct_yaml_map(node)
 
 

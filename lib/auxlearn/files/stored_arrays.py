@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING, BinaryIO
 import numpy as np
 
 from auxlearn.errors import InputError
-from auxlearn.files.bounded_files import MAX_BYTES, Made, converted, most_bytes, open_of
+from auxlearn.files.bounded_files import MAX_BYTES, Value, converted, most_bytes, open_of
 
 if TYPE_CHECKING:
     import torch
@@ -120,13 +120,13 @@ def fitted(net: torch.nn.Module, state: Mapping[str, torch.Tensor], file: Path, 
     Raises:
         InputError: If a tensor is missing, unknown or of another shape; the model is then unchanged.
     """
-    wanted = net.state_dict()
-    for name in sorted(wanted.keys() | state.keys()):
-        if name not in state or name not in wanted:
-            raise InputError(f"{file}: {'no' if name in wanted else 'an unknown'} tensor {name[:200]!r}; {remedy}")
-        shapes = tuple(state[name].shape), tuple(wanted[name].shape)
-        if shapes[0] != shapes[1]:
-            raise InputError(f"{file}: tensor {name!r} is {shapes[0]}, not {shapes[1]}; {remedy}")
+    own = net.state_dict()
+    for name in sorted(own.keys() | state.keys()):
+        if name not in state or name not in own:
+            raise InputError(f"{file}: {'no' if name in own else 'an unknown'} tensor {name[:200]!r}; {remedy}")
+        if state[name].shape != own[name].shape:
+            shapes = f"{tuple(state[name].shape)}, not {tuple(own[name].shape)}"
+            raise InputError(f"{file}: tensor {name!r} is {shapes}; {remedy}")
     net.load_state_dict(dict(state))
 
 
@@ -135,13 +135,12 @@ def _header(file: IO[bytes], size: int) -> None:
     version = np.lib.format.read_magic(file)
     if version not in ((1, 0), (2, 0)):
         raise ValueError(f"version {version} of NumPy's format")
-    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, _, dtype = read(file)
+    shape, _, dtype = getattr(np.lib.format, f"read_array_header_{version[0]}_0")(file)
     if dtype.kind not in "biuf" or dtype.subdtype is not None:
         raise ValueError(f"an array of {dtype}, not of numbers")
     if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != size - file.tell():
         raise ValueError(f"an array of {shape} {dtype}, which {size:,} bytes are not")
 
 
-def _converted(path: Path, call: Callable[[], Made], remedy: str) -> Made:
+def _converted(path: Path, call: Callable[[], Value], remedy: str) -> Value:
     return converted(path, call, FAULTS, "readable as arrays", remedy)

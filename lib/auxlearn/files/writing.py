@@ -33,11 +33,11 @@ def safe(table: pd.DataFrame) -> pd.DataFrame:
     def cell(value: Any) -> Any:
         return "'" + value if isinstance(value, str) and value.startswith(FORMULA) else value
 
-    out = table.rename(columns=cell)
-    for position, dtype in enumerate(out.dtypes):
-        if not (pd.api.types.is_numeric_dtype(dtype) or pd.api.types.is_bool_dtype(dtype)):
-            out.isetitem(position, out.iloc[:, position].astype(object).map(cell, na_action="ignore"))
-    return out
+    harmless = table.rename(columns=cell)
+    for position, dtype in enumerate(table.dtypes):
+        if not pd.api.types.is_numeric_dtype(dtype):  # a boolean is one
+            harmless.isetitem(position, table.iloc[:, position].astype(object).map(cell, na_action="ignore"))
+    return harmless
 
 
 def write_csv(table: pd.DataFrame, path: Path) -> None:

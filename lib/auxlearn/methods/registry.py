@@ -210,4 +210,9 @@ def home(option: str) -> list[str]:
 
 def roots(arm: str) -> tuple[str, ...]:
     """Name the code that an arm's result depends on beside its notebook's: the modules of its method and policy."""
-    return tuple(code_hash.name_of(sys.modules[type(item).__module__]) for item in parse(arm) if item is not None)
+    return tuple(code_hash.root_of(type(item)) for item in parse(arm) if item is not None)
+
+
+def root(name: str) -> str:
+    """Name the code of a method or policy, for a training whose plan names it."""
+    return code_hash.root_of(type(get(name)))

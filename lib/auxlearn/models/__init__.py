@@ -2,10 +2,4 @@
 
 from auxlearn import lazy
 
-__getattr__ = lazy.attributes(
-    __name__,
-    {
-        "build": "auxlearn.models.multitask",
-        "collate": "auxlearn.models.multitask",
-    },
-)
+__getattr__ = lazy.attributes(__name__, {"build": "auxlearn.models.multitask", "collate": "auxlearn.models.multitask"})

@@ -127,25 +127,25 @@ class _InCache(torch.autograd.Function):
         ctx: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor | None, scaling: float
     ) -> torch.Tensor:
         size, heads, length, _ = query.shape
-        out = query.new_empty(size, length, heads, value.shape[-1])
+        attended = query.new_empty(size, length, heads, value.shape[-1])
         weights_of_lots = []
         for rows in _lots(query, key):
             scores = torch.matmul(query[rows], key[rows].transpose(2, 3)).float().mul_(scaling)
             if mask is not None:
                 scores += mask[rows] if len(mask) == size else mask
             weights = torch.softmax(scores, dim=-1).to(value.dtype)
-            out[rows] = torch.matmul(weights, value[rows]).transpose(1, 2)
+            attended[rows] = torch.matmul(weights, value[rows]).transpose(1, 2)
             if any(ctx.needs_input_grad):
                 weights_of_lots.append(weights)
         ctx.save_for_backward(query, key, value, *weights_of_lots)
         ctx.scaling = scaling
-        return out
+        return attended
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         query, key, value, *weights_of_lots = ctx.saved_tensors
-        wanted = ctx.needs_input_grad[:3]
-        grads = [torch.empty_like(x) if needed else None for x, needed in zip((query, key, value), wanted, strict=True)]
+        inputs = zip((query, key, value), ctx.needs_input_grad[:3], strict=True)
+        grads = [torch.empty_like(x) if needed else None for x, needed in inputs]
         for rows, weights in zip(_lots(query, key), weights_of_lots, strict=True):
             received = grad[rows].transpose(1, 2)
             if grads[2] is not None:

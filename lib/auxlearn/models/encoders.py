@@ -92,6 +92,17 @@ def fingerprint(encoder: str) -> str:
     return f"folder:{digest.hexdigest()[:16]}" + (f":{layers}" if layers else "")
 
 
+def most_tokens(config: Any, max_length: int) -> int:
+    """Return how many tokens a sequence may have: `max_length`, or what the encoder has positions for if that is less.
+
+    Args:
+        config: The encoder's configuration.
+        max_length: The most that is asked for.
+    """
+    positions = getattr(config, "max_position_embeddings", None) or 0
+    return min(max_length, positions) if positions > 0 else max_length  # XLNet says -1, as it needs none
+
+
 def _folder(name: str) -> Path | None:
     """Find the folder that a name means, taken from the project's folder as for a suite; None if it is no folder."""
     if name in NAMED:
@@ -121,7 +132,7 @@ def described(name: str, layers: int | None = None) -> tuple[Any, Any]:
     from transformers import AutoConfig, AutoTokenizer
 
     path = _path(name)
-    with _read(name):
+    with _loading(name):
         config = AutoConfig.from_pretrained(path, trust_remote_code=False)
         depth = config.num_hidden_layers
         if not 1 <= (layers or 1) <= depth <= LAYERS:
@@ -141,19 +152,20 @@ def _pretrained(encoder: str, pool: str, layers: int | None = None) -> tuple[Any
     logging.disable_progress_bar()
     config, tokenizer = described(encoder, layers)
     path = _path(encoder)
-    with _read(encoder):
+    with _loading(encoder):
         # A pooler that nothing reads would only cost memory and optimiser steps.
-        spare = {"add_pooling_layer": False} if encoder == "minilm" or pool in ("mean", "cls") else {}
-        spare = spare if config.model_type in ("bert", "roberta", "xlm-roberta") else {}
+        unread = encoder == "minilm" or pool in ("mean", "cls")
+        bert = config.model_type in ("bert", "roberta", "xlm-roberta")
+        options = {"add_pooling_layer": False} if unread and bert else {}
         if Path(path).is_dir():  # else memory would be set aside for whatever the config says
             with torch.device("meta"):
-                numbers = sum(p.numel() for p in AutoModel.from_config(config, **spare).parameters())
+                numbers = sum(p.numel() for p in AutoModel.from_config(config, **options).parameters())
             stored = sum(file.stat().st_size for file in Path(path).glob("*.safetensors"))
             if numbers > stored > 0:
                 raise ValueError(f"its config describes {numbers:,} numbers, its safetensors hold {stored:,} bytes")
         # Weights are read as fp32 whatever type they were stored in; autocast decides what computes in bf16.
         body, loading = AutoModel.from_pretrained(
-            path, config=config, use_safetensors=True, dtype=torch.float32, output_loading_info=True, **spare
+            path, config=config, use_safetensors=True, dtype=torch.float32, output_loading_info=True, **options
         )
         # transformers draws what is not there at random; only a pooler may be new, as many encoders have none.
         if missing := sorted(name for name in loading["missing_keys"] if not name.startswith("pooler.")):
@@ -171,7 +183,7 @@ def _path(encoder: str) -> str:
 
 
 @contextmanager
-def _read(encoder: str) -> Iterator[None]:
+def _loading(encoder: str) -> Iterator[None]:
     """Turn whatever transformers, tokenizers or safetensors raise over an encoder's files into one InputError."""
     try:
         yield

@@ -41,12 +41,12 @@ class Source:
         """
         size = shape.numel()
         draws = self.bits.random_raw(-(-size // 4)).view(np.uint16)[:size]
-        kept = (draws >= round(p * 65536)).view(np.uint8)
+        mask = (draws >= round(p * 65536)).view(np.uint8)
         # 0 or 1 times the scale's bit pattern: PyTorch's own conversion of booleans to bf16 is eight times as slow.
         scale = torch.tensor(1.0, dtype=dtype).mul_(1 / (1 - p))
         bits = {2: torch.int16, 4: torch.int32, 8: torch.int64}[scale.element_size()]
         pattern = scale.view(bits).numpy()
-        return torch.from_numpy(np.multiply(kept, pattern, dtype=pattern.dtype)).view(dtype).view(shape)
+        return torch.from_numpy(np.multiply(mask, pattern, dtype=pattern.dtype)).view(dtype).view(shape)
 
 
 class Dropout(nn.Module):
@@ -137,8 +137,8 @@ def attention(
         if attention_mask is not None:
             scores = scores + to_add(attention_mask, scores.dtype)
         weights = torch.softmax(scores, dim=-1)
-        out = torch.matmul(weights * source.mask(weights.shape, dropout, weights.dtype), value)
-    return out.transpose(1, 2).contiguous(), None
+        attended = torch.matmul(weights * source.mask(weights.shape, dropout, weights.dtype), value)
+    return attended.transpose(1, 2).contiguous(), None
 
 
 def install(encoder: nn.Module, source: Source) -> None:

@@ -52,17 +52,11 @@ class MultiTaskModel(nn.Module):
     """
 
     def __init__(
-        self,
-        encoder: Any,
-        tokenizer: Any,
-        tasks: dict[str, Task],
-        pool: str,
-        regression: Regression,
-        max_length: int,
+        self, encoder: Any, tokenizer: Any, tasks: dict[str, Task], pool: str, regression: Regression, max_length: int
     ):
         super().__init__()
         self.encoder, self.tokenizer, self.pool, self.regression = encoder, tokenizer, pool, regression
-        self.max_length = min(max_length, getattr(encoder.config, "max_position_embeddings", None) or max_length)
+        self.max_length = encoders.most_tokens(encoder.config, max_length)
         self.pad_id = tokenizer.pad_token_id or 0
         self.columns = {name: i for i, name in enumerate(tasks)}
         self.kinds = {name: task.kind for name, task in tasks.items()}
@@ -109,11 +103,11 @@ class MultiTaskModel(nn.Module):
         """
         inputs = self.inputs(batch)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=precision == "bf16"):
-            out = self.encoder(**inputs)
+            encoded = self.encoder(**inputs)
         with torch.autocast(self.device.type, enabled=False):
-            states = out.last_hidden_state.float()
+            states = encoded.last_hidden_state.float()
             if self.pool == "pooler":
-                features = out.pooler_output.float()
+                features = encoded.pooler_output.float()
             elif self.pool == "cls":
                 features = states[:, 0]
             else:
@@ -146,8 +140,8 @@ class MultiTaskModel(nn.Module):
         parts = batch.get("parts") or [(batch["task"], slice(0, size), batch["labels"])]
         part_logits = logits if "parts" in batch else [logits]
         total = torch.zeros((), device=self.device)
-        for (name, at, labels), out, scale in zip(parts, part_logits, scales or [1.0] * len(parts), strict=True):
-            loss = self._loss(name, out, labels.to(self.device))
+        for (name, at, labels), own, scale in zip(parts, part_logits, scales or [1.0] * len(parts), strict=True):
+            loss = self._loss(name, own, labels.to(self.device))
             total = total + loss * ((at.stop - at.start) / size / scale)
         return total
 
@@ -235,8 +229,8 @@ def build(
         name, layers = encoders.parse(encoder)
         body, tokenizer = encoders.load(name, suite, pool, layers)
         if pool == "auto":
-            mean = name in encoders.NAMED
-            pool = "mean" if mean else "pooler" if getattr(body, "pooler", None) is not None else "cls"
+            own: Pool = "pooler" if getattr(body, "pooler", None) is not None else "cls"
+            pool = "mean" if name in encoders.NAMED else own
         # Evaluation switches dropout off; from_pretrained returns eval mode, so state it once for both origins.
         return MultiTaskModel(body, tokenizer, dict(suite), pool, regression, max_length).train()
 
@@ -272,12 +266,12 @@ def n_terms(model: MultiTaskModel, batch: Batch, every_row: bool = False) -> int
         InputError: The batch joins tasks, has no labelled row, or has a row without a label where every row needs one.
     """
     if "parts" in batch:
-        raise InputError("probe: takes batches of one task, not joined ones")
+        raise InputError("gradients are taken of batches of one task, not joined ones")
     labels, kind = batch["labels"], model.kinds[batch["task"]]
     known = torch.isfinite(labels) if kind == "regression" else labels != IGNORE
     rows = known.any(1) if kind == "tagging" else known
     # A regression's mean has no way to leave a row out.
     if not (rows.all() if every_row or kind == "regression" else rows.any()):
         row = int((~rows).nonzero()[0]) if len(rows) else 0
-        raise InputError(f"probe: row {row} of task {batch['task']!r} has no label, so its loss has no gradient")
+        raise InputError(f"row {row} of task {batch['task']!r} has no label, so its loss has no gradient")
     return int(known.sum())

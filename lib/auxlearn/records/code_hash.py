@@ -1,7 +1,12 @@
 """Has the code that made a result changed? One hash answers, blind to comments, docstrings and white space.
 
-It covers the auxlearn modules that the roots import, directly or through others, and the code cells of a notebook. The
-notebook's parameters cell is left out: parameters are part of a run's key.
+It covers the auxlearn modules that the roots import, directly or through others, late or by a name (`module_syntax`),
+the packages that these lie in, and the code cells of a notebook. The notebook's parameters cell is left out: parameters
+are part of a run's key. It is the same on every Python that the library runs on.
+
+A root is a module of ours ("signals.pool_pass"), one of an installed distribution ("external:package.module") or a file
+of a user ("file:plugin.py"); `root_of` says which. What a module maps words to modules by (`Table`), and what a package
+serves late, counts as far as it leads to a module that is covered anyway: so a method added makes nothing stale.
 """
 
 from __future__ import annotations
@@ -10,9 +15,14 @@ import ast
 import functools
 import hashlib
 import json
+import sys
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
+
+from auxlearn.records import module_syntax, plugins
+from auxlearn.records.module_syntax import ANY, Syntax
 
 # Content that is in every key already: the planted suite's rows are part of its fingerprint.
 _IN_KEY = {"data.planted"}
@@ -31,53 +41,128 @@ def _name(path: Path) -> str:
     return ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix("__init__").removesuffix(".")
 
 
-def _path(name: str) -> Path:
-    folder = PACKAGE.joinpath(*name.split(".")) if name else PACKAGE
+def _path(name: str, package: Path) -> Path:
+    folder = package.joinpath(*name.split(".")) if name else package
     return folder / "__init__.py" if folder.is_dir() else folder.with_suffix(".py")
 
 
-# The files that this process imports, as they were when it began.
+# The files that this process imports, as they were when it began; those of plugins, as they were when first asked for.
 _IMPORTED = {_name(path): (_stamp(path), path.read_bytes()) for path in PACKAGE.rglob("*.py")}
+_PLUGINS: dict[str, plugins.Plugin] = {}
 
 
-def _imports(tree: ast.AST) -> set[str]:
-    """List the auxlearn modules that a piece of code imports, at any depth of it, and the packages they lie in."""
-    imported: set[str] = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            imported |= {name.name for name in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.level == 0:
-            imported |= {node.module or ""} | {f"{node.module}.{name.name}" for name in node.names}
-    inside = {name.removeprefix("auxlearn.") for name in imported if name.startswith("auxlearn.")}
-    modules = {name for name in inside - _IN_KEY if _path(name).is_file()}
-    return modules | {parent for name in modules for parent in _packages(name)}
+def _absolute(name: str) -> str:
+    return f"auxlearn.{name}" if name else "auxlearn"
 
 
-def _packages(name: str) -> list[str]:
-    """List the packages that a module lies in, outermost first."""
-    parts = name.split(".")
-    return [".".join(parts[:size]) for size in range(1, len(parts))]
+@functools.lru_cache(maxsize=2048)
+def _read(path: Path, stamp: _Stamp, name: str) -> Syntax:
+    return _parsed(path.read_bytes(), path, name)
 
 
-def _stripped(tree: ast.AST) -> str:
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)) and body:
-            first = body[0]
-            if (
-                isinstance(first, ast.Expr)
-                and isinstance(first.value, ast.Constant)
-                and isinstance(first.value.value, str)
-            ):
-                node.body = body[1:] or [ast.Pass()]
-    return ast.dump(tree)
+def _parsed(source: bytes, path: Path, name: str) -> Syntax:
+    return module_syntax.read(ast.parse(source), _absolute(name), path.name == "__init__.py")
 
 
-@functools.lru_cache(maxsize=512)
-def _module(path: Path, stamp: _Stamp) -> tuple[str, frozenset[str]]:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    imports = frozenset(_imports(tree))
-    return hashlib.sha256(_stripped(tree).encode()).hexdigest(), imports
+def _syntax(name: str, package: Path) -> Syntax:
+    path = _path(name, package)
+    return _read(path, _stamp(path), name)
+
+
+@dataclass
+class _Closure:
+    """What some roots consist of.
+
+    Attributes:
+        package: The package's folder.
+        modules: Syntax by name of each module of ours.
+        stamps: Each file of theirs, as it was when it was read.
+        late: Each name that a package serves late and that is asked for, with where it leads.
+        plugins: By root.
+    """
+
+    package: Path
+    modules: dict[str, Syntax] = field(default_factory=dict)
+    stamps: dict[Path, _Stamp] = field(default_factory=dict)
+    late: set[str] = field(default_factory=set)
+    plugins: dict[str, plugins.Plugin] = field(default_factory=dict)
+
+    def add(self, roots: Iterable[str], references: Iterable[str] = ()) -> _Closure:
+        """Add roots and what they, or some references, import; OSError if a root is no module."""
+        queue = [name for root in roots for name in self._root(root)]
+        queue += [name for reference in references for name in self._resolved(reference)]
+        while queue:
+            name = queue.pop()
+            if name not in self.modules:
+                path = _path(name, self.package)
+                self.stamps[path] = _stamp(path)
+                self.modules[name] = syntax = _read(path, self.stamps[path], name)
+                queue += [found for reference in syntax.references for found in self._resolved(reference)]
+        return self
+
+    def _root(self, root: str) -> list[str]:
+        if plugins.is_plugin(root):
+            self.plugins[root] = plugin = plugins.read(root)
+            return [name for reference in plugin.references for name in self._resolved(reference)]
+        return [root, *self._packages(root)]
+
+    def _packages(self, name: str) -> list[str]:
+        """List the packages that a module lies in, outermost first, as far as they have a file."""
+        parts = name.split(".") if name else []
+        outer = [".".join(parts[:size]) for size in range(len(parts))]
+        return [each for each in outer if _path(each, self.package).is_file()]
+
+    def _resolved(self, reference: str) -> list[str]:
+        """List the modules behind an absolute reference: the longest part of it that is one, or where it is served."""
+        first, *parts = reference.split(".")
+        if first != "auxlearn":
+            return []
+        name, rest = "", ""
+        for part in parts:
+            deeper = f"{name}.{part}" if name else part
+            folder = self.package.joinpath(*deeper.split("."))
+            if not (folder.is_dir() or folder.with_suffix(".py").is_file()):
+                rest = part
+                break
+            name = deeper
+        if name in _IN_KEY or not _path(name, self.package).is_file():
+            return self._packages(name)
+        found = [name, *self._packages(name)]
+        for home in sorted(self._homes(name, rest)) if rest else ():
+            self.late.add(f"{_absolute(name)}.{rest}>{home}")
+            found += self._resolved(home) if home != reference else []
+        return found
+
+    def _homes(self, package: str, name: str) -> frozenset[str]:
+        """Return the references that a package imports when one of its names is first asked for."""
+        syntax = _syntax(package, self.package)
+        if name == ANY:  # from package import *
+            return frozenset().union(*syntax.served.values())
+        if name in syntax.served:
+            return syntax.served[name]
+        return frozenset() if name in syntax.defined else syntax.served.get(ANY, frozenset())
+
+    def says(self) -> list[str]:
+        """Return all that the hash is made of."""
+        parts = [f"{name}:{self._text(name)}" for name in sorted(self.modules)]
+        return [*parts, *sorted(self.late), *(self.plugins[root].text for root in sorted(self.plugins))]
+
+    def _text(self, name: str) -> str:
+        syntax = self.modules[name]
+        used = [text for table in syntax.tables if (text := self._used(table))]
+        return "\n".join([hashlib.sha256(syntax.text.encode()).hexdigest(), *used])
+
+    def _used(self, table: module_syntax.Table) -> str:
+        """Return the entries of a table that lead to modules of this closure; all of it, if it names what is none."""
+        homes = [(word, home.removeprefix("auxlearn.").partition(":")[0]) for word, home in table.entries]
+        if not all(_path(home, self.package).is_file() for _, home in homes):
+            return table.text
+        return "; ".join(f"{table.name}[{word}]={given}" for (word, given), (_, home) in
+                         zip(table.entries, homes, strict=True) if home in self.modules)  # fmt: skip
+
+
+def _cell_syntax(source: str) -> Syntax:
+    return module_syntax.read(ast.parse(source))
 
 
 def notebook_source(notebook: Path) -> str:
@@ -92,31 +177,51 @@ def notebook_source(notebook: Path) -> str:
 
 def name_of(module: ModuleType) -> str:
     """Return the name by which a module of the package is a root here: dotted, without `auxlearn.`."""
-    return module.__name__.removeprefix("auxlearn.")
+    return module.__name__.removeprefix("auxlearn").removeprefix(".")
+
+
+def root_of(code: ModuleType | type) -> str:
+    """Name the module that something is defined in as a root, and remember how its files are now.
+
+    Call it as soon as a plugin has been imported: `edited` compares with what was there then.
+
+    Args:
+        code: A module, or a class or function.
+
+    Returns:
+        "methods.gradts.selectors" for a module of ours, "external:package.module" for one of an installed distribution,
+        "file:plugin.py" for any other file.
+
+    Raises:
+        ValueError: If it is defined in no file.
+    """
+    module = code if isinstance(code, ModuleType) else sys.modules[code.__module__]
+    if module.__name__.partition(".")[0] == "auxlearn":
+        return name_of(module)
+    root = plugins.root_of(module)
+    _remembered(root)
+    return root
+
+
+def _remembered(root: str) -> plugins.Plugin:
+    if root not in _PLUGINS:
+        _PLUGINS[root] = plugins.read(root)
+    return _PLUGINS[root]
 
 
 def modules(roots: Iterable[str]) -> set[str]:
-    """List the roots and every auxlearn module that they import, directly or through others.
+    """List the auxlearn modules that roots consist of: they, all that they import, and the packages of these.
 
     Args:
-        roots: Dotted names without `auxlearn.`.
+        roots: Dotted names without `auxlearn.`, or of plugins.
+
+    Returns:
+        Names without `auxlearn.`; "" is the package itself.
 
     Raises:
         OSError: If a root is no module.
     """
-    seen: set[str] = set()
-    queue = list(roots)
-    while queue:
-        name = queue.pop()
-        if name not in seen:
-            seen.add(name)
-            queue += sorted(_hash(name)[1] - seen)
-    return seen
-
-
-def _hash(name: str) -> tuple[str, frozenset[str]]:
-    path = _path(name)
-    return _module(path, _stamp(path))
+    return set(_Closure(PACKAGE).add(roots).modules)
 
 
 def edited(roots: Iterable[str], notebook: Path | None = None, source: str = "") -> bool:
@@ -127,29 +232,33 @@ def edited(roots: Iterable[str], notebook: Path | None = None, source: str = "")
         notebook: The notebook, as in `code_hash`.
         source: Its `notebook_source` when it was opened.
     """
-    names = set(roots)
+    roots = set(roots)
+    references: Iterable[str] = ()
     try:
         if notebook is not None:
-            opened = ast.parse(source)
-            names |= _imports(opened)
-            if _stripped(ast.parse(notebook_source(notebook))) != _stripped(opened):
+            opened = _cell_syntax(source)
+            references = opened.references
+            if _cell_syntax(notebook_source(notebook)) != opened:
                 return True
-        return not all(_as_imported(name) for name in modules(names))
+        closure = _Closure(PACKAGE).add(roots, references)
+        same = all(plugin == _remembered(root) for root, plugin in closure.plugins.items())
+        return not (same and all(_as_imported(name) for name in closure.modules))
     except (OSError, SyntaxError, ValueError, KeyError):  # gone, half written, or a module that was not there
         return True
 
 
 def _as_imported(name: str) -> bool:
-    path, (stamp, source) = _path(name), _IMPORTED[name]
-    return _stamp(path) == stamp or _stripped(ast.parse(path.read_bytes())) == _stripped(ast.parse(source))
+    path, (stamp, source) = _path(name, PACKAGE), _IMPORTED[name]
+    return _stamp(path) == stamp or _syntax(name, PACKAGE) == _parsed(source, path, name)
 
 
-def code_hash(roots: Iterable[str] = (), notebook: Path | None = None) -> str:
+def code_hash(roots: Iterable[str] = (), notebook: Path | None = None, package: Path | None = None) -> str:
     """Hash the code of some modules and, if given, of a notebook, with all that these import.
 
     Args:
-        roots: Dotted names of modules without `auxlearn.`.
+        roots: Dotted names of modules without `auxlearn.`, or of plugins.
         notebook: Path of the notebook.
+        package: The folder of another copy of the package, such as an older one; by default this one.
 
     Returns:
         16 hex digits.
@@ -158,10 +267,27 @@ def code_hash(roots: Iterable[str] = (), notebook: Path | None = None) -> str:
         OSError: If a module or the notebook is not there.
         SyntaxError: If one is half written.
     """
-    parts, roots = [], set(roots)
+    parts: list[str] = []
+    references: Iterable[str] = ()
     if notebook is not None:
-        tree = ast.parse(notebook_source(notebook))
-        roots |= _imports(tree)
-        parts.append(_stripped(tree))
-    parts += [f"{name}:{_hash(name)[0]}" for name in sorted(modules(roots))]
+        cells = _cell_syntax(notebook_source(notebook))
+        references = cells.references
+        parts += [cells.text, *(table.text for table in cells.tables)]
+    parts.append(_said(package or PACKAGE, frozenset(roots), frozenset(references)))
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+_SAID: dict[tuple[Path, frozenset[str], frozenset[str]], tuple[dict[Path, _Stamp], str]] = {}
+
+
+def _said(package: Path, roots: frozenset[str], references: frozenset[str]) -> str:
+    """Return the hash of a closure, which is built anew once a file of it, or one of its folders, has changed."""
+    known = _SAID.get((package, roots, references))
+    if known is not None and all(path.exists() and _stamp(path) == stamp for path, stamp in known[0].items()):
+        return known[1]
+    closure = _Closure(package).add(roots, references)
+    said = hashlib.sha256("\n".join(closure.says()).encode()).hexdigest()
+    if not closure.plugins:
+        folders = {path.parent for path in closure.stamps}
+        _SAID[package, roots, references] = (closure.stamps | {path: _stamp(path) for path in folders}, said)
+    return said

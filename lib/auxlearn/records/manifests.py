@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
@@ -15,6 +16,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from auxlearn.errors import InputError, explain
 from auxlearn.files import documents
+from auxlearn.records import plugins
+
+MOST_LETTERS = 1000  # of a root, which may hold a path
 
 
 def _stays(name: str) -> str:
@@ -24,7 +28,14 @@ def _stays(name: str) -> str:
     return name
 
 
+def _root(name: str) -> str:
+    if not (re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", name) or plugins.is_root(name)) or len(name) > MOST_LETTERS:
+        raise ValueError("the root of some code is expected")
+    return name
+
+
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$", max_length=200)]  # of a stage, key or module
+Root = Annotated[str, AfterValidator(_root)]  # of code, see `code_hash`
 FileName = Annotated[str, AfterValidator(_stays)]  # of a file in the run's own folder
 Label = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*/[A-Za-z0-9_][A-Za-z0-9_.-]*$")]  # STAGE/KEY
 
@@ -38,7 +49,7 @@ class Shape(BaseModel):
 class Code(Shape):
     """The code that made a run: its root modules, its notebook and their `code_hash`."""
 
-    roots: list[Name] = []
+    roots: list[Root] = []
     notebook: Name | None = None
     hash: str = ""
 

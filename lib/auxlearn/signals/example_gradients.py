@@ -56,10 +56,8 @@ def products(probe: Probe, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         stack.enter_context(probe._quiet(()))
         results = listen(stack, probe, batch)
         with torch.inference_mode(False), torch.enable_grad():
-            losses = head_importance.example_losses(
-                probe.model, batch, probe.model(batch, probe.precision).logits
-            )  # fmt: skip
-            losses.sum().backward()
+            logits = probe.model(batch, probe.precision).logits
+            head_importance.example_losses(probe.model, batch, logits).sum().backward()
     return results()
 
 
@@ -79,8 +77,7 @@ def listen(stack: ExitStack, probe: Probe, batch: Batch) -> Callable[[], tuple[t
     Raises:
         InputError: As in `products`; for a result that is not finite, from the returned function.
     """
-    if not len(probe.gram):
-        raise InputError("probe: no target gradient yet; call `target` first")
+    probe.check_target()
     n_terms(probe.model, batch, every_row=True)
     size, sums = len(batch["input_ids"]), _Sums(len(batch["input_ids"]), len(probe._target), probe.model.device)
     for module, slots in _modules(probe):
@@ -98,29 +95,29 @@ class _Sums:
     def __init__(self, rows: int, targets: int, device: torch.device):
         self.dots = torch.zeros(rows, targets, device=device)
         self.squares = torch.zeros(rows, device=device)
-        self.met: set[nn.Module] = set()
+        self.modules: set[nn.Module] = set()  # that the forward pass has met
 
 
 def _modules(probe: Probe) -> list[tuple[nn.Module, Slots]]:
     """List each module that owns some of the probe's parameters, with the targets' parts of them."""
-    owners: dict[nn.Parameter, list[tuple[str, nn.Module, str]]] = {p: [] for _, p in probe.named}
-    for name, module in probe.model.named_modules():
+    owners: dict[nn.Parameter, list[tuple[nn.Module, str]]] = {p: [] for _, p in probe.named}
+    for module in probe.model.modules():
         for own, p in module.named_parameters(recurse=False):
             if p in owners:
-                owners[p].append((name, module, own))
+                owners[p].append((module, own))
     modules: dict[nn.Module, Slots] = {}
     for (name, p), span in zip(probe.named, probe._spans, strict=True):
-        if len(owners[p]) != 1 or not isinstance(owners[p][0][1], (nn.Linear, nn.Embedding, nn.LayerNorm)):
-            what = "is shared by modules" if len(owners[p]) > 1 else f"belongs to {type(owners[p][0][1]).__name__}"
+        module, own = owners[p][0]
+        if len(owners[p]) != 1 or not isinstance(module, (nn.Linear, nn.Embedding, nn.LayerNorm)):
+            what = "is shared by modules" if len(owners[p]) > 1 else f"belongs to {type(module).__name__}"
             raise InputError(
                 f"parameter {name!r} {what}; rows' gradients are known of linear, embedding and norm layers"
             )
-        _, module, own = owners[p][0]
         modules.setdefault(module, {})[own] = probe._target[:, span].view(-1, *p.shape)
     return list(modules.items())
 
 
-def _hook(stack: ExitStack, module: nn.Module, slots: Slots, size: int, made: _Sums) -> None:
+def _hook(stack: ExitStack, module: nn.Module, slots: Slots, size: int, sums: _Sums) -> None:
     """Read a module's rows off its input and its output's gradient, in fp32."""
     rule: dict[type[nn.Module], Callable[[Any, Slots, torch.Tensor, torch.Tensor, _Sums], None]]
     rule = {nn.Linear: _linear, nn.Embedding: _embedding, nn.LayerNorm: _norm}
@@ -129,20 +126,20 @@ def _hook(stack: ExitStack, module: nn.Module, slots: Slots, size: int, made: _S
         stack.callback(module.register_forward_pre_hook(_for_each_row(size)).remove)
 
     def after(module: nn.Module, args: tuple[torch.Tensor, ...], out: torch.Tensor) -> None:
-        if module in made.met:  # two gradients of one parameter: their squared norms do not add up
+        if module in sums.modules:  # two gradients of one parameter: their squared norms do not add up
             raise InputError(
                 f"{type(module).__name__} is used twice in one forward pass; its rows cannot be told apart"
             )
-        made.met.add(module)
-        held = args[0].detach()
+        sums.modules.add(module)
+        x = args[0].detach()
         if not out.requires_grad:
             out.requires_grad_()
 
-        def gone_by(grad: torch.Tensor) -> None:
+        def on_gradient(grad: torch.Tensor) -> None:
             with torch.autocast(grad.device.type, enabled=False):
-                read(module, slots, held, grad.float(), made)
+                read(module, slots, x, grad.float(), sums)
 
-        out.register_hook(gone_by)
+        out.register_hook(on_gradient)
 
     stack.callback(module.register_forward_hook(after).remove)
 
@@ -155,40 +152,40 @@ def _for_each_row(size: int) -> Callable[[nn.Module, tuple[torch.Tensor, ...]], 
     return before
 
 
-def _linear(module: nn.Linear, slots: Slots, x: torch.Tensor, delta: torch.Tensor, made: _Sums) -> None:
-    rows = len(made.squares)
+def _linear(module: nn.Linear, slots: Slots, x: torch.Tensor, delta: torch.Tensor, sums: _Sums) -> None:
+    rows = len(sums.squares)
     x, delta = x.float().reshape(rows, -1, x.shape[-1]), delta.reshape(rows, -1, delta.shape[-1])
     if "weight" in slots:
         flat = slots["weight"].reshape(len(slots["weight"]), -1).T
         step = max(1, SCRATCH.get(x.device.type, SCRATCH["cpu"]) // (flat.shape[0] * x.element_size()))
         for start in range(0, rows, step):
-            some = slice(start, start + step)
-            formed = torch.bmm(delta[some].mT, x[some]).flatten(1)
-            made.dots[some] += formed @ flat
-            made.squares[some] += formed.square_().sum(1)
+            lot = slice(start, start + step)
+            gradients = torch.bmm(delta[lot].mT, x[lot]).flatten(1)
+            sums.dots[lot] += gradients @ flat
+            sums.squares[lot] += gradients.square_().sum(1)
     if "bias" in slots:
-        _add(slots["bias"], delta.sum(1), made)
+        _add(slots["bias"], delta.sum(1), sums)
 
 
-def _norm(module: nn.LayerNorm, slots: Slots, x: torch.Tensor, delta: torch.Tensor, made: _Sums) -> None:
-    rows = len(made.squares)
+def _norm(module: nn.LayerNorm, slots: Slots, x: torch.Tensor, delta: torch.Tensor, sums: _Sums) -> None:
+    rows = len(sums.squares)
     plain = F.layer_norm(x.float(), module.normalized_shape, None, None, module.eps)
     if "weight" in slots:
-        _add(slots["weight"], (delta * plain).reshape(rows, -1, plain.shape[-1]).sum(1), made)
+        _add(slots["weight"], (delta * plain).reshape(rows, -1, plain.shape[-1]).sum(1), sums)
     if "bias" in slots:
-        _add(slots["bias"], delta.reshape(rows, -1, plain.shape[-1]).sum(1), made)
+        _add(slots["bias"], delta.reshape(rows, -1, plain.shape[-1]).sum(1), sums)
 
 
-def _embedding(module: nn.Embedding, slots: Slots, ids: torch.Tensor, delta: torch.Tensor, made: _Sums) -> None:
+def _embedding(module: nn.Embedding, slots: Slots, ids: torch.Tensor, delta: torch.Tensor, sums: _Sums) -> None:
     if module.padding_idx is not None:  # its vector is never trained
         delta = delta * (ids != module.padding_idx).unsqueeze(-1)
     for at, target in enumerate(slots["weight"]):
-        made.dots[:, at] += (F.embedding(ids, target) * delta).sum((1, 2))
+        sums.dots[:, at] += (F.embedding(ids, target) * delta).sum((1, 2))
     same = (ids.unsqueeze(2) == ids.unsqueeze(1)).to(delta.dtype)  # a word's tokens add up in its vector
-    made.squares += (same * torch.bmm(delta, delta.mT)).sum((1, 2))
+    sums.squares += (same * torch.bmm(delta, delta.mT)).sum((1, 2))
 
 
-def _add(targets: torch.Tensor, rows: torch.Tensor, made: _Sums) -> None:
+def _add(targets: torch.Tensor, rows: torch.Tensor, sums: _Sums) -> None:
     """Add the rows' gradients [B, d] of a vector of parameters."""
-    made.dots += rows @ targets.reshape(len(targets), -1).T
-    made.squares += rows.square().sum(1)
+    sums.dots += rows @ targets.reshape(len(targets), -1).T
+    sums.squares += rows.square().sum(1)

@@ -60,15 +60,13 @@ def surface(rows: Dataset | Sequence[Mapping[str, Any]], task: Task) -> pd.DataF
     Raises:
         KeyError: A row lacks one of the task's inputs.
     """
-    texts = [_texts(rows, column, task) for column in task.inputs]
-    parts = [_cues(column) for column in texts]
-    out = pd.DataFrame(0.0, index=range(len(rows)), columns=list(COLUMNS), dtype=np.float32)
-    out["texts"] = np.float32(len(texts))
-    for number, part in enumerate(parts, start=1):
-        for cue in CUES:
-            out[f"{cue}_{number}"] = part[cue].astype(np.float32)
-    out["ratio"] = (out["chars_2"] / out["chars_1"].clip(lower=1)).astype(np.float32)
-    return out
+    table = pd.DataFrame(0.0, index=range(len(rows)), columns=list(COLUMNS), dtype=np.float32)
+    table["texts"] = np.float32(len(task.inputs))
+    for number, column in enumerate(task.inputs, start=1):
+        for cue, values in _cues(_texts(rows, column, task)).items():
+            table[f"{cue}_{number}"] = values.astype(np.float32)
+    table["ratio"] = (table["chars_2"] / table["chars_1"].clip(lower=1)).astype(np.float32)
+    return table
 
 
 def _texts(rows: Dataset | Sequence[Mapping[str, Any]], column: str, task: Task) -> list[str]:
@@ -155,8 +153,8 @@ def surface_logits(
     trained = [name for name in suite.names if len(sample.get(name, ()))]
     if len(trained) < 2:
         raise ValueError(f"sample: two or more tasks with rows are needed, got {trained}")
-    seen = as_rows({name: sample[name] for name in trained})
-    x, y = design(suite, seen), seen["task"].map(suite.index).to_numpy()
+    sample_rows = as_rows({name: sample[name] for name in trained})
+    x, y = design(suite, sample_rows), sample_rows["task"].map(suite.index).to_numpy()
     cues = design(suite, rows)
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=MAX_ITER)).fit(x, y)
     if ledger is not None:  # an iteration: forward and gradient
@@ -199,20 +197,14 @@ def design(suite: Suite, rows: pd.DataFrame) -> np.ndarray:
     """
     cues, owner, positions = np.zeros((len(rows), len(COLUMNS))), rows["task"].to_numpy(), rows["row"].to_numpy()
     for name in rows["task"].unique():
-        own = np.flatnonzero(owner == name)
-        cues[own] = _design(suite[name], name, positions[own])
+        own, task = np.flatnonzero(owner == name), suite[name]
+        places = positions[own].astype(np.int64)
+        if not 0 <= places.min() <= places.max() < len(task.train):
+            raise ValueError(f"task {name!r}: a row position is outside its {len(task.train)} training rows")
+        cues[own] = surface(task.train.select(places.tolist()), task)
+    counts = [column.startswith(("chars_", "words_")) for column in COLUMNS]
+    cues[:, counts] = np.log1p(cues[:, counts])
     return cues
-
-
-def _design(task: Task, name: str, positions: np.ndarray) -> np.ndarray:
-    """Compute surface cues of some training rows, counts as logarithms; float64 [n, 26]."""
-    places = np.asarray(positions, np.int64)
-    if places.size and not 0 <= places.min() <= places.max() < len(task.train):
-        raise ValueError(f"task {name!r}: a row position is outside its {len(task.train)} training rows")
-    cues = surface(task.train.select(places.tolist()), task).astype(np.float64)
-    counts = [column for column in COLUMNS if column.startswith(("chars_", "words_"))]
-    cues[counts] = np.log1p(cues[counts])
-    return cues.to_numpy()
 
 
 # --- t-SNE -------------------------------------------------------------------------------------------------------

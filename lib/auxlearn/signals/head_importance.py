@@ -30,13 +30,13 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from auxlearn import seeding
-from auxlearn.data import batching
+from auxlearn.data import batch_order, batching
 from auxlearn.data.batching import IGNORE, Encoded
 from auxlearn.data.suites import Task
 from auxlearn.errors import InputError
 from auxlearn.models import bf16_inference
 from auxlearn.models.attention_heads import Layer, attention_layers, inseparable
-from auxlearn.models.multitask import MultiTaskModel
+from auxlearn.models.multitask import MultiTaskModel, n_terms
 
 DEFINITIONS = ("gate", "kv_rows", "kv_columns")
 # Weight gradients held at once: on a CPU what stays in its cache until it is reduced, elsewhere enough for the device.
@@ -65,8 +65,8 @@ def head_importance(
         float32 [B, L, H] >= 0, on the model's device.
 
     Raises:
-        ValueError: The definition is unknown, the batch joins tasks, a row has no label, or a result is not finite.
-        InputError: The encoder's heads cannot be told apart.
+        ValueError: The definition is unknown, or a result is not finite.
+        InputError: The batch joins tasks, a row has no label, or the encoder's heads cannot be told apart.
     """
     ready = bf16_inference.prepare(model, precision)
     return _measure(model, batch, (definition,), precision, dropout, seed, ready)[definition]
@@ -116,9 +116,14 @@ def over_rows(
         InputError: As in `head_importance`.
     """
     ready = bf16_inference.prepare(model, precision)
-    for index in batching.by_tokens(encoded.lengths, budget or TOKENS.get(model.device.type, TOKENS["cpu"])):
+    for index in batch_order.by_tokens(encoded.lengths, budget or tokens(model)):
         batch = batching.to_batch(encoded, index, task, model.columns[task.name], model.pad_id)
         yield index, _measure(model, batch, tuple(definitions), precision, dropout, seed, ready)
+
+
+def tokens(model: MultiTaskModel) -> int:
+    """Return the padded tokens that a batch may hold on the model's device."""
+    return TOKENS.get(model.device.type, TOKENS["cpu"])
 
 
 def _measure(
@@ -157,7 +162,7 @@ def listen(
     unknown = [name for name in definitions if name not in DEFINITIONS]
     if unknown or not definitions:
         raise ValueError(f"definition {unknown}: choose from {', '.join(DEFINITIONS)}")
-    _check_labels(model, batch)
+    n_terms(model, batch, every_row=True)
     layers, heads = attention_layers(model.encoder), model.encoder.config.num_attention_heads
     size = tuple(batch["input_ids"].shape)
     importances = {name: torch.zeros(size[0], len(layers), heads, device=model.device) for name in definitions}
@@ -203,21 +208,10 @@ def example_losses(model: MultiTaskModel, batch: dict[str, Any], logits: torch.T
     return losses.sum(1) / (labels != IGNORE).sum(1)
 
 
-def _check_labels(model: MultiTaskModel, batch: dict[str, Any]) -> None:
-    if "parts" in batch:
-        raise ValueError("head importance takes a batch of one task, not a joined one")
-    labels, kind = batch["labels"], model.kinds[batch["task"]]
-    known = torch.isfinite(labels) if kind == "regression" else labels != IGNORE
-    known = known.any(1) if kind == "tagging" else known
-    if not known.all():
-        row = int((~known).nonzero()[0])
-        raise ValueError(f"row {row} of task {batch['task']!r} has no label; importance is the gradient of its loss")
-
-
 def _stream(seed: int, batch: dict[str, Any]) -> int:
     """Derive a seed for the batch's dropout masks: equal batches get equal masks, different ones independent masks."""
-    tokens = hashlib.sha256(batch["input_ids"].cpu().numpy().tobytes()).hexdigest()
-    return seeding.derive(seed, "dropout", "importance", tokens)
+    digest = hashlib.sha256(batch["input_ids"].cpu().numpy().tobytes()).hexdigest()
+    return seeding.derive(seed, "dropout", "importance", digest)
 
 
 @contextmanager
@@ -250,7 +244,7 @@ def left_as_found(model: MultiTaskModel, dropout: bool = False, stream: int = 0)
 
 
 def _hook(
-    stack: ExitStack, layers: Sequence[Layer], heads: int, size: tuple[int, int], made: dict[str, torch.Tensor]
+    stack: ExitStack, layers: Sequence[Layer], heads: int, size: tuple[int, int], importances: dict[str, torch.Tensor]
 ) -> set[str]:
     """Place hooks that measure during the backward pass; return the names of modules that forward has yet to meet.
 
@@ -273,11 +267,11 @@ def _hook(
         def before(module: nn.Module, args: tuple[torch.Tensor, ...]) -> None:
             meet(mark, args[0])
             begin(args[0])
-            held = args[0].detach()
+            x = args[0].detach()
 
             def gate(grad: torch.Tensor) -> None:
-                product = (grad.float() * held.float()).unflatten(-1, (heads, -1))
-                made["gate"][:, number] = product.sum((1, 3)).abs()
+                product = (grad.float() * x.float()).unflatten(-1, (heads, -1))
+                importances["gate"][:, number] = product.sum((1, 3)).abs()
 
             args[0].register_hook(gate)
 
@@ -287,17 +281,17 @@ def _hook(
         def after(module: nn.Linear, args: tuple[torch.Tensor, ...], out: torch.Tensor) -> None:
             meet(mark, args[0])
             begin(out)
-            held = args[0].detach()
-            out.register_hook(lambda grad: _weights(grad[..., first:], held, width, number, made))
+            x = args[0].detach()
+            out.register_hook(lambda grad: _weights(grad[..., first:], x, width, number, importances))
 
         return after
 
     for number, layer in enumerate(layers):
         width = layer.output.in_features
-        if "gate" in made:
+        if "gate" in importances:
             pending.add(mark := f"{layer.name} (output)")
             stack.callback(layer.output.register_forward_pre_hook(on_gate(number, mark)).remove)
-        if made.keys() - {"gate"}:
+        if importances.keys() - {"gate"}:
             for place, (module, first) in enumerate(layer.sources):
                 pending.add(mark := f"{layer.name} (key and value, {place})")
                 stack.callback(module.register_forward_hook(on_source(number, mark, first, width)).remove)
@@ -305,23 +299,23 @@ def _hook(
 
 
 def _weights(
-    delta: torch.Tensor, x: torch.Tensor, width: int, number: int, made: dict[str, torch.Tensor]
-) -> None:  # fmt: skip
+    delta: torch.Tensor, x: torch.Tensor, width: int, number: int, importances: dict[str, torch.Tensor]
+) -> None:
     """Add one projection's share (or keys' and values', stacked) to a layer's kv importances.
 
     delta [B, T, O]: gradient at the projection's output, O a multiple of `width` (all heads); x [B, T, I]: its input.
     A row's weight gradient is delta^T x, [O, I]; at most SCRATCH bytes of them exist at a time.
     """
-    heads, inner = next(iter(made.values())).shape[-1], x.shape[-1]
+    heads, inner = next(iter(importances.values())).shape[-1], x.shape[-1]
     cells = width * inner / heads  # of a slice, whether of rows or of columns
     x = x.to(delta.dtype)
     step = max(1, SCRATCH.get(x.device.type, SCRATCH["cpu"]) // (delta.shape[-1] * inner * x.element_size()))
     for start in range(0, len(x), step):
         rows = slice(start, start + step)
         weight = torch.bmm(delta[rows].transpose(1, 2), x[rows]).abs_()
-        if "kv_rows" in made:
+        if "kv_rows" in importances:
             sums = weight.sum(-1, dtype=torch.float32).view(len(weight), -1, heads, width // heads)
-            made["kv_rows"][rows, number] += sums.sum((1, 3)) / cells
-        if "kv_columns" in made:
+            importances["kv_rows"][rows, number] += sums.sum((1, 3)) / cells
+        if "kv_columns" in importances:
             sums = weight.sum(-2, dtype=torch.float32).view(len(weight), heads, inner // heads)
-            made["kv_columns"][rows, number] += sums.sum(-1) / cells
+            importances["kv_columns"][rows, number] += sums.sum(-1) / cells

@@ -117,9 +117,8 @@ def scored(
     if targets:
         content["targets"] = [[name, phases.hash_rows(at)] for name, at in targets.items()]
         content["parameters"] = parameters
-    roots = ("signals.pool_pass", "training.prediction" if reads == list(PLAIN) else "signals.row_signals")
     key = runs.digest([runs.SCHEMA, content])
-    run = runs.Run("score", key, content, suite.fingerprint, [training], code_roots=roots)
+    run = runs.Run("score", key, content, suite.fingerprint, [training], code_roots=("signals.pass_store",))
     with run.lock():
         status, manifest = runs.read("score", run.key)
         if status != "finished" or manifest is None:

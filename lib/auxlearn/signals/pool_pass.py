@@ -7,7 +7,6 @@ processes may each fill shards of their own; whoever comes first makes the array
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -78,9 +77,9 @@ class PoolPass:
         self.folder, self.marks, self.shards, place = folder, marks, [], 0
         for number, (task, at) in enumerate(rows.items()):
             for first in range(0, len(at), SHARD):
-                some = at[first : first + SHARD]
-                self.shards.append(Shard(task, some, place, f"{number}-{first}-{first + len(some)}"))
-                place += len(some)
+                part = at[first : first + SHARD]
+                self.shards.append(Shard(task, part, place, f"{number}-{first}-{first + len(part)}"))
+                place += len(part)
         self.size = place
 
     @classmethod
@@ -115,7 +114,7 @@ class PoolPass:
                 if other != self.marks:
                     shutil.rmtree(other)
         try:
-            whole = self._made.is_file() and all(self._intact(name) for name in self._shapes())
+            whole = self._form.is_file() and all(self._intact(name) for name in self._shapes())
         except InputError:
             whole = False
         if not whole:
@@ -157,8 +156,8 @@ class PoolPass:
             ledger: What they cost.
         """
         with FileLock(self.marks / ".lock"):
-            if not self._made.is_file():
-                self._make(values)
+            if not self._form.is_file():
+                self._create(values)
         for name, block in values.items():
             # Written rather than mapped: a full disk is then an error and not a signal.
             with open(self._path(name), "r+b") as file:
@@ -167,7 +166,7 @@ class PoolPass:
                 file.write(np.ascontiguousarray(block).data)
                 file.flush()
                 os.fsync(file.fileno())
-        _write(self._mark(shard), ledger.as_dict())
+        runs.write_json(self._mark(shard), ledger.as_dict())
 
     def finish(self, suite: Suite) -> list[str]:
         """Write rows.parquet (task, row, row_id, length), once no shard is missing.
@@ -209,7 +208,7 @@ class PoolPass:
     # --- inside --------------------------------------------------------------------------------------------------
 
     @property
-    def _made(self) -> Path:
+    def _form(self) -> Path:
         return self.marks / "arrays.json"
 
     def _mark(self, shard: Shard) -> Path:
@@ -219,26 +218,17 @@ class PoolPass:
         return (self.marks if name == "lengths" else self.folder) / f"{name}.npy"
 
     def _shapes(self) -> dict[str, list[Any]]:
-        return documents.read_object(self._made)
+        return documents.read_object(self._form)
 
-    def _make(self, values: Mapping[str, np.ndarray]) -> None:
-        """Make arrays of all rows for values like these."""
+    def _create(self, values: Mapping[str, np.ndarray]) -> None:
+        """Create arrays of all rows for values like these."""
         for name, block in values.items():
             part = self._path(name).with_suffix(".part")
             np.lib.format.open_memmap(part, "w+", block.dtype, (self.size, *block.shape[1:])).flush()
             part.replace(self._path(name))
-        _write(self._made, {name: [list(block.shape[1:]), str(block.dtype)] for name, block in values.items()})
+        runs.write_json(self._form, {name: [list(block.shape[1:]), str(block.dtype)] for name, block in values.items()})
 
     def _intact(self, name: str) -> bool:
         shape, dtype = self._shapes()[name]
-        try:
-            array = stored_arrays.array(self._path(name))
-        except InputError:
-            return False
+        array = stored_arrays.array(self._path(name))
         return (list(array.shape), str(array.dtype)) == ([self.size, *shape], dtype)
-
-
-def _write(path: Path, content: Any) -> None:
-    part = path.with_suffix(f".{os.getpid()}.part")
-    part.write_text(json.dumps(content), encoding="utf-8")
-    os.replace(part, path)

@@ -20,14 +20,13 @@ from torch import nn
 
 from auxlearn import cost
 from auxlearn.cost import Ledger
-from auxlearn.data import batching
+from auxlearn.data import batch_order, batching
 from auxlearn.data.batching import Encoded
 from auxlearn.data.suites import Suite, Task
 from auxlearn.errors import InputError
 from auxlearn.models import bf16_inference
 from auxlearn.models.multitask import MultiTaskModel, n_terms
 from auxlearn.signals import example_gradients, head_importance, target_gradients
-from auxlearn.training import prediction
 
 FORWARD = ("features", "logits", "loss")
 READS = (*FORWARD, *head_importance.DEFINITIONS, "products")
@@ -92,10 +91,10 @@ def read(
         n_terms(model, batch, every_row=True)
     with ExitStack() as stack:
         stack.enter_context(head_importance.left_as_found(model))
-        weighed = head_importance.listen(stack, model, batch, heads) if heads else dict
+        importances = head_importance.listen(stack, model, batch, heads) if heads else dict
         if "products" in reads:
             assert probe is not None  # as `check` demands
-            multiplied = example_gradients.listen(stack, probe, batch)
+            products = example_gradients.listen(stack, probe, batch)
         stack.enter_context(torch.inference_mode(not backward))
         if backward:
             stack.enter_context(torch.enable_grad())
@@ -109,8 +108,8 @@ def read(
             signals["loss"] = losses.detach()
         if backward:
             losses.sum().backward()
-    signals = {name: signals[name] for name in FORWARD if name in reads} | weighed()
-    return signals | dict(zip(("dots", "squares"), multiplied(), strict=True)) if "products" in reads else signals
+    signals = {name: signals[name] for name in FORWARD if name in reads} | importances()
+    return signals | dict(zip(("dots", "squares"), products(), strict=True)) if "products" in reads else signals
 
 
 def over_rows(
@@ -134,14 +133,9 @@ def over_rows(
     Yields:
         Positions in `encoded`, int64 [B], and what `read` returns.
     """
-    kind = model.device.type
-    usual = (
-        prediction.budget(kind)
-        if not differentiates(reads)
-        else head_importance.TOKENS.get(kind, head_importance.TOKENS["cpu"])
-    )
+    usual = head_importance.tokens(model) if differentiates(reads) else batch_order.budget(model.device.type)
     ready = bf16_inference.prepare(model, precision)
-    for index in batching.by_tokens(encoded.lengths, budget or usual):
+    for index in batch_order.by_tokens(encoded.lengths, budget or usual):
         batch = batching.to_batch(encoded, index, task, model.columns[task.name], model.pad_id)
         if ledger is not None:
             _count(ledger, model, encoded.lengths[index], batch["input_ids"].shape[1], reads, probe)
@@ -174,14 +168,13 @@ def targets(
             raise InputError(f"targets: {name!r} needs rows of a task of the suite ({', '.join(suite.names)})")
         task = suite[name]
         encoded = batching.encode(task.train.select(at.tolist()), task, model.tokenizer, model.max_length)
-        budget = head_importance.TOKENS.get(model.device.type, head_importance.TOKENS["cpu"])
-        batches = batching.by_tokens(encoded.lengths, budget)
+        batches = batch_order.by_tokens(encoded.lengths, head_importance.tokens(model))
         if ledger is not None:  # forward, and backward to activations and weights; no optimiser step
             for index in batches:
                 lengths = encoded.lengths[index]
-                padded = np.full(len(index), int(lengths.max()))
-                ledger.add_batch(model.encoder.config, lengths, int(lengths.max()), False)
-                ledger.flops += 2 * cost.encoder_flops(model.encoder.config, padded, False)
+                padded = int(lengths.max())
+                ledger.add_batch(model.encoder.config, lengths, padded, False)
+                ledger.flops += 2 * cost.encoder_flops(model.encoder.config, np.full(len(index), padded), False)
         chunks.append([batching.to_batch(encoded, index, task, model.columns[name], model.pad_id) for index in batches])
     probe.target(chunks)
     return probe
@@ -209,8 +202,8 @@ def reader(
     def read_rows(encoded: Encoded, task: Task, ledger: Ledger) -> Iterator[tuple[np.ndarray, dict[str, torch.Tensor]]]:
         if rows and not probe:
             probe.append(targets(model, suite, rows, parameters, precision, ledger))
-        aim = probe[0] if probe else None
-        return over_rows(model, encoded, task, reads, precision=precision, probe=aim, ledger=ledger)
+        measured = probe[0] if probe else None
+        return over_rows(model, encoded, task, reads, precision=precision, probe=measured, ledger=ledger)
 
     return read_rows
 
@@ -229,11 +222,6 @@ def _count(
         ledger.flops += config.num_hidden_layers * 4.0 * config.hidden_size**2 * rows * padded
     if "products" in reads:
         assert probe is not None  # products are taken with a probe
-        cells = sum(p.numel() for p in _linear(model, probe))
-        ledger.flops += 2.0 * cells * rows * (padded + len(probe.gram) + 1)
-
-
-def _linear(model: MultiTaskModel, probe: target_gradients.Probe) -> list[torch.Tensor]:
-    """List the probe's weights of linear modules."""
-    known: set[torch.Tensor] = {p for _, p in probe.named}
-    return [m.weight for m in model.encoder.modules() if isinstance(m, nn.Linear) and m.weight in known]
+        weights: set[torch.Tensor] = {p for _, p in probe.named}
+        linear = [m.weight for m in model.encoder.modules() if isinstance(m, nn.Linear) and m.weight in weights]
+        ledger.flops += 2.0 * sum(p.numel() for p in linear) * rows * (padded + len(probe.gram) + 1)

@@ -108,13 +108,13 @@ class Probe:
         for _, p in self.named:
             self._spans.append(slice(stop, stop := stop + p.numel()))
         self.size = stop
-        self._target = self._kept = torch.zeros(0)
+        self._target = self._chunks = torch.zeros(0)
         self.gram = np.zeros((0, 0))  # [H, H], products of the target's chunks
 
     @property
     def buffer_bytes(self) -> int:
         """What the probe holds on the device, in bytes."""
-        return sum(b.numel() * b.element_size() for b in (self._target, self._kept))
+        return sum(b.numel() * b.element_size() for b in (self._target, self._chunks))
 
     def target(self, chunks: Sequence[Iterable[Batch]]) -> np.ndarray:
         """Measure and keep the target's gradient.
@@ -145,9 +145,9 @@ class Probe:
         Raises:
             InputError: As in `target`, or `target` has not been called.
         """
-        self._check_target()
-        self._kept = self._buffer(self._kept, len(chunks) - 1, len(chunks))
-        products = self._measure(chunks, self._target, self._kept)
+        self.check_target()
+        self._chunks = self._buffer(self._chunks, len(chunks) - 1, len(chunks))
+        products = self._measure(chunks, self._target, self._chunks)
         h = len(self._target)
         return Moments(products[:h], self.gram.copy(), products[h:])
 
@@ -167,7 +167,7 @@ class Probe:
         Raises:
             InputError: `scale` is not a positive number, or `target` has not been called.
         """
-        self._check_target()
+        self.check_target()
         if not (math.isfinite(scale) and scale > 0):
             raise InputError(f"scale: {scale} is not a positive number")
         terms = []
@@ -177,10 +177,10 @@ class Probe:
                     g = p.grad.flatten()
                     terms += _dots([*self._target[:, span], g], g)
         rows = len(self._target) + 1
-        out = torch.stack(terms).double().view(-1, rows).sum(0) if terms else self._target.new_zeros(rows).double()
-        out[:-1] /= scale
-        out[-1] /= scale**2
-        return out
+        dots = torch.stack(terms).double().view(-1, rows).sum(0) if terms else self._target.new_zeros(rows).double()
+        dots[:-1] /= scale
+        dots[-1] /= scale**2
+        return dots
 
     def scores(self, batch: Batch, method: Literal["jvp", "difference"] = "jvp", step: float = 1e-2) -> torch.Tensor:
         """Multiply each row's gradient with the target's mean gradient: above 0, learning the row helps the target.
@@ -201,7 +201,7 @@ class Probe:
             InputError: `target` has not been called, an argument is not as described, a row has no label, or a result
                 is not finite.
         """
-        self._check_target()
+        self.check_target()
         if method not in ("jvp", "difference"):
             raise InputError(f"method: {method!r} is neither 'jvp' nor 'difference'")
         if not (math.isfinite(step) and step > 0):
@@ -233,31 +233,31 @@ class Probe:
             name: move(p.detach(), direction[span].view_as(p))
             for (name, p), span in zip(self.named, self._spans, strict=True)
         }
-        out = torch.func.functional_call(self.model, moved, (batch, self.precision))
-        return head_importance.example_losses(self.model, batch, out.logits)
+        output = torch.func.functional_call(self.model, moved, (batch, self.precision))
+        return head_importance.example_losses(self.model, batch, output.logits)
 
     def _measure(
-        self, chunks: Sequence[Iterable[Batch]], others: torch.Tensor | None, kept: torch.Tensor
+        self, chunks: Sequence[Iterable[Batch]], others: torch.Tensor | None, buffer: torch.Tensor
     ) -> np.ndarray:
         """Compute products [O + C, C] of each chunk with the O rows of `others`, then with all chunks.
 
-        The gradients of the first chunks are left in `kept`, as many as it has rows.
+        The gradients of the first chunks are left in `buffer`, as many as it has rows.
         """
         known = 0 if others is None else len(others)
         with self._quiet([p for _, p in self.named]):
-            table = torch.zeros(known + len(chunks), len(chunks), dtype=torch.float64, device=kept.device)
+            table = torch.zeros(known + len(chunks), len(chunks), dtype=torch.float64, device=buffer.device)
             for number, chunk in enumerate(chunks):
                 terms = self._accumulate(chunk)
                 for (_, p), span in zip(self.named, self._spans, strict=True):
                     if p.grad is None:  # took no part in the forward pass; the buffer may hold an older gradient
-                        kept[number : number + 1, span] = 0
+                        buffer[number : number + 1, span] = 0
                         continue
                     g = p.grad.flatten().div_(terms)
-                    for at, rows in ((0, others), (known, kept[:number])):
+                    for at, rows in ((0, others), (known, buffer[:number])):
                         if rows is not None:
                             table[at : at + len(rows), number] += _products(rows[:, span], g)
                     table[known + number, number] += _products(g[None], g)[0]
-                    kept[number : number + 1, span] = g
+                    buffer[number : number + 1, span] = g
                     p.grad = None
         products = table.cpu().numpy()
         products[known:] = np.triu(products[known:]) + np.triu(products[known:], 1).T
@@ -286,13 +286,18 @@ class Probe:
         with torch.inference_mode(False):  # else the buffer could never be written again outside it
             return torch.zeros(rows, self.size, dtype=like.dtype, device=like.device)
 
-    def _check_target(self) -> None:
+    def check_target(self) -> None:
+        """Refuse a probe without a target's gradient.
+
+        Raises:
+            InputError: `target` has not been called.
+        """
         if not len(self.gram):
             raise InputError("probe: no target gradient yet; call `target` first")
 
     @contextmanager
-    def _quiet(self, wanted: Sequence[nn.Parameter]) -> Iterator[None]:
-        """Switch dropout off, gradients on for `wanted` alone; restore mode, `.grad` and flags afterwards."""
+    def _quiet(self, trained: Sequence[nn.Parameter]) -> Iterator[None]:
+        """Switch dropout off, gradients on for `trained` alone; restore mode, `.grad` and flags afterwards."""
         modes = [(m, m.training) for m in self.model.modules()]
         flags = [(p, p.requires_grad, p.grad) for p in self.model.parameters()]
         try:
@@ -300,12 +305,12 @@ class Probe:
             self.model.requires_grad_(False)
             for _, p in self.named:
                 p.grad = None
-            for p in wanted:
+            for p in trained:
                 p.requires_grad_(True)
             with ExitStack() as stack:
                 stack.enter_context(torch.inference_mode(False))
                 stack.enter_context(torch.enable_grad())
-                if not wanted or self.model.device.type == "cpu":  # fused kernels have no forward derivative, and on a
+                if not trained or self.model.device.type == "cpu":  # fused kernels have no forward derivative, and on a
                     stack.enter_context(sdpa_kernel(SDPBackend.MATH))  # CPU were slower: see `head_importance`
                 yield
         finally:

@@ -16,10 +16,9 @@ import torch
 from torch import distributed
 
 from auxlearn.data.batching import IGNORE, Encoded
+from auxlearn.training.drawing import Parts
 
 BUCKET = 1 << 24  # values that are added up in one call
-
-Parts = list[tuple[str, np.ndarray]]  # a batch: rows of each task in it
 
 
 def world() -> tuple[int, int]:

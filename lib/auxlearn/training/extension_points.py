@@ -8,9 +8,12 @@ from __future__ import annotations
 import importlib
 from collections.abc import Sequence
 from types import ModuleType
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-import torch
+if TYPE_CHECKING:
+    import torch
+
+    from auxlearn.training.phases import Plan
 
 
 class Objective(Protocol):
@@ -42,7 +45,10 @@ class Objective(Protocol):
 OBJECTIVES = {"bce": "methods.fastmtl.discriminator:BCE", "ce": "methods.fastmtl.discriminator:CE"}
 # By the field of a phase that needs one.
 TRAINERS = {"rounds": "methods.autosem.bandit_trainer", "weighting": "methods.tawt.weighted_trainer"}
+COUNTERS = {"rounds": "methods.autosem.bandit_counter:Counter", "weighting": "methods.tawt.weighted_counter:Counter"}
 PASS_SHARE = "signals.pass_store:fill"  # one process's share of a pass over the pool
+
+POLICY_ROOT = "methods.registry:root"  # names the code of a policy that moves weights
 
 
 def found(name: str) -> Any:
@@ -71,3 +77,9 @@ def trainer(fields: Sequence[str]) -> ModuleType:
         The module; `training.train` if none of the fields needs another.
     """
     return found(next((module for field, module in TRAINERS.items() if field in fields), "training.train"))
+
+
+def counter(plan: Plan) -> Any:
+    """Find the class that counts what the plan's trainer enters into its ledgers: `counting.Counter` or a subclass."""
+    needs = (name for field, name in COUNTERS.items() if any(getattr(phase, field) for phase in plan.phases))
+    return found(next(needs, "training.counting:Counter"))

@@ -6,13 +6,16 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from auxlearn.data.suites import Suite
 from auxlearn.errors import InputError
-from auxlearn.models import encoders, multitask
+from auxlearn.models import encoders
+
+if TYPE_CHECKING:
+    from auxlearn.models import multitask
 
 
 @dataclass(frozen=True)
@@ -273,6 +276,11 @@ def _check_weighting(plan: Plan, phase: Phase, w: Weighting) -> None:
             raise InputError(f"{where}: debiasing needs 2 chunks or more; rule 'paper' does with one")
 
 
+def joins(phase: Phase) -> bool:
+    """Say whether a batch of the phase may hold rows of several tasks."""
+    return phase.weighting.combine == "mixed" if phase.weighting else phase.mixing == "mixed"
+
+
 def schedule(phase: Phase, sizes: Mapping[str, int]) -> list[int]:
     """Count the steps of each epoch of a phase.
 
@@ -288,12 +296,16 @@ def schedule(phase: Phase, sizes: Mapping[str, int]) -> list[int]:
     if phase.rounds:
         return [phase.rounds.batches] * phase.epochs
     batch = phase.recipe.batch_size
-    joined = phase.weighting.combine == "mixed" if phase.weighting else phase.mixing == "mixed"
-    whole = -(-sum(sizes.values()) // batch) if joined else sum(-(-n // batch) for n in sizes.values())
+    whole = -(-sum(sizes.values()) // batch) if joins(phase) else sum(-(-n // batch) for n in sizes.values())
     if phase.steps is None:
         return [whole] * phase.epochs
     full, rest = divmod(phase.steps, whole)
     return [whole] * full + ([rest] if rest else [])
+
+
+def seed(plan: Plan, phase: Phase, purpose: Literal["order", "dropout"]) -> int:
+    """Return the seed of a phase's order or dropout: its own, or else the plan's."""
+    return plan.seeds[purpose] if phase.seed is None else phase.seed
 
 
 def rate(step: int, total: int, recipe: Recipe) -> float:

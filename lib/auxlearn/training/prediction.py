@@ -10,20 +10,12 @@ import numpy as np
 import torch
 
 from auxlearn.cost import Ledger
-from auxlearn.data import batching
+from auxlearn.data import batch_order, batching
 from auxlearn.data.batching import IGNORE, Encoded
 from auxlearn.data.suites import Task
 from auxlearn.errors import InputError
 from auxlearn.models import bf16_inference
 from auxlearn.models.multitask import MultiTaskModel, Output
-
-TOKEN_BUDGET = 4096  # padded tokens per batch; beyond this a CPU gains nothing
-TOKEN_BUDGET_GPU = 65536
-
-
-def budget(kind: str) -> int:
-    """Return how many padded tokens a batch may hold on this kind of device."""
-    return TOKEN_BUDGET if kind == "cpu" else TOKEN_BUDGET_GPU
 
 
 def outputs(
@@ -49,7 +41,7 @@ def outputs(
     was_training = model.training
     model.eval()
     try:
-        for index in batching.by_tokens(encoded.lengths, budget(model.device.type)):
+        for index in batch_order.by_tokens(encoded.lengths, batch_order.budget(model.device.type)):
             batch = batching.to_batch(encoded, index, task, model.columns[task.name], model.pad_id)
             if ledger is not None:
                 ledger.add_batch(model.encoder.config, encoded.lengths[index], batch["input_ids"].shape[1], False)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,8 +25,8 @@ from auxlearn.data.suites import Suite
 from auxlearn.errors import InputError
 from auxlearn.models import multitask as model
 from auxlearn.models import trimmed_embedding
-from auxlearn.training import data_parallel, extension_points, phases, resuming
-from auxlearn.training.data_parallel import Parts
+from auxlearn.training import data_parallel, drawing, extension_points, phases, resuming
+from auxlearn.training.drawing import Lengths, Parts
 from auxlearn.training.phases import Phase, Plan, Recipe
 from auxlearn.training.resuming import Progress, Running
 
@@ -138,31 +138,18 @@ class Trainer(resuming.Resumable):
                 net.load_state_dict(self.best)
 
     def _epochs(self, running: Running) -> None:
-        phase, lengths = running.phase, {name: e.lengths for name, e in running.data.items()}
-        order = self._seed(phase, "order")
-        ordered: list[Parts] = []
-        if phase.order is not None:
-            names = phases.arms(phase, self.plan.primary)
-            named, rng = [names[i] for i in phase.order], seeding.rng(order, phase.name)
-            ordered = [[batch] for batch in batching.in_order(named, lengths, phase.recipe.batch_size, rng)]
+        lengths = {name: e.lengths for name, e in running.data.items()}
+        drawn = drawing.epochs(self.plan, running.phase, lengths, running.epochs, self._batches)
         for epoch in range(running.first, len(running.epochs)):
-            if ordered:
-                done = sum(running.epochs[:epoch])
-                batches = ordered[done : done + running.epochs[epoch]]
-            else:
-                rng = seeding.rng(order, phase.name, epoch)
-                batches = self._batches(phase, lengths, rng)[: running.epochs[epoch]]
+            batches = drawn(epoch)
             self._close_epoch(running, epoch, batches, self._train(running, epoch, batches))
             self.checkpoint_if_due(running, epoch)
-
-    def _seed(self, phase: Phase, purpose: str) -> int:
-        return self.plan.seeds[purpose] if phase.seed is None else phase.seed
 
     def _train(self, running: Running, epoch: int, batches: list[Parts]) -> list[torch.Tensor]:
         """Take the steps of one epoch, at the rates that its place in the phase gives them."""
         phase, epochs = running.phase, running.epochs
         other = [self.rank] if self.rank else []  # each process draws its own masks
-        masks = seeding.derive(self._seed(phase, "dropout"), phase.name, epoch, *other)
+        masks = seeding.derive(phases.seed(self.plan, phase, "dropout"), phase.name, epoch, *other)
         torch.manual_seed(masks)
         self.model.source.reseed(masks)
         losses = []
@@ -171,7 +158,7 @@ class Trainer(resuming.Resumable):
             for group in running.optimiser.param_groups:
                 group["lr"] = rate
             losses.append(self._step(running, parts))
-            self._stepped(running, epoch, step, len(batches))
+            self._stepped(running, epoch, step)
         return losses
 
     # What `methods.tawt.weighted_trainer` does otherwise.
@@ -180,10 +167,8 @@ class Trainer(resuming.Resumable):
         """List texts beside the phase's own of which gradients are taken."""
         return []
 
-    def _batches(self, phase: Phase, lengths: Mapping[str, np.ndarray], rng: np.random.Generator) -> list[Parts]:
-        if phase.mixing == "mixed":
-            return batching.mixed(lengths, phase.recipe.batch_size, rng)
-        return [[batch] for batch in batching.homogeneous(lengths, phase.recipe.batch_size, rng)]
+    def _batches(self, phase: Phase, lengths: Lengths, rng: np.random.Generator) -> list[Parts]:
+        return drawing.epoch(phase, lengths, rng)
 
     def _divisors(self, phase: Phase, parts: Parts) -> list[float] | None:
         """Say what the loss of each part of a batch is divided by."""
@@ -192,8 +177,8 @@ class Trainer(resuming.Resumable):
     def _clip(self, running: Running, parts: Parts) -> None:
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), running.phase.recipe.clip)
 
-    def _stepped(self, running: Running, epoch: int, step: int, steps: int) -> None:
-        """Do what follows a step, the `step`-th of the epoch's `steps`: here, nothing."""
+    def _stepped(self, running: Running, epoch: int, step: int) -> None:
+        """Do what follows a step of an epoch, both counted from 0: here, nothing."""
 
     def _step(self, running: Running, parts: Parts) -> torch.Tensor:
         """Take one optimiser step; return (task loss, discriminator loss) without waiting for the device."""

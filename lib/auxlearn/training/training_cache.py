@@ -57,9 +57,16 @@ def training_key(plan: phases.Plan, suite: Suite) -> str:
 
 
 def code_roots(plan: phases.Plan) -> tuple[str, ...]:
-    """Name the modules whose code, with all that it imports, decides the plan's training."""
+    """Name the modules whose code, with all that it imports, decides the plan's training.
+
+    They are this one, which writes and reads its files and starts its workers, and what the plan names by a word: its
+    trainer and its objectives.
+    """
     objectives = {extension_points.OBJECTIVES[phase.discriminator] for phase in plan.phases if phase.discriminator}
-    return (code.name_of(trainer(plan)), *sorted(name.partition(":")[0] for name in objectives))
+    named = {code.root_of(trainer(plan)), *(name.partition(":")[0] for name in objectives)}
+    policies = {phase.weighting.policy for phase in plan.phases if phase.weighting and phase.weighting.policy}
+    named |= {extension_points.found(extension_points.POLICY_ROOT)(name) for name in policies}
+    return ("training.training_cache", *sorted(named))
 
 
 def trained(plan: phases.Plan, suite: Suite, progress: train.Progress | None = None) -> Training:

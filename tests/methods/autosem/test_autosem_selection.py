@@ -10,7 +10,7 @@ import torch
 
 from auxlearn import seeding
 from auxlearn.cost import Ledger
-from auxlearn.data import batching
+from auxlearn.data import batch_order
 from auxlearn.data import suites as tasks
 from auxlearn.errors import InputError
 from auxlearn.methods import arm_plans, trials
@@ -128,7 +128,7 @@ def test_impossible_rounds_and_orders_are_refused(small):
 
 def test_batches_in_order_use_every_row_before_any_twice():
     lengths = {"a": np.arange(1, 11), "b": np.arange(1, 4)}
-    made = batching.in_order(list("abbabbab"), lengths, 4, np.random.default_rng(0))
+    made = batch_order.in_order(list("abbabbab"), lengths, 4, np.random.default_rng(0))
     assert [task for task, _ in made] == list("abbabbab")
     a = np.concatenate([rows for task, rows in made if task == "a"])
     assert sorted(a) == list(range(10))  # three batches, one pass
@@ -274,13 +274,13 @@ def test_trials_by_steps_are_judged_at_their_last_phase(small, usable, monkeypat
 
 
 def test_each_round_of_the_bandit_trains_rows_of_its_own(small, monkeypatch):
-    drawn, real = [], batching.in_order
+    drawn, real = [], batch_order.in_order
 
     def in_order(tasks_, *args):
         drawn.append((tasks_[0], real(tasks_, *args)))
         return drawn[-1][1]
 
-    monkeypatch.setattr(batching, "in_order", in_order)
+    monkeypatch.setattr(batch_order, "in_order", in_order)
     rows = {"look_alike": np.arange(40), "topic_side": np.arange(40)}
     phase = Phase("bandit", rows, 4, Recipe(lr=1e-3, batch_size=8), rounds=Rounds(2, 0.1))
     bandit_trainer.run(Plan("tiny", (phase,), seeding.record(1), "topic_side", np.arange(40, 80)), small)

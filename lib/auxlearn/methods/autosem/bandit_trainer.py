@@ -9,10 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from auxlearn import seeding
-from auxlearn.data import batching
 from auxlearn.data.suites import Suite
 from auxlearn.methods.autosem import bandits
-from auxlearn.training import phases, train
+from auxlearn.training import drawing, phases, train
 from auxlearn.training.phases import Plan
 
 
@@ -34,7 +33,7 @@ def run(plan: Plan, suite: Suite, folder: Path | None = None, progress: train.Pr
 
 def bandit(plan: Plan, phase: phases.Phase) -> bandits.Bandit:
     """Return the phase's bandit before its first round; arm 0 is the primary."""
-    seed = seeding.derive(plan.seeds["order"] if phase.seed is None else phase.seed, phase.name, "bandit")
+    seed = seeding.derive(phases.seed(plan, phase, "order"), phase.name, "bandit")
     assert phase.rounds is not None, "asked only of a phase with rounds"
     return bandits.Bandit(len(phases.arms(phase, plan.primary)), phase.rounds.decay, seed)
 
@@ -61,7 +60,6 @@ class _Player(train.Trainer):
             return super()._epochs(running)
         names, rule = phases.arms(phase, self.plan.primary), rounds.rule
         lengths = {name: e.lengths for name, e in running.data.items()}
-        order = self._seed(phase, "order")
         played = [row for row in self.history if row["phase"] == phase.name]
         if not played:
             start = {"phase": phase.name, "epoch": 0, "holdout": self._judge(phase, running.ledger)}
@@ -75,9 +73,7 @@ class _Player(train.Trainer):
 
         def step(arm: int) -> float:
             epoch, task = len(log), names[arm]
-            named = [task] * rounds.batches
-            rng = seeding.rng(order, phase.name, epoch)
-            batches = [[b] for b in batching.in_order(named, lengths, phase.recipe.batch_size, rng)]
+            batches = drawing.round_of(self.plan, phase, lengths, task, epoch)
             row = self._close_epoch(running, epoch, batches, self._train(running, epoch, batches))
             row["arm"] = task
             return row["holdout"]

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from auxlearn.cost import Ledger, total
-from auxlearn.data import batching
+from auxlearn.data import batch_order, batching
 from auxlearn.data.batching import Encoded
 from auxlearn.data.suites import Suite, Task
 from auxlearn.errors import InputError
@@ -24,7 +24,7 @@ from auxlearn.files import stored_arrays
 from auxlearn.models import bf16_inference, encoders, multitask
 from auxlearn.records import runs
 from auxlearn.signals import pool_pass
-from auxlearn.training import phases, prediction
+from auxlearn.training import phases
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -120,7 +120,7 @@ def _reader(net: multitask.MultiTaskModel, layers: Sequence[int], precision: str
 
     def read(encoded: Encoded, task: Task, ledger: Ledger) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
         ready = bf16_inference.prepare(net, precision)
-        for index in batching.by_tokens(encoded.lengths, prediction.budget(net.device.type)):
+        for index in batch_order.by_tokens(encoded.lengths, batch_order.budget(net.device.type)):
             batch = batching.to_batch(encoded, index, task, net.columns[task.name], net.pad_id)
             ledger.add_batch(net.encoder.config, encoded.lengths[index], batch["input_ids"].shape[1], False)
             with torch.inference_mode(), ready():

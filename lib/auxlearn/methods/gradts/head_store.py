@@ -43,7 +43,7 @@ def measured(
     }  # fmt: skip
     run = runs.Run(
         "importance", runs.digest([runs.SCHEMA, content]), content, suite.fingerprint, [training],
-        code_roots=("signals.head_importance",),
+        code_roots=("methods.gradts.head_store",),
     )  # fmt: skip
     with run.lock():
         status, manifest = runs.read("importance", run.key)

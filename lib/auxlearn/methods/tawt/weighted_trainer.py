@@ -17,20 +17,15 @@ from typing import Any, cast
 import numpy as np
 import torch
 
-from auxlearn import seeding
 from auxlearn.cost import Ledger
 from auxlearn.data import batching
 from auxlearn.data.suites import Suite
 from auxlearn.errors import InputError
-from auxlearn.methods import registry
-from auxlearn.methods.base import WeightPolicy
-from auxlearn.methods.tawt import cosine
-from auxlearn.methods.tawt.task_weights import Mover, Updater, Weights, effective_shares
+from auxlearn.methods.tawt import cosine, weighted_steps
+from auxlearn.methods.tawt.task_weights import Weights
 from auxlearn.signals import target_gradients
 from auxlearn.training import checkpoint, linear_head, phases, train
 from auxlearn.training.phases import Phase, Plan
-
-PROBE_BATCH = 64  # rows of a probe's pass; the result does not depend on it
 
 
 def run(plan: Plan, suite: Suite, folder: Path | None = None, progress: train.Progress | None = None) -> train.Result:
@@ -58,22 +53,6 @@ def _cut(parts: train.Parts, cut: Mapping[str, np.ndarray]) -> train.Parts:
     return pieces
 
 
-def _weighting(phase: Phase) -> phases.Weighting:
-    """Return the weighting of a phase that has one."""
-    assert phase.weighting is not None, "asked only of a weighted phase"
-    return phase.weighting
-
-
-def _mover(w: phases.Weighting, names: list[str]) -> Mover | None:
-    """Return what moves the weights in place of TAWT's rule, if the weighting names a policy."""
-    if w.policy is None:
-        return None
-    policy = registry.get(w.policy)
-    assert isinstance(policy, WeightPolicy), "a method moves no weights"
-    options = policy.Options.model_validate(w.options or {})
-    return lambda weights, cosines, step: policy.move(names, weights, cosines, step, options)
-
-
 class _Weigher(train.Trainer):
     def __init__(self, plan: Plan, suite: Suite, folder: Path | None, progress: train.Progress):
         super().__init__(plan, suite, folder, progress)
@@ -94,13 +73,12 @@ class _Weigher(train.Trainer):
             self.weights = None
             return super()._epochs(running)
         self.cost = self.ledgers[-1]
-        self.parts, self.groups = {}, {}  # of sequences, where the phase's are of rows
-        for name, (task, rows) in phases.groups(running.phase, self.plan.primary).items():
-            of = running.data[task].rows
-            self.groups[name] = task, rows if of is None else np.flatnonzero(np.isin(of, rows))
+        self.groups = weighted_steps.groups(self.plan, running.phase, running.data)
+        self.parts = {}  # of sequences, where the phase's are of rows
         for task, part in w.parts.items():
             of = running.data[task].rows
             self.parts[task] = part if of is None else part[of]
+        self.moments = set(weighted_steps.moments(w, running.epochs))
         self.weights = self._start(running.phase)
         if not self.weights.history and not any(row["phase"] == running.phase.name for row in self.updates):
             self._record(running.phase, {"update": 0, "step": 0, "weights": self.weights.values.tolist()})
@@ -110,29 +88,18 @@ class _Weigher(train.Trainer):
         return super()._epochs(running)
 
     def _start(self, phase: Phase) -> Weights:
-        w, names = _weighting(phase), list(phases.groups(phase, self.plan.primary))
-        mover = _mover(w, names)
         if self.restored and self.restored["phase"] == phase.name:
-            return Weights.from_state(self.restored["state"], mover)
-        updater = Updater(w.eta, w.c, w.floor, w.decay, w.tau, w.rule)
-        target = self.plan.primary if self.plan.primary in names else None
-        seed = seeding.derive(self._seed(phase, "order"), phase.name, "weights")
-        return Weights(names, np.array(w.prior), updater, target, w.evidence, seed, mover=mover)
+            return Weights.from_state(self.restored["state"], weighted_steps.mover(self.plan, phase))
+        return weighted_steps.start(self.plan, phase)
 
     # --- what the weights do -------------------------------------------------------------------------------------
 
-    def _batches(self, phase: Phase, lengths: Mapping[str, np.ndarray], rng: np.random.Generator) -> list[train.Parts]:
+    def _batches(self, phase: Phase, lengths: train.Lengths, rng: np.random.Generator) -> list[train.Parts]:
         if phase.weighting is None:
             return super()._batches(phase, lengths, rng)
-        size = phase.recipe.batch_size
-        if phase.weighting.combine == "mixed":
-            return [_cut(parts, self.parts) for parts in batching.mixed(lengths, size, rng)]
-        if phase.weighting.combine != "sampled":
-            return [[batch] for batch in batching.homogeneous(lengths, size, rng)]
-        names, rows = self._moving.names, [len(lengths[name]) for name in self._moving.names]
-        steps = sum(-(-n // size) for n in rows)
-        drawn = rng.choice(len(names), steps, p=effective_shares(self._moving.values, rows))
-        return [[batch] for batch in batching.in_order([names[i] for i in drawn], lengths, size, rng)]
+        weights = dict(zip(self._moving.names, self._moving.values.tolist(), strict=True))
+        batches = weighted_steps.epoch(phase, lengths, rng, weights)
+        return [_cut(parts, self.parts) for parts in batches] if phase.weighting.combine == "mixed" else batches
 
     def _divisors(self, phase: Phase, parts: train.Parts) -> list[float] | None:
         plain = super()._divisors(phase, parts)
@@ -167,17 +134,14 @@ class _Weigher(train.Trainer):
             self.reads = {name: [] for name in self._moving.names}
         return super()._train(running, epoch, batches)
 
-    def _stepped(self, running: train.Running, epoch: int, step: int, steps: int) -> None:
-        w = running.phase.weighting
-        if w is None:
-            return
+    def _stepped(self, running: train.Running, epoch: int, step: int) -> None:
         done = sum(running.epochs[:epoch]) + step + 1
-        if done % w.every == 0 if w.every else step + 1 == steps:
+        if running.phase.weighting and done in self.moments:
             self._timed(lambda: self._update(running, done))
 
     def _reuses(self, running: train.Running) -> bool:
         w = running.phase.weighting
-        return bool(w and w.estimator == "reused" and (w.watch or self._moving.needs_probe))
+        return bool(w and w.estimator == "reused" and weighted_steps.probes(w))
 
     def _timed(self, work: Any) -> None:
         """Charge the time that the work takes to the probe instead of the phase."""
@@ -189,8 +153,8 @@ class _Weigher(train.Trainer):
 
     def _update(self, running: train.Running, done: int) -> None:
         values = errors = None
-        w, weights = _weighting(running.phase), self._moving
-        if weights.needs_probe or w.watch:
+        w, weights = weighted_steps.weighting(running.phase), self._moving
+        if weighted_steps.probes(w):
             measure = self._reused if w.estimator == "reused" else self._exact
             values, errors = measure(running, len(weights.history) + 1)
         weights.update(values, errors, done)
@@ -202,24 +166,23 @@ class _Weigher(train.Trainer):
         self.updates.append({"phase": phase.name, "names": self._moving.names, **row})
 
     def _exact(self, running: train.Running, update: int) -> tuple[np.ndarray, np.ndarray]:
-        w, primary, weighed = _weighting(running.phase), self._primary(), self._moving.names
+        w, primary, weighed = weighted_steps.weighting(running.phase), self._primary(), self._moving.names
         self._measure_target(running, ("exact", update))
         size = len(weighed)
         values, errors = np.full(size, np.nan), np.full(size, np.nan)
-        # A task with fewer rows than chunks has a gradient but no cosine that noise could be taken out of.
-        measured = [i for i, name in enumerate(weighed) if len(self.groups[name][1]) >= w.chunks]
         if w.itself and primary in weighed:
-            measured.remove(at := weighed.index(primary))
+            at = weighed.index(primary)
             values[at], errors[at] = 1.0, 0.0
-        names = [weighed[i] for i in measured]
+        names = weighted_steps.measured(self.plan, w, self.groups)
         moments = [self.probe.source(self._chunks(running, name, ("exact", update))) for name in names]
         if moments:
+            measured = [weighed.index(name) for name in names]
             values[measured], errors[measured] = cosine.cosines(moments, w.rule)
         return values, errors
 
     def _reused(self, running: train.Running, update: int) -> tuple[np.ndarray, np.ndarray]:
         """Read cosines off the steps since the last update; a task that had no step since tells nothing (NaN)."""
-        w, pairs = _weighting(running.phase), []
+        w, pairs = weighted_steps.weighting(running.phase), []
         for name in self._moving.names:
             if name == self.plan.primary and w.itself:
                 pairs.append((1.0, 0.0))
@@ -240,7 +203,7 @@ class _Weigher(train.Trainer):
             return
         layer = cast(torch.nn.Linear, self.model.heads[primary])
         before = (layer.weight.detach().clone(), layer.bias.detach().clone())
-        rows = self._kept()
+        rows = weighted_steps.kept(self.plan)
         encoded = self._encode(primary, "train/head", self.suite[primary].train.select(rows.tolist()))
         inputs = self._to_batches(primary, encoded, np.arange(len(encoded)), training=False)
         features, labels = linear_head.head_inputs(self.model, inputs, self.plan.precision)
@@ -253,14 +216,9 @@ class _Weigher(train.Trainer):
                 layer.weight.copy_(before[0])
                 layer.bias.copy_(before[1])
 
-    def _kept(self) -> np.ndarray:
-        """Return the target's rows that some phase trains on."""
-        primary = self._primary()
-        return np.unique(np.concatenate([phase.rows[primary] for phase in self.plan.phases if primary in phase.rows]))
-
     def _target_rows(self, w: phases.Weighting) -> batching.Encoded:
         """Return the rows that the target's gradient is measured on."""
-        name, rows = self._primary(), self.plan.holdout if w.target_rows == "holdout" else self._kept()
+        name, rows = self._primary(), weighted_steps.target_rows(self.plan, w)
         return self._encode(name, f"train/{w.target_rows}", self.suite[name].train.select(rows.tolist()))
 
     def _others(self, phase: Phase) -> list[batching.Encoded]:
@@ -270,31 +228,23 @@ class _Weigher(train.Trainer):
         self, running: train.Running, name: str, when: tuple[str, int], target: bool = False
     ) -> list[list[dict[str, Any]]]:
         """Draw disjoint chunks of rows: a weighed task's or, with `target`, those for the target's gradient."""
-        w = _weighting(running.phase)
         if target:
-            encoded = self._target_rows(w)
+            encoded = self._target_rows(weighted_steps.weighting(running.phase))
             task, members = name, np.arange(len(encoded))
         else:
             task, members = self.groups[name]
             encoded = running.data[task]
-        role = "target" if target else "task"
-        rng = seeding.rng(self._seed(running.phase, "order"), running.phase.name, "probe", role, name, *when)
-        return [
-            self._to_batches(task, encoded, index)
-            for index in target_gradients.draw(members, w.chunks, w.chunk_rows, rng)
-        ]
+        drawn = weighted_steps.chunks(self.plan, running.phase, name, members, when, target)
+        return [self._to_batches(task, encoded, index) for index in drawn]
 
     def _to_batches(
         self, name: str, encoded: batching.Encoded, index: np.ndarray, training: bool = True
     ) -> list[dict[str, Any]]:
         """Collate rows in order of length, charged to the probe."""
-        batches, order = [], index[np.argsort(-encoded.lengths[index], kind="stable")]
-        for start in range(0, len(order), PROBE_BATCH):
-            at = order[start : start + PROBE_BATCH]
+        batches = []
+        for at in weighted_steps.in_batches(encoded.lengths, index):
             batch = batching.to_batch(encoded, at, self.suite[name], self.model.columns[name], self.model.pad_id)
-            width = batch["input_ids"].shape[1]
-            self.cost.add_batch(self.model.encoder.config, encoded.lengths[at], width, training)
-            self.cost.steps -= int(training)  # a probe takes no optimiser step
+            weighted_steps.charge(self.cost, self.model.encoder.config, encoded.lengths[at], training)
             batches.append(batch)
         return batches
 
