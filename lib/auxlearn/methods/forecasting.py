@@ -151,10 +151,12 @@ class SizedContext(Context):
         charges = self.needs(method.needs(self.cell, options))
         for stage, plan, expected, most in method.forecast_search(self, self.cell, options):
             same = int(final is not None and unit(final) == unit(plan))
-            charges += self.trained(plan, stage, expected - same, most - same)
+            charges += self.trained(plan, stage, expected - same, most - same, True)
         return charges
 
-    def trained(self, plan: Plan, stage: str = "", expected: float = 1, most: float = 1) -> list[Charge]:
+    def trained(
+        self, plan: Plan, stage: str = "", expected: float = 1, most: float = 1, search: bool = False
+    ) -> list[Charge]:
         """Forecast a training.
 
         Args:
@@ -162,6 +164,7 @@ class SizedContext(Context):
             stage: The stage that it is charged to; "" for those of its own ledgers.
             expected: How many such trainings to expect.
             most: How many there are at most.
+            search: Whether it is one of a search's, which counts beside the same training made for itself.
         """
         usual = self._count(plan)
         longest = max((_longest(self.sizes.lengths[name]) for name in self.sizes.rows), default=0)
@@ -171,7 +174,7 @@ class SizedContext(Context):
         }  # fmt: skip
         bounds = self._count(plan, dearest)
         return [
-            Charge(f"{unit(plan)} {ledger.stage} {stage}", stage or ledger.stage, expected * ledger.flops,
+            Charge(f"{unit(plan)} {ledger.stage} {stage * search}", stage or ledger.stage, expected * ledger.flops,
                    most * max(ledger.flops, top.flops))
             for ledger, top in zip(usual, bounds, strict=True)
         ]  # fmt: skip

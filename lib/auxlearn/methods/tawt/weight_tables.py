@@ -152,20 +152,26 @@ def compared(
     Returns:
         Index update and task; one column per way to measure.
     """
-    phase, columns = plan.phases[0], {}
+    columns = {}
     if not wanted:
         index = pd.MultiIndex.from_arrays([np.zeros(0, int), np.zeros(0, str)], names=["update", "task"])
         return pd.DataFrame(columns=list(PROBES), index=index, dtype=float)
+    for name, watched in probe_plans(plan).items():
+        table = updates({0: training_cache.trained(watched, suite, progress)})
+        columns[name] = table[table["update"] > 0].set_index(["update", "task"])["cosine"]
+    return pd.DataFrame(columns)
+
+
+def probe_plans(plan: Plan) -> dict[str, Plan]:
+    """Return the plan once per way in `PROBES`, its weights held still and watched."""
+    phase, plans = plan.phases[0], {}
     weighting = phase.weighting
     assert weighting is not None, "the first phase is weighted"
     for name, options in PROBES.items():
         rows = weighting.chunks * weighting.chunk_rows  # as many for each, however they are cut
-        size = {"chunk_rows": max(1, rows // options["chunks"])}
-        w = replace(weighting, **_STILL | options | size)
-        watched = replace(plan, phases=(replace(phase, weighting=w), *plan.phases[1:]))
-        table = updates({0: training_cache.trained(watched, suite, progress)})
-        columns[name] = table[table["update"] > 0].set_index(["update", "task"])["cosine"]
-    return pd.DataFrame(columns)
+        w = replace(weighting, **_STILL | options | {"chunk_rows": max(1, rows // options["chunks"])})
+        plans[name] = replace(plan, phases=(replace(phase, weighting=w), *plan.phases[1:]))
+    return plans
 
 
 def agreement(cosines: pd.DataFrame) -> pd.DataFrame:
