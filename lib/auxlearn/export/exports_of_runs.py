@@ -6,7 +6,6 @@ found again. A key may be shortened as long as it names one run, and be written 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,7 +19,6 @@ from auxlearn.data.suites import Suite, Task
 from auxlearn.errors import InputError
 from auxlearn.export import glue_submission, models, selections
 from auxlearn.methods import context
-from auxlearn.paths import runs_root, short
 from auxlearn.records import runs
 from auxlearn.signals import pass_store
 from auxlearn.studies import parameters as params
@@ -78,8 +76,8 @@ class Trained:
             )
         import torch
 
-        away = self.plan.device != "cpu" and not torch.cuda.is_available()
-        return pass_store.load_model(self.training, replace(self.plan, device="cpu") if away else self.plan, self.suite)
+        plan = self.plan if torch.cuda.is_available() else replace(self.plan, device="cpu")
+        return pass_store.load_model(self.training, plan, self.suite)
 
 
 # --- looking up ----------------------------------------------------------------------------------------------------
@@ -95,19 +93,7 @@ def find(key: str, stages: Sequence[str]) -> runs.Manifest:
     Raises:
         InputError: If no run or several have such a key, or the one that has is not finished.
     """
-    stage, _, start = key.rpartition("/")
-    if not re.fullmatch(r"[0-9a-f]+", start) or (stage and stage not in stages):
-        raise InputError(
-            f"{key!r} is no key of {' or '.join(stages)}; keys are 16 hex digits, or the first few of them"
-        )
-    at = [stage] if stage else list(stages)
-    hits = [(s, f.name) for s in at for f in sorted((runs_root() / s).glob(f"{start}*")) if f.is_dir()]
-    if not hits:
-        raise InputError(f"no run of {' or '.join(at)} in {short(runs_root())} has a key that begins with {start!r}")
-    if len(hits) > 1:
-        shown = "".join(f"\n  {s}/{name}" for s, name in hits)
-        raise InputError(f"{len(hits)} runs have a key that begins with {start!r}; give more of it:{shown}")
-    return runs.load(*hits[0], AGAIN)
+    return runs.load(*runs.matching(key, stages), AGAIN)
 
 
 def _suite(manifest: runs.Manifest, p: params.Common) -> Suite:
@@ -144,7 +130,7 @@ def trained(key: str, seed: int | None = None) -> Trained:
 
 def _of_training(training: runs.Manifest, seed: int | None) -> Trained:
     reads = {"stage": "train", "key": training.key}
-    parents = [m for m in runs.all_runs("06_mtl") if any(reads.items() <= m_in.items() for m_in in m.inputs)]
+    parents = [m for m in runs.all_runs("06_mtl") if any(reads.items() <= source.items() for source in m.inputs)]
     parents = [m for m in parents if runs.read(m.stage, m.key)[0] == "finished"]
     if not parents:
         raise InputError(
@@ -152,11 +138,9 @@ def _of_training(training: runs.Manifest, seed: int | None) -> Trained:
             "(the trainings of 02's proxies are not exported)"
         )
     parent = parents[0]
-    for each in parent.params["seeds"] if seed is None else [seed]:
-        if each in parent.params["seeds"]:
-            rebuilt = _rebuilt(parent, each)
-            if rebuilt.training.key == training.key:
-                return rebuilt
+    for each in parent.params["seeds"]:
+        if seed in (None, each) and (rebuilt := _rebuilt(parent, each)).training.key == training.key:
+            return rebuilt
     raise InputError(f"{training.label} is not of seed {seed} of {parent.label}; leave --seed out")
 
 
@@ -204,8 +188,8 @@ def selection(key: str, folder: Path, seed: int | None = None, with_text: bool =
         own = table["seed"] == (p.seeds[0] if seed is None else seed)
         chosen = table[own].drop(columns="seed").reset_index(drop=True)
     else:
-        of = trained(manifest.label, seed)
-        p, suite, chosen = of.params, of.suite, of.chosen
+        source = trained(manifest.label, seed)
+        p, suite, chosen = source.params, source.suite, source.chosen
         if chosen is None:
             raise InputError(f"{manifest.label}: arm {p.arm} adds no auxiliary rows")
     return selections.selection(chosen, suite, p.primary, folder, with_text)
@@ -229,30 +213,27 @@ def predictions(key: str, path: Path, split: str = "dev", task: str | None = Non
     Raises:
         InputError: If the run, the split or the model is not there, or the task was not trained on.
     """
-    of = trained(key, seed)
-    about = of.task(task)
-    values, rows = _predicted(of, about, split)
+    source = trained(key, seed)
+    of_task = source.task(task)
+    values, rows = _predicted(source, of_task, split)
     ids = [f"{row['origin']}:{row['row_id']}" if "origin" in row else row["row_id"] for row in rows]
-    return selections.predictions(values, about, path, ids)
+    return selections.predictions(values, of_task, path, ids)
 
 
-def _predicted(of: Trained, task: Task, split: str) -> tuple[Any, Any]:
+def _predicted(source: Trained, task: Task, split: str) -> tuple[Any, Any]:
     """Return predictions as `prediction.predict` gives them, and the `row_id` (and `origin`) of their rows."""
     rows = {"dev": task.dev, "test": task.test}[split]
     if rows is None:
         raise InputError(
-            f"task {task.name!r} of suite {of.params.suite!r} has no {split} split"
+            f"task {task.name!r} of suite {source.params.suite!r} has no {split} split"
             + ("; its test rows went to dev (resplit)" if "origin" in task.dev.column_names else "")
         )
-    if split == "dev" and task.name == of.params.primary:
-        return training_cache.read_predictions(of.training, of.suite, of.plan)[0], _columns(rows)
-    net = of.model()
+    ids = rows.select_columns([c for c in ("row_id", "origin") if c in rows.column_names])
+    if split == "dev" and task.name == source.params.primary:
+        return training_cache.read_predictions(source.training, source.suite, source.plan)[0], ids
+    net = source.model()
     encoded = batching.encode(rows, task, net.tokenizer, net.max_length, split=True)
-    return prediction.predict(net, encoded, task, of.plan.precision)[0], _columns(rows)
-
-
-def _columns(rows: Any) -> Any:
-    return rows.select_columns([c for c in ("row_id", "origin") if c in rows.column_names])
+    return prediction.predict(net, encoded, task, source.plan.precision)[0], ids
 
 
 def model(key: str, folder: Path, seed: int | None = None, task: str | None = None) -> str:
@@ -270,8 +251,8 @@ def model(key: str, folder: Path, seed: int | None = None, task: str | None = No
     Raises:
         InputError: If the run or its model is not there, the task was not trained on, or the folder is not new.
     """
-    of = trained(key, seed)
-    return models.model_folder(of.model(), of.task(task), folder)
+    source = trained(key, seed)
+    return models.model_folder(source.model(), source.task(task), folder)
 
 
 def glue(path: Path, sources: Mapping[str, str], seed: int | None = None) -> Path:
@@ -291,23 +272,23 @@ def glue(path: Path, sources: Mapping[str, str], seed: int | None = None) -> Pat
             there.
     """
     files: dict[str, tuple[Trained, Task]] = {}
-    for given, key in sources.items():
-        name = given.lower().replace("-", "")
+    for spelling, key in sources.items():
+        name = spelling.lower().replace("-", "")
         name = "mnli" if name == "mnlim" else name
         if name not in GLUE:
-            raise InputError(f"--from {given}={key}: no task {given!r}; a submission can be made of {', '.join(GLUE)}")
+            known = ", ".join(GLUE)
+            raise InputError(f"--from {spelling}={key}: no task {spelling!r}; a submission can be made of {known}")
         if GLUE[name] in files:
-            raise InputError(f"--from: {given} is given twice")
-        of = trained(key, seed)
-        task = of.task(name)
-        wanted = glue_submission.FILES[GLUE[name]].rows
-        if task.test is None or len(task.test) != wanted:
+            raise InputError(f"--from: {spelling} is given twice")
+        source = trained(key, seed)
+        task, size = source.task(name), glue_submission.FILES[GLUE[name]].rows
+        if task.test is None or len(task.test) != size:
             has = "no test split" if task.test is None else f"{len(task.test):,} test rows"
-            raise InputError(f"task {name!r} of suite {of.params.suite!r} has {has}; GLUE's has {wanted:,}")
-        files[GLUE[name]] = of, task
+            raise InputError(f"task {name!r} of suite {source.params.suite!r} has {has}; GLUE's has {size:,}")
+        files[GLUE[name]] = source, task
     answers = {}
-    for file, (of, task) in files.items():
-        values, rows = _predicted(of, task, "test")
+    for file, (source, task) in files.items():
+        values, rows = _predicted(source, task, "test")
         names = values if task.labels is None else np.array(task.labels, object)[values]
         answers[file] = pd.Series(names, index=list(rows["row_id"]))  # refused unless in the order of the file
     return glue_submission.write(answers, path)

@@ -74,8 +74,7 @@ def write(predictions: Mapping[str, Sequence[Any]], path: Path, fillers: bool = 
         InputError: If a name, a count, an index or an answer does not fit, or with `fillers=False` a file is missing.
     """
     path = Path(path)
-    unknown = [name for name in predictions if name not in FILES]
-    if unknown:
+    if unknown := [name for name in predictions if name not in FILES]:
         raise InputError(f"{unknown[0]!r} is no file of a GLUE submission; they are {', '.join(FILES)}")
     absent = [name for name in FILES if name not in predictions]
     if absent and not fillers:
@@ -116,12 +115,12 @@ def check(path: Path) -> None:
         raise InputError(f"{path}: no such file")
     try:
         with zipfile.ZipFile(path) as archive:
-            names, want = archive.namelist(), [f"{name}.tsv" for name in FILES]
-            for name in want:
-                if names.count(name) != 1:
-                    raise InputError(f"{path}: {name} is in it {names.count(name)} times, not once")
-            if len(names) != len(want):
-                raise InputError(f"{path}: {next(n for n in names if n not in want)} does not belong in a submission")
+            members, expected = archive.namelist(), [f"{name}.tsv" for name in FILES]
+            for name in expected:
+                if members.count(name) != 1:
+                    raise InputError(f"{path}: {name} is in it {members.count(name)} times, not once")
+            if stray := [name for name in members if name not in expected]:
+                raise InputError(f"{path}: {stray[0]} does not belong in a submission")
             for name, file in FILES.items():
                 if archive.getinfo(f"{name}.tsv").file_size > _LARGEST:
                     raise InputError(f"{path}, {name}.tsv: far too large")
@@ -173,13 +172,13 @@ def _answers(name: str, file: File, values: Sequence[Any]) -> list[str]:
     known: dict[Any, str] = {label: label for label in file.labels}
     if file.classes:
         known |= {label: str(i) for i, label in enumerate(file.classes)} | {0: "0", 1: "1"}
-    out = []
+    answers = []
     for row, value in enumerate(values):
         answer = known.get(value) if isinstance(value, (str, int, np.integer)) else None
         if answer is None:
             raise InputError(f"{where} row {row}: {value!r} is not one of {', '.join(map(str, known))}")
-        out.append(answer)
-    return out
+        answers.append(answer)
+    return answers
 
 
 def _score(where: str, value: Any, clip: bool) -> float:

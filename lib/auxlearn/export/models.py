@@ -60,14 +60,14 @@ def model_folder(net: MultiTaskModel, task: Task, folder: Path) -> str:
     weight, bias = _head(net, task)
     config = _config(net, task)
     with new_folder(folder) as part, torch.random.fork_rng(devices=[]):  # new modules draw weights
-        way, exported = _standard(net, task, config, weight, bias)
+        loader, exported = _standard(net, task, config, weight, bias)
         if exported is None:
-            way, exported = ENCODER, _encoder(net, config)
+            loader, exported = ENCODER, _encoder(net, config)
             save_file({"weight": weight, "bias": bias}, part / "head.safetensors", {"format": "pt"})
         exported.cpu().save_pretrained(part)
         _tokenizer(net).save_pretrained(part)
-        (part / "README.md").write_text(_readme(net, task, way), encoding="utf-8")
-    return way
+        (part / "README.md").write_text(_readme(net, task, loader), encoding="utf-8")
+    return loader
 
 
 def _head(net: MultiTaskModel, task: Task) -> tuple[torch.Tensor, torch.Tensor]:
@@ -102,9 +102,9 @@ def _standard(
 
     if task.kind != "tagging" and net.pool != "pooler":
         return ENCODER, None
-    way = TOKENS if task.kind == "tagging" else SEQUENCES
+    loader = TOKENS if task.kind == "tagging" else SEQUENCES
     try:
-        standard = getattr(transformers, way).from_config(copy.deepcopy(config))
+        standard = getattr(transformers, loader).from_config(copy.deepcopy(config))
     except ValueError:  # this kind of encoder has no such class
         return ENCODER, None
     state = {f"{standard.base_model_prefix}.{name}": value for name, value in net.encoder.state_dict().items()}
@@ -117,26 +117,25 @@ def _standard(
     if any(name not in state or state[name].shape != value.shape for name, value in standard_state.items()):
         return ENCODER, None
     standard.load_state_dict({name: state[name] for name in standard_state})
-    return (way, standard) if _same(net, standard, task, weight, bias) else (ENCODER, None)
+    return (loader, standard) if _same(net, standard, task) else (ENCODER, None)
 
 
-def _same(net: MultiTaskModel, made: Any, task: Task, weight: torch.Tensor, bias: torch.Tensor) -> bool:
+def _same(net: MultiTaskModel, standard: Any, task: Task) -> bool:
     """Tell whether a standard class gives our logits on some rows of the task."""
     import torch
 
     rows = [task.train[i] for i in range(min(PROBE_ROWS, len(task.train)))]
     batch = multitask.collate(rows, task, net)
-    names = ["input_ids", "attention_mask", *(["token_type_ids"] if net._takes_types else [])]
     was_training = net.training
     net.eval()
-    made.eval().to(net.device)
+    standard.eval().to(net.device)
     try:
         with torch.no_grad():
             logits = net(batch).logits
             if task.kind == "regression" and net.regression == "unit":
                 low, high = task.range or (0.0, 1.0)
                 logits = logits * (high - low) + low
-            standard_logits = made(**{name: batch[name].to(net.device) for name in names}).logits
+            standard_logits = standard(**net.inputs(batch)).logits
     finally:
         net.train(was_training)
     if logits.shape != standard_logits.shape:
@@ -171,7 +170,7 @@ def _tokenizer(net: MultiTaskModel) -> Any:
     return tokenizer
 
 
-def _readme(net: MultiTaskModel, task: Task, way: str) -> str:
+def _readme(net: MultiTaskModel, task: Task, loader: str) -> str:
     tagging = task.kind == "tagging"
     if task.kind == "regression":
         low, high = task.range or (0.0, 1.0)
@@ -180,9 +179,9 @@ def _readme(net: MultiTaskModel, task: Task, way: str) -> str:
         meaning = f"Outputs are logits; the largest names the {'tag of a piece' if tagging else 'label'}."
     if tagging:
         meaning += " A word's tag is that of its first piece."
-    load, lines = f"{way}.from_pretrained(folder).eval()", ["    return model(**inputs).logits"]
-    imports = [f"from transformers import {way}, AutoTokenizer"]
-    if way == ENCODER:
+    load, lines = f"{loader}.from_pretrained(folder).eval()", ["    return model(**inputs).logits"]
+    imports = [f"from transformers import {loader}, AutoTokenizer"]
+    if loader == ENCODER:
         option = "".join(f", {k}={v}" for k, v in _pooler_option(net.encoder).items())
         load = f'AutoModel.from_pretrained(folder{option}).eval()\nhead = load_file(f"{{folder}}/head.safetensors")'
         imports = ["from safetensors.torch import load_file", *imports]
@@ -206,7 +205,7 @@ def _readme(net: MultiTaskModel, task: Task, way: str) -> str:
         f"print(outputs({example}))",
     ])  # fmt: skip
     labels = f" Labels, in order: {', '.join(task.labels)}." if task.labels else ""
-    note = "" if way != ENCODER else (
+    note = "" if loader != ENCODER else (
         " No standard class computes this head: `AutoModel` loads the encoder, head.safetensors holds the last layer."
     )  # fmt: skip
     inputs = " and ".join(f"`{column}`" for column in task.inputs)

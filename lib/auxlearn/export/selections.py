@@ -56,9 +56,10 @@ def selection(chosen: pd.DataFrame, suite: Suite, primary: str, folder: Path, wi
         FastMTL's code, task_disc_to_rank_files.py.
     """
     folder, rows = Path(folder), chosen.reset_index(drop=True)
-    columns = _found(rows, suite, primary)
+    columns = _columns(rows, suite, primary)
     ranks = _ranks(rows)
-    table = rows.drop(columns=[c for c in rows if c in _text_columns(suite)])
+    text_columns = {"text1", "text2", "tokens", *(column for task in suite.values() for column in task.inputs)}
+    table = rows.drop(columns=[c for c in rows if c in text_columns])
     for column in ("origin", "text_hash", *(("text1", "text2") if with_text else ())):
         if column in columns:
             table[column] = columns[column]
@@ -118,11 +119,10 @@ def text_hash(texts: Sequence[str]) -> str:
     return hashlib.sha256("\x1f".join(texts).encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
-def _found(rows: pd.DataFrame, suite: Suite, primary: str) -> dict[str, list[Any]]:
+def _columns(rows: pd.DataFrame, suite: Suite, primary: str) -> dict[str, list[Any]]:
     """Return texts, hashes and labels of the chosen rows, in order, after checking that the suite has these rows."""
     suite[primary]
-    missing = [c for c in ("task", "row", "row_id") if c not in rows]
-    if missing:
+    if missing := [c for c in ("task", "row", "row_id") if c not in rows]:
         raise InputError(f"selection: no column {missing[0]!r}; it has {', '.join(map(str, rows))}")
     names = rows["task"].unique().tolist()
     for name in names:
@@ -132,11 +132,11 @@ def _found(rows: pd.DataFrame, suite: Suite, primary: str) -> dict[str, list[Any
     twice = rows.index[rows.duplicated(["task", "row"])]
     if len(twice):
         raise InputError(f"selection row {twice[0]}: {rows['task'][twice[0]]!r} row {rows['row'][twice[0]]} again")
-    out: dict[str, list[Any]] = {name: [None] * len(rows) for name in ("text_hash", "text1", "text2", "label")}
+    columns: dict[str, list[Any]] = {name: [None] * len(rows) for name in ("text_hash", "text1", "text2", "label")}
     if any(suite[name].kind == "tagging" for name in names):
-        out["tokens"] = [None] * len(rows)
+        columns["tokens"] = [None] * len(rows)
     if any("origin" in suite[name].train.column_names for name in names):
-        out["origin"] = [None] * len(rows)
+        columns["origin"] = [None] * len(rows)
     for name, part in rows.groupby("task", sort=False):
         task = suite[str(name)]
         for at, row in part["row"].items():
@@ -152,15 +152,15 @@ def _found(rows: pd.DataFrame, suite: Suite, primary: str) -> dict[str, list[Any
                     "the selection was made from another suite, cap or version of the data"
                 )
             texts = line[task.inputs[0]] if task.kind == "tagging" else [line[c] for c in task.inputs]
-            out["text_hash"][at], out["label"][at] = text_hash(texts), _label(line[task.label], task)
+            columns["text_hash"][at], columns["label"][at] = text_hash(texts), _label(line[task.label], task)
             if task.kind == "tagging":
-                out["tokens"][at], out["text1"][at] = texts, " ".join(texts)
+                columns["tokens"][at], columns["text1"][at] = texts, " ".join(texts)
             else:
-                out["text1"][at] = texts[0]
-                out["text2"][at] = texts[1] if task.is_pair else None
+                columns["text1"][at] = texts[0]
+                columns["text2"][at] = texts[1] if task.is_pair else None
             if "origin" in line:
-                out["origin"][at] = line["origin"]
-    return out
+                columns["origin"][at] = line["origin"]
+    return columns
 
 
 def _label(value: Any, task: Task) -> str | None:
@@ -184,11 +184,7 @@ def _ranks(rows: pd.DataFrame) -> np.ndarray:
     return ranks
 
 
-def _text_columns(suite: Suite) -> set[str]:
-    return {"text1", "text2", "tokens", *(column for task in suite.values() for column in task.inputs)}
-
-
-def _save_dataset(rows: pd.DataFrame, found: Mapping[str, list[Any]], folder: Path) -> None:
+def _save_dataset(rows: pd.DataFrame, columns: Mapping[str, list[Any]], folder: Path) -> None:
     import datasets
     from datasets import Dataset, Features, List, Value
 
@@ -198,27 +194,28 @@ def _save_dataset(rows: pd.DataFrame, found: Mapping[str, list[Any]], folder: Pa
     ranks = numbers("rank")
     whole = all(rank is None or rank.is_integer() for rank in ranks)
 
-    columns: dict[str, tuple[Any, Any]] = {
+    fields: dict[str, tuple[Any, Any]] = {
         "task": (rows["task"].tolist(), Value("string")),
         "row_id": (rows["row_id"].tolist(), Value("int64")),
     }
-    if "origin" in found:
-        columns["origin"] = (found["origin"], Value("string"))
-    only_tokens = "tokens" in found and all(tokens is not None for tokens in found["tokens"])
-    if not only_tokens:
-        texts = found["text1"]
-        if "tokens" in found:
-            texts = [x if t is None else None for x, t in zip(texts, found["tokens"], strict=True)]
-        columns |= {"text1": (texts, Value("string")), "text2": (found["text2"], Value("string"))}
-    if "tokens" in found:
-        columns["tokens"] = (found["tokens"], List(Value("string")))
-    columns |= {
-        "label": (found["label"], Value("string")),
+    if "origin" in columns:
+        fields["origin"] = (columns["origin"], Value("string"))
+    tokens = columns.get("tokens")
+    if tokens is None or None in tokens:
+        texts = columns["text1"]
+        if tokens is not None:
+            texts = [x if t is None else None for x, t in zip(texts, tokens, strict=True)]
+        fields |= {"text1": (texts, Value("string")), "text2": (columns["text2"], Value("string"))}
+    if tokens is not None:
+        fields["tokens"] = (tokens, List(Value("string")))
+    fields |= {
+        "label": (columns["label"], Value("string")),
         "score": (numbers("score"), Value("float64")),
         "rank": ([int(x) if whole and x is not None else x for x in ranks], Value("int64" if whole else "float64")),
     }
     dataset = Dataset.from_dict(
-        {k: values for k, (values, _) in columns.items()}, Features({k: kind for k, (_, kind) in columns.items()})
+        {name: values for name, (values, _) in fields.items()},
+        Features({name: kind for name, (_, kind) in fields.items()}),
     )
     silent = datasets.are_progress_bars_disabled()
     datasets.disable_progress_bars()

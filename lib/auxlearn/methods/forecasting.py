@@ -179,6 +179,16 @@ class SizedContext(Context):
             for ledger, top in zip(usual, bounds, strict=True)
         ]  # fmt: skip
 
+    def passed(self, plan: Plan, rows: Mapping[str, np.ndarray], stage: str) -> Charge:
+        """Forecast a pass over rows of some tasks by a plan's model.
+
+        Args:
+            plan: The plan of the model.
+            rows: Positions in each task's train split.
+            stage: The stage that it is charged to.
+        """
+        return self._pass(f"{unit(plan)} {stage}", stage, rows, lambda lengths: self._forward(plan, lengths))
+
     def _count(self, plan: Plan, most: Lengths | None = None) -> list[Ledger]:
         ledgers = []
         if any(phase.weighting or phase.rounds for phase in plan.phases):

@@ -14,6 +14,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import re
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -307,6 +308,36 @@ def load(stage: str, key: str, remedy: str = "run it again") -> Manifest:
         "stale": "was made by other code, or from runs made by other code",
     }  # fmt: skip
     raise InputError(f"run {stage}/{key} {reasons[status]} ({short(runs_root() / stage / key)}); {remedy}")
+
+
+def matching(text: str, stages: Iterable[str]) -> tuple[str, str]:
+    """Find the run whose key begins with the given digits, whatever its status.
+
+    Args:
+        text: STAGE/KEY, or KEY alone, or the first few digits of it.
+        stages: The stages to look in.
+
+    Returns:
+        The run's stage and its whole key.
+
+    Raises:
+        InputError: If `text` is no key, or no run folder or several have such a key.
+    """
+    stage, _, start = text.rpartition("/")
+    stages = list(stages)
+    if not re.fullmatch(r"[0-9a-f]{1,16}", start) or (stage and stage not in stages):
+        raise InputError(
+            f"{text!r} is no key of {' or '.join(stages)}; keys are 16 hex digits, or the first few of them"
+        )
+    stages = [stage] if stage else stages
+    hits = [(s, folder.name) for s in stages for folder in sorted((runs_root() / s).glob(f"{start}*/"))]
+    if not hits:
+        where = f"{' or '.join(stages)} in {short(runs_root())}"
+        raise InputError(f"no run of {where} has a key that begins with {start!r}; run its study first")
+    if len(hits) > 1:
+        listed = "".join(f"\n  {s}/{key}" for s, key in hits)
+        raise InputError(f"{len(hits)} runs have a key that begins with {start!r}; give more of it:{listed}")
+    return hits[0]
 
 
 def all_runs(stage: str) -> list[Manifest]:

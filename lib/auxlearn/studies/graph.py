@@ -71,6 +71,17 @@ class Cell:
         return runs.fits(self._keyed, key_forms.forms(wanted))
 
     @property
+    def cores(self) -> int:
+        """Cores that the cell keeps busy: threads of every process of every worker."""
+        p = self.params
+        return p.threads * getattr(p, "processes", 1) * max(1, min(p.workers, len(getattr(p, "seeds", [0]))))
+
+    @property
+    def gpus(self) -> int:
+        """GPUs that the cell needs."""
+        return getattr(self.params, "processes", 1) if self.params.device == "cuda" else 0
+
+    @property
     def label(self) -> str:
         """The cell's name for people: its stage and what tells it from its siblings."""
         p = self.params
@@ -318,8 +329,7 @@ def as_plan(study: Study) -> dict[str, Any]:
         "cells": [
             {
                 "stage": cell.stage, "key": cell.key, "code": cell.code, "label": cell.label, "suite": cell.suite,
-                "threads": cell.params.threads * getattr(cell.params, "processes", 1),
-                "gpus": getattr(cell.params, "processes", 1) if cell.params.device == "cuda" else 0,
+                "threads": cell.cores, "gpus": cell.gpus,
                 "params": cell.params.model_dump(),
                 "reads": [[up.stage, up.key] for up in cell.reads],
             }

@@ -94,12 +94,12 @@ def test_progress_is_shown_while_a_cell_runs(monkeypatch, capsys):
     ("key", "remedy"),
     [
         ("", "16 hex digits"),
-        ("../02_td_proxy/00", "after one of 01_data_prep/"),
-        ("train/00", "after one of 01_data_prep/"),
+        ("../02_td_proxy/00", "is no key of 01_data_prep or 02_td_proxy"),
+        ("train/00", "is no key of 01_data_prep or 02_td_proxy"),
         ("00*", "16 hex digits"),
         ("ff", "run its study first"),
         ("03_ranking/00", "run its study first"),
-        ("00", "2 cells have a key that begins with '00'; give more of it:\n  01_data_prep/00a1\n  02_td_proxy/00a1"),
+        ("00", "2 runs have a key that begins with '00'; give more of it:\n  01_data_prep/00a1\n  02_td_proxy/00a1"),
         ("02_td_proxy/00", "no parameters in params.yaml; run its study again"),
     ],
 )

@@ -45,9 +45,9 @@ def tsne(left: pd.DataFrame, right: pd.DataFrame, primary: str, titles: tuple[st
     for axis, points, title in zip(axes, (left, right), titles, strict=True):
         mixed = points.iloc[np.random.default_rng(0).permutation(len(points))]
         for marker in dict.fromkeys(m for _, m in marks.values()):
-            here = mixed[[t != primary and marks[t][1] == marker for t in mixed["task"]]]
-            colours = [marks[t][0] for t in here["task"]]
-            axis.scatter(here["x"], here["y"], s=size, c=colours or None, marker=marker, alpha=0.55, lw=0)
+            others = mixed[[t != primary and marks[t][1] == marker for t in mixed["task"]]]
+            colours = [marks[t][0] for t in others["task"]]
+            axis.scatter(others["x"], others["y"], s=size, c=colours or None, marker=marker, alpha=0.55, lw=0)
         own = points[points["task"] == primary]
         axis.scatter(own["x"], own["y"], s=1.5 * size, color=PRIMARY, edgecolor="white", lw=0.3, zorder=3)
         axis.set(title=title, xticks=[], yticks=[], aspect="equal", adjustable="datalim")
@@ -66,7 +66,7 @@ def tsne(left: pd.DataFrame, right: pd.DataFrame, primary: str, titles: tuple[st
 
 
 def reliability(tables: Mapping[str, pd.DataFrame], primary: str) -> Figure:
-    """Predicted against observed, a line a task, with 95 % Wilson intervals for the primary.
+    """Predicted against observed, one line per task, with 95 % Wilson intervals for the primary.
 
     On the diagonal a probability means what it says; below it, too much is promised.
 

@@ -12,22 +12,14 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from cycler import cycler
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
 # Okabe-Ito: told apart with any colour vision, and in print.
 COLOURS = [
-    "#0072B2",
-    "#E69F00",
-    "#009E73",
-    "#CC79A7",
-    "#56B4E9",
-    "#D55E00",
-    "#8C7A00",
-    "#444444",
-    "#9467BD",
-    "#7F7F7F",
-]
+    "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C7A00", "#444444", "#9467BD", "#7F7F7F",
+]  # fmt: skip
 PRIMARY = "#D55E00"
 QUIET = "#9AA5B1"
 
@@ -67,8 +59,36 @@ def _bar_height(rows: int) -> float:
     return 1.3 + 0.34 * rows
 
 
+def _bars(values: pd.Series, primary: str, form: str) -> tuple[Figure, Axes]:
+    """One bar per task, its value beside it in the given format."""
+    figure, (axis,) = _figure(height=_bar_height(len(values)))
+    axis.barh(values.index, values, color=[PRIMARY if task == primary else COLOURS[0] for task in values.index])
+    for place, value in enumerate(values):
+        axis.text(value, place, f" {value:{form}}", va="center", fontsize=9)
+    axis.invert_yaxis()
+    axis.grid(axis="y", visible=False)
+    return figure, axis
+
+
+def violins(axis: Axes, table: pd.DataFrame, column: str, order: Sequence[str]) -> None:
+    """Draw the distribution of a column per task.
+
+    Args:
+        axis: Where to draw.
+        table: Columns task and the one to draw.
+        column: The column to draw.
+        order: The tasks, from the top.
+    """
+    import seaborn as sns
+
+    sns.violinplot(
+        data=table, x=column, y="task", order=list(order), ax=axis, color=COLOURS[4], inner="quart", cut=0,
+        linewidth=0.8, density_norm="width",
+    )  # fmt: skip
+
+
 def task_sizes(table: pd.DataFrame, primary: str) -> Figure:
-    """Training rows a task, log scale.
+    """Training rows per task, log scale.
 
     Args:
         table: Index task, columns train, dev, test (rows).
@@ -77,23 +97,17 @@ def task_sizes(table: pd.DataFrame, primary: str) -> Figure:
     Returns:
         The figure.
     """
-    figure, (axis,) = _figure(height=_bar_height(len(table)))
-    colours = [PRIMARY if t == primary else COLOURS[0] for t in table.index]
-    axis.barh(table.index, table["train"], color=colours)
+    figure, axis = _bars(table["train"], primary, ",")
     axis.set(xscale="log", xlabel="training rows (log scale)", title="How much data each task has")
     axis.set_xlim(table["train"].min() / 2, table["train"].max() * 2)
     axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axis.xaxis.set_major_formatter("{x:,.0f}")
     axis.xaxis.set_minor_formatter(NullFormatter())
-    for place, value in enumerate(table["train"]):
-        axis.text(value, place, f" {value:,}", va="center", fontsize=9)
-    axis.invert_yaxis()
-    axis.grid(axis="y", visible=False)
     return figure
 
 
 def token_lengths(table: pd.DataFrame, limit: int, primary: str) -> Figure:
-    """Token lengths a task as 5-25-50-75-95 % boxes.
+    """Token lengths per task as 5-25-50-75-95 % boxes.
 
     Args:
         table: Index task, columns p5, p25, p50, p75, p95 (tokens).
@@ -108,8 +122,8 @@ def token_lengths(table: pd.DataFrame, limit: int, primary: str) -> Figure:
         {"whislo": r.p5, "q1": r.p25, "med": r.p50, "q3": r.p75, "whishi": r.p95, "fliers": []}
         for r in table.itertuples()
     ]
-    made = axis.bxp(stats, orientation="horizontal", patch_artist=True, showfliers=False, widths=0.55)
-    for box, median, task in zip(made["boxes"], made["medians"], table.index, strict=True):
+    boxes = axis.bxp(stats, orientation="horizontal", patch_artist=True, showfliers=False, widths=0.55)
+    for box, median, task in zip(boxes["boxes"], boxes["medians"], table.index, strict=True):
         box.set(facecolor=PRIMARY if task == primary else COLOURS[4], edgecolor="#333333", linewidth=0.8)
         median.set(color="#111111", linewidth=1.6)
     axis.set_yticklabels(table.index)
@@ -144,7 +158,7 @@ def leaks(table: pd.DataFrame) -> Figure:
 
 
 def proxy_curves(epochs: pd.DataFrame, auc: pd.DataFrame) -> Figure:
-    """Losses and held-out AUC an epoch.
+    """Losses and held-out AUC per epoch.
 
     Args:
         epochs: Columns epoch, loss, disc_loss.
@@ -160,15 +174,7 @@ def proxy_curves(epochs: pd.DataFrame, auc: pd.DataFrame) -> Figure:
     left.legend()
     styles = ["-", "--", ":", "-."]
     for i, task in enumerate(auc.columns):
-        right.plot(
-            auc.index,
-            auc[task],
-            marker="o",
-            ms=4,
-            label=task,
-            color=COLOURS[i % 10],
-            linestyle=styles[i // 5 % 4],
-        )
+        right.plot(auc.index, auc[task], marker="o", ms=4, label=task, color=COLOURS[i % 10], ls=styles[i // 5 % 4])
     right.axhline(0.5, color=QUIET, linestyle="--", linewidth=1)
     right.set(xlabel="epoch", ylabel="AUC on held-out rows", title="Told apart from other tasks", ylim=(0.4, 1.02))
     right.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
@@ -178,7 +184,7 @@ def proxy_curves(epochs: pd.DataFrame, auc: pd.DataFrame) -> Figure:
 
 
 def column_auc(table: pd.DataFrame, primary: str) -> Figure:
-    """AUC a discriminator column over all rows outside the proxy sample.
+    """AUC per discriminator column over all rows outside the proxy sample.
 
     Args:
         table: Index task, column auc.
@@ -187,19 +193,14 @@ def column_auc(table: pd.DataFrame, primary: str) -> Figure:
     Returns:
         The figure.
     """
-    figure, (axis,) = _figure(height=_bar_height(len(table)))
-    axis.barh(table.index, table["auc"], color=[PRIMARY if t == primary else COLOURS[0] for t in table.index])
+    figure, axis = _bars(table["auc"], primary, ".3f")
     axis.axvline(0.5, color="#333333", linestyle="--", linewidth=1)
-    for place, value in enumerate(table["auc"]):
-        axis.text(value, place, f" {value:.3f}", va="center", fontsize=9)
     axis.set(xlim=(0.4, 1.08), xlabel="AUC (0.5 = cannot tell)", title="How well each task is told from all others")
-    axis.invert_yaxis()
-    axis.grid(axis="y", visible=False)
     return figure
 
 
 def score_distributions(pool: pd.DataFrame, cuts: Sequence[float], order: Sequence[str]) -> Figure:
-    """Score quantiles a task with each proxy's cut.
+    """Score quantiles per task with each proxy's cut.
 
     Args:
         pool: Columns task, score (a logit or log-odds).
@@ -209,13 +210,8 @@ def score_distributions(pool: pd.DataFrame, cuts: Sequence[float], order: Sequen
     Returns:
         The figure.
     """
-    import seaborn as sns
-
     figure, (axis,) = _figure(height=1.6 + 0.42 * len(order))
-    sns.violinplot(
-        data=pool, x="score", y="task", order=list(order), ax=axis, color=COLOURS[4], inner="quart", cut=0,
-        linewidth=0.8, density_norm="width",
-    )  # fmt: skip
+    violins(axis, pool, "score", order)
     for cut in cuts:
         axis.axvline(cut, color=PRIMARY, linewidth=1.6)
     axis.text(max(cuts), -0.62, " chosen →", color=PRIMARY, fontsize=9, va="bottom")
@@ -238,8 +234,8 @@ def cascade(table: pd.DataFrame, aim: tuple[float, float]) -> Figure:
     for i, name in enumerate(table.columns):
         axis.plot(table.index, table[name], "o-", ms=5, color=COLOURS[i], label=name)
     axis.plot(*aim, "*", ms=15, color=PRIMARY, mec="white", label=f"aim: {aim[1]:.2f} at {aim[0]:.1f}", zorder=4)
-    axis.set(xlabel="cost, of scoring the whole pool in full", ylabel="of the proxy's choice, found", xlim=(0, 1.03))
-    axis.set(ylim=(0, 1.03), title="What would a cheap scorer in front have found?")
+    axis.set(xlabel="cost, of scoring the whole pool in full", ylabel="of the proxy's choice, found")
+    axis.set(xlim=(0, 1.03), ylim=(0, 1.03), title="What would a cheap scorer in front have found?")
     axis.legend(fontsize=9, loc="lower right")
     return figure
 

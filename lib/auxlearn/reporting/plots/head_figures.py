@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from auxlearn.reporting.plots.figures import COLOURS, PRIMARY, QUIET, style
+from auxlearn.reporting.plots.figures import COLOURS, PRIMARY, QUIET, _figure, style, violins
 
 
 def matrices(values: np.ndarray, tasks: Sequence[str], primary: str) -> Figure:
-    """One small heat map a task.
+    """One small heat map per task.
 
     Layers run downwards.
 
@@ -32,8 +32,7 @@ def matrices(values: np.ndarray, tasks: Sequence[str], primary: str) -> Figure:
     for axis, name, matrix in zip(axes.flat, tasks, values, strict=False):
         axis.imshow(matrix, cmap="viridis", vmin=0, vmax=1, aspect="auto")
         axis.set_title(name, fontsize=9, color=PRIMARY if name == primary else "#222222")
-        axis.set_xticks([])
-        axis.set_yticks([])
+        axis.set(xticks=[], yticks=[])
         axis.grid(False)
     for axis in axes.flat[len(tasks) :]:
         axis.set_visible(False)
@@ -54,9 +53,8 @@ def correlations(table: pd.DataFrame, tasks: Sequence[str]) -> Figure:
     """
     import seaborn as sns
 
-    style()
     side = 1.6 + 0.42 * len(tasks)
-    figure, axes = plt.subplots(1, 2, figsize=(2 * side + 1.2, side + 0.4))
+    figure, axes = _figure(2, 2 * side + 1.2, side + 0.4)
     for axis, column, title in zip(axes, ("tau", "centred"), ("As measured", "Mean profile removed"), strict=True):
         wide = table.pivot_table(index="task", columns="other", values=column, aggfunc="mean")
         wide = wide.reindex(index=tasks, columns=tasks)
@@ -64,8 +62,8 @@ def correlations(table: pd.DataFrame, tasks: Sequence[str]) -> Figure:
             wide, ax=axis, annot=True, fmt=".2f", cmap="vlag", vmin=-1, vmax=1, center=0, cbar=False, linewidths=0.5,
             annot_kws={"fontsize": 7},
         )  # fmt: skip
-        shown = wide.notna().to_numpy().ravel()  # cells without a number have no text
-        for text, (red, green, blue, _) in zip(axis.texts, axis.collections[0].get_facecolors()[shown], strict=True):
+        filled = wide.notna().to_numpy().ravel()  # cells without a number have no text
+        for text, (red, green, blue, _) in zip(axis.texts, axis.collections[0].get_facecolors()[filled], strict=True):
             # WCAG's luminance; seaborn takes white for colours on which dark reads better.
             linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in (red, green, blue)]
             text.set_color("black" if np.dot(linear, (0.2126, 0.7152, 0.0722)) > 0.179 else "white")
@@ -86,9 +84,8 @@ def against_chance(null: pd.DataFrame, ceiling: pd.DataFrame, primary: str) -> F
     Returns:
         The figure.
     """
-    style()
     order = null.sort_values("tau", ascending=False)
-    figure, axis = plt.subplots(figsize=(8, 1.5 + 0.36 * len(order)))
+    figure, (axis,) = _figure(height=1.5 + 0.36 * len(order))
     place = np.arange(len(order))
     axis.hlines(place, order["null_95"], ceiling.loc[order.index, "seeds"], color=QUIET, lw=6, alpha=0.35)
     axis.plot(order["null_95"], place, "|", color="#333333", ms=14, mew=2, label="chance (95 % of permutations below)")
@@ -114,13 +111,7 @@ def row_taus(table: pd.DataFrame, order: Sequence[str], primary: str) -> Figure:
     Returns:
         The figure.
     """
-    import seaborn as sns
-
-    style()
-    figure, axis = plt.subplots(figsize=(8, 1.5 + 0.42 * len(order)))
-    sns.violinplot(
-        data=table[table["task"].isin(order)], x=primary, y="task", order=list(order), ax=axis, color=COLOURS[4],
-        inner="quart", cut=0, linewidth=0.8, density_norm="width",
-    )  # fmt: skip
+    figure, (axis,) = _figure(height=1.5 + 0.42 * len(order))
+    violins(axis, table[table["task"].isin(order)], primary, order)
     axis.set(xlabel=f"tau with the matrix of {primary}", ylabel="", title="Single rows")
     return figure

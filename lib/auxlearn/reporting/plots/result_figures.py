@@ -14,7 +14,7 @@ from auxlearn.reporting.plots.figures import COLOURS, PRIMARY, QUIET, _figure
 
 
 def learning_curves(history: pd.DataFrame, column: str, label: str) -> Figure:
-    """One value an epoch of fine-tuning, a line a seed.
+    """One value per epoch of fine-tuning, one line per seed.
 
     Args:
         history: Columns seed, epoch, kept (bool) and the one to draw.
@@ -42,7 +42,7 @@ def _narrow(arm: str) -> str:
 
 
 def seed_scores(table: pd.DataFrame, metric: str, order: Sequence[str], floor: float) -> Figure:
-    """Dev score an arm and seed; a line joins a seed's scores, a bar marks the mean.
+    """Dev score per arm and seed; a line joins a seed's scores, a bar marks the mean.
 
     Args:
         table: Columns arm, seed, score.
@@ -65,17 +65,14 @@ def seed_scores(table: pd.DataFrame, metric: str, order: Sequence[str], floor: f
     for arm, part in table.groupby("arm"):
         axis.hlines(part["score"].mean(), place[arm] - 0.22, place[arm] + 0.22, color=PRIMARY, lw=2.5)
     axis.set_xticks(range(len(order)), [_narrow(arm) for arm in order])
-    axis.set(
-        ylabel=f"{metric}, dev",
-        title="Every seed, paired across arms (bar = mean)",
-        xlim=(-0.5, len(order) - 0.5),
-    )
+    axis.set(ylabel=f"{metric}, dev", title="Every seed, paired across arms (bar = mean)")
+    axis.set_xlim(-0.5, len(order) - 0.5)
     axis.grid(axis="x", visible=False)
     return figure
 
 
 def target_share(table: pd.DataFrame, metric: str, order: Sequence[str]) -> Figure:
-    """Score against the primary's share of training, a point an arm and seed.
+    """Score against the primary's share of training, one point per arm and seed.
 
     Args:
         table: As from `results.scores`.
@@ -132,9 +129,9 @@ def data_share(table: pd.DataFrame, metric: str, order: Sequence[str]) -> Figure
     return figure
 
 
-def _forest(axis: Axes, table: pd.DataFrame, colour: str, shift: float, label: str, columns: tuple[str, str]) -> None:
+def _forest(axis: Axes, table: pd.DataFrame, colour: str, shift: float, label: str, low: str, high: str) -> None:
     place = np.arange(len(table)) + shift
-    axis.hlines(place, table[columns[0]], table[columns[1]], color=colour, lw=2.2, label=label)
+    axis.hlines(place, table[low], table[high], color=colour, lw=2.2, label=label)
     axis.plot(table["difference"], place, "o", color=colour, ms=7)
 
 
@@ -143,8 +140,7 @@ def differences(table: pd.DataFrame, metric: str, baseline: str = "single-task")
 
     Args:
         table: Index (arm, baseline) or arm; columns difference, low, high (over seeds), row_low, row_high (over seeds
-            and
-            dev rows).
+            and dev rows).
         metric: The metric's name.
         baseline: What arms are compared with where the index does not name it.
 
@@ -152,9 +148,9 @@ def differences(table: pd.DataFrame, metric: str, baseline: str = "single-task")
         The figure.
     """
     figure, (axis,) = _figure(width=8, height=1.7 + 0.6 * len(table))
-    _forest(axis, table, COLOURS[0], -0.14, "t interval over seeds", ("low", "high"))
+    _forest(axis, table, COLOURS[0], -0.14, "t interval over seeds", "low", "high")
     if table["row_low"].notna().all():
-        _forest(axis, table, COLOURS[1], 0.14, "bootstrap over seeds × dev rows", ("row_low", "row_high"))
+        _forest(axis, table, COLOURS[1], 0.14, "bootstrap over seeds × dev rows", "row_low", "row_high")
     axis.axvline(0, color="#333333", linewidth=1)
     pairs = table.index.nlevels > 1
     axis.set_yticks(range(len(table)), [f"{a} − {b}" for a, b in table.index] if pairs else table.index)
@@ -183,11 +179,7 @@ def stage_costs(table: pd.DataFrame, unit: str) -> Figure:
         left += table[stage].to_numpy()
     for place, total in enumerate(left):
         axis.text(total, place, f" {total:,.3g}", va="center", fontsize=9)
-    axis.set(
-        xlabel=f"{unit}, mean a seed",
-        title="Cost of one target, selection included",
-        xlim=(0, left.max() * 1.12),
-    )
+    axis.set(xlabel=f"{unit}, mean a seed", title="Cost of one target, selection included", xlim=(0, left.max() * 1.12))
     axis.invert_yaxis()
     axis.grid(axis="y", visible=False)
     axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.22), ncols=4, fontsize=9)
@@ -195,7 +187,7 @@ def stage_costs(table: pd.DataFrame, unit: str) -> Figure:
 
 
 def amortised(table: pd.DataFrame, unit: str) -> Figure:
-    """Cost a target as more targets share the selection.
+    """Cost per target as more targets share the selection.
 
     Args:
         table: Index targets, one column per arm, values in `unit`.
@@ -231,11 +223,7 @@ def quality_and_cost(table: pd.DataFrame, metric: str, unit: str) -> Figure:
             row["cost"], row["score"], yerr=[[row["score"] - row["low"]], [row["high"] - row["score"]]], fmt="o", ms=8,
             color=COLOURS[i % 10], capsize=3, lw=1.5, label=arm,
         )  # fmt: skip
-    axis.set(
-        xlabel=f"{unit}, selection included",
-        ylabel=f"{metric}, dev",
-        title="Quality against cost",
-        xlim=(0, None),
-    )
+    axis.set(xlabel=f"{unit}, selection included", ylabel=f"{metric}, dev", title="Quality against cost")
+    axis.set_xlim(0, None)
     axis.legend(fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure

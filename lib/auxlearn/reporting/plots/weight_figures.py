@@ -23,7 +23,7 @@ def _colours(tasks: Sequence[str], primary: str) -> dict[str, object]:
 
 
 def trajectories(table: pd.DataFrame, null: pd.DataFrame, primary: str, column: str = "weight") -> Figure:
-    """Weights (or effective shares) against steps: a thin line a seed, dotted what no gradient would have given.
+    """Weights (or effective shares) against steps: one thin line per seed, dotted what no gradient would have given.
 
     From 4 seeds on each task has a panel of its own, with the mean over seeds as a thick line.
 
@@ -54,12 +54,11 @@ def trajectories(table: pd.DataFrame, null: pd.DataFrame, primary: str, column: 
         axis.step(still["step"], still[column], where="post", color="#333333" if apart else colour, lw=1.6, ls=":")
     for axis in set(axes.values()):
         axis.set_ylim(0, None)
-    if apart:
-        _label(figure, "optimiser steps", name, f"Task {name}s: seeds, their mean, and what no gradient gives (dotted)")
-        return figure
-    axis.plot([], [], color=QUIET, ls=":", label="no gradient")
-    axis.set(xlabel="optimiser steps", ylabel=name, title=f"Task {name}s, seed by seed")
-    _legend(axis)
+    title = f"Task {name}s: seeds, their mean, and what no gradient gives (dotted)"
+    if not apart:
+        axis.plot([], [], color=QUIET, ls=":", label="no gradient")
+        title = f"Task {name}s, seed by seed"
+    _label(figure, None if apart else axis, "optimiser steps", name, title)
     return figure
 
 
@@ -93,11 +92,7 @@ def cosines(table: pd.DataFrame, primary: str) -> Figure:
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.set_ylim(max(-2.5, axis.get_ylim()[0]), min(2.5, axis.get_ylim()[1]))
     title = "Gradient cosines, with standard errors"
-    if apart:
-        _label(figure, "update", "cosine with the target", title)
-        return figure
-    axis.set(xlabel="update", ylabel="cosine with the target", title=title)
-    _legend(axis)
+    _label(figure, None if apart else axis, "update", "cosine with the target", title)
     return figure
 
 
@@ -119,11 +114,12 @@ def _axes(tasks: Sequence[str], apart: bool) -> tuple[Figure, dict[str, Axes]]:
     return figure, dict(zip(tasks, panels, strict=False))
 
 
-def _label(figure: Figure, x: str, y: str, title: str) -> None:
+def _label(figure: Figure, axis: Axes | None, x: str, y: str, title: str) -> None:
+    """Label the one axis, with a legend beside it, or all panels together."""
+    if axis is not None:
+        axis.set(xlabel=x, ylabel=y, title=title)
+        axis.legend(loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False, fontsize=8)
+        return
     figure.supxlabel(x, fontsize=10)
     figure.supylabel(y, fontsize=10)
     figure.suptitle(title, x=0.02, ha="left", fontsize=11, fontweight="bold")
-
-
-def _legend(axis: Axes) -> None:
-    axis.legend(loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False, fontsize=8)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import sys
 import tempfile
 import threading
@@ -24,35 +23,11 @@ from auxlearn.studies.engine import gpu_leases
 from auxlearn.studies.parameters import MODELS, flat, validate
 
 
-def find(key: str) -> tuple[str, str]:
-    """Look up a cell by the first digits of its key.
-
-    Args:
-        key: 1 to 16 hex digits, alone or after the stage (`06_mtl/1a2b`).
-
-    Returns:
-        The cell's stage and its whole key.
-
-    Raises:
-        InputError: If `key` is not a key, or no run folder or several fit it.
-    """
-    stage, _, start = key.rpartition("/")
-    if not re.fullmatch(r"[0-9a-f]{1,16}", start) or (stage and stage not in MODELS):
-        raise InputError(f"{key!r} is no key; give 16 hex digits or the first few, after one of {'/, '.join(MODELS)}/")
-    fitting = [(s, f.name) for s in MODELS if stage in ("", s) for f in sorted((runs_root() / s).glob(f"{start}*/"))]
-    if not fitting:
-        raise InputError(f"no cell in {short(runs_root())} has a key that begins with {key!r}; run its study first")
-    if len(fitting) > 1:
-        listed = "".join(f"\n  {s}/{name}" for s, name in fitting)
-        raise InputError(f"{len(fitting)} cells have a key that begins with {key!r}; give more of it:{listed}")
-    return fitting[0]
-
-
 def run(key: str, debug: bool = False) -> int:
     """Run a cell's notebook in this process, one code cell after another.
 
     Args:
-        key: The cell, as for `find`.
+        key: The cell, as for `runs.matching`.
         debug: Open pdb where a code cell fails.
 
     Returns:
@@ -61,7 +36,7 @@ def run(key: str, debug: bool = False) -> int:
     Raises:
         InputError: If no single cell fits the key, or its folder holds no parameters.
     """
-    stage, key = find(key)
+    stage, key = runs.matching(key, MODELS)
     folder = runs_root() / stage / key
     params = documents.read_yaml(folder / "params.yaml") if (folder / "params.yaml").is_file() else None
     if not isinstance(params, dict):
