@@ -1,4 +1,4 @@
-"""The command line behind the Makefile: `auxlearn study | plan | check | price | cell | publish | verify | …`."""
+"""The command line behind the Makefile: `auxlearn study | plan | check | price | methods | publish | …`."""
 
 from __future__ import annotations
 
@@ -57,12 +57,17 @@ def _parser() -> argparse.ArgumentParser:
     for name, text in (
         ("plan", "show a study's cells, what is finished and how long the rest will take, and run nothing"),
         ("check", "validate every cell of a study file without reading its data"),
-        ("price", "project what a study would cost in FLOPs, and run nothing"),
+        ("price", "forecast what a study would cost in FLOPs, and run nothing"),
     ):
         one = commands.add_parser(name, help=text)
         one.add_argument("file", type=Path)
         if name == "plan":
             one.add_argument("--cores", type=int, default=None, help="cores it would use (default: all)")
+    methods = commands.add_parser("methods", help="list all methods and weight policies with their options")
+    methods.add_argument("names", nargs="*", help="methods to describe; default: all in brief")
+    methods.add_argument("--plugins", nargs="+", default=[], metavar="MODULE", help="modules or files with more methods")
+    parameters = commands.add_parser("parameters", help="describe every parameter of a notebook")
+    parameters.add_argument("notebook", help="such as 06_mtl")
     cell = commands.add_parser("cell", help="run one cell of a study again, here and now, to see where it fails")
     cell.add_argument("key", help="STAGE/KEY as its run folder is called, KEY alone, or the first few digits of it")
     cell.add_argument("--pdb", action="store_true", help="open the debugger where it fails")
@@ -132,9 +137,17 @@ def _run(given: argparse.Namespace) -> int:
         counts = Counter(stage for stage, _ in graph.validated(given.file.resolve()))
         print(f"{given.file}: valid; " + ", ".join(f"{stage} {count}" for stage, count in sorted(counts.items())))
     elif given.command == "price":
-        from auxlearn.studies.pricing import prices
+        from auxlearn.studies import forecasts
 
-        print(prices.price(given.file.resolve()).shown())
+        print(forecasts.price(given.file.resolve()).shown())
+    elif given.command == "methods":
+        from auxlearn.methods import listing
+
+        print(listing.described(given.names, given.plugins))
+    elif given.command == "parameters":
+        from auxlearn.studies import parameters
+
+        print(parameters.described(given.notebook))
     elif given.command == "cell":
         from auxlearn.studies.engine import foreground
 

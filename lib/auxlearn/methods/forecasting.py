@@ -187,7 +187,19 @@ class SizedContext(Context):
             rows: Positions in each task's train split.
             stage: The stage that it is charged to.
         """
-        return self._pass(f"{unit(plan)} {stage}", stage, rows, lambda lengths: self._forward(plan, lengths))
+        lengths = {name: self.sizes.lengths[name]["train"].cut(own, plan.max_length) for name, own in rows.items()}
+        flops = passes.count(lengths, self.sizes.encoder, plan.device)
+        return self._once(f"{unit(plan)} {stage}", stage, flops, lengths)
+
+    def measured(self, name: str, rows: np.ndarray, max_length: int) -> Charge:
+        """Forecast the head importance of some rows of a task.
+
+        Args:
+            name: The task.
+            rows: Positions in its train split.
+            max_length: Tokens at which a row is cut.
+        """
+        raise NotImplementedError
 
     def _count(self, plan: Plan, most: Lengths | None = None) -> list[Ledger]:
         ledgers = []

@@ -12,12 +12,12 @@ import difflib
 import json
 from collections.abc import Iterable, Mapping
 from types import FunctionType, ModuleType
-from typing import Any, Literal, Self, get_args, get_origin
+from typing import Any, Self
 
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from auxlearn.errors import InputError, explain
-from auxlearn.methods import registry
+from auxlearn.methods import listing, registry
 from auxlearn.methods.fastmtl.options import Ranking, TDProxy
 from auxlearn.methods.gradts.options import GradTS
 from auxlearn.methods.tawt.options import TAWT
@@ -112,7 +112,7 @@ SHOWN: dict[str, tuple[str, ...]] = {
         *_ALL, "seeds", "workers", *_TRAINED, "discriminator", "proxies", "proxy_rows", "watch_rows", "epochs",
         "map_seeds",
     ),
-    "03_ranking": (*_ALL, "seeds", "workers", "discriminator", "score", "rule", "n", "exit_layers"),
+    "03_ranking": (*_ALL, "seeds", "discriminator", "score", "rule", "n", "exit_layers"),
     "04_gradts_correlation": (
         *_ALL, "seeds", "workers", *_TRAINED, "tune_rows", "importance_rows", "epochs", "definition", "at",
     ),
@@ -193,33 +193,22 @@ def cell(stage: str) -> str:
 
 def described(stage: str) -> str:
     """Describe every parameter of a notebook, and every option of its methods, with meaning and default."""
+    if stage not in MODELS:
+        raise InputError(f"no notebook is called {stage!r}; there are {', '.join(MODELS)}")
     model = MODELS[stage]
     lines = [f"{stage}: {(model.__doc__ or '').strip().splitlines()[0]}", ""]
     for title, names in (
         ("in the notebook's first cell", SHOWN[stage]),
         ("through `settings`", [name for name in model.model_fields if name not in SHOWN[stage]]),
     ):
-        lines += [f"{title}:", *_fields(model, names), ""]
+        lines += [f"{title}:", *listing.fields(model, names), ""]
     if "methods" in model.model_fields:
         lines.append("through `methods`, by method or family:")
         for name in [*registry.names(), *registry.policies()]:
             item = registry.get(name)
             family = f" (family {item.family})" if item.family else ""
-            lines += [f"  {name}{family}{'' if item.Options.model_fields else ': no options'}"]
-            lines += [f"  {line}" for line in _fields(item.Options, item.Options.model_fields)]
+            lines += [f"  {name}{family}{'' if item.Options.model_fields else ': no options'}", *listing.fields(item.Options)]
     return "\n".join(lines).rstrip()
-
-
-def _fields(model: type[BaseModel], names: Iterable[str]) -> list[str]:
-    """Write one line per field: its name, default, meaning and what it may be."""
-    lines = []
-    for name in names:
-        field = model.model_fields[name]
-        choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
-        allowed = f" [{' | '.join(map(str, choices))}]" if choices else ""
-        meaning = " ".join((field.description or "").split())
-        lines.append(f"  {name} = {json.dumps(field.default)}  {meaning}{allowed}")
-    return lines
 
 
 def flat(stage: str, injected: Mapping[str, Any]) -> dict[str, Any]:
