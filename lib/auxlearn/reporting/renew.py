@@ -58,10 +58,8 @@ def renew(names: Sequence[str] = ()) -> None:
             for cell in notebook.cells:
                 if cell.cell_type == "code":
                     cell.outputs, cell.execution_count = [], None
-            client = NotebookClient(
-                notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": NOTEBOOKS}}
-            )
-            client.execute()
+            place = {"metadata": {"path": NOTEBOOKS}}
+            NotebookClient(notebook, timeout=600, kernel_name="python3", resources=place).execute()
             notebook.cells[0]["id"] = f"{file.stem}-00"
             nbformat.write(normalise(notebook), file)
             print(f"executed {file.name}", flush=True)

@@ -57,24 +57,24 @@ def _names() -> dict[str, str]:
         for manifest in runs.all_runs(stage):
             p = manifest.params
             label = f"{p['primary']}/{p['arm']}-n{p['n']}" if stage == "06_mtl" else stage
-            for wanted in manifest.inputs:
-                if wanted["stage"] == "train":
-                    labels_of[wanted["key"]].append(label)
+            for source in manifest.inputs:
+                if source["stage"] == "train":
+                    labels_of[source["key"]].append(label)
     return {key: labels[0] + ("-and-others" if len(set(labels)) > 1 else "") for key, labels in labels_of.items()}
 
 
 def _training(log: Any, manifest: runs.Manifest) -> None:
-    detail = documents.read_object(manifest.path("history.json"), stored_arrays.AGAIN)
+    history = documents.read_object(manifest.path("history.json"), stored_arrays.AGAIN)
     at = datetime.datetime.fromisoformat(manifest.finished).timestamp()  # the steps' own times are not recorded
     log.add_text("run", f"    {manifest.label}\n    code {manifest.code['hash']}, data {manifest.suite}", 0, at)
-    for number, row in enumerate(detail["history"], 1):
+    for number, row in enumerate(history["history"], 1):
         for name, value in _numbers(row):
             log.add_scalar(f"{row['phase']} by epoch/{name}", value, number, at)
-    for number, row in enumerate(detail["steps"], 1):
+    for number, row in enumerate(history["steps"], 1):
         for name, value in _numbers(row):
             task = f"/{row['task']}" if name == "task_loss" and row.get("task") else ""
             log.add_scalar(f"{row['phase']} by step/{name}{task}", value, number, at)
-    for row in detail["updates"]:
+    for row in history["updates"]:
         for name, weight in zip(row["names"], row["weights"], strict=True):
             log.add_scalar(f"{row['phase']} weights/{name}", weight, row["step"], at)
 

@@ -122,10 +122,10 @@ def constant_score(task: Task) -> dict[str, Any]:
     flat = [tag for tags in labels for tag in tags] if task.kind == "tagging" else labels
     answer = float(np.mean(flat)) if task.kind == "regression" else int(np.bincount(flat).argmax())
     gold = task.dev[task.label][:]
-    made = [[answer] * len(tags) for tags in gold] if task.kind == "tagging" else [answer] * len(gold)
+    answers = [[answer] * len(tags) for tags in gold] if task.kind == "tagging" else [answer] * len(gold)
     return {
         "constant answer": f"{answer:.2f}" if task.labels is None else task.labels[int(answer)],
-        "metric": task.metric, "scores": metrics.score(task, made, gold)[task.metric],
+        "metric": task.metric, "scores": metrics.score(task, answers, gold)[task.metric],
     }  # fmt: skip
 
 
@@ -141,11 +141,11 @@ def example(task: Task, row: int = 0, width: int = 60) -> str:
         The text: the task's name, then one line per field.
     """
     values = task.train[row]
-    shown = []
+    lines = []
     for column in (*task.inputs, task.label):
         value = values[column]
         if column == task.label and task.labels:
             value = [task.labels[v] for v in value] if task.kind == "tagging" else task.labels[value]
         text = " ".join(value) if isinstance(value, list) else str(value)
-        shown.append(f"  {column}: {text if len(text) <= width else text[: width - 1] + '…'}")
-    return "\n".join([task.name, *shown])
+        lines.append(f"  {column}: {text if len(text) <= width else text[: width - 1] + '…'}")
+    return "\n".join([task.name, *lines])

@@ -55,15 +55,15 @@ def table() -> pd.DataFrame:
     if not rows:
         raise InputError(f"no runs in {short(runs_root())}; run a study, or set AUXLEARN_RUNS to the folder of one")
     fixed = [name for name in COLUMNS if name != "param_NAME"]
-    found = pd.DataFrame(rows)
-    parameters = sorted(name for name in found if name.startswith("param_"))
-    found = found.reindex(columns=[*fixed, *parameters])
-    for name in found:
+    frame = pd.DataFrame(rows)
+    parameters = sorted(name for name in frame if name.startswith("param_"))
+    frame = frame.reindex(columns=[*fixed, *parameters])
+    for name in frame:
         if name in ("started", "finished"):
-            found[name] = pd.to_datetime(found[name], utc=True, format="ISO8601", errors="coerce")
+            frame[name] = pd.to_datetime(frame[name], utc=True, format="ISO8601", errors="coerce")
         else:
-            found[name] = _column(found[name], numeric=name in ("value", "run_seconds", "run_tflop"))
-    return found
+            frame[name] = _column(frame[name], numeric=name in ("value", "run_seconds", "run_tflop"))
+    return frame
 
 
 def write(path: Path, csv: bool = False) -> list[Path]:
@@ -82,13 +82,13 @@ def write(path: Path, csv: bool = False) -> list[Path]:
     path = Path(path)
     if path.suffix != ".parquet":
         raise InputError(f"{path}: give a name that ends in .parquet (--csv writes a CSV beside it)")
-    found = table()
+    frame = table()
     with writing.new_file(path) as part:
-        found.to_parquet(part, index=False)
+        frame.to_parquet(part, index=False)
     if not csv:
         return [path]
     with writing.new_file(path.with_suffix(".csv")) as part:
-        writing.write_csv(writing.safe(found), part)
+        writing.write_csv(writing.safe(frame), part)
     return [path, path.with_suffix(".csv")]
 
 
@@ -98,25 +98,25 @@ def _keys() -> Iterator[tuple[str, str]]:
 
 
 def _rows(stage: str, key: str) -> Iterator[dict[str, Any]]:
-    found = run_status.read({"stage": stage, "key": key, "label": key, "params": {}})
-    base: dict[str, Any] = {"stage": stage, "key": key, "status": found.status}
-    data = found.manifest.data if found.manifest else {}
+    outcome = run_status.read({"stage": stage, "key": key, "label": key, "params": {}})
+    base: dict[str, Any] = {"stage": stage, "key": key, "status": outcome.status}
+    data = outcome.manifest.data if outcome.manifest else {}
     p, git = data.get("params", {}), data.get("git", {})
-    base |= {"study": p.get("study"), "run_seconds": found.seconds, "run_tflop": found.tflop}
+    base |= {"study": p.get("study"), "run_seconds": outcome.seconds, "run_tflop": outcome.tflop}
     base |= {name: data.get(name) for name in ("started", "finished", "suite", "device")}
     base |= {"commit": git.get("commit"), "dirty": git.get("dirty"), "code": data.get("code", {}).get("hash")}
-    base |= {f"param_{name}": _plain(value) for name, value in p.items()}
-    measured = list(_measured(data.get("metrics", {}))) + list(_costs(data.get("ledger", []), None))
-    for row in measured or [{}]:
-        yield base | row
+    for name, value in p.items():
+        base[f"param_{name}"] = json.dumps(value, sort_keys=True) if isinstance(value, (list, dict)) else value
+    values = [*_measured(data.get("metrics", {})), *_costs(data.get("ledger", []), None)]
+    yield from (base | row for row in values or [{}])
 
 
 def _measured(metrics: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """The leaves of a manifest's metrics as rows: seed, split, metric, of, value or text."""
     for name, content in metrics.items():
-        if name == "ledger":  # costs a seed and task, of trainings whose own rows hold them
+        if name == "ledger":  # costs per seed and task, of trainings whose own rows hold them
             continue
-        if name == "seeds" and _by_seed(content):  # of 06: everything that one seed gave
+        if name == "seeds" and _dicts(content) and all(map(SEED.fullmatch, content)):  # of 06: all that a seed gave
             for seed, part in content.items():
                 for metric, value in part.items():
                     if metric == "ledger":
@@ -144,10 +144,6 @@ def _measured(metrics: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 def _dicts(content: Any) -> bool:
     return isinstance(content, dict) and all(isinstance(part, dict) for part in content.values())
-
-
-def _by_seed(content: Any) -> bool:
-    return _dicts(content) and all(map(SEED.fullmatch, content))
 
 
 def _leaves(content: Mapping[str, Any], seed: str | None = None) -> Iterator[dict[str, Any]]:
@@ -181,21 +177,16 @@ def _costs(ledger: Any, seed: int | None) -> Iterator[dict[str, Any]]:
                 yield base | {"metric": metric, "value": float(row[metric])}
 
 
-def _plain(value: Any) -> Any:
-    return json.dumps(value, sort_keys=True) if isinstance(value, (list, dict)) else value
-
-
 def _column(values: pd.Series, numeric: bool = False) -> pd.Series:
     """Give a column one type, with room for missing values: boolean, whole, number, else text."""
-    given = [v for v in values if not (v is None or (isinstance(v, float) and pd.isna(v)))]
-    kinds = {type(v) for v in given}
+    present = [v for v in values if not (v is None or (isinstance(v, float) and pd.isna(v)))]
+    kinds = {type(v) for v in present}
+    numbers = bool(kinds) and kinds <= {int, float}
     objects = values.astype(object).where(values.notna(), None)
-    if numeric or (
-        kinds and kinds <= {int, float} and float in kinds and not all(float(v).is_integer() for v in given)
-    ):
+    if numeric or (numbers and not all(float(v).is_integer() for v in present)):
         return pd.to_numeric(objects).astype("float64")
     if kinds == {bool}:
         return objects.astype("boolean")
-    if kinds and kinds <= {int, float}:  # pandas turns whole numbers with gaps into floats
+    if numbers:  # pandas turns whole numbers with gaps into floats
         return objects.map(lambda v: v if v is None else int(v)).astype("Int64")
     return objects.map(lambda v: v if v is None or isinstance(v, str) else json.dumps(v)).astype("string")

@@ -21,7 +21,7 @@ from auxlearn.reporting.plots import palette
 from auxlearn.studies import run_status
 
 TEMPLATES = Path(__file__).parent / "templates"
-SHOWN = ("text/plain", "image/png")  # the only outputs that reach a page: neither can carry markup
+KINDS = ("text/plain", "image/png")  # the only outputs that reach a page: neither can carry markup
 PYTHON = {"language_info": {"name": "python", "pygments_lexer": "ipython3"}}  # of every notebook here
 FAILED = "failed"  # id of the cell that an error stopped
 
@@ -31,10 +31,8 @@ def environment() -> jinja2.Environment:
     loader = jinja2.FileSystemLoader(TEMPLATES)
     templates = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
     script = (TEMPLATES / "table.js").read_text(encoding="utf-8")
-    templates.globals |= {
-        "script": script,
-        "script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-    }
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    templates.globals |= {"script": script, "script_hash": digest}
     templates.filters["commit"] = commit
     return templates
 
@@ -79,7 +77,7 @@ def page(
         images = 0
         for output in each.get("outputs", []):
             if "data" in output:
-                output["data"] = _shown(output["data"])
+                output["data"] = _printable(output["data"])
                 # Metadata of its own could say what stands in the tag of the picture.
                 output["metadata"] = nbformat.from_dict({"image/png": {"alt": alt(each.source, images, heading)}})
                 images += "image/png" in output["data"]
@@ -96,17 +94,17 @@ def page(
     )  # fmt: skip
 
 
-def _shown(data: Mapping[str, Any]) -> dict[str, Any]:
+def _printable(data: Mapping[str, Any]) -> dict[str, Any]:
     """Keep of an output what may stand on a page: text, and a picture in fewer bytes."""
-    lines = {k: [v] if isinstance(v, str) else v for k, v in data.items() if k in SHOWN}
-    kept = {k: "".join(v) for k, v in lines.items() if isinstance(v, list) and all(isinstance(x, str) for x in v)}
-    if "image/png" in kept:
+    lines = {k: [v] if isinstance(v, str) else v for k, v in data.items() if k in KINDS}
+    texts = {k: "".join(v) for k, v in lines.items() if isinstance(v, list) and all(isinstance(x, str) for x in v)}
+    if "image/png" in texts:
         try:
-            kept["image/png"] = base64.b64encode(palette.smaller(base64.b64decode(kept["image/png"]))).decode()
+            texts["image/png"] = base64.b64encode(palette.smaller(base64.b64decode(texts["image/png"]))).decode()
         except ValueError as error:  # not base64, or not a picture
-            del kept["image/png"]
-            kept["text/plain"] = f"({error})"
-    return kept
+            del texts["image/png"]
+            texts["text/plain"] = f"({error})"
+    return texts
 
 
 def _heading(cell: nbformat.NotebookNode) -> str:
@@ -126,13 +124,13 @@ def alt(source: str, number: int = 0, heading: str = "") -> str:
         The figure's alternative text.
     """
     calls = re.findall(r"\b(\w*figures)\.(\w+)\(", source)
-    shows = _says(*calls[min(number, len(calls) - 1)]) if calls else ""
+    caption = _caption(*calls[min(number, len(calls) - 1)]) if calls else ""
     under = f" Section “{heading}”." if heading else ""
     numbers = " Numbers to it are in the output printed with it." if "print(" in source else ""
-    return f"Figure. {shows or 'Drawn by the code above'}.{under}{numbers}"
+    return f"Figure. {caption or 'Drawn by the code above'}.{under}{numbers}"
 
 
-def _says(module: str, function: str) -> str:
+def _caption(module: str, function: str) -> str:
     """The first statement of a plot's docstring, without the columns of the table that it takes."""
     first = _docstrings(module).get(function, "").strip().split("\n")[0] or function.replace("_", " ")
     return re.split(r"\.\s+`|;\s+index\b|\.$", first)[0].replace("`", "")

@@ -73,12 +73,12 @@ def _render(name: str, rows: list[Outcome], target: Path | None, everything: boo
     title = plan(name)["title"]
     target = target or runs_root() / "studies" / name / "report"
     target.mkdir(parents=True, exist_ok=True)
-    figures, shown = {}, set()
+    figures, stages = {}, set()
     for row in rows:
         # A run that went wrong is shown whatever else is.
-        wanted = everything or row.stage == "07_efficiency" or row.stage not in shown or row.status == "failed"
-        if row.notebook and wanted:
-            shown.add(row.stage)
+        due = everything or row.stage == "07_efficiency" or row.stage not in stages or row.status == "failed"
+        if row.notebook and due:
+            stages.add(row.stage)
             row.link = f"{row.stage}-{row.key}.html" if everything else f"{row.stage}{_suffix(rows, row)}.html"
             record = provenance.run(row.manifest, row.status) if row.manifest else None
             text = pages.page(row.notebook, row.label, record, row.status, row.cell, row.other_primary)
@@ -110,7 +110,7 @@ def _about(records: Sequence[dict[str, Any]]) -> dict[str, list[str]]:
         "code": [f"{r['stage']} {r['code']['hash']}" for r in records],
         "data": [f"{r['suite']['name']} {r['suite']['fingerprint']}" for r in records],
         "device": [
-            r["device"] + (f", {r['threads']} thread{'s' * (r['threads'] != 1)} a run" if r["threads"] else "")
+            r["device"] + (f", {r['threads']} thread{'s' * (r['threads'] != 1)} per run" if r["threads"] else "")
             for r in records
         ],
         "versions": [", ".join(f"{k} {v}" for k, v in r["versions"].items()) for r in records],
@@ -129,10 +129,10 @@ def _comparison(rows: list[Outcome], row: Outcome, target: Path) -> dict[str, An
     if source.is_file():
         figure = f"result{_suffix(rows, row)}.png"
         (target / figure).write_bytes(palette.smaller(source.read_bytes()))
-    said = [f"{arm} {_signed(r['difference'])}{_between(r)}" for arm, r in arms.items() if r["difference"] is not None]
+    texts = [f"{arm} {_signed(r['difference'])}{_between(r)}" for arm, r in arms.items() if r["difference"] is not None]
     alt = (
-        f"Paired differences in {metrics['metric']} on dev to single-task training of {p['primary']}, a line an arm, "
-        f"with intervals over seeds and over seeds and rows. {'; '.join(said)}."
+        f"Paired differences in {metrics['metric']} on dev to single-task training of {p['primary']}, one line per "
+        f"arm, with intervals over seeds and over seeds and rows. {'; '.join(texts)}."
     )
     return {
         "row": row, "params": p, "metrics": metrics, "figure": figure, "alt": alt, "truth": _truth(rows, p),
