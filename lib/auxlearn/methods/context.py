@@ -42,7 +42,7 @@ class Context:
         self, suite: Suite, params: Any, seed: int, upstream: Sequence[Common] = (), progress: Progress | None = None
     ):
         self.suite, self.params, self.seed, self.upstream, self.progress = suite, params, seed, upstream, progress
-        self.trained: dict[str, list[Ledger]] = {}  # by the key of each training that a search ran
+        self.trials: dict[str, list[Ledger]] = {}  # by the key of each training that a search ran
         self.obtained: dict[str, Artifact] = {}
         self.manifests: list[Manifest] = []
         self._usable: dict[str | None, dict[str, np.ndarray]] = {}
@@ -143,7 +143,7 @@ class Context:
         from auxlearn.training import training_cache
 
         training = training_cache.trained(plan, self.suite, self.progress)
-        self.trained[training.manifest.key] = [renamed(ledger, stage) for ledger in training.ledgers]
+        self.trials[training.manifest.key] = [renamed(ledger, stage) for ledger in training.ledgers]
         self.manifests.append(training.manifest)
         return training
 
@@ -181,7 +181,7 @@ class Context:
         Args:
             final: The key of the arm's own training; a trial that was the same training is not charged twice.
         """
-        return [ledger for key, ledgers in self.trained.items() if key != final for ledger in ledgers]
+        return [ledger for key, ledgers in self.trials.items() if key != final for ledger in ledgers]
 
     def units(self) -> list[Manifest]:
         """Return the trainings and passes of artifacts and search."""

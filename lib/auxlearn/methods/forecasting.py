@@ -8,7 +8,7 @@ plans it in a run, and counted by the code that checks a run's ledger (`training
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from types import SimpleNamespace
@@ -24,6 +24,7 @@ from auxlearn.methods import registry
 from auxlearn.methods.base import Method, Need
 from auxlearn.methods.context import SELECTION, Context
 from auxlearn.records.manifests import digest
+from auxlearn.signals import pass_counting
 from auxlearn.training import counting, phases
 from auxlearn.training.counting import Lengths, Tokens
 from auxlearn.training.phases import Phase, Plan
@@ -187,19 +188,33 @@ class SizedContext(Context):
             rows: Positions in each task's train split.
             stage: The stage that it is charged to.
         """
-        lengths = {name: self.sizes.lengths[name]["train"].cut(own, plan.max_length) for name, own in rows.items()}
-        flops = passes.count(lengths, self.sizes.encoder, plan.device)
-        return self._once(f"{unit(plan)} {stage}", stage, flops, lengths)
+        def count(some: Mapping[str, np.ndarray]) -> Ledger:
+            return pass_counting.scoring(plan, self.sizes.lengths, self.sizes.encoder, some)
 
-    def measured(self, name: str, rows: np.ndarray, max_length: int) -> Charge:
+        return self._pass(plan, rows, stage, count)
+
+    def measured(self, plan: Plan, name: str, rows: np.ndarray) -> Charge:
         """Forecast the head importance of some rows of a task.
 
         Args:
+            plan: The plan of the model that measures.
             name: The task.
             rows: Positions in its train split.
-            max_length: Tokens at which a row is cut.
         """
-        raise NotImplementedError
+
+        def count(some: Mapping[str, np.ndarray]) -> Ledger:
+            return pass_counting.importance(plan, self.sizes.lengths, self.sizes.encoder, name, some[name])
+
+        return self._pass(plan, {name: rows}, "importance", count)
+
+    def _pass(
+        self, plan: Plan, rows: Mapping[str, np.ndarray], stage: str, count: Callable[[Mapping[str, np.ndarray]], Ledger]
+    ) -> Charge:
+        """Count a pass; of many rows every k-th stands for k. All rows of a pass are known, so it has no other bound."""
+        every = -(-sum(map(len, rows.values())) // MANY) or 1
+        flops = every * count({name: own[::every] for name, own in rows.items()}).flops
+        sizes = {name: phases.hash_rows(own) for name, own in rows.items()}
+        return Charge(digest([unit(plan), stage, sizes]), stage, flops, flops)
 
     def _count(self, plan: Plan, most: Lengths | None = None) -> list[Ledger]:
         ledgers = []

@@ -121,6 +121,8 @@ SHOWN: dict[str, tuple[str, ...]] = {
     "07_efficiency": (*_ALL, "seeds", "arms", "n", "curve", "sentence_test"),
 }  # fmt: skip
 SETTINGS = "settings"
+# Parameters that have become a method's option under another name.
+MOVED = {"single_epochs": ("single", "epochs"), "all_data_recipe": ("all_data", "recipe")}
 
 
 def validate(stage: str, given: Mapping[str, Any]) -> Any:
@@ -151,6 +153,9 @@ def validate(stage: str, given: Mapping[str, Any]) -> Any:
 def unknown(stage: str, names: list[str]) -> str:
     """Say of unknown parameters what was meant, as far as that can be told."""
     fields = MODELS[stage].model_fields
+    if names[0] in MOVED and "methods" in fields:
+        method, option = MOVED[names[0]]
+        return f"{names[0]!r} is an option of {method}; give it as methods: {{{method}: {{{option}: …}}}}"
     homes = registry.home(names[0])
     if homes and "methods" in fields:
         return f"{names[0]!r} is an option of {', '.join(homes)}; give it as methods: {{{homes[0]}: {{{names[0]}: …}}}}"

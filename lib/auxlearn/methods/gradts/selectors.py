@@ -110,15 +110,14 @@ def forecast_tasks(context: SizedContext, p: GradTS, seed: int, tasks: list[str]
     from auxlearn.methods.gradts import task_plans
 
     charges: list[Charge] = []
-    if p.at == "proxy":
-        need = Need("proxy", {"discriminator": "bce"})
+    need, at_proxy = Need("proxy", {"discriminator": "bce"}), p.at == "proxy"
+    if at_proxy:
         charges += [charge for charge in context.needs([need]) if charge.stage == "proxy"]
     usable = context.usable(None)
     for name in tasks:
         plan, rows = task_plans.task_tuning(p, context.suite, name, seed, usable[name])
-        if p.at == "task":
-            charges += context.trained(plan, "task_tuning")
-        charges.append(context.measured(name, rows, plan.max_length))
+        charges += [] if at_proxy else context.trained(plan, "task_tuning")
+        charges.append(context.measured(plan, name, rows))
     return charges
 
 
