@@ -206,11 +206,11 @@ def _trial(context: Context, cell: Cell, options: TrialOptions, selection: Selec
 
 
 def _trials(context: SizedContext, cell: Cell, options: TrialOptions) -> list[Search]:
-    """Forecast a search: with equal chances of a better score, a trial more is worth two patiences, at most all."""
+    """Forecast a search: two sets per trial of patience, about what searches on the planted suite have tried."""
     alone = options.trial_rule == "corrected"  # the authors' rule never tries the primary alone
     most = min(options.trial_most, len(context.auxiliaries))
-    expected = min(most, 2 * options.trial_patience)
-    trials = [("trial", context.trial_plan(context.mixed(cell.n)), float(expected), float(most))]
+    expected = float(min(most, 2 * options.trial_patience))
+    trials = [("trial", context.trial_plan(context.mixed(cell.n)), expected, float(most))]
     return [*trials, ("trial", context.trial_plan(None), 1.0, 1.0)] if alone else trials
 
 

@@ -178,7 +178,7 @@ class FinalWeights(Maker):
 
     def expected(self, context: SizedContext, p: TAWT, seed: int) -> dict[str, float]:
         """Expect weights that have not moved."""
-        return dict.fromkeys([p.primary, *context.auxiliaries], 1.0)
+        return dict.fromkeys([*([] if p.paradigm == "pretrain" else [p.primary]), *context.auxiliaries], 1.0)
 
     def forecast(self, context: SizedContext, p: TAWT, seed: int) -> list[Charge]:
         """Forecast the whole training, as the cost of its weights."""
