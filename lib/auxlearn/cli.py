@@ -65,7 +65,9 @@ def _parser() -> argparse.ArgumentParser:
             one.add_argument("--cores", type=int, default=None, help="cores it would use (default: all)")
     methods = commands.add_parser("methods", help="list all methods and weight policies with their options")
     methods.add_argument("names", nargs="*", help="methods to describe; default: all in brief")
-    methods.add_argument("--plugins", nargs="+", default=[], metavar="MODULE", help="modules or files with more methods")
+    methods.add_argument(
+        "--plugins", nargs="+", default=[], metavar="MODULE", help="modules or files with more methods"
+    )
     parameters = commands.add_parser("parameters", help="describe every parameter of a notebook")
     parameters.add_argument("notebook", help="such as 06_mtl")
     cell = commands.add_parser("cell", help="run one cell of a study again, here and now, to see where it fails")

@@ -184,7 +184,10 @@ def selection(key: str, folder: Path, seed: int | None = None, with_text: bool =
             raise InputError(f"{manifest.label} has seeds {', '.join(map(str, p.seeds))}; choose one with --seed")
         if seed is not None and seed not in p.seeds:
             raise InputError(f"seed: {manifest.label} has {', '.join(map(str, p.seeds))}, not {seed}")
-        suite, table = _suite(manifest, p), parquet.read_frame(manifest.path("selection.parquet"), ("seed", "task", "row"))
+        suite, table = (
+            _suite(manifest, p),
+            parquet.read_frame(manifest.path("selection.parquet"), ("seed", "task", "row")),
+        )
         own = table["seed"] == (p.seeds[0] if seed is None else seed)
         chosen = table[own].drop(columns="seed").reset_index(drop=True)
     else:

@@ -1,22 +1,23 @@
 """What a method is: one object that says what it needs, what it chooses, how that is trained and what it will cost.
 
-A *row method* or *task method* (`Method`) chooses auxiliary rows; a *weight policy* (`WeightPolicy`) weighs the tasks of
-the rows that a method has chosen; a *maker* makes an artifact that several methods read (proxy, ranking, importance).
-All three are registered by name in `methods.registry`, and a `methods.context.Context` gives them data, what they need
-and trainings, each made once and charged to the method that asked.
+A *row method* or *task method* (`Method`) chooses auxiliary rows; a *weight policy* (`WeightPolicy`) weighs the tasks
+of the rows that a method has chosen; a *maker* makes an artifact that several methods read (proxy, ranking,
+importance). All three are registered by name in `methods.registry`, and a `methods.context.Context` gives them data,
+what they need and trainings, each made once and charged to the method that asked.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
 from auxlearn.cost import Ledger
+from auxlearn.data.suites import Suite
 from auxlearn.errors import InputError
 from auxlearn.methods import arm_plans, weighted_plans
 from auxlearn.methods.arm_parameters import ArmParameters
@@ -26,8 +27,7 @@ from auxlearn.training.phases import Phase, Plan, Weighting
 from auxlearn.training.shared_parameters import Common
 
 if TYPE_CHECKING:
-    from auxlearn.methods.context import Context
-    from auxlearn.methods.forecasting import Charge, SizedContext
+    from auxlearn.training.training_cache import Training
 
 Search = tuple[str, Plan, float, float]  # stage, plan, how many such trainings to expect, and how many at most
 Level = Literal["none", "rows", "tasks"]
@@ -119,6 +119,89 @@ class Selection:
         visited = [[list(what), score] for what, score in self.visited]
         shares = {} if self.shares is None else {"shares": self.shares}
         return {"tasks": list(self.tasks), "visited": visited} | self.why | shares
+
+
+@dataclass(frozen=True)
+class Charge:
+    """A training, a part of one or a pass that a cell will run.
+
+    Attributes:
+        unit: What tells it from others; cells with the same unit share it.
+        stage: The stage that its ledger is charged to.
+        expected: FLOP to expect.
+        most: FLOP that it cannot exceed.
+    """
+
+    unit: str
+    stage: str
+    expected: float
+    most: float
+
+
+class Context(Protocol):
+    """What methods, policies and makers may ask for (`methods.context.Context` answers)."""
+
+    suite: Suite
+    seed: int
+    params: Any
+    progress: Callable[[str], None] | None
+
+    @property
+    def auxiliaries(self) -> list[str]:
+        """Names of the auxiliary tasks, in the suite's order."""
+
+    def usable(self, target: str | None) -> dict[str, np.ndarray]:
+        """Return by task a mask over its training rows, bool [rows]: those that do not leak into the target."""
+
+    def pool(self) -> pd.DataFrame:
+        """List the usable training rows of the auxiliaries: task, row, row_id."""
+
+    def whole_pool(self) -> tuple[pd.DataFrame, np.ndarray]:
+        """List all training rows of the auxiliaries, and mark the usable ones: bool [N]."""
+
+    def rng(self, *purpose: str) -> np.random.Generator:
+        """Return a generator of the seed's own for a purpose."""
+
+    def obtain(self, need: Need) -> Any:
+        """Return an artifact, made or read back, and charge its cost."""
+
+    def make(self, need: Need) -> Artifact:
+        """Return an artifact without charging it: for makers, which pass its cost on."""
+
+    def parameters(self, need: Need) -> Any:
+        """Return the parameters that an artifact is made with."""
+
+    def train(self, plan: Plan, stage: str) -> Training:
+        """Train a plan in order to choose, or read it back, and charge it."""
+
+    def trial(
+        self, rows: pd.DataFrame | None, shares: Mapping[str, int] | None = None, style: mixing.Style = "interleaved"
+    ) -> tuple[float, float]:
+        """Train rows as an arm would; return the primary's best and last score on held-out rows."""
+
+    def trial_plan(
+        self, rows: pd.DataFrame | None, shares: Mapping[str, int] | None = None, style: mixing.Style = "interleaved"
+    ) -> Plan:
+        """Plan a trial."""
+
+
+class SizedContext(Context, Protocol):
+    """What forecasts may ask for besides (`methods.forecasting.SizedContext` answers): sizes stand for rows."""
+
+    def mixed(self, n: int) -> pd.DataFrame:
+        """Return n rows of the auxiliaries, mixed as the pool is."""
+
+    def needs(self, needs: Iterable[Need]) -> list[Charge]:
+        """Forecast what artifacts cost the method that needs them."""
+
+    def trained(self, plan: Plan, stage: str = "") -> list[Charge]:
+        """Forecast a training, charged to a stage, or to those of its own ledgers."""
+
+    def passed(self, plan: Plan, rows: Mapping[str, np.ndarray], stage: str) -> Charge:
+        """Forecast a pass over rows of some tasks by a plan's model."""
+
+    def measured(self, plan: Plan, name: str, rows: np.ndarray) -> Charge:
+        """Forecast the head importance of some rows of a task."""
 
 
 class Method:

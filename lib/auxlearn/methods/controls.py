@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -10,13 +10,9 @@ from pydantic import Field
 
 from auxlearn.data.suites import Suite
 from auxlearn.methods import arm_plans, ranking
-from auxlearn.methods.base import Cell, Method, Need, Options, Selection
+from auxlearn.methods.base import Cell, Context, Method, Need, Options, Selection, SizedContext
 from auxlearn.methods.registry import register
 from auxlearn.training.phases import Plan, Recipe
-
-if TYPE_CHECKING:
-    from auxlearn.methods.context import Context
-    from auxlearn.methods.forecasting import SizedContext
 
 LENGTH_BINS = 5  # quantiles of text length within a task, for the control that matches length
 MTDNN = "Liu et al., 2019 (MT-DNN)"

@@ -21,7 +21,7 @@ from auxlearn.cost import Ledger
 from auxlearn.data.suites import Suite, Task
 from auxlearn.errors import InputError
 from auxlearn.methods import registry
-from auxlearn.methods.base import Method, Need
+from auxlearn.methods.base import Charge, Method, Need
 from auxlearn.methods.context import SELECTION, Context
 from auxlearn.records.manifests import digest
 from auxlearn.signals import pass_counting
@@ -57,23 +57,6 @@ class Sizes:
         """A suite of which nothing is known but how many rows its tasks have."""
         tasks = {name: cast(Task, SimpleNamespace(name=name, train=range(count))) for name, count in self.rows.items()}
         return Suite("sizes", tasks, "sizes")
-
-
-@dataclass(frozen=True)
-class Charge:
-    """A training, a part of one or a pass that a cell will run.
-
-    Attributes:
-        unit: What tells it from others; cells with the same unit share it.
-        stage: The stage that its ledger is charged to.
-        expected: FLOP to expect.
-        most: FLOP that it cannot exceed.
-    """
-
-    unit: str
-    stage: str
-    expected: float
-    most: float
 
 
 class SizedContext(Context):
@@ -188,6 +171,7 @@ class SizedContext(Context):
             rows: Positions in each task's train split.
             stage: The stage that it is charged to.
         """
+
         def count(some: Mapping[str, np.ndarray]) -> Ledger:
             return pass_counting.scoring(plan, self.sizes.lengths, self.sizes.encoder, some)
 
@@ -208,9 +192,13 @@ class SizedContext(Context):
         return self._pass(plan, {name: rows}, "importance", count)
 
     def _pass(
-        self, plan: Plan, rows: Mapping[str, np.ndarray], stage: str, count: Callable[[Mapping[str, np.ndarray]], Ledger]
+        self,
+        plan: Plan,
+        rows: Mapping[str, np.ndarray],
+        stage: str,
+        count: Callable[[Mapping[str, np.ndarray]], Ledger],
     ) -> Charge:
-        """Count a pass; of many rows every k-th stands for k. All rows of a pass are known, so it has no other bound."""
+        """Count a pass; of many rows every k-th stands for k. Its rows are known, so that it cannot cost more."""
         every = -(-sum(map(len, rows.values())) // MANY) or 1
         flops = every * count({name: own[::every] for name, own in rows.items()}).flops
         sizes = {name: phases.hash_rows(own) for name, own in rows.items()}

@@ -54,7 +54,11 @@ def _whole(item: Method | WeightPolicy) -> str:
     lines = [f"{item.name}: {item.title} ({kind})"]
     lines += [f"  reference: {item.reference}"] if item.reference else []
     lines += [f"  family: {item.family}; options given to it reach all of its members"] if item.family else []
-    lines += [f"  compared with: {', '.join(other or 'the same rows unweighted' for other in item.contrasts)}"] if item.contrasts else []
+    lines += (
+        [f"  compared with: {', '.join(other or 'the same rows unweighted' for other in item.contrasts)}"]
+        if item.contrasts
+        else []
+    )
     return "\n".join([*lines, *(["  options:"] if item.Options.model_fields else []), *fields(item.Options)])
 
 

@@ -30,7 +30,7 @@ ALL_ROWS = "all_data"  # the method whose rows a policy weighs that is named alo
 _METHODS: dict[str, Method] = {}
 _POLICIES: dict[str, WeightPolicy] = {}
 _MAKERS: dict[str, Maker] = {}
-Registered = TypeVar("Registered", Method, WeightPolicy, Maker)
+Registered = TypeVar("Registered")
 
 
 def register(item: Registered) -> Registered:
@@ -45,7 +45,7 @@ def register(item: Registered) -> Registered:
     Raises:
         InputError: The name is taken by something else, or cannot be an arm's.
     """
-    thing = item() if isinstance(item, type) else item
+    thing: Any = item() if isinstance(item, type) else item
     table: dict[str, Any] = (
         _MAKERS if isinstance(thing, Maker) else _POLICIES if isinstance(thing, WeightPolicy) else _METHODS
     )
@@ -83,11 +83,13 @@ def plug(plugins: Iterable[str]) -> None:
         try:
             if plugin.endswith(".py"):
                 spec = importlib.util.spec_from_file_location(name, plugin)
-                assert spec is not None and spec.loader is not None, "a path that ends in .py has a loader"
+                assert spec is not None, "a path that ends in .py has a loader"
+                assert spec.loader is not None, "a path that ends in .py has a loader"
                 module = sys.modules[name] = importlib.util.module_from_spec(spec)
                 spec.loader.exec_module(module)
             else:
-                importlib.import_module(plugin)
+                module = importlib.import_module(plugin)
+            code_hash.root_of(module)  # remembers the file as it is now
         except Exception as error:
             sys.modules.pop(name, None)
             raise InputError(f"plugins: {plugin}: {type(error).__name__}: {error}") from error
@@ -169,6 +171,10 @@ def _nearest(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
+def _all() -> list[Method | WeightPolicy]:
+    return [*_METHODS.values(), *_POLICIES.values()]
+
+
 def uses_n(arm: str) -> bool:
     """Say whether another n gives an arm another training."""
     return parse(arm)[0].uses_n
@@ -186,8 +192,8 @@ def check_tables(tables: Mapping[str, Mapping[str, Any]]) -> None:
         ValueError: The message names it.
     """
     _load()
-    known: dict[str, list[Any]] = {}
-    for item in (*_METHODS.values(), *_POLICIES.values()):
+    known: dict[str, list[Method | WeightPolicy]] = {}
+    for item in _all():
         known[item.name] = [item]
         if item.family:
             known.setdefault(item.family, []).append(item)
@@ -205,14 +211,9 @@ def check_tables(tables: Mapping[str, Mapping[str, Any]]) -> None:
 def home(option: str) -> list[str]:
     """List the methods and policies that have an option, for the message that says where it is to be given."""
     _load()
-    return [item.name for item in (*_METHODS.values(), *_POLICIES.values()) if option in item.Options.model_fields]
+    return [item.name for item in _all() if option in item.Options.model_fields]
 
 
-def roots(arm: str) -> tuple[str, ...]:
-    """Name the code that an arm's result depends on beside its notebook's: the modules of its method and policy."""
-    return tuple(code_hash.root_of(type(item)) for item in parse(arm) if item is not None)
-
-
-def root(name: str) -> str:
-    """Name the code of a method or policy, for a training whose plan names it."""
-    return code_hash.root_of(type(get(name)))
+def root(item: str | Method | WeightPolicy | Maker) -> str:
+    """Name the code of a method, policy or maker, or of the method or policy of a name, for `code_hash`."""
+    return code_hash.root_of(type(get(item) if isinstance(item, str) else item))

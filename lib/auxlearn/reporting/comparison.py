@@ -135,7 +135,9 @@ def contrasts(names: Sequence[str]) -> list[tuple[str, str]]:
     for name in names:
         method, policy = registry.parse(name)
         rows = name[: name.rfind("+") + 1]
-        others = method.contrasts if policy is None else [rows + other if other else rows[:-1] for other in policy.contrasts]
+        others = (
+            method.contrasts if policy is None else [rows + other if other else rows[:-1] for other in policy.contrasts]
+        )
         pairs += [(name, other) for other in others]
     return [pair for pair in pairs if set(pair) <= set(names)]
 

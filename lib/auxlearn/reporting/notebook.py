@@ -16,8 +16,9 @@ from auxlearn import progress_bar, seeding
 from auxlearn.cost import Ledger
 from auxlearn.data import suites
 from auxlearn.errors import InputError
-from auxlearn.methods import context, registry
+from auxlearn.methods import registry
 from auxlearn.methods.base import Artifact
+from auxlearn.methods.context import Context
 from auxlearn.paths import NOTEBOOKS, PROJECT
 from auxlearn.records import code_hash, run_lock, runs
 from auxlearn.studies import parameters as params
@@ -37,16 +38,16 @@ class Session:
     inputs: list[runs.Manifest]
     upstream: list[params.Common]  # parameters of the runs that it reads, directly and through others
     bar: progress_bar.Bar | None = None  # where a person watches
-    asked: context.Context | None = None  # the first of its contexts, which shares its masks with the others
+    asked: Context | None = None  # the first of its contexts, which shares its masks with the others
     helpers: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
-    def context(self, seed: int) -> context.Context:
+    def context(self, seed: int) -> Context:
         """Return what methods and makers are given for one seed: artifacts are made as the runs that are read were."""
         if self.asked is None:
-            self.asked = context.Context(self.suite, self.params, seed, self.upstream, self.progress)
+            self.asked = Context(self.suite, self.params, seed, self.upstream, self.progress)
         return self.asked.at(seed)
 
-    def contexts(self) -> dict[int, context.Context]:
+    def contexts(self) -> dict[int, Context]:
         """Return the contexts of all seeds, and start the workers among which the seeds are dealt."""
         self.helpers = seed_workers.start(self.params, self.upstream, self.run.path("seeds.json").parent)
         return {seed: self.context(seed) for seed in seed_workers.mine(self.params)}
@@ -163,7 +164,9 @@ def start(stage: str, namespace: Mapping[str, Any]) -> Session:
         print(BANNER)
     print(f"suite {suite.name} ({suite.fingerprint}), primary {p.primary}, encoder {p.encoder}")
     print(f"run {stage}/{key}" + "".join(f"\nreads {m.label}" for m in inputs))
-    return Session(p, suite, run, list(inputs), params.of_runs(inputs), progress_bar.Bar() if progress_bar.someone() else None)
+    return Session(
+        p, suite, run, list(inputs), params.of_runs(inputs), progress_bar.Bar() if progress_bar.someone() else None
+    )
 
 
 def bound_threads(threads: int) -> None:

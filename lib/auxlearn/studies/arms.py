@@ -80,8 +80,23 @@ class MTL(ArmParameters):
             for seed in self.seeds for need in self._artifacts(Cell(self, seed))
         ]  # fmt: skip
 
+    def code_roots(self) -> tuple[str, ...]:
+        """Name the code that the arm's result depends on: its method's, its policy's, and that of what they need."""
+        roots = {registry.root(item) for item in (self.method, self.policy) if item is not None}
+        for item in (self.method, self.policy):
+            for need in item.needs(Cell(self, self.seeds[0]), self.options(item)) if item is not None else ():
+                roots |= self._roots_of(need)
+        return tuple(sorted(roots))
+
+    def _roots_of(self, need: Need) -> set[str]:
+        if not need.artifact.startswith("selection:"):
+            return {registry.root(registry.maker(need.artifact))}
+        method = registry.get(need.artifact.removeprefix("selection:"))
+        inner = method.needs(Cell(self, self.seeds[0]), self.options(method))
+        return {registry.root(method)}.union(*(self._roots_of(each) for each in inner))
+
     def _artifacts(self, cell: Cell) -> list[Need]:
-        items = [self.method, *([self.policy] if self.policy else [])]
+        items: list[Method | WeightPolicy] = [self.method, *([self.policy] if self.policy else [])]
         return [each for item in items for need in item.needs(cell, self.options(item))
                 for each in self._upstream(cell, need)]  # fmt: skip
 

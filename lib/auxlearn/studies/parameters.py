@@ -166,7 +166,7 @@ def unknown(stage: str, names: list[str]) -> str:
 
 def code_roots(p: Any) -> tuple[str, ...]:
     """Name the code beside its notebook's that decides a run's result: for an arm its method's and policy's."""
-    return ("reporting.notebook", *(registry.roots(p.arm) if isinstance(p, MTL) else ()))
+    return ("reporting.notebook", *(p.code_roots() if isinstance(p, MTL) else ()))
 
 
 def for_notebook(stage: str, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -212,7 +212,10 @@ def described(stage: str) -> str:
         for name in [*registry.names(), *registry.policies()]:
             item = registry.get(name)
             family = f" (family {item.family})" if item.family else ""
-            lines += [f"  {name}{family}{'' if item.Options.model_fields else ': no options'}", *listing.fields(item.Options)]
+            lines += [
+                f"  {name}{family}{'' if item.Options.model_fields else ': no options'}",
+                *listing.fields(item.Options),
+            ]
     return "\n".join(lines).rstrip()
 
 

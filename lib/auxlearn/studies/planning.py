@@ -154,8 +154,8 @@ def shown(cells: Sequence[Planned], cores: int | None = None, gpus: int | None =
     speed = " to ".join(f"{rate / 1e9:,.0f}" for rate in dict.fromkeys((rates[0], rates[-1]))) if rates else "no"
     seconds, at_once = wall(left, cores or os.cpu_count() or 1, len(gpu_leases.devices()) if gpus is None else gpus)
     lines.append(
-        f"{len(left)} of {len(cells)} runs to do: {sum(p.flops for p in left) / 1e12:,.3g} TFLOP at {speed} GFLOP/s per "
-        f"process, about {duration(seconds) or 'seconds'} with up to {at_once} at once, start-up included"
+        f"{len(left)} of {len(cells)} runs to do: {sum(p.flops for p in left) / 1e12:,.3g} TFLOP at {speed} GFLOP/s "
+        f"per process, about {duration(seconds) or 'seconds'} with up to {at_once} at once, start-up included"
     )
     return "\n".join(
         [*lines, "What several runs share is counted with the first; an interrupted run has less before it."]

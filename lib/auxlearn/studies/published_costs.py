@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -56,7 +57,7 @@ def stages(arm: str, primary: str, n: int) -> pd.Series:
     Returns:
         PFLOP, index stage.
     """
-    own = {"keep_leaks": True, "suite": "glue", "encoder": "bert", "size": "full", "batch_size": 32}
+    own: dict[str, Any] = {"keep_leaks": True, "suite": "glue", "encoder": "bert", "size": "full", "batch_size": 32}
     p = MTL(primary=primary, arm=arm, n=n, stage2_epochs=3, tune_epochs=5, choose="last", seeds=[0], **own)
     proxy = TDProxy(primary=primary, proxies="one", proxy_rows=500, epochs=5, seeds=[0], **own)
     upstream = [proxy.model_copy(update={"watch_rows": 0})]  # the authors watch none

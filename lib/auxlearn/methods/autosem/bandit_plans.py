@@ -14,9 +14,7 @@ from auxlearn.methods.autosem.options import BanditOptions
 from auxlearn.training.phases import Phase, Plan, Recipe, Rounds
 
 
-def bandit(
-    p: ArmParameters, options: BanditOptions, suite: Suite, seed: int, usable: Mapping[str, np.ndarray]
-) -> Plan:
+def bandit(p: ArmParameters, options: BanditOptions, suite: Suite, seed: int, usable: Mapping[str, np.ndarray]) -> Plan:
     """Plan AUTOSEM's stage 1 for one seed: rounds over the primary and its auxiliaries, at a constant learning rate.
 
     The primary is judged on the rows that judge the arm's trials, and never on dev.

@@ -15,7 +15,6 @@ the ratios share out; the paper trains on whole tasks. GradTS's own rerun of AUT
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -24,13 +23,9 @@ from auxlearn import seeding
 from auxlearn.methods import ranking
 from auxlearn.methods.autosem import bandit_plans
 from auxlearn.methods.autosem.options import BanditOptions, RatioOptions
-from auxlearn.methods.base import Cell, Method, Search, Selection
+from auxlearn.methods.base import Cell, Context, Method, Search, Selection, SizedContext
 from auxlearn.methods.registry import register
 from auxlearn.training.phases import Plan, arms
-
-if TYPE_CHECKING:
-    from auxlearn.methods.context import Context
-    from auxlearn.methods.forecasting import SizedContext
 
 
 @register

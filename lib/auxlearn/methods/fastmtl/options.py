@@ -23,7 +23,7 @@ class TDProxy(Trained):
     discriminator: Literal["bce", "ce"] = "bce"
     """loss of the task discriminator: a sigmoid per task, or one softmax"""
     proxies: Literal["crossfit", "one"] = "crossfit"
-    """two on disjoint halves of the pool, each scoring the other half; or the authors' one, whose rows leave the pool"""
+    """two on disjoint halves of the pool, each scoring the other; or the authors' one, whose rows leave the pool"""
     proxy_rows: int = Field(60, ge=2)
     """rows of each task that a proxy is trained on"""
     watch_rows: int = Field(40, ge=2)

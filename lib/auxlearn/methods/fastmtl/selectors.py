@@ -11,15 +11,13 @@ import pandas as pd
 from auxlearn.cost import total
 from auxlearn.data import usable_rows
 from auxlearn.methods import controls, ranking
-from auxlearn.methods.base import Artifact, Cell, Maker, Method, Need, Options, Selection
+from auxlearn.methods.base import Artifact, Cell, Charge, Context, Maker, Method, Need, Options, Selection, SizedContext
 from auxlearn.methods.fastmtl import proxy_plans
 from auxlearn.methods.fastmtl.options import Ranking, TDProxy
 from auxlearn.methods.registry import register
 from auxlearn.training.phases import Plan
 
 if TYPE_CHECKING:
-    from auxlearn.methods.context import Context
-    from auxlearn.methods.forecasting import Charge, SizedContext
     from auxlearn.methods.fastmtl.proxy_store import Proxies
 
 REFERENCE = "Kung et al., 2021 (FastMTL)"
@@ -103,7 +101,6 @@ class RankingMaker(Maker):
         )
         chosen = ranking.table(pool, best, pool["score"].to_numpy())
         return Artifact(Rated(pool, eligible, chosen, proxies), proxy.ledgers, proxy.manifests)
-
 
     def forecast(self, context: SizedContext, p: Ranking, seed: int) -> list[Charge]:
         """Forecast the proxies; ranking itself costs nothing that is counted."""

@@ -6,15 +6,16 @@ With fewer rows than n it takes them all; where it chooses no task, the primary 
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
 
 from auxlearn.errors import InputError
 from auxlearn.methods import ranking
-from auxlearn.methods.base import Artifact, Cell, Maker, Method, Need, Search, Selection
+from auxlearn.methods.base import Artifact, Cell, Charge, Context, Maker, Method, Need, Search, Selection, SizedContext
 from auxlearn.methods.gradts import correlation
 from auxlearn.methods.gradts.options import (
     Definition,
@@ -27,11 +28,10 @@ from auxlearn.methods.gradts.options import (
 from auxlearn.methods.registry import register
 
 if TYPE_CHECKING:
-    from auxlearn.methods.context import Context
-    from auxlearn.methods.forecasting import Charge, SizedContext
     from auxlearn.methods.gradts.head_tables import Heads
 
 REFERENCE = "Ma et al., 2021 (GradTS)"
+PROXY = Need("proxy", {"discriminator": "bce"})  # that importance is read at, if not at models of single tasks
 
 
 @dataclass
@@ -72,7 +72,7 @@ class ImportanceMaker(Maker):
         from auxlearn.methods.gradts import head_tables
 
         primary, names = context.params.primary, context.auxiliaries
-        proxy = _proxy(context, seed) if p.at == "proxy" else None
+        proxy = context.make(PROXY) if p.at == "proxy" else None
         proxies = {seed: (proxy.value.plans, proxy.value.folds)} if proxy else None
         one = p.model_copy(update={"seeds": [seed]})
         heads = head_tables.measure(
@@ -88,7 +88,6 @@ class ImportanceMaker(Maker):
         ledgers = [ledger for ledger in (proxy.ledgers if proxy else []) if ledger.stage == "proxy"]
         manifests = [*(proxy.manifests if proxy else []), *heads.manifests]
         return Artifact(Importance(known, heads, p.definition), [*ledgers, *heads.all_ledgers()], manifests)
-
 
     def forecast(self, context: SizedContext, p: GradTS, seed: int) -> list[Charge]:
         """Forecast tuning and measuring of the primary and its candidates, or of every row at the proxy."""
@@ -110,9 +109,9 @@ def forecast_tasks(context: SizedContext, p: GradTS, seed: int, tasks: list[str]
     from auxlearn.methods.gradts import task_plans
 
     charges: list[Charge] = []
-    need, at_proxy = Need("proxy", {"discriminator": "bce"}), p.at == "proxy"
+    at_proxy = p.at == "proxy"
     if at_proxy:
-        charges += [charge for charge in context.needs([need]) if charge.stage == "proxy"]
+        charges += [charge for charge in context.needs([PROXY]) if charge.stage == "proxy"]
     usable = context.usable(None)
     for name in tasks:
         plan, rows = task_plans.task_tuning(p, context.suite, name, seed, usable[name])
@@ -121,36 +120,31 @@ def forecast_tasks(context: SizedContext, p: GradTS, seed: int, tasks: list[str]
     return charges
 
 
-def _proxy(context: Context, seed: int) -> Artifact:
-    return context.at(seed).make(Need("proxy", {"discriminator": "bce"}))
-
-
-def measure_all(context: Context, p: GradTS, seeds: list[int] | None = None) -> Heads:
+def measure_all(contexts: Mapping[int, Context], p: GradTS) -> Heads:
     """Measure the head importance of every task of the suite, as 04 shows it.
 
     Args:
-        context: The context of any seed.
+        contexts: Contexts by seed, one at least.
         p: GradTS's parameters.
-        seeds: The seeds; None for all of the parameters.
 
     Returns:
-        The importances.
+        The importances of these seeds, in the order of the parameters.
     """
     from auxlearn.methods.gradts import head_tables
 
-    some = p.model_copy(update={"seeds": seeds or p.seeds})
-    proxies = None
-    if p.at == "proxy":
-        made = {seed: _proxy(context, seed).value for seed in some.seeds}
-        proxies = {seed: (each.plans, each.folds) for seed, each in made.items()}
+    some = p.model_copy(update={"seeds": [seed for seed in p.seeds if seed in contexts]})
+    made = {seed: contexts[seed].make(PROXY).value for seed in some.seeds} if p.at == "proxy" else {}
+    proxies = {seed: (each.plans, each.folds) for seed, each in made.items()}
+    context = contexts[some.seeds[0]]
     return head_tables.measure(some, context.suite, context.usable(None), context.progress, proxies)
 
 
 class _GradTS(Method):
     """What all GradTS methods share: they read correlations, and draw n rows of the tasks that they take."""
 
-    family, level, reference, scores = "gradts", "tasks", REFERENCE, "tasks"
-    contrasts = ("random",)
+    family, level, reference = "gradts", "tasks", REFERENCE
+    scores: Literal["rows", "tasks"] | None = "tasks"
+    contrasts: Sequence[str] = ("random",)
     at = "task"
 
     def needs(self, cell: Cell, options: HeadOptions) -> list[Need]:
@@ -163,7 +157,9 @@ class _GradTS(Method):
         importance: Importance = context.obtain(*self.needs(cell, options))
         selection = Selection(why={"taus": importance.taus})
         self.take(context, cell, options, selection)
-        selection.rows = ranking.draw(self.rows(context, options, importance, selection), selection.tasks, cell.n, cell.seed)
+        selection.rows = ranking.draw(
+            self.rows(context, options, importance, selection), selection.tasks, cell.n, cell.seed
+        )
         return selection
 
     def take(self, context: Context, cell: Cell, options: HeadOptions, selection: Selection) -> None:

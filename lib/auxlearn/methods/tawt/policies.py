@@ -12,14 +12,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 
 from auxlearn.errors import InputError
 from auxlearn.methods import weighted_plans
-from auxlearn.methods.base import Artifact, Cell, Maker, Need, Selection, WeightPolicy, renamed
+from auxlearn.methods.base import (
+    Artifact,
+    Cell,
+    Charge,
+    Context,
+    Maker,
+    Need,
+    Selection,
+    SizedContext,
+    WeightPolicy,
+    renamed,
+)
 from auxlearn.methods.registry import register
 from auxlearn.methods.tawt import cosine, task_weights
 from auxlearn.methods.tawt.options import (
@@ -32,10 +43,6 @@ from auxlearn.methods.tawt.options import (
 )
 from auxlearn.training import phases
 from auxlearn.training.phases import Phase, Plan, Weighting
-
-if TYPE_CHECKING:
-    from auxlearn.methods.context import Context
-    from auxlearn.methods.forecasting import Charge, SizedContext
 
 REFERENCE = "Chen et al., 2022 (TAWT)"
 BUDGET = ("lr", "batch_size", "loss_scale", "keep_leaks", "holdout", "steps")
@@ -80,7 +87,9 @@ class TaskWeights(WeightPolicy):
         if self.paradigm == "given" and cell.primary not in options.told_weights():
             raise ValueError(f"prior_given: {self.name!r} starts at its weights; name {cell.primary!r} and the sources")
         if self.paradigm == "deciles" and (options.tawt_rule == "paper" or options.combine != "mixed"):
-            raise ValueError(f"combine: {self.name!r} weighs parts of a task: use combine mixed and tawt_rule corrected")
+            raise ValueError(
+                f"combine: {self.name!r} weighs parts of a task: use combine mixed and tawt_rule corrected"
+            )
 
     def needs(self, cell: Cell, options: WeightOptions) -> list[Need]:
         """Need the weights that 05 ended with, for "final"."""
@@ -174,7 +183,6 @@ class FinalWeights(Maker):
         weights = dict(zip(last["names"], last["weights"], strict=True))
         ledgers = [renamed(ledger, "weighting") for ledger in training.ledgers]
         return Artifact(weights, ledgers, [training.manifest])
-
 
     def expected(self, context: SizedContext, p: TAWT, seed: int) -> dict[str, float]:
         """Expect weights that have not moved."""

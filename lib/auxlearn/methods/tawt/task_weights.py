@@ -371,9 +371,7 @@ class Weights:
         """
         try:
             settings = {k: state[k] for k in ("names", "target", "evidence", "seed")}
-            weights = cls(
-                prior=np.array(state["prior"]), updater=Updater(**state["updater"]), mover=mover, **settings
-            )
+            weights = cls(prior=np.array(state["prior"]), updater=Updater(**state["updater"]), mover=mover, **settings)
             weights.prior, weights._log_prior = np.array(state["prior"], float), _log(np.array(state["prior"], float))
             weights.log_w = np.array([-np.inf if v is None else v for v in state["log_w"]], float)
             weights.history = [dict(row) for row in state["history"]]

@@ -73,7 +73,7 @@ def work(asked: context.Context) -> None:
     elif p.stage == "04_gradts_correlation":
         from auxlearn.methods.gradts import selectors
 
-        selectors.measure_all(asked, p, [seed])
+        selectors.measure_all({seed: asked}, p)
     else:
         from auxlearn.training import training_cache
 
