@@ -87,6 +87,11 @@ class Ledger:
         self.flops += encoder_flops(config, np.full(len(lengths), padded), training)
         self.steps += int(training)
 
+    def add_gradient(self, config: Any, lengths: np.ndarray, padded: int) -> None:
+        """Count one batch, forward and backward, of which no optimiser step is taken; arguments as of `add_batch`."""
+        self.add_batch(config, lengths, padded, True)
+        self.steps -= 1
+
     def as_dict(self) -> dict[str, Any]:
         """Return the ledger as a row of a manifest."""
         return asdict(self)

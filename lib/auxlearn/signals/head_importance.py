@@ -116,14 +116,14 @@ def over_rows(
         InputError: As in `head_importance`.
     """
     ready = bf16_inference.prepare(model, precision)
-    for index in batch_order.by_tokens(encoded.lengths, budget or tokens(model)):
+    for index in batch_order.by_tokens(encoded.lengths, budget or tokens(model.device.type)):
         batch = batching.to_batch(encoded, index, task, model.columns[task.name], model.pad_id)
         yield index, _measure(model, batch, tuple(definitions), precision, dropout, seed, ready)
 
 
-def tokens(model: MultiTaskModel) -> int:
-    """Return the padded tokens that a batch may hold on the model's device."""
-    return TOKENS.get(model.device.type, TOKENS["cpu"])
+def tokens(kind: str) -> int:
+    """Return how many padded tokens a batch may hold on this kind of device."""
+    return TOKENS.get(kind, TOKENS["cpu"])
 
 
 def _measure(

@@ -45,6 +45,21 @@ class Shard:
     name: str
 
 
+def shards(rows: Mapping[str, np.ndarray]) -> list[Shard]:
+    """Cut the rows of a pass into shards.
+
+    Args:
+        rows: Positions in each task's train split, by task.
+    """
+    made, place = [], 0
+    for number, (task, at) in enumerate(rows.items()):
+        for first in range(0, len(at), SHARD):
+            part = at[first : first + SHARD]
+            made.append(Shard(task, part, place, f"{number}-{first}-{first + len(part)}"))
+            place += len(part)
+    return made
+
+
 def plain(model: MultiTaskModel, precision: str) -> Reader:
     """Make a reader of features and discriminator logits, by a forward pass alone.
 
@@ -74,13 +89,8 @@ class PoolPass:
     """
 
     def __init__(self, folder: Path, marks: Path, rows: Mapping[str, np.ndarray]):
-        self.folder, self.marks, self.shards, place = folder, marks, [], 0
-        for number, (task, at) in enumerate(rows.items()):
-            for first in range(0, len(at), SHARD):
-                part = at[first : first + SHARD]
-                self.shards.append(Shard(task, part, place, f"{number}-{first}-{first + len(part)}"))
-                place += len(part)
-        self.size = place
+        self.folder, self.marks, self.shards = folder, marks, shards(rows)
+        self.size = sum(map(len, rows.values()))
 
     @classmethod
     def of(cls, run: runs.Run, rows: Mapping[str, np.ndarray], *code: str) -> PoolPass:

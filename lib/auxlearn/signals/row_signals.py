@@ -133,12 +133,12 @@ def over_rows(
     Yields:
         Positions in `encoded`, int64 [B], and what `read` returns.
     """
-    usual = head_importance.tokens(model) if differentiates(reads) else batch_order.budget(model.device.type)
+    cells, chunks = (0, 0) if probe is None else (_cells(model, probe), len(probe.gram))
     ready = bf16_inference.prepare(model, precision)
-    for index in batch_order.by_tokens(encoded.lengths, budget or usual):
+    for index in batch_order.by_tokens(encoded.lengths, budget or tokens(model.device.type, reads)):
         batch = batching.to_batch(encoded, index, task, model.columns[task.name], model.pad_id)
         if ledger is not None:
-            _count(ledger, model, encoded.lengths[index], batch["input_ids"].shape[1], reads, probe)
+            enter(ledger, model.encoder.config, encoded.lengths[index], reads, cells, chunks)
         yield index, read(model, batch, reads, precision=precision, probe=probe, ready=ready)
 
 
@@ -168,13 +168,11 @@ def targets(
             raise InputError(f"targets: {name!r} needs rows of a task of the suite ({', '.join(suite.names)})")
         task = suite[name]
         encoded = batching.encode(task.train.select(at.tolist()), task, model.tokenizer, model.max_length)
-        batches = batch_order.by_tokens(encoded.lengths, head_importance.tokens(model))
+        batches = batch_order.by_tokens(encoded.lengths, head_importance.tokens(model.device.type))
         if ledger is not None:  # forward, and backward to activations and weights; no optimiser step
             for index in batches:
                 lengths = encoded.lengths[index]
-                padded = int(lengths.max())
-                ledger.add_batch(model.encoder.config, lengths, padded, False)
-                ledger.flops += 2 * cost.encoder_flops(model.encoder.config, np.full(len(index), padded), False)
+                ledger.add_gradient(model.encoder.config, lengths, int(lengths.max()))
         chunks.append([batching.to_batch(encoded, index, task, model.columns[name], model.pad_id) for index in batches])
     probe.target(chunks)
     return probe
@@ -208,20 +206,36 @@ def reader(
     return read_rows
 
 
-def _count(
-    ledger: Ledger, model: MultiTaskModel, lengths: np.ndarray, padded: int, reads: Collection[str],
-    probe: target_gradients.Probe | None,
-) -> None:  # fmt: skip
-    """Enter a batch's cost: forward, the gradient of activations (as much again), and row gradients that are formed."""
-    config = model.encoder.config
+def tokens(kind: str, reads: Collection[str]) -> int:
+    """Return how many padded tokens a batch may hold on this kind of device, for what is read."""
+    return head_importance.tokens(kind) if differentiates(reads) else batch_order.budget(kind)
+
+
+def enter(
+    ledger: Ledger, config: Any, lengths: np.ndarray, reads: Collection[str], cells: int = 0, targets: int = 0
+) -> None:
+    """Enter a batch's cost: forward, the gradient of activations (as much again), and row gradients that are formed.
+
+    Args:
+        ledger: The pass's ledger.
+        config: The encoder's Hugging Face configuration.
+        lengths: Tokens of each row, int [B].
+        reads: What is read, some of READS.
+        cells: For "products": numbers in the weights of linear modules whose gradients are multiplied.
+        targets: For "products": the number of target chunks.
+    """
+    rows, padded = len(lengths), int(lengths.max())
     ledger.add_batch(config, lengths, padded, False)
-    rows = len(lengths)
     if differentiates(reads):
         ledger.flops += cost.encoder_flops(config, np.full(rows, padded), False)
     if any(name in reads for name in KV):
         ledger.flops += config.num_hidden_layers * 4.0 * config.hidden_size**2 * rows * padded
     if "products" in reads:
-        assert probe is not None  # products are taken with a probe
-        weights: set[torch.Tensor] = {p for _, p in probe.named}
-        linear = [m.weight for m in model.encoder.modules() if isinstance(m, nn.Linear) and m.weight in weights]
-        ledger.flops += 2.0 * sum(p.numel() for p in linear) * rows * (padded + len(probe.gram) + 1)
+        ledger.flops += 2.0 * cells * rows * (padded + targets + 1)
+
+
+def _cells(model: MultiTaskModel, probe: target_gradients.Probe) -> int:
+    """Count the numbers in the probe's weights of linear modules."""
+    weights: set[torch.Tensor] = {p for _, p in probe.named}
+    linear = [m.weight for m in model.encoder.modules() if isinstance(m, nn.Linear) and m.weight in weights]
+    return sum(p.numel() for p in linear)

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from auxlearn import cost
 from auxlearn.cost import Ledger, Meter
 from auxlearn.data import batching
 from auxlearn.data.suites import Suite
 from auxlearn.files import stored_arrays
 from auxlearn.records import runs
-from auxlearn.signals import head_importance, pass_store
+from auxlearn.signals import head_importance, pass_store, row_signals
 from auxlearn.training import phases, train
 
 
@@ -70,18 +67,6 @@ def _measure(
                 block = values.cpu().numpy()
                 empty = np.zeros((len(rows), *block.shape[1:]), np.float32)
                 importances.setdefault(definition, empty)[index] = block
-            lengths = encoded.lengths[index]
-            _count(ledger, net.encoder.config, lengths)
+            row_signals.enter(ledger, net.encoder.config, encoded.lengths[index], head_importance.DEFINITIONS)
     np.savez(run.path("importance.npz"), **importances)  # type: ignore[arg-type]  # numpy's stub takes it for allow_pickle
     return run.finish(["importance.npz"], {"rows": len(rows)}, [ledger], plan.seeds)
-
-
-def _count(ledger: Ledger, config: Any, lengths: np.ndarray) -> None:
-    """Count forward, the gradient of activations (as much again), and each row's key and value weight gradients."""
-    padded = np.full(len(lengths), int(lengths.max()))
-    forward = cost.encoder_flops(config, padded, False)
-    width, layers = config.hidden_size, config.num_hidden_layers
-    ledger.flops += 2 * forward + layers * 4.0 * width**2 * float(padded.sum())
-    ledger.examples += len(lengths)
-    ledger.tokens += int(lengths.sum())
-    ledger.padded_tokens += int(padded.sum())
