@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import filelock
@@ -85,6 +85,17 @@ def killed_at_every_epoch(run, checkpoint: Path):
             return run(dying(1 if attempts == 1 else 2)), attempts
         except Killed:
             assert checkpoint.is_file()
+
+
+def with_long_sentences(suite):
+    """The suite with sentences to be tagged that stand twice in a row: of more than 16 tokens each, and 60 dev rows."""
+    from auxlearn.data import suites
+
+    short = {name: replace(task, dev=task.dev.select(range(60))) for name, task in suite.items()}
+    task = short["word_class"]
+    twice = {split: getattr(task, split).map(lambda row: {c: row[c] * 2 for c in (*task.inputs, task.label)})
+             for split in ("train", "dev")}  # fmt: skip
+    return suites.Suite(suite.name, short | {"word_class": replace(task, **twice)}, f"{suite.fingerprint}-twice")
 
 
 def write_jsonl(path: Path, rows: list[dict]) -> Path:

@@ -78,8 +78,9 @@ def _parser() -> argparse.ArgumentParser:
     stale = commands.add_parser("stale", help="mark a published report as out of date")
     stale.add_argument("name")
     stale.add_argument("why")
-    verify = commands.add_parser("verify", help="hash a report, its runs, code and data again; say what changed")
-    verify.add_argument("name")
+    verify = commands.add_parser("verify", help="hash reports, their runs, code and data again; say what changed")
+    verify.add_argument("name", nargs="?", help="a report; by default all that are published, a line each")
+    verify.add_argument("--page", action="store_true", help="write the verdicts on all of them to reports/index.html")
     _tables(commands)
     notebooks = commands.add_parser("notebooks", help="re-execute and normalise the committed notebooks")
     notebooks.add_argument("names", nargs="*", help="stages; default all")
@@ -165,11 +166,7 @@ def _run(given: argparse.Namespace) -> int:
 
         print(report.mark_stale(given.name, given.why))
     elif given.command == "verify":
-        from auxlearn.studies import verify
-
-        verification = verify.verify(given.name)
-        print(verification.shown())
-        return 1 if verification.changed else 0
+        return _verify(given.name, given.page)
     elif given.command == "results":
         from auxlearn.reporting import tracking
 
@@ -184,6 +181,23 @@ def _run(given: argparse.Namespace) -> int:
 
         renew.renew(given.names)
     return 0
+
+
+def _verify(name: str | None, page: bool) -> int:
+    from auxlearn.studies import verify
+
+    findings = []
+    if page:
+        from auxlearn.reporting.pages import report
+
+        findings = report.front_page()
+    if name:
+        findings = [verify.verify(name)]
+        print(findings[0].shown())
+    else:
+        findings = findings or verify.everything()
+        print("\n".join(finding.line() for finding in findings) or "no report is published here")
+    return max((finding.status for finding in findings), default=0)
 
 
 def _rendered(study: str) -> Path:

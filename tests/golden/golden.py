@@ -22,12 +22,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from auxlearn.studies.golden_values import TOLERANCE, USUAL, differences
+
 HERE = Path(__file__).parent
-VALUES = HERE / "values"
-# Relative, or absolute below 1: far below what any change of a formula moves, above what another processor's last bits
-# do. In bf16 kernels cannot be pinned.
-TOLERANCE = {"minilm fp32": 1e-3, "minilm bf16": 0.05}
-USUAL = 1e-5
+VALUES, INDEX = HERE / "values", HERE / "index.json"
 PINNED = {
     "ATEN_CPU_CAPABILITY": "avx2", "MKL_CBWR": "AVX2", "DNNL_MAX_CPU_ISA": "AVX2", "OMP_NUM_THREADS": "1",
     "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false",
@@ -67,28 +65,6 @@ def text(cases: Mapping[str, Any]) -> str:
     """Indented JSON in which a list of plain values is one line."""
     shown = json.dumps(cases, indent=1, ensure_ascii=False)
     return re.sub(r"\[\s+([^\[\]{}]*?)\s+\]", lambda m: "[" + re.sub(r"\s*\n\s*", " ", m[1]) + "]", shown) + "\n"
-
-
-def differences(old: Any, new: Any, tolerance: float, at: str = "") -> list[str]:
-    """Where two values differ, in words."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        gone, added = old.keys() - new.keys(), new.keys() - old.keys()
-        said = [f"{at}/{name}: gone" for name in sorted(gone)] + [f"{at}/{name}: new" for name in sorted(added)]
-        return said + [
-            line for name in old if name in new for line in differences(old[name], new[name], tolerance, f"{at}/{name}")
-        ]
-    if isinstance(old, list) and isinstance(new, list):
-        if len(old) != len(new):
-            return [f"{at}: {len(old)} values, now {len(new)}"]
-        return [
-            line
-            for i, pair in enumerate(zip(old, new, strict=True))
-            for line in differences(*pair, tolerance, f"{at}[{i}]")
-        ]
-    if (isinstance(old, float) and isinstance(new, (int, float))) or (isinstance(new, float) and isinstance(old, int)):
-        near = math.isclose(old, new, rel_tol=tolerance, abs_tol=tolerance)
-        return [] if near else [f"{at}: {old!r}, now {new!r}"]
-    return [] if old == new and type(old) is type(new) else [f"{at}: {old!r}, now {new!r}"]
 
 
 def stored(name: str) -> dict[str, Any]:
@@ -142,6 +118,13 @@ def moved(names: Sequence[str], workers: int, write: bool = False) -> dict[str, 
     return out
 
 
+def index() -> dict[str, str]:
+    """The arm that each case of a switch is of, so that `auxlearn verify` can tell whose results have moved."""
+    import arms_and_switches
+
+    return {name: arm for name, (arm, _) in arms_and_switches.SWITCHES.items()} | {"pooler": "single"}
+
+
 def bf16() -> bool:
     """Whether this processor multiplies in bf16."""
     from auxlearn.training.shared_parameters import has_bf16
@@ -159,6 +142,8 @@ def main() -> int:
     if asked.into:
         make_here(asked.names, asked.into)
         return 0
+    if asked.write:
+        INDEX.write_text(json.dumps(index(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     begun = time.monotonic()
     found = moved(asked.names or NAMES, asked.workers, asked.write)
     for name, lines in found.items():

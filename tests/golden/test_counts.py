@@ -1,17 +1,23 @@
 """Counted from lengths alone, the trainings and passes of every arm cost what their ledgers hold."""
 
+import inspect
+
+import numpy as np
 import pytest
 
 import arms_and_switches
 import pipeline
+from auxlearn.cost import Ledger
+from auxlearn.methods.gradts import head_store
 from auxlearn.models import multitask
+from auxlearn.signals import pass_counting, pass_store
 from auxlearn.training import counting, training_cache
 
-COUNTED = ("flops", "tokens", "padded_tokens", "steps", "examples")
+COUNTS = ("flops", "tokens", "padded_tokens", "steps", "examples")
 
 
 def counts(ledger):
-    return [ledger.stage, *(getattr(ledger, name) for name in COUNTED)]
+    return [ledger.stage, *(getattr(ledger, name) for name in COUNTS)]
 
 
 @pytest.fixture(scope="module")
@@ -24,25 +30,45 @@ def lengths(model):
     return counting.tokens(pipeline.suite(), model.tokenizer, model.max_length)
 
 
-@pytest.mark.parametrize("group", ["arms", "weights", "switches", "combined", "proxies", "heads"])
-def test_the_counts_of_every_arm_are_those_of_its_ledgers(group, model, lengths, monkeypatch):
-    trainings, trained = {}, training_cache.trained
+@pytest.fixture
+def ran(monkeypatch):
+    """The trainings and passes that are run from here on: arguments and results by the function that ran them."""
+    made = {"trained": [], "scored": [], "measured": []}
+    for module, name in ((training_cache, "trained"), (pass_store, "scored"), (head_store, "measured")):
+        function = getattr(module, name)
 
-    def collected(plan, suite, *more):
-        training = trained(plan, suite, *more)
-        trainings[training.manifest.key] = plan, training
-        return training
+        def kept(*given, function=function, name=name, **more):
+            result = function(*given, **more)
+            made[name].append((inspect.signature(function).bind(*given, **more).arguments, result))
+            return result
 
-    monkeypatch.setattr(training_cache, "trained", collected)
+        monkeypatch.setattr(module, name, kept)
+    return made
+
+
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("arms", "weights", "switches", "proxies", "heads")]
+
+
+@pytest.mark.parametrize("group", ["combined", *SLOW])
+def test_what_every_arm_runs_costs_what_was_counted(group, model, lengths, ran, monkeypatch):
     monkeypatch.setattr(pipeline, "SEEDS", (0,))
     arms_and_switches.GROUPS[group]()
-    print(len(trainings))
-    for plan, training in trainings.values():
-        history = training.history.to_dict("records")
-        rounds = [row["arm"] for row in history if row["epoch"]] if plan.phases[0].rounds else None
-        counted = counting.count(plan, lengths, model.encoder.config, rounds, training.updates)
+    config = model.encoder.config
+    assert ran["trained"]
+    for asked, training in ran["trained"]:
+        plan = asked["plan"]
+        played = [row["arm"] for row in training.history.to_dict("records") if row["epoch"] and plan.phases[0].rounds]
+        counted = counting.count(plan, lengths, config, played or None, training.updates)
         assert list(map(counts, counted)) == list(map(counts, training.ledgers))
-        for most, ledger in zip(counting.bound(plan, lengths, model.encoder.config), training.ledgers, strict=True):
-            assert most.stage == ledger.stage
-            assert most.steps == ledger.steps
-            assert all(getattr(most, name) >= getattr(ledger, name) for name in COUNTED)
+        for most, ledger in zip(counting.bound(plan, lengths, config), training.ledgers, strict=True):
+            assert (most.stage, most.steps) == (ledger.stage, ledger.steps)
+            assert all(getattr(most, name) >= getattr(ledger, name) for name in COUNTS)
+    whole = {name: np.arange(splits["train"].n_rows) for name, splits in lengths.items()}
+    for asked, store in ran["scored"]:
+        (ledger,) = store.manifest.ledger
+        counted = pass_counting.scoring(asked["plan"], lengths, config, asked.get("only") or whole)
+        assert counts(counted) == counts(Ledger.from_dict(ledger))
+    for asked, (manifest, _) in ran["measured"]:
+        (ledger,) = manifest.ledger
+        counted = pass_counting.importance(asked["plan"], lengths, config, asked["name"], asked["rows"])
+        assert counts(counted) == counts(Ledger.from_dict(ledger))

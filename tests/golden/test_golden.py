@@ -1,5 +1,6 @@
 """Nothing that the library computes has moved since its golden values were stored: see golden.py."""
 
+import json
 from typing import Literal, get_args, get_origin
 
 import pytest
@@ -36,6 +37,12 @@ def test_a_difference_is_found_wherever_it_lies():
         (old | {"e": 1}, "/e: new"),
     ):
         assert golden.differences(old, new, golden.USUAL) == [where]
+
+
+def test_the_index_names_the_arm_of_every_switch():
+    said = json.loads(golden.INDEX.read_text(encoding="utf-8"))
+    assert said == golden.index(), "make golden"
+    assert {name.rpartition(", seed")[0] for name in golden.stored("switches")} == set(said)
 
 
 def test_every_arm_weighting_and_switch_has_golden_values():

@@ -97,6 +97,8 @@ LAZY = "from auxlearn import lazy\n__getattr__ = lazy.attributes(__name__, {home
         "HOMES = {'f': 'auxlearn.b', 'g': 'auxlearn.sub.c'}\n" + LAZY.replace("{homes}", "HOMES"),
         LAZY.replace("{homes}", "{'f': 'auxlearn.b:f'}"),
         "def __getattr__(name):\n    from auxlearn import b\n    return getattr(b, name)\n",
+        LAZY.replace("{homes}", "dict(f='auxlearn.b')"),
+        LAZY.replace("{homes}", "HOMES") + "HOMES = {name: 'auxlearn.b' for name in 'fg'}\n",
         "def f(x):\n    return _g(x)\n\n\ndef _g(x):\n    from auxlearn.b import ONE\n    return ONE + x\n",
     ],
 )
@@ -105,6 +107,11 @@ def test_a_name_that_a_package_serves_late_leads_to_its_module(package, source, 
     assert "b" in code_hash.modules(["a"])
     package(a="from auxlearn.sub import c\nx = c.TWO")
     assert "b" not in code_hash.modules(["a"])  # the package is imported, the name is not asked for
+
+
+def test_a_module_that_is_no_package_may_serve_names_late_too(package):
+    package(a="from auxlearn.d import f", lazy="", d=LAZY.replace("{homes}", "{'f': 'auxlearn.b'}"))
+    assert "b" in code_hash.modules(["a"])
 
 
 def test_one_more_name_served_late_makes_nothing_stale_and_another_home_does(package):

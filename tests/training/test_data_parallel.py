@@ -15,9 +15,9 @@ from transformers import BertConfig, BertModel
 from auxlearn import seeding
 from auxlearn.data import batching
 from auxlearn.errors import InputError
-from auxlearn.models import multitask
+from auxlearn.models import encoders, multitask
 from auxlearn.signals import pass_store
-from auxlearn.training import data_parallel, launch, train, training_cache
+from auxlearn.training import counting, data_parallel, launch, train, training_cache
 from auxlearn.training.phases import Phase, Plan, Recipe, Rounds, Weighting
 
 ROWS = {"topic_side": np.arange(30), "topic_name": np.arange(41), "word_class": np.arange(25)}
@@ -116,8 +116,11 @@ def test_two_processes_equal_one(small, encoder, weightings):
     models = [pass_store.load_model(each.manifest, asked, small).state_dict() for each in (one, two)]
     for name, value in models[0].items():
         assert torch.allclose(models[1][name], value, atol=2e-3), name
-    counted = [[(row.stage, row.steps, row.examples, row.tokens) for row in each.ledgers] for each in (one, two)]
-    assert counted[0] == counted[1]
+    ledgers = [[replace(row, seconds=0.0, peak_bytes=0) for row in each.ledgers] for each in (one, two)]
+    assert ledgers[0] == ledgers[1]
+    config, tokenizer = encoders.described(encoder)
+    lengths = counting.tokens(small, tokenizer, encoders.most_tokens(config, asked.max_length))
+    assert counting.count(replace(asked, processes=2), lengths, config) == ledgers[1]
     assert sorted(p.name for p in two.manifest.path("history.json").parent.iterdir()) == sorted(
         p.name for p in one.manifest.path("history.json").parent.iterdir()
     )

@@ -159,6 +159,7 @@ def test_the_key_follows_all_that_decides_the_result(small):
         ({"phases": (Phase("x", {"topic_side": np.arange(70)}, 1, RECIPE),)}, "held out"),
         ({"holdout": np.arange(0)}, "needs held-out rows"),
         ({"phases": (Phase("x", {"topic_side": np.arange(60)}, 1, Recipe(lr=1e30)),)}, "not finite"),
+        ({"phases": (Phase("x", {"topic_side": np.arange(60)}, 1, RECIPE),) * 2}, "a name of its own"),
     ],
 )
 def test_a_plan_that_cannot_work_is_refused(small, changes, message):

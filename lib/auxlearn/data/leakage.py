@@ -17,11 +17,11 @@ from itertools import chain, pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from auxlearn.errors import InputError
 
 if TYPE_CHECKING:
-    import pandas as pd
     from scipy.sparse import csr_array
 
     from auxlearn.data.suites import Suite
@@ -84,8 +84,6 @@ def rows(suite: Suite, names: Iterable[str], splits: Sequence[str], width: int) 
     Returns:
         The rows with their places, their texts and their normalised texts.
     """
-    import pandas as pd
-
     places = [pd.DataFrame(columns=["task", "split", "row", "row_id"])]
     texts: list[Texts] = []
     for name, split in ((name, split) for name in names for split in splits):
@@ -120,8 +118,6 @@ def find(suite: Suite, targets: list[str] | None = None, near: float = 0.8) -> p
     Raises:
         InputError: If `near` is no such similarity, or a target is not in the suite.
     """
-    import pandas as pd
-
     if not 0 < near <= 1:
         raise InputError(f"near: {near} is not a similarity above 0 and up to 1")
     names = suite.names if targets is None else list(dict.fromkeys(suite[name].name for name in targets))
@@ -151,8 +147,6 @@ def between(pool: Rows, target: Rows, near: float) -> pd.DataFrame:
     Returns:
         A table of one row per pair: pool and target (positions), kind, similarity.
     """
-    import pandas as pd
-
     raw, glued = _equal(pool.texts, target.texts, _raw), _equal(pool.words, target.words, _glued)
     close = _near(pool.words, target.words, near)
     parts = [part.assign(kind=kind) for part, kind in zip((raw, glued, close), KINDS, strict=True)]
@@ -170,8 +164,6 @@ def _glued(row: Texts) -> str | None:
 
 def _equal(pool: list[Texts], target: list[Texts], key: Callable[[Texts], str | None]) -> pd.DataFrame:
     """Pair rows of equal key; only the target's keys are held, since the pool may be large."""
-    import pandas as pd
-
     where: dict[str | None, list[int]] = {}
     for j, row in enumerate(target):
         where.setdefault(key(row), []).append(j)
@@ -185,8 +177,6 @@ def _equal(pool: list[Texts], target: list[Texts], key: Callable[[Texts], str | 
 
 def _near(pool: list[Texts], target: list[Texts], near: float) -> pd.DataFrame:
     """Pair rows whose sets of n-grams, united over their texts, are alike by `near`, and each text by EACH_TEXT."""
-    import pandas as pd
-
     grams = _row_grams(target)
     number = grams["gram"].value_counts(sort=False)
     vocabulary, common = number.index[number <= COMMON], number.index[number > COMMON]
@@ -235,8 +225,6 @@ def _chunks(cost: np.ndarray, limit: int) -> Iterator[slice]:
 
 def _row_grams(texts: list[Texts]) -> pd.DataFrame:
     """List the distinct (row, gram) of some rows, the n-grams of all texts of a row together."""
-    import pandas as pd
-
     parts = [pd.DataFrame({"row": np.zeros(0, np.int64), "gram": np.zeros(0, np.uint64)})]
     for part in _chunks(_characters(texts), CHUNK_CHARS):
         for column in zip(*texts[part], strict=True):
@@ -308,8 +296,6 @@ def counts(hits: pd.DataFrame, suite: Suite) -> pd.DataFrame:
     Returns:
         A table of counts, one row per pool task (the index, "task") and one column per target.
     """
-    import pandas as pd
-
     table = {target: {n: int(m.sum()) for n, m in flagged(hits, suite, target).items()} for target in suite.names}
     return pd.DataFrame(table).rename_axis("task")
 
@@ -328,8 +314,6 @@ def shared_sentences(suite: Suite, target: str, hits: pd.DataFrame | None = None
     Returns:
         A table of one row per task (the index, "task"): rows (training rows) and shared.
     """
-    import pandas as pd
-
     hits = find(suite, [target]) if hits is None else hits
     judged = rows(suite, [target], ["dev", "test"], len(suite[target].inputs)).words
     known = set(chain.from_iterable(map(_sentences, judged)))

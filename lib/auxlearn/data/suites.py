@@ -222,10 +222,7 @@ def _build(name: str, spec: TaskSpec, raw: Splits) -> Task:
         train = clean["train"]
         if len(train) < 20:
             raise InputError(f"task {name!r}: no dev split, and {len(train)} training rows are too few to carve one")
-        order = seeding.rng(0, "carve-dev", name).permutation(len(train))
-        cut = max(1, round(DEV_FRACTION * len(train)))
-        clean["dev"] = [train[i] for i in sorted(order[:cut])]
-        clean["train"] = [train[i] for i in sorted(order[cut:])]
+        clean["dev"], clean["train"] = _divided(train, max(1, round(DEV_FRACTION * len(train))), 0, "carve-dev", name)
     if spec.resplit:
         clean = _resplit(name, spec, clean)
     datasets = {split: Dataset.from_list(part) for split, part in clean.items()}
@@ -238,20 +235,23 @@ def _build(name: str, spec: TaskSpec, raw: Splits) -> Task:
 
 def _resplit(name: str, spec: TaskSpec, clean: Splits) -> Splits:
     """Redraw the splits as `schema.Resplit` says: a cut train split, and every other labelled row as dev."""
-    marked = {split: [row | {"origin": split} for row in part] for split, part in clean.items()}
     resplit = spec.resplit
     assert resplit is not None  # the caller has looked
-    train, size = marked["train"], resplit.train
-    if size >= len(train):
-        raise InputError(
-            f"task {name!r}: resplit keeps {size} of {len(train)} training rows; none would be left for dev"
-        )
-    order = seeding.rng(resplit.seed, "resplit", name).permutation(len(train))
+    size, total = resplit.train, len(clean["train"])
+    if size >= total:
+        raise InputError(f"task {name!r}: resplit keeps {size} of {total} training rows; none would be left for dev")
     if resplit.rest == "leave":
-        return clean | {"train": [clean["train"][i] for i in sorted(order[:size])]}
-    rest = [train[i] for i in sorted(order[size:])]
+        return clean | {"train": _divided(clean["train"], size, resplit.seed, "resplit", name)[0]}
+    marked = {split: [row | {"origin": split} for row in part] for split, part in clean.items()}
+    train, rest = _divided(marked["train"], size, resplit.seed, "resplit", name)
     labelled = [row for row in marked.get("test", []) if row[spec.label] is not None]
-    return {"train": [train[i] for i in sorted(order[:size])], "dev": [*rest, *marked["dev"], *labelled]}
+    return {"train": train, "dev": [*rest, *marked["dev"], *labelled]}
+
+
+def _divided(rows: list[dict[str, Any]], size: int, seed: int, *purpose: str) -> tuple[list[Any], list[Any]]:
+    """Draw `size` rows: these, and the others, both in order."""
+    order = seeding.rng(seed, *purpose).permutation(len(rows))
+    return [rows[i] for i in sorted(order[:size])], [rows[i] for i in sorted(order[size:])]
 
 
 def _suite(name: str, parts: Iterable[tuple[str, TaskSpec, Splits, Any]]) -> Suite:

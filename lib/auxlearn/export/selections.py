@@ -132,11 +132,7 @@ def _columns(rows: pd.DataFrame, suite: Suite, primary: str) -> dict[str, list[A
     twice = rows.index[rows.duplicated(["task", "row"])]
     if len(twice):
         raise InputError(f"selection row {twice[0]}: {rows['task'][twice[0]]!r} row {rows['row'][twice[0]]} again")
-    columns: dict[str, list[Any]] = {name: [None] * len(rows) for name in ("text_hash", "text1", "text2", "label")}
-    if any(suite[name].kind == "tagging" for name in names):
-        columns["tokens"] = [None] * len(rows)
-    if any("origin" in suite[name].train.column_names for name in names):
-        columns["origin"] = [None] * len(rows)
+    records: list[dict[str, Any]] = [{} for _ in range(len(rows))]
     for name, part in rows.groupby("task", sort=False):
         task = suite[str(name)]
         for at, row in part["row"].items():
@@ -152,15 +148,15 @@ def _columns(rows: pd.DataFrame, suite: Suite, primary: str) -> dict[str, list[A
                     "the selection was made from another suite, cap or version of the data"
                 )
             texts = line[task.inputs[0]] if task.kind == "tagging" else [line[c] for c in task.inputs]
-            columns["text_hash"][at], columns["label"][at] = text_hash(texts), _label(line[task.label], task)
+            records[at] = {"text_hash": text_hash(texts), "label": _label(line[task.label], task), "text1": texts[0]}
             if task.kind == "tagging":
-                columns["tokens"][at], columns["text1"][at] = texts, " ".join(texts)
-            else:
-                columns["text1"][at] = texts[0]
-                columns["text2"][at] = texts[1] if task.is_pair else None
+                records[at] |= {"tokens": texts, "text1": " ".join(texts)}
+            elif task.is_pair:
+                records[at]["text2"] = texts[1]
             if "origin" in line:
-                columns["origin"][at] = line["origin"]
-    return columns
+                records[at]["origin"] = line["origin"]
+    held = {"text_hash", "text1", "text2", "label"}.union(*records)
+    return {column: [record.get(column) for record in records] for column in held}
 
 
 def _label(value: Any, task: Task) -> str | None:

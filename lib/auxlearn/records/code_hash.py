@@ -57,11 +57,12 @@ def _absolute(name: str) -> str:
 
 @functools.lru_cache(maxsize=2048)
 def _read(path: Path, stamp: _Stamp, name: str) -> Syntax:
-    return _parsed(path.read_bytes(), path, name)
+    return _parsed(path.read_bytes(), name, path.name == "__init__.py")
 
 
-def _parsed(source: bytes, path: Path, name: str) -> Syntax:
-    return module_syntax.read(ast.parse(source), _absolute(name), path.name == "__init__.py")
+@functools.lru_cache(maxsize=2048)  # other copies of the package hold many files that are the same
+def _parsed(source: bytes, name: str, is_package: bool) -> Syntax:
+    return module_syntax.read(ast.parse(source), _absolute(name), is_package)
 
 
 def _syntax(name: str, package: Path) -> Syntax:
@@ -249,7 +250,7 @@ def edited(roots: Iterable[str], notebook: Path | None = None, source: str = "")
 
 def _as_imported(name: str) -> bool:
     path, (stamp, source) = _path(name, PACKAGE), _IMPORTED[name]
-    return _stamp(path) == stamp or _syntax(name, PACKAGE) == _parsed(source, path, name)
+    return _stamp(path) == stamp or _syntax(name, PACKAGE) == _parsed(source, name, path.name == "__init__.py")
 
 
 def code_hash(roots: Iterable[str] = (), notebook: Path | None = None, package: Path | None = None) -> str:

@@ -44,7 +44,7 @@ class Syntax:
     Attributes:
         text: All that it runs, but `tables` and the names that it serves late.
         references: What it imports or reads of what it imported, as absolute dotted names.
-        served: Of a package: name to the references that are imported when it is first asked for.
+        served: Name to the references that are imported when it is first asked for; of a package, also by a function.
         defined: Names that its top level binds.
         tables: Its tables of modules.
     """
@@ -138,7 +138,10 @@ def read(tree: ast.Module, name: str = "", is_package: bool = False) -> Syntax:
     tables, rest, functions = [], [], {}
     for statement in body:
         names = dict(_assigned(statement))
-        late = _served(statement, dicts) if is_package else None
+        late = _served(statement, dicts)
+        if late is None and "__getattr__" in names:  # from modules that cannot be read off: any that is written out
+            written = (_constant(node) for each in body for node in ast.walk(each))
+            served[ANY] = frozenset(text for text in written if _MODULE_NAME.fullmatch(text))
         if late is not None:
             served |= late
         elif "__version__" in names:

@@ -107,7 +107,7 @@ def _rows(stage: str, key: str) -> Iterator[dict[str, Any]]:
     base |= {"commit": git.get("commit"), "dirty": git.get("dirty"), "code": data.get("code", {}).get("hash")}
     for name, value in p.items():
         base[f"param_{name}"] = json.dumps(value, sort_keys=True) if isinstance(value, (list, dict)) else value
-    values = [*_measured(data.get("metrics", {})), *_costs(data.get("ledger", []), None)]
+    values = [*_measured(data.get("metrics", {})), *_costs(data.get("ledger", []), {})]
     yield from (base | row for row in values or [{}])
 
 
@@ -118,36 +118,39 @@ def _measured(metrics: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
             continue
         if name == "seeds" and _dicts(content) and all(map(SEED.fullmatch, content)):  # of 06: all that a seed gave
             for seed, part in content.items():
-                for metric, value in part.items():
-                    if metric == "ledger":
-                        yield from _costs(value, int(seed))
-                    elif metric == "dev" and isinstance(value, dict):
-                        yield from ({"split": "dev"} | row for row in _leaves(value, seed))
-                    else:
-                        yield from _leaves({metric: value}, seed)
-        elif name == "dev" and isinstance(content, dict):  # of a training
-            yield from ({"split": "dev"} | row for row in _leaves(content))
+                yield from _results(part, {"seed": int(seed)})
         elif name == "arms" and _dicts(content):  # of 07
             for arm, row in content.items():
-                yield from (leaf | {"of": arm} for leaf in _leaves(row))
+                yield from (leaf | {"of": arm} for leaf in _leaves(row, {}))
         elif name == "pairs" and isinstance(content, list):
             for row in content:
                 if isinstance(row, dict):
                     values = {k: v for k, v in row.items() if k not in ("arm", "baseline")}
-                    yield from (leaf | {"of": f"{row.get('arm')} − {row.get('baseline')}"} for leaf in _leaves(values))
-        elif isinstance(content, dict) and content and all(map(SEED.fullmatch, content)):
+                    pair = {"of": f"{row.get('arm')} − {row.get('baseline')}"}
+                    yield from (leaf | pair for leaf in _leaves(values, {}))
+        elif name != "dev" and isinstance(content, dict) and content and all(map(SEED.fullmatch, content)):
             for seed, part in content.items():
-                yield from _leaves({name: part}, seed)
+                yield from _leaves({name: part}, {"seed": int(seed)})
         else:
-            yield from _leaves({name: content})
+            yield from _results({name: content}, {})
+
+
+def _results(content: Mapping[str, Any], base: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The leaves of what a training, or one seed of 06, recorded; each row begins as `base` does."""
+    for metric, value in content.items():
+        if metric == "ledger":
+            yield from _costs(value, base)
+        elif metric == "dev" and isinstance(value, dict):
+            yield from _leaves(value, base | {"split": "dev"})
+        else:
+            yield from _leaves({metric: value}, base)
 
 
 def _dicts(content: Any) -> bool:
     return isinstance(content, dict) and all(isinstance(part, dict) for part in content.values())
 
 
-def _leaves(content: Mapping[str, Any], seed: str | None = None) -> Iterator[dict[str, Any]]:
-    base = {} if seed is None else {"seed": int(seed)}
+def _leaves(content: Mapping[str, Any], base: dict[str, Any]) -> Iterator[dict[str, Any]]:
     for metric, value in content.items():
         for path, leaf in _paths(value):
             row = base | {"metric": metric, "of": "/".join(path) or None}
@@ -165,16 +168,16 @@ def _paths(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, 
         yield path, value
 
 
-def _costs(ledger: Any, seed: int | None) -> Iterator[dict[str, Any]]:
+def _costs(ledger: Any, base: dict[str, Any]) -> Iterator[dict[str, Any]]:
     for row in ledger if isinstance(ledger, list) else ():
         if not isinstance(row, dict) or not isinstance(row.get("stage"), str):
             continue
-        base = {"split": "cost", "of": row["stage"]} | ({} if seed is None else {"seed": seed})
+        cost = base | {"split": "cost", "of": row["stage"]}
         if isinstance(row.get("flops"), (int, float)):
-            yield base | {"metric": "tflop", "value": row["flops"] / 1e12}
+            yield cost | {"metric": "tflop", "value": row["flops"] / 1e12}
         for metric in ("seconds", "tokens", "padded_tokens", "steps", "examples", "peak_bytes", "joules"):
             if isinstance(row.get(metric), (int, float)):
-                yield base | {"metric": metric, "value": float(row[metric])}
+                yield cost | {"metric": metric, "value": float(row[metric])}
 
 
 def _column(values: pd.Series, numeric: bool = False) -> pd.Series:

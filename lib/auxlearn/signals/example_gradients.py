@@ -119,11 +119,11 @@ def _modules(probe: Probe) -> list[tuple[nn.Module, Slots]]:
 
 def _hook(stack: ExitStack, module: nn.Module, slots: Slots, size: int, sums: _Sums) -> None:
     """Read a module's rows off its input and its output's gradient, in fp32."""
-    rule: dict[type[nn.Module], Callable[[Any, Slots, torch.Tensor, torch.Tensor, _Sums], None]]
-    rule = {nn.Linear: _linear, nn.Embedding: _embedding, nn.LayerNorm: _norm}
-    read = next(function for kind, function in rule.items() if isinstance(module, kind))
+    rules: dict[Any, Any] = {nn.Linear: _linear, nn.Embedding: _embedding, nn.LayerNorm: _norm}
+    read = next(function for kind, function in rules.items() if isinstance(module, kind))
     if isinstance(module, nn.Embedding):  # positions are looked up once for all rows: let each have its own
-        stack.callback(module.register_forward_pre_hook(_for_each_row(size)).remove)
+        expand = lambda _, args: (args[0].expand(size, *args[0].shape[1:]),)  # noqa: E731
+        stack.callback(module.register_forward_pre_hook(expand).remove)
 
     def after(module: nn.Module, args: tuple[torch.Tensor, ...], out: torch.Tensor) -> None:
         if module in sums.modules:  # two gradients of one parameter: their squared norms do not add up
@@ -142,14 +142,6 @@ def _hook(stack: ExitStack, module: nn.Module, slots: Slots, size: int, sums: _S
         out.register_hook(on_gradient)
 
     stack.callback(module.register_forward_hook(after).remove)
-
-
-def _for_each_row(size: int) -> Callable[[nn.Module, tuple[torch.Tensor, ...]], tuple[torch.Tensor, ...]]:
-    def before(module: nn.Module, args: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-        ids = args[0]
-        return (ids.expand(size, *ids.shape[1:]) if ids.shape[0] == 1 else ids,)
-
-    return before
 
 
 def _linear(module: nn.Linear, slots: Slots, x: torch.Tensor, delta: torch.Tensor, sums: _Sums) -> None:

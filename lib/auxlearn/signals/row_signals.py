@@ -133,12 +133,12 @@ def over_rows(
     Yields:
         Positions in `encoded`, int64 [B], and what `read` returns.
     """
-    cells, targets = (0, 0) if probe is None else (_cells(model, probe), len(probe.gram))
+    cells, chunks = (0, 0) if probe is None else (_cells(model, probe), len(probe.gram))
     ready = bf16_inference.prepare(model, precision)
     for index in batch_order.by_tokens(encoded.lengths, budget or tokens(model.device.type, reads)):
         batch = batching.to_batch(encoded, index, task, model.columns[task.name], model.pad_id)
         if ledger is not None:
-            enter(ledger, model.encoder.config, encoded.lengths[index], reads, cells, targets)
+            enter(ledger, model.encoder.config, encoded.lengths[index], reads, cells, chunks)
         yield index, read(model, batch, reads, precision=precision, probe=probe, ready=ready)
 
 

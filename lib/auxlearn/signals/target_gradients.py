@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, Literal
 
 import numpy as np
@@ -298,27 +298,20 @@ class Probe:
     @contextmanager
     def _quiet(self, trained: Sequence[nn.Parameter]) -> Iterator[None]:
         """Switch dropout off, gradients on for `trained` alone; restore mode, `.grad` and flags afterwards."""
-        modes = [(m, m.training) for m in self.model.modules()]
-        flags = [(p, p.requires_grad, p.grad) for p in self.model.parameters()]
+        grads = [(p, p.grad) for p in self.model.parameters()]
         try:
-            self.model.eval()
-            self.model.requires_grad_(False)
-            for _, p in self.named:
-                p.grad = None
-            for p in trained:
-                p.requires_grad_(True)
-            with ExitStack() as stack:
-                stack.enter_context(torch.inference_mode(False))
-                stack.enter_context(torch.enable_grad())
-                if not trained or self.model.device.type == "cpu":  # fused kernels have no forward derivative, and on a
-                    stack.enter_context(sdpa_kernel(SDPBackend.MATH))  # CPU were slower: see `head_importance`
-                yield
+            with head_importance.left_as_found(self.model), torch.inference_mode(False), torch.enable_grad():
+                for _, p in self.named:
+                    p.grad = None
+                for p in trained:
+                    p.requires_grad_(True)
+                # Fused kernels have no forward derivative, and on a CPU were slower: see `head_importance`.
+                plain = not trained or self.model.device.type == "cpu"
+                with sdpa_kernel(SDPBackend.MATH) if plain else nullcontext():
+                    yield
         finally:
-            for p, flag, grad in flags:
-                p.requires_grad_(flag)
+            for p, grad in grads:
                 p.grad = grad
-            for module, mode in modes:
-                module.training = mode
 
 
 def _products(rows: torch.Tensor, g: torch.Tensor) -> torch.Tensor:

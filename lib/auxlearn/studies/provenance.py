@@ -3,11 +3,13 @@
     schema      1
     study, title, written
     runs        STAGE/KEY: status, started, finished, git, code (roots, notebook, hash), suite (its fingerprint), seeds,
-                environment, device, threads, manifest (sha256), inputs (STAGE/KEY of each), outputs (name: sha256)
+                environment, device, threads, manifest (sha256), inputs (STAGE/KEY of each), outputs (name: sha256);
+                where it trains one, arm
     suites      fingerprint: name (as the parameters name it), rows (the cap per task, 0 = none)
     environments  digest: versions
     figures     file of the report: the runs that it was made from
     files       file of the report: sha256 (all but this one)
+    golden      group: case: hash of its golden value; empty where runs were not of this code, or beside no checkout
 
 Runs that another run read are recorded too, down to single trainings and passes; their status is "read".
 """
@@ -23,8 +25,9 @@ from pydantic import ValidationError
 from auxlearn import errors
 from auxlearn.errors import InputError
 from auxlearn.files import documents
-from auxlearn.paths import runs_root
-from auxlearn.records import manifests, runs
+from auxlearn.paths import PROJECT, runs_root
+from auxlearn.records import manifests, plugins, runs
+from auxlearn.studies import golden_values
 
 NAME = "provenance.json"
 SCHEMA = 1
@@ -40,6 +43,7 @@ class _Run(manifests.Shape):
     outputs: dict[manifests.FileName, str]
     code: _Code
     git: manifests.Git
+    arm: str | None = None
 
 
 class _Suite(manifests.Shape):
@@ -54,6 +58,7 @@ class _Record(manifests.Shape):
     runs: dict[manifests.Label, _Run]
     suites: dict[str, _Suite]
     files: dict[str, str]
+    golden: dict[str, dict[str, str]] = {}
 
 
 def run(manifest: runs.Manifest, status: str) -> dict[str, Any]:
@@ -68,10 +73,12 @@ def run(manifest: runs.Manifest, status: str) -> dict[str, Any]:
     """
     data = manifest.data
     p = data.get("params", {})
+    code = {"hash": ""} | data.get("code", {})
+    code["roots"] = [plugins.without_folder(root) for root in code.get("roots", [])]
     return {
         "stage": data.get("stage", manifest.folder.parent.name), "key": data.get("key", manifest.folder.name),
         "status": status, "started": data.get("started", ""), "finished": data.get("finished", ""),
-        "git": data.get("git", {}), "code": {"hash": ""} | data.get("code", {}),
+        "git": data.get("git", {}), "code": code,
         "suite": {"fingerprint": data.get("suite", ""), "name": p.get("suite", ""), "rows": p.get("rows", 0)},
         "device": data.get("device", ""), "threads": data.get("threads"), "precision": p.get("precision", ""),
         "versions": data.get("versions", {}), "seeds": data.get("seeds", {}), "outputs": data.get("outputs", {}),
@@ -80,7 +87,7 @@ def run(manifest: runs.Manifest, status: str) -> dict[str, Any]:
             {"run": _label(wanted), "manifest": file_hash(runs_root() / _label(wanted) / "manifest.json")}
             for wanted in data.get("inputs", [])
         ],
-    }  # fmt: skip
+    } | ({"arm": p["arm"]} if isinstance(p.get("arm"), str) else {})  # fmt: skip
 
 
 def record(
@@ -101,6 +108,7 @@ def record(
     out: dict[str, Any] = {
         "schema": SCHEMA, "study": name, "title": title, "written": runs.now(),
         "runs": {}, "suites": {}, "environments": {}, "figures": dict(figures), "files": files(target),
+        "golden": {},
     }  # fmt: skip
     queue = [(status, manifest) for status, manifest in made]
     while queue:
@@ -120,6 +128,8 @@ def record(
             # By the manifest alone: whether a unit's files are whole and its code is today's, the study's runs say.
             if (read := _read(wanted)) is not None and _label(wanted) not in out["runs"]:
                 queue.append(("read", read))
+    if all(one["status"] in ("finished", "read") for one in out["runs"].values()):
+        out["golden"] = golden_values.digests(PROJECT)
     return out
 
 

@@ -36,6 +36,11 @@ class Tokens:
     def __len__(self) -> int:
         return len(self.lengths)
 
+    @property
+    def n_rows(self) -> int:
+        """The number of rows."""
+        return len(self) if self.rows is None else int(self.rows[-1]) + 1
+
     def take(self, rows: np.ndarray) -> Tokens:
         """Select rows.
 

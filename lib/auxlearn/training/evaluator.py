@@ -29,7 +29,7 @@ class Evaluator:
         self.encoded: dict[tuple[str, str], batching.Encoded] = {}
 
     def _train_rows(self, name: str, rows: np.ndarray, phase: str) -> batching.Encoded:
-        return self._encode(name, f"train/{phase}", self.suite[name].train.select(rows.tolist()))
+        return self._encode(name, f"phase/{phase}", self.suite[name].train.select(rows.tolist()))
 
     def _encode(self, name: str, part: str, rows: Any) -> batching.Encoded:
         if (name, part) not in self.encoded:

@@ -213,6 +213,9 @@ def check(plan: Plan, suite: Suite) -> None:
     Raises:
         InputError: A phase contradicts itself, the plan or the suite.
     """
+    names = [phase.name for phase in plan.phases]
+    if len(set(names)) < len(names):  # rows, the epoch kept and costs are told apart by it
+        raise InputError(f"phases {', '.join(names)}: each needs a name of its own")
     for phase in plan.phases:
         if min(phase.epochs, 1 if phase.steps is None else phase.steps) < 1 or not any(map(len, phase.rows.values())):
             raise InputError(f"phase {phase.name!r}: needs at least one epoch, one step and one row")

@@ -13,7 +13,7 @@ from auxlearn.errors import InputError
 from auxlearn.paths import NOTEBOOKS, PROJECT
 from auxlearn.records import runs
 from auxlearn.reporting.pages import pages, report
-from auxlearn.studies import headlines, provenance, run_status, verify
+from auxlearn.studies import golden_values, headlines, provenance, run_status, verify
 from auxlearn.studies.run_status import Outcome
 
 ENDINGS = {
@@ -322,6 +322,8 @@ def test_the_provenance_of_a_published_report(published):
     assert one["git"] == {"commit": "a" * 40, "dirty": False}
     assert found["suites"] == {record["suite"]: {"name": "planted", "rows": 60}}
     assert found["environments"][one["environment"]] == record["versions"]
+    assert found["golden"] == golden_values.digests(PROJECT)
+    assert len(found["golden"]["arms"]) >= 40
     page = (folder / "01_data_prep.html").read_text()
     for mark in (run.name, record["suite"], record["code"]["hash"], *record["outputs"].values()):
         assert mark in page
@@ -342,8 +344,9 @@ def test_data_are_named_by_who_knows_their_file_whatever_reads_what(runs_folder,
 def test_nothing_changed(published, capsys):
     assert cli.main(["verify", "mixed"]) == 0
     out = capsys.readouterr().out
-    assert "nothing changed" in out
+    assert "mixed: stands: nothing changed; checked: " in out
     assert "changed:" not in out
+    assert "moved" not in out
     assert "fingerprints of data 1" in out
     assert "not checked" not in out
 
@@ -367,10 +370,10 @@ def test_each_change_is_a_line_and_the_status_is_1(published, capsys, monkeypatc
         "changed: file more.txt was added to the report",
         f"changed: run 01_data_prep/{run.name}: leaks.parquet was altered",
         f"changed: run 01_data_prep/{run.name}: tasks.parquet is gone",
-        f"changed: code of 01_data_prep.ipynb since commit aaaaaaaaaa: 01_data_prep/{run.name}",
         f"changed: data of planted: fingerprint {fingerprint}, was {'0' * 16}",
+        f"code has moved on: 01_data_prep.ipynb since commit aaaaaaaaaa: 01_data_prep/{run.name}",
     ]
-    assert "6 changed" in lines[-1]
+    assert "mixed: failed: 5 changed: file 01_data_prep.html of the report was altered, …; checked: " in lines[-1]
 
 
 def test_what_is_not_here_is_not_said_to_be_as_it_was(published, capsys, monkeypatch, tmp_path):
@@ -417,7 +420,7 @@ def test_a_report_from_before_provenance_has_none(published, capsys):
     assert cli.main(["verify", "mixed"]) == 0
     out = capsys.readouterr().out
     assert "this report has no provenance.json" in out
-    assert "no verdict; checked: nothing" in out
+    assert "no provenance, no verdict; checked: nothing" in out
 
 
 def test_no_such_report_and_no_such_record(published):
@@ -426,3 +429,86 @@ def test_no_such_report_and_no_such_record(published):
     (published[0] / "provenance.json").write_text("{}")
     with pytest.raises(InputError, match="not a record of provenance"):
         verify.verify("mixed")
+
+
+# --- the front page ---------------------------------------------------------------------------------------------------
+
+
+def another(folder, name, **changes):
+    """A copy of a published report under another name, its record changed; None for no record."""
+    copy = folder.with_name(name)
+    shutil.copytree(folder, copy)
+    content = provenance.read(copy)
+    (copy / "provenance.json").unlink()
+    if changes.get("runs", "") is not None:
+        provenance.write(copy, content | changes)
+    return copy
+
+
+@pytest.fixture
+def shelf(published, monkeypatch):
+    """Published reports with every verdict, as far as `verify` is told so."""
+    folder, run = published
+    content = provenance.read(folder)
+    label = f"01_data_prep/{run.name}"
+    moved = {label: content["runs"][label] | {"code": content["runs"][label]["code"] | {"hash": "1" * 16}}}
+    another(folder, "told", runs=moved)
+    another(folder, "untold", runs=moved, golden={})
+    stale = {group: dict.fromkeys(cases, "0" * 16) for group, cases in content["golden"].items()}
+    another(folder, "old", runs=moved, golden=stale)
+    another(folder, "bare", runs=None)
+    (another(folder, "altered") / "01_data_prep.html").write_text("<title>x</title>")
+    (another(folder, "broken") / "provenance.json").write_text("{}")
+    (folder.parents[1] / golden_values.VALUES).parent.mkdir(parents=True)
+    shutil.copytree(PROJECT / golden_values.VALUES, folder.parents[1] / golden_values.VALUES)
+    return folder.parent
+
+
+VERDICTS = {
+    "altered": "failed", "bare": "no provenance", "broken": "failed", "mixed": "stands", "old": "stale",
+    "told": "stands", "untold": "cannot be told",
+}  # fmt: skip
+
+
+def test_verify_without_a_name_lists_every_report_with_its_verdict(shelf, capsys):
+    assert cli.main(["verify"]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(": ")[:2] for line in lines] == [list(pair) for pair in VERDICTS.items()]
+    for name in ("altered", "broken", "old"):
+        shutil.rmtree(shelf / name)
+    assert cli.main(["verify"]) == 0
+    said = dict(line.split(": ", 1) for line in capsys.readouterr().out.splitlines())
+    assert said["mixed"] == "stands: nothing changed"
+    assert said["told"] == (
+        "stands: code has moved on; no golden value of its methods has moved since "
+        "(golden values that the report recorded)"
+    )
+    assert said["untold"] == (
+        "cannot be told: code has moved on; commit aaaaaaaaaa is not here, nor did the report record golden values"
+    )
+    for name in VERDICTS:
+        shutil.rmtree(shelf / name, ignore_errors=True)
+    assert cli.main(["verify"]) == 0
+    assert capsys.readouterr().out == "no report is published here\n"
+
+
+def test_the_front_page_says_what_verify_said_when_and_at_which_commit(shelf, capsys, monkeypatch):
+    monkeypatch.setattr(runs, "git_state", lambda: {"commit": "b" * 40, "dirty": False})
+    monkeypatch.setattr(runs, "now", lambda: "2031-01-02T03:04:05+00:00")
+    assert cli.main(["verify", "--page"]) == 1
+    assert len(capsys.readouterr().out.splitlines()) == len(VERDICTS)
+    text = (shelf / "index.html").read_text()
+    assert "Verified on 2031-01-02 at commit bbbbbbbbbb, by" in text
+    listed = re.findall(r'<h2><a href="(\w+)/index.html">.*?</a> <span class="status[ \w]*">([\w ]+)</span></h2>', text)
+    assert dict(listed) == VERDICTS
+    for verdict, meaning in verify.MEANING.items():
+        count = list(VERDICTS.values()).count(verdict)
+        assert re.search(rf">{verdict}</span> {count}: {re.escape(meaning)}", text), verdict
+    assert re.search(r"Nothing can be verified of 1 report .*: <a href=\"bare/index.html\">bare</a>\.", text)
+    assert re.search(r"Golden values of its methods with it: \d+|golden values of its methods with it: \d+", text)
+    assert fetched(re.sub(r"\w+/", "", text)) == []
+
+
+def test_publishing_and_marking_stale_write_the_verdicts(shelf):
+    report.mark_stale("bare", "x")
+    assert "Verified on" in (shelf / "index.html").read_text()

@@ -86,12 +86,12 @@ class Counter(counting.Counter):
         for when in ((w.estimator, number) for number in numbers):
             drawn = weighted_steps.chunks(self.plan, phase, primary, np.arange(len(target)), when, target=True)
             self._enter_chunks(target, drawn)
-            self._enter_chunks(head, [np.arange(len(head))], training=False)
+            self._enter_chunks(head, [np.arange(len(head))], gradient=False)
             for name in names:
                 task, members = weighed[name]
                 self._enter_chunks(data[task].lengths, weighted_steps.chunks(self.plan, phase, name, members, when))
 
-    def _enter_chunks(self, lengths: np.ndarray, chunks: Sequence[np.ndarray], training: bool = True) -> None:
+    def _enter_chunks(self, lengths: np.ndarray, chunks: Sequence[np.ndarray], gradient: bool = True) -> None:
         for index in chunks:
             for at in weighted_steps.in_batches(lengths, index):
-                weighted_steps.charge(self.cost, self.config, lengths[at], training)
+                weighted_steps.charge(self.cost, self.config, lengths[at], gradient)

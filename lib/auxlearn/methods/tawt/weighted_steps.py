@@ -170,14 +170,16 @@ def in_batches(lengths: np.ndarray, index: np.ndarray) -> Iterator[np.ndarray]:
     yield from (order[first : first + PROBE_BATCH] for first in range(0, len(order), PROBE_BATCH))
 
 
-def charge(ledger: Ledger, config: Any, lengths: np.ndarray, training: bool) -> None:
-    """Enter a probe's batch: forward, and where gradients are taken backward, but no optimiser step.
+def charge(ledger: Ledger, config: Any, lengths: np.ndarray, gradient: bool) -> None:
+    """Enter a probe's batch: forward, and where the gradient is taken backward.
 
     Args:
         ledger: The probe's ledger.
         config: The encoder's Hugging Face configuration.
         lengths: Tokens of each sequence, int [B].
-        training: Whether gradients are taken.
+        gradient: Whether the gradient is taken.
     """
-    ledger.add_batch(config, lengths, int(lengths.max()), training)
-    ledger.steps -= int(training)
+    if gradient:
+        ledger.add_gradient(config, lengths, int(lengths.max()))
+    else:
+        ledger.add_batch(config, lengths, int(lengths.max()), False)

@@ -205,7 +205,7 @@ class _Weigher(train.Trainer):
         before = (layer.weight.detach().clone(), layer.bias.detach().clone())
         rows = weighted_steps.kept(self.plan)
         encoded = self._encode(primary, "train/head", self.suite[primary].train.select(rows.tolist()))
-        inputs = self._to_batches(primary, encoded, np.arange(len(encoded)), training=False)
+        inputs = self._to_batches(primary, encoded, np.arange(len(encoded)), gradient=False)
         features, labels = linear_head.head_inputs(self.model, inputs, self.plan.precision)
         task = self.suite[primary]
         linear_head.fit_head(features, labels, task.kind, task.n_outputs).copy_to(layer)
@@ -238,13 +238,13 @@ class _Weigher(train.Trainer):
         return [self._to_batches(task, encoded, index) for index in drawn]
 
     def _to_batches(
-        self, name: str, encoded: batching.Encoded, index: np.ndarray, training: bool = True
+        self, name: str, encoded: batching.Encoded, index: np.ndarray, gradient: bool = True
     ) -> list[dict[str, Any]]:
         """Collate rows in order of length, charged to the probe."""
         batches = []
         for at in weighted_steps.in_batches(encoded.lengths, index):
             batch = batching.to_batch(encoded, at, self.suite[name], self.model.columns[name], self.model.pad_id)
-            weighted_steps.charge(self.cost, self.model.encoder.config, encoded.lengths[at], training)
+            weighted_steps.charge(self.cost, self.model.encoder.config, encoded.lengths[at], gradient)
             batches.append(batch)
         return batches
 

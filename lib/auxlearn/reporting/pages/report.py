@@ -25,7 +25,7 @@ from auxlearn.paths import PROJECT, runs_root
 from auxlearn.records import runs
 from auxlearn.reporting.pages import pages, shapes
 from auxlearn.reporting.plots import palette
-from auxlearn.studies import provenance, run_status
+from auxlearn.studies import provenance, run_status, verify
 from auxlearn.studies.run_status import Outcome
 
 AGAIN = "run `make study` again"
@@ -200,7 +200,7 @@ def publish(name: str) -> Path:
     rows = [run_status.read(cell) for cell in plan(name)["cells"]]
     _results(rows, target)
     index = _render(name, rows, target, everything=False)
-    _front_page()
+    front_page()
     return index
 
 
@@ -258,23 +258,39 @@ def mark_stale(name: str, why: str) -> Path:
     index.write_text(pages.marked_stale(index.read_text(encoding="utf-8"), why), encoding="utf-8")
     index.with_name("stale.txt").write_text(why + "\n", encoding="utf-8")
     provenance.rehash(index.parent, ["index.html", "stale.txt"])
-    _front_page()
+    front_page()
     return index
 
 
-def _front_page() -> None:
-    """Write reports/index.html: every published study, by the title of its index."""
+def front_page() -> list[verify.Finding]:
+    """Write reports/index.html: every published study, by the title of its index, with what `verify` says of it.
+
+    Returns:
+        The findings; the page says at which commit and on which day they were made.
+    """
     home = PROJECT / "reports"
-    studies = []
-    for index in sorted(home.glob("*/index.html")):
+    studies, findings = [], verify.everything(home)
+    for finding in findings:
+        index = finding.folder / "index.html"
         title = re.search(r"<title>(.*?)</title>", index.read_text(encoding="utf-8"), re.S)
         stale = index.with_name("stale.txt")
         studies.append({
             "folder": index.parent.name,
             "title": html.unescape(title.group(1)) if title else index.parent.name,
             "stale": stale.read_text(encoding="utf-8").strip() if stale.is_file() else "",
-            "made": provenance.read(index.parent),
+            "made": _record(index.parent), "finding": finding,
             "pages": len(list(index.parent.glob("0*.html"))),
         })  # fmt: skip
-    text = pages.environment().get_template("front.html").render(title="auxlearn: published studies", studies=studies)
+    text = pages.environment().get_template("front.html").render(
+        title="auxlearn: published studies", studies=studies, day=runs.now()[:10], git=runs.git_state(),
+        verdicts=Counter(finding.verdict for finding in findings), meaning=verify.MEANING,
+    )  # fmt: skip
     (home / "index.html").write_text(text, encoding="utf-8")
+    return findings
+
+
+def _record(folder: Path) -> dict[str, Any] | None:
+    try:
+        return provenance.read(folder)
+    except InputError:  # which its verdict says
+        return None

@@ -127,11 +127,11 @@ def auc_beside(table: pd.DataFrame) -> Figure:
     axis.set_yticklabels(table.index)
     axis.set_ylim(len(table) - 0.5, -0.75)
     across = axis.get_yaxis_transform()  # the numbers stand in two columns beside the axes, clear of the dots
-    for x, column, colour in ((1.06, "discriminator", COLOURS[0]), (1.15, "surface", "#9A6700")):
+    columns = ((1.06, "discriminator", "discr.", COLOURS[0]), (1.15, "surface", "surface", "#9A6700"))
+    for x, column, head, colour in columns:
         for y, value in zip(place, table[column], strict=True):
             text = "–" if np.isnan(value) else f"{value:.3f}"
             axis.text(x, y, text, transform=across, ha="center", va="center", fontsize=9, color=colour)
-        head = {"discriminator": "discr.", "surface": "surface"}[column]
         axis.text(x, -0.62, head, transform=across, ha="center", va="bottom", fontsize=9, color=colour)
     axis.set_title("How much of the separation is only format?", pad=14)
     axis.grid(axis="y", visible=False)
