@@ -82,10 +82,9 @@ def _proxy(metrics: Mapping[str, Any]) -> Headline:
 def _ranking(metrics: Mapping[str, Any]) -> Headline:
     top = sorted(metrics["shares"].items(), key=lambda x: -x[1])[:3]
     text = ", ".join(f"{name} {share:.0%}" for name, share in top)
-    if "truth_auc" not in metrics:
+    if not metrics["seeds"]:
         return Headline("largest share", top[0][1], f"{top[0][1]:.3f}", note=text)
-    auc, low, high = (metrics[name] for name in ("truth_auc", "truth_auc_low", "truth_auc_high"))
-    return Headline("AUC against the planted truth", auc, f"{auc:.3f}", low, high, "bootstrap over rows", text)
+    return _over_seeds("AUC against the planted truth", [seed["truth_auc"] for seed in metrics["seeds"].values()], text)
 
 
 def _heads(metrics: Mapping[str, Any], primary: str) -> Headline:

@@ -151,12 +151,13 @@ def _between(arm: dict[str, Any]) -> str:
 def _truth(rows: list[Outcome], p: dict[str, Any]) -> dict[str, Any] | None:
     """Summarise over seeds how well the rankings behind a comparison find the planted suite's helpful rows."""
     rankings = [
-        row.manifest.metrics
+        truth
         for row in rows
         if row.stage == "03_ranking"
         and row.manifest is not None
-        and shapes.fits(shapes.Truth, row.manifest.data.get("metrics", {}))
         and all(row.params.get(name) == p[name] for name in ("primary", "n"))
+        and shapes.fits(shapes.Truths, row.manifest.data.get("metrics", {}))
+        for truth in row.manifest.metrics["seeds"].values()
     ]
     if len(rankings) < 2:
         return None

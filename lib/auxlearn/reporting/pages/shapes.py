@@ -79,11 +79,17 @@ class Metrics(Shape):
 
 
 class Truth(Shape):
-    """Metrics of a 03 on the planted suite."""
+    """What a 03 on the planted suite found of one seed's ranking."""
 
     truth_auc: float
     helpful_chosen: float
     helpful_pool: float
+
+
+class Truths(Shape):
+    """Metrics of a 03, by seed where the suite is planted."""
+
+    seeds: dict[str, Truth]
 
 
 def fits(shape: type[Shape], content: Any) -> bool:
