@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 from datasets import Dataset
 
+from asking import arm, selected
 from auxlearn.data import auxiliary_rows, suites
 from auxlearn.errors import InputError
 from auxlearn.methods import controls, ranking
-from auxlearn.studies.parameters import MTL
 
 
 def task(name, kind, texts, values, **more):
@@ -66,51 +66,49 @@ NAMES = ["look_alike", "away_topic", "side_share"]
 
 
 @pytest.fixture
-def ranked(small, tmp_path):
-    """Manifests of 03 for seeds 0 and 1 over usable rows, unequal by task; the masks; and the selections."""
+def ranked(small):
+    """Rankings of seeds 0 and 1 over usable rows, unequal by task: as artifacts; the masks; and the selections."""
     rng, mask = np.random.default_rng(5), {name: np.ones(80, bool) for name in small.names}
     for name in NAMES:
         mask[name][rng.permutation(80)[:30]] = False
-    manifests, best = [], {}
+    best = {}
     for seed in (0, 1):
         pool = auxiliary_rows.pool(small, NAMES, mask)
         scores = rng.normal(size=240) + np.repeat([1.5, 0.0, 0.5], 80)
         at = ranking.top_n(scores, 40, seed, pool.pop("usable").to_numpy())
         best[seed] = ranking.table(pool, at, scores)
-        best[seed].to_parquet(tmp_path / f"{seed}.parquet")
-        where = {"selection.parquet": tmp_path / f"{seed}.parquet"}
-        manifests.append(SimpleNamespace(params={"seed": seed}, path=where.__getitem__))
-    return manifests, mask, best
+    known = {seed: rows.assign(usable=True, in_proxy=False) for seed, rows in best.items()}
+    return {"ranking": lambda seed: SimpleNamespace(chosen=known[seed])}, mask, best
 
 
-def chosen(arm, small, ranked, seed=0, n=40):
-    manifests, mask, _ = ranked
-    return controls.chosen(MTL(arm=arm, n=n, auxiliaries=NAMES), small, seed, manifests, mask)
+def chosen(name, small, ranked, seed=0, n=40):
+    artifacts, mask, _ = ranked
+    return selected(arm(name, n=n, auxiliaries=NAMES), small, seed, mask, **artifacts)[0].rows
 
 
 def places(rows):
     return list(zip(rows["task"], rows["row"], strict=True))
 
 
-@pytest.mark.parametrize("arm", ["td_bce", "quota_ce", "calibrated_bce"])
-def test_ranking_arms_take_the_selection_of_their_seed(small, ranked, arm):
+@pytest.mark.parametrize("name", ["td_bce", "quota_ce", "calibrated_bce"])
+def test_ranking_arms_take_the_selection_of_their_seed(small, ranked, name):
     best = ranked[2]
     for seed in (0, 1):
-        assert chosen(arm, small, ranked, seed).equals(best[seed])
+        assert chosen(name, small, ranked, seed).equals(best[seed])
     assert not best[0].equals(best[1])
 
 
-@pytest.mark.parametrize("arm", ["random", "all_data", "cie_bce", "matched_ce"])
-def test_no_arm_draws_a_row_that_may_not_be_used(small, ranked, arm):
+@pytest.mark.parametrize("name", ["random", "all_data", "cie_bce", "matched_ce"])
+def test_no_arm_draws_a_row_that_may_not_be_used(small, ranked, name):
     mask = ranked[1]
     for n, seed in ((40, 0), (40, 1), (150, 0)):
-        rows = chosen(arm, small, ranked, seed, n)
+        rows = chosen(name, small, ranked, seed, n)
         assert not rows.duplicated(["task", "row"]).any()
-        assert all(mask[name][row] for name, row in places(rows))
-        assert len(rows) == {"random": n, "all_data": 150}.get(arm, 40)
+        assert all(mask[task][row] for task, row in places(rows))
+        assert len(rows) == {"random": n, "all_data": 150}.get(name, 40)
         if len(rows) == 150:  # everything that may be used
-            assert set(places(rows)) == {(name, row) for name in NAMES for row in np.flatnonzero(mask[name])}
-        assert [small[name].train[row]["row_id"] for name, row in places(rows)] == rows["row_id"].tolist()
+            assert set(places(rows)) == {(task, row) for task in NAMES for row in np.flatnonzero(mask[task])}
+        assert [small[task].train[row]["row_id"] for task, row in places(rows)] == rows["row_id"].tolist()
 
 
 def test_more_random_rows_than_may_be_used_are_refused(small, ranked):

@@ -1,8 +1,7 @@
-"""GradTS's store: made once, correct tables, and arms that choose what the correlations say."""
+"""GradTS's store: made once, and correct tables."""
 
 import json
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -10,19 +9,16 @@ import pytest
 from matplotlib.colors import to_hex
 from scipy.stats import kendalltau
 
-from auxlearn.cost import Ledger
+from asking import arm, everything
 from auxlearn.data import suites as tasks
 from auxlearn.data import usable_rows
 from auxlearn.errors import InputError
-from auxlearn.methods import arm_plans, trials
 from auxlearn.methods.fastmtl import proxy_plans
-from auxlearn.methods.gradts import correlation, gradts_selection, head_store, head_tables, task_plans
+from auxlearn.methods.gradts import correlation, head_store, head_tables, task_plans
 from auxlearn.models import multitask
-from auxlearn.records import runs
-from auxlearn.reporting import results
 from auxlearn.reporting.plots import head_figures
 from auxlearn.signals import head_importance, pass_store
-from auxlearn.studies.parameters import MTL, GradTS, TDProxy
+from auxlearn.studies.parameters import GradTS, TDProxy
 from auxlearn.training import train, training_cache
 from helpers import contrast
 
@@ -140,129 +136,10 @@ def test_every_tau_in_the_figure_can_be_read():
                 assert contrast(to_hex(text.get_color()), to_hex(back)) >= 4.5, text.get_text()
 
 
-# --- arms ------------------------------------------------------------------------------------------------------------
-
-NAMES = ["topic_name", "look_alike", "away_topic", "word_class"]
-TAUS = dict(zip(NAMES, (0.7, 0.6, 0.5, -0.2), strict=True))
-
-
-@pytest.fixture
-def source(tmp_path, small):
-    """A stand-in for 04's run: task taus as above; row r of a task has tau r / 100."""
-    tasks = pd.DataFrame({"seed": 3, "task": "topic_side", "other": NAMES, "tau": list(TAUS.values())})
-    other = tasks.assign(seed=4, tau=0.0)
-    pd.concat([tasks, other]).to_parquet(tmp_path / "task_taus.parquet")
-    rows = pd.DataFrame([{"task": n, "row": r, "topic_side": r / 100} for n in NAMES for r in range(0, 80, 2)])
-    rows.assign(seed=3).to_parquet(tmp_path / "row_taus.parquet")
-    return SimpleNamespace(path=lambda name: tmp_path / name)
-
-
-def arm(rule, **given):
-    return MTL(arm=f"gradts_{rule}", n=30, auxiliaries=NAMES, **given).resolved()
-
-
-def everything(small):
-    return {name: np.ones(len(task.train), bool) for name, task in small.items()}
-
-
-def test_thres_draws_n_rows_of_the_tasks_above_the_threshold(small, source):
-    usable = everything(small)
-    usable["look_alike"] = np.arange(80) < 5
-    made = gradts_selection.chosen(arm("thres", task_threshold=0.6), small, 3, source, usable)
-    assert made.tasks == ("topic_name", "look_alike")
-    assert len(made.rows) == 30
-    assert set(made.rows["task"]) <= {"topic_name", "look_alike"}
-    assert (made.rows.loc[made.rows["task"] == "look_alike", "row"] < 5).all()
-    assert not made.rows.duplicated(["task", "row"]).any()
-    again = gradts_selection.chosen(arm("thres", task_threshold=0.6), small, 3, source, usable)
-    assert again.rows.equals(made.rows)
-    none = gradts_selection.chosen(arm("thres", task_threshold=0.9), small, 3, source, usable)
-    assert none.tasks == ()
-    assert none.rows is None
-    many = arm("thres", task_threshold=0.6).model_copy(update={"n": 500})
-    few = gradts_selection.chosen(many, small, 3, source, usable)
-    assert len(few.rows) == 85  # all there are
-
-
-def test_fg_keeps_the_best_rows_of_its_tasks(small, source):
-    made = gradts_selection.chosen(arm("fg", fg_tasks="all", fg_fraction=0.1), small, 3, source, everything(small))
-    assert made.tasks == tuple(NAMES)
-    # 40 measured rows a task, the best 4 of each: 16 rows, fewer than n.
-    assert len(made.rows) == 16
-    assert set(made.rows["row"]) == {72, 74, 76, 78}
-
-
-@pytest.fixture
-def judged(monkeypatch):
-    """Trainings are not run: a set's held-out scores are looked up."""
-    scores = {(): 0.60, ("topic_name",): 0.65, ("look_alike", "topic_name"): 0.63}
-    asked = []
-
-    def trained(plan, suite, progress=None):
-        (first, _) = plan.phases
-        tasks = tuple(sorted(set(first.rows) - {"topic_side"}))
-        asked.append((tasks, first, plan))
-        history = pd.DataFrame({"phase": ["tune"] * 2, "holdout": [scores[tasks], 0.1]})
-        return SimpleNamespace(
-            history=history, manifest=SimpleNamespace(key="+".join(tasks)), ledgers=[Ledger("stage2", flops=5.0)]
-        )
-
-    monkeypatch.setattr(training_cache, "trained", trained)
-    return asked
-
-
-def test_trial_trains_nested_prefixes_on_the_arm_s_budget_and_judges_on_held_out_rows(small, source, judged):
-    made = gradts_selection.chosen(arm("trial", choose="last"), small, 3, source, everything(small))
-    assert made.tasks == ("topic_name",)
-    assert [tasks for tasks, _ in made.visited] == [(), ("topic_name",), ("topic_name", "look_alike")]
-    assert [tasks for tasks, *_ in judged] == [(), ("topic_name",), ("look_alike", "topic_name")]
-    assert all(len(plan.holdout) == 8 and plan.phases[1].choose == "holdout" for *_, plan in judged)
-    alone = judged[0][1]
-    assert alone.steps == 2 * -(-(72 + 30) // 32)  # the primary alone gets as many steps
-    assert sum(len(rows) for name, rows in judged[1][1].rows.items() if name != "topic_side") == 30
-    assert [ledger.stage for ledger in made.ledgers] == ["trial"] * 3
-    record = made.as_dict()
-    assert record["visited"][1] == [["topic_name"], 0.65]
-    assert len(record["ledger"]) == 3
-    assert (
-        len(made.as_dict("topic_name")["ledger"]) == 2
-    )  # the arm's own training was a trial, and is charged as tuning
-
-
-def test_the_authors_rule_never_tries_the_primary_alone(small, source, judged):
-    """It goes on while the best epoch reaches the last one of the prefix before (0.1 here), so two are trained."""
-    made = gradts_selection.chosen(arm("trial", trial_rule="code", trial_most=2), small, 3, source, everything(small))
-    assert [tasks for tasks, _ in made.visited] == [("topic_name",), ("topic_name", "look_alike")]
-    assert made.tasks == ("topic_name",)
-
-
-def test_an_arm_that_chose_nothing_spends_its_steps_on_the_primary(small):
-    plan = arm_plans.arm(arm("thres"), small, 3, None)
-    assert [list(phase.rows) for phase in plan.phases] == [["topic_side"], ["topic_side"]]
-    assert plan.phases[0].steps == 2 * -(-(72 + 30) // 32)
-
-
-def test_costs_charge_the_primary_and_the_candidates_only(monkeypatch):
-    row = lambda flops: [Ledger("task_tuning", flops=flops).as_dict(), Ledger("importance", flops=1.0).as_dict()]  # noqa: E731
-    kept = {"0": {"topic_side": row(10.0), "look_alike": row(20.0), "away_topic": row(40.0)}}
-    source = SimpleNamespace(metrics={"ledger": kept}, inputs=[])
-    monkeypatch.setattr(runs, "load", lambda stage, key: source)
-    own = [Ledger("tune", flops=3.0).as_dict()]
-    given = SimpleNamespace(
-        params={"arm": "gradts_thres", "primary": "topic_side", "auxiliaries": ["look_alike"]},
-        metrics={"seeds": {"0": {"ledger": own}}}, inputs=[{"stage": "04_gradts_correlation", "key": "k"}],
-    )  # fmt: skip
-    costs = results.costs([given]).groupby("stage")["flops"].sum()
-    assert costs.to_dict() == {"importance": 2.0, "task_tuning": 30.0, "tune": 3.0}
-    stages = results.by_stage(results.costs([given]), "flops")
-    assert results.amortised(stages, [1, 2]).loc[2, "gradts_thres"] == pytest.approx(3.0 + 32.0 / 2)
-
-
 def test_gradts_proxy_reads_each_row_at_the_proxy_that_has_not_seen_it(small, monkeypatch):
-    given = TDProxy(proxy_rows=20, watch_rows=10, epochs=1, seed=3).resolved()
+    given = TDProxy(proxy_rows=20, watch_rows=10, epochs=1).resolved()
     usable = usable_rows.usable(small, None)
-    found, fold_of = proxy_plans.proxies(given, small, usable)
-    source = SimpleNamespace(params=given.model_dump() | {"seed": 3})
+    found, fold_of = proxy_plans.proxies(given, small, 3, usable)
     asked, real = [], head_store.measured
 
     def measured(training, plan, suite, name, rows, *rest):
@@ -271,7 +148,7 @@ def test_gradts_proxy_reads_each_row_at_the_proxy_that_has_not_seen_it(small, mo
 
     monkeypatch.setattr(head_store, "measured", measured)
     p = GradTS(seeds=[3], importance_rows=12, at="proxy").resolved()
-    made = head_tables.measure(p, small, usable, None, proxy_plans.of_runs([source], small))
+    made = head_tables.measure(p, small, usable, None, {3: (found, fold_of)})
     for plan, name, rows in asked:
         fold = next(i for i, other in enumerate(found) if other.phases[0].rows is plan.phases[0].rows or
                     all(np.array_equal(other.phases[0].rows[n], plan.phases[0].rows[n]) for n in small))  # fmt: skip
@@ -287,8 +164,8 @@ def test_gradts_proxy_reads_each_row_at_the_proxy_that_has_not_seen_it(small, mo
     assert [ledger.stage for ledger in made.ledgers[3, name]] == ["importance"]
     assert GradTS(at="proxy", tune_rows=1).key_params() == GradTS(at="proxy", tune_rows=2).key_params()
     assert GradTS(tune_rows=1).key_params() != GradTS(tune_rows=2).key_params()
-    assert MTL(arm="gradts_proxy").needs()[0][1]["at"] == "proxy"
-    assert MTL(arm="gradts_thres").needs()[0][1]["at"] == "task"
+    assert arm("gradts_proxy").needs()[0][1]["at"] == "proxy"
+    assert arm("gradts_thres").needs()[0][1]["at"] == "task"
     assert [stage for stage, _ in p.needs()] == ["02_td_proxy"]
 
 
@@ -333,7 +210,7 @@ def test_encoders_are_compared_by_the_order_of_their_tasks(small, made):
     assert between.loc["tiny", "tiny:1"] == pytest.approx(np.mean(taus))
 
 
-def test_a_constant_matrix_has_no_tau_and_is_no_candidate(small, source, made, tmp_path):
+def test_a_constant_matrix_has_no_tau(made):
     flat = head_tables.Heads(made.tasks, [0], dict(made.importances), made.rows)
     name = "word_class"
     flat.importances[0, name] = {d: np.full_like(v, 0.5) for d, v in made.importances[0, name].items()}
@@ -343,14 +220,6 @@ def test_a_constant_matrix_has_no_tau_and_is_no_candidate(small, source, made, t
     assert table.loc[~with_it, "tau"].notna().all()
     rows = head_tables.row_table(flat, "gate")
     assert rows.loc[rows["task"] == name, "topic_side"].isna().all()
-    taus = pd.read_parquet(source.path("task_taus.parquet"))
-    taus.loc[taus["other"] == "topic_name", "tau"] = np.nan
-    taus.to_parquet(tmp_path / "task_taus.parquet")
-    chosen = gradts_selection.chosen(arm("thres", task_threshold=0.5), small, 3, source, everything(small))
-    assert chosen.tasks == ("look_alike", "away_topic")
-    taus.assign(tau=np.nan).to_parquet(tmp_path / "task_taus.parquet")
-    with pytest.raises(InputError, match="'topic_side', seed 3: its head importance correlates with no task's"):
-        gradts_selection.chosen(arm("thres"), small, 3, source, everything(small))
 
 
 def test_a_store_of_other_code_or_another_model_is_not_read(small, monkeypatch):
@@ -369,31 +238,3 @@ def test_a_store_of_other_code_or_another_model_is_not_read(small, monkeypatch):
     again, _ = head_store.measured(training.manifest, plan, small, "word_class", rows)
     assert passes == [1]
     assert again.code["hash"] != "of other code"
-
-
-def test_of_rows_and_tasks_each_seed_s_correlations_are_its_own(small, tmp_path):
-    tau, two = {3: (0.7, 0.2), 4: (0.1, 0.8)}, NAMES[:2]
-    pd.DataFrame([
-        {"seed": s, "task": "topic_side", "other": n, "tau": t}
-        for s, ts in tau.items() for n, t in zip(two, ts, strict=True)
-    ]).to_parquet(tmp_path / "task_taus.parquet")  # fmt: skip
-    pd.DataFrame([
-        {"seed": s, "task": n, "row": r, "topic_side": (r if s == 3 else 40 - r) / 100}
-        for s in (3, 4) for n in two for r in range(s - 3, 40, 2)
-    ]).to_parquet(tmp_path / "row_taus.parquet")  # fmt: skip
-    source = SimpleNamespace(path=lambda name: tmp_path / name)
-    p = MTL(arm="gradts_fg", n=30, auxiliaries=two, fg_tasks="thres", task_threshold=0.5, fg_fraction=0.1).resolved()
-    first, second = (gradts_selection.chosen(p, small, s, source, everything(small)) for s in (3, 4))
-    assert (first.tasks, first.rows["row"].tolist()) == (("topic_name",), [36, 38])
-    assert (second.tasks, second.rows["row"].tolist()) == (("look_alike",), [1, 3])
-
-
-def test_the_trial_s_patience_is_the_arm_s(small, tmp_path, monkeypatch):
-    names = NAMES[:3]
-    table = pd.DataFrame({"seed": 3, "task": "topic_side", "other": names, "tau": [0.7, 0.6, 0.5]})
-    table.to_parquet(tmp_path / "task_taus.parquet")
-    scores = iter([(0.6, 0.6), (0.5, 0.5), (0.4, 0.4), (0.9, 0.9)])
-    monkeypatch.setattr(trials, "trial", lambda *a: next(scores))
-    p = MTL(arm="gradts_trial", n=30, auxiliaries=names, trial_patience=3).resolved()
-    made = gradts_selection.chosen(p, small, 3, SimpleNamespace(path=lambda name: tmp_path / name), everything(small))
-    assert made.tasks == tuple(names)
