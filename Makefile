@@ -8,7 +8,7 @@
 # make mutate [MUTATIONS=100]                           break lines by hand: which does no test notice?
 # make notebooks                                        re-execute and normalise the committed notebooks
 # make publish STUDY=name                               copy a finished report to reports/
-# make verify STUDY=name                                has anything behind a published report changed?
+# make verify [STUDY=name]                              does a published report still stand? all of them: a line each
 # make results                                          every run as one table, results.parquet and .csv
 # make kills                                            twenty SIGKILLs of a study, to reports/kills/
 # make slurm                                            the same grid on a Slurm of its own (root on Debian)

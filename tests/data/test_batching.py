@@ -6,7 +6,7 @@ import torch
 from datasets import Dataset
 
 from auxlearn import seeding
-from auxlearn.data import batch_order, batching
+from auxlearn.data import batching
 from auxlearn.models import multitask
 from auxlearn.training import prediction, training_cache
 from auxlearn.training.phases import Phase, Plan, Recipe, Weighting
@@ -15,46 +15,6 @@ from auxlearn.training.phases import Phase, Plan, Recipe, Weighting
 @pytest.fixture(scope="module")
 def net(small):
     return multitask.build("tiny", small, seed=0)
-
-
-def test_composition_is_that_of_the_published_setting():
-    """8 tasks of 500 rows, batch 32: 16 batches a task, 128 an epoch, the last of a task holding 20 rows."""
-    rng = np.random.default_rng(0)
-    lengths = {f"t{k}": rng.integers(5, 60, 500) for k in range(8)}
-    batches = batch_order.homogeneous(lengths, 32, rng)
-    assert len(batches) == 128
-    for task in lengths:
-        own = [index for name, index in batches if name == task]
-        assert len(own) == 16
-        assert sorted(map(len, own)) == [20] + [32] * 15
-        assert sorted(np.concatenate(own).tolist()) == list(range(500))
-
-
-def test_order_of_tasks_and_rows_follow_the_seed():
-    lengths = {"a": np.full(64, 9), "b": np.full(96, 9)}
-    make = lambda seed: batch_order.homogeneous(lengths, 32, np.random.default_rng(seed))  # noqa: E731
-    same = [n == m and (i == j).all() for (n, i), (m, j) in zip(make(1), make(1), strict=True)]
-    assert all(same)
-    orders = {tuple(name for name, _ in make(seed)) for seed in range(60)}
-    assert len(orders) == 10  # every arrangement of two a's and three b's
-
-
-def test_windows_sort_by_length_and_so_save_padding():
-    lengths = {"a": np.random.default_rng(0).integers(5, 100, 3200)}
-    size = lengths["a"]
-    padded = lambda w: sum(  # noqa: E731
-        size[i].max() * len(i) for _, i in batch_order.homogeneous(lengths, 32, np.random.default_rng(0), window=w)
-    )
-    assert padded(16) < 1.12 * size.sum()
-    assert padded(1) > 1.7 * size.sum()
-
-
-def test_batches_by_tokens_keep_the_budget():
-    lengths = np.random.default_rng(0).integers(1, 128, 1000)
-    batches = batch_order.by_tokens(lengths, 2048)
-    assert sorted(np.concatenate(batches).tolist()) == list(range(1000))
-    assert all(len(b) * lengths[b].max() <= 2048 for b in batches)
-    assert [len(b) for b in batch_order.by_tokens(np.array([5000, 10]), 100)] == [1, 1]
 
 
 def test_collate_of_each_kind(net, small):
@@ -127,27 +87,27 @@ def long(small):
 def test_a_long_sentence_is_split_between_words_and_no_tag_is_lost(long, small):
     net = multitask.build("tiny", small, max_length=16)
     cut = batching.encode(long.train, long, net.tokenizer, 16)
-    made = batching.encode(long.train, long, net.tokenizer, 16, split=True)
+    encoded = batching.encode(long.train, long, net.tokenizer, 16, split=True)
     assert (cut.truncated, cut.rows) == (2, None)
-    assert made.truncated == 1  # the overlong word, alone in its sequence
-    assert made.lengths.max() == 16
-    assert made.rows.tolist() == sorted(made.rows)
-    assert set(made.rows) == set(range(8))
-    assert (np.bincount(made.rows) > 1).tolist() == [i in (1, 7) for i in range(8)]
-    tags = [made.labels[made.starts[i] : made.starts[i + 1]] for i in range(len(made))]
-    for row, wanted in enumerate(long.train["tags"]):
-        kept = np.concatenate([tags[i][tags[i] != batching.IGNORE] for i in np.flatnonzero(made.rows == row)])
-        assert kept.tolist() == wanted
+    assert encoded.truncated == 1  # the overlong word, alone in its sequence
+    assert encoded.lengths.max() == 16
+    assert encoded.rows.tolist() == sorted(encoded.rows)
+    assert set(encoded.rows) == set(range(8))
+    assert (np.bincount(encoded.rows) > 1).tolist() == [i in (1, 7) for i in range(8)]
+    tags = [encoded.labels[encoded.starts[i] : encoded.starts[i + 1]] for i in range(len(encoded))]
+    for row, row_tags in enumerate(long.train["tags"]):
+        labels = np.concatenate([tags[i][tags[i] != batching.IGNORE] for i in np.flatnonzero(encoded.rows == row)])
+        assert labels.tolist() == row_tags
     short = batching.encode(long.train.select([0, 2]), long, net.tokenizer, 16, split=True)
     assert short.rows is None
     blind = long.train.remove_columns("tags").add_column("tags", [None] * 8)
-    assert batching.encode(blind, long, net.tokenizer, 16, split=True).rows.tolist() == made.rows.tolist()
+    assert batching.encode(blind, long, net.tokenizer, 16, split=True).rows.tolist() == encoded.rows.tolist()
 
 
 def test_what_is_predicted_of_a_split_sentence_is_joined_again(long, small):
     net = multitask.build("tiny", small, max_length=16)
-    made = batching.encode(long.train, long, net.tokenizer, 16, split=True)
-    tags, gold = prediction.predict(net, made, long)
+    encoded = batching.encode(long.train, long, net.tokenizer, 16, split=True)
+    tags, gold = prediction.predict(net, encoded, long)
     assert gold == long.train["tags"][:]
     assert [len(row) for row in tags] == [len(row) for row in gold]
 
@@ -156,40 +116,23 @@ def test_what_is_predicted_of_a_split_sentence_is_joined_again(long, small):
 def test_split_sentences_are_trained_scored_and_weighed(long, small, weighting):
     suite = type(small)("long", {"topic_side": small["topic_side"], "word_class": long}, "f")
     rows = {"topic_side": np.arange(20), "word_class": np.arange(8)}
-    given = {}
+    options = {}
     if weighting:
         part = np.array([0, 0, 0, 0, 1, 1, 1, 1])
-        given["weighting"] = Weighting((0.4, 0.3, 0.3), chunks=2, chunk_rows=4, parts={"word_class": part})
-    phase = Phase("joint", rows, 1, Recipe(1e-3, 8), mixing="mixed", **given)
+        options["weighting"] = Weighting((0.4, 0.3, 0.3), chunks=2, chunk_rows=4, parts={"word_class": part})
+    phase = Phase("joint", rows, 1, Recipe(1e-3, 8), mixing="mixed", **options)
     for primary in ("topic_side", "word_class"):
         if weighting and primary == "word_class":
             continue
         held = np.arange(20, 40) if primary == "topic_side" else np.zeros(0, int)
         plan = Plan("tiny", (phase,), seeding.record(0), primary, held, max_length=16)
-        made = training_cache.trained(plan, suite)
+        training = training_cache.trained(plan, suite)
         sequences = len(batching.encode(long.train, long, multitask.build("tiny", suite).tokenizer, 16, split=True))
-        assert made.ledgers[0].examples == 20 + sequences
+        assert training.ledgers[0].examples == 20 + sequences
         if primary == "word_class":
-            assert [len(row) for row in made.predictions] == [len(row) for row in long.dev["tags"]]
+            assert [len(row) for row in training.predictions] == [len(row) for row in long.dev["tags"]]
     if weighting:
-        assert made.updates[0]["names"] == ["topic_side", "word_class#0", "word_class#1"]
-
-
-def test_rows_meet_others_in_each_epoch():
-    """Rows are shuffled before they are cut, tasks of mixed batches with them: 256 rows, windows of 64."""
-    lengths = {"a": np.full(128, 9), "b": np.full(128, 9)}
-    made = {}
-    for seed in (0, 1):
-        pure = batch_order.homogeneous(lengths, 16, np.random.default_rng(seed), window=4)
-        mixed = batch_order.mixed(lengths, 16, np.random.default_rng(seed), window=4)
-        made[seed] = [
-            {frozenset(rows.tolist()) for name, rows in pure if name == "a"},
-            {frozenset(rows.tolist()) for batch in mixed for name, rows in batch if name == "a"},
-        ]
-        assert all({name for name, _ in batch} == {"a", "b"} for batch in mixed)
-    assert not made[0][0] & made[1][0]
-    assert not made[0][1] & made[1][1]
-    assert all(max(rows) - min(rows) > 32 for rows in made[0][0])
+        assert training.updates[0]["names"] == ["topic_side", "word_class#0", "word_class#1"]
 
 
 def test_a_first_word_without_a_piece_takes_no_other_word_s_tag():

@@ -119,13 +119,13 @@ def test_a_long_text_does_not_speak_for_a_short_one(build):
     assert kind(build, (LONG + " and " + OTHER, "a bill was passed"), (LONG + " and " + OTHER, "birds sing")) is None
 
 
-@pytest.mark.parametrize(("near", "found"), [(0.88, True), (0.89, False)])
-def test_near_threshold(build, near, found):
+@pytest.mark.parametrize(("near", "is_hit"), [(0.88, True), (0.89, False)])
+def test_near_threshold(build, near, is_hit):
     more = " ".join([LONG, "and", "again"])  # 18 n-grams, 16 of them LONG's: 0.889
     suite = build(pool={"train": [more]}, target={"train": [FILL.format(1)], "dev": [LONG]})
     hits = leakage.find(suite, near=near)
-    assert len(hits) == found
-    assert hits["similarity"].tolist() == ([16 / 18] if found else [])
+    assert len(hits) == is_hit
+    assert hits["similarity"].tolist() == ([16 / 18] if is_hit else [])
 
 
 def test_near_pairs_are_near_in_each_text(build):
@@ -232,9 +232,9 @@ def test_common_phrases_do_not_count(build, monkeypatch):
 def test_a_phrase_is_common_in_more_rows_than_that(build, monkeypatch):
     """Each n-gram stands in two rows of the target."""
     suite = build(pool={"train": ["well " + LONG]}, target={"train": [FILL.format(1)], "dev": [LONG, LONG]})
-    for common, found in ((2, 2), (1, 0)):
+    for common, count in ((2, 2), (1, 0)):
         monkeypatch.setattr(leakage, "COMMON", common)
-        assert len(leakage.find(suite, ["target"])) == found
+        assert len(leakage.find(suite, ["target"])) == count
 
 
 def test_hashes_are_the_same_in_every_process():
@@ -251,10 +251,10 @@ def test_hashes_are_the_same_in_every_process():
 def test_every_known_pair_is_found(data):
     suite = suites.load("params/suites/sentence.yaml")
     hits = leakage.find(suite, ["mrpc", "stsb"])
-    found = set(zip(*(hits[c] for c in ("task", "row", "target", "split", "target_row")), strict=True))
+    rows = set(zip(*(hits[c] for c in ("task", "row", "target", "split", "target_row")), strict=True))
     known = json.loads(Path(data, "leakage_stsb_mrpc.json").read_text())
     assert sum(map(len, known.values())) == 781
     for way, pairs in known.items():
         (source, _), (target, split) = (side.split("/") for side in way.split(" -> "))
-        missed = [(i, j) for i, j in pairs if (source, i, target, split, j) not in found]
+        missed = [(i, j) for i, j in pairs if (source, i, target, split, j) not in rows]
         assert missed == [], f"{way}: {len(missed)} of {len(pairs)} missed"

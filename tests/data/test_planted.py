@@ -85,12 +85,15 @@ def test_the_other_tasks_do_not_help(size, task):
 
 
 def test_the_surface_trap_has_the_format_of_the_primary():
-    made = planted.make()
-    words = lambda name: np.array([len(r["sentence1"].split()) + len(r["sentence2"].split()) for r in made[name].train])  # noqa: E731
+    tasks = planted.make()
+
+    def words(name):
+        return np.array([len(r["sentence1"].split()) + len(r["sentence2"].split()) for r in tasks[name].train])
+
     primary, trap = words(planted.PRIMARY), words("look_alike")
     assert abs(primary.mean() - trap.mean()) < 0.7
     assert abs(primary.std() - trap.std()) < 0.5
-    assert made["look_alike"].inputs == made[planted.PRIMARY].inputs
+    assert tasks["look_alike"].inputs == tasks[planted.PRIMARY].inputs
 
 
 def test_every_word_is_whole_in_the_tiny_vocabulary():

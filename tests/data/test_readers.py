@@ -449,8 +449,8 @@ def test_folder_files_needs_a_folder_with_train(tmp_path):
 def test_importing_readers_is_cheap():
     heavy = ("pandas", "pyarrow", "datasets", "torch")
     code = f"import sys; from auxlearn.data import parsing, readers; print([m for m in {heavy} if m in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert process.stdout.strip() == "[]"
 
 
 # --- the hub -----------------------------------------------------------------------------------------------------
@@ -502,8 +502,8 @@ def hub_copy(tmp_path, monkeypatch):
                 {**{c: f"{name} {split} {c} {i}" for c in inputs}, "label": -1 if split == "test" else i % 2, "idx": i}
                 for i in range(size)
             ]
-            made = datasets.Dataset.from_list(rows, features=features)
-            made.to_parquet(folder / name / f"{split}-00000-of-00001.parquet")
+            table = datasets.Dataset.from_list(rows, features=features)
+            table.to_parquet(folder / name / f"{split}-00000-of-00001.parquet")
         infos += INFO.format(
             name=name,
             labels=labels,

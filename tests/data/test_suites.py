@@ -186,9 +186,9 @@ def resplit(tmp_path):
             row["y"] = None
         write_jsonl(tmp_path / "t" / f"{split}.jsonl", rows)
 
-    def make(**given):
+    def make(**fields):
         spec = {"kind": "classification", "inputs": ["a"], "label": "y", "labels": ["n", "p"], "metric": "accuracy"}
-        content = {"name": "s", "tasks": {"t": spec | {"source": {"folder": "t"}} | given}}
+        content = {"name": "s", "tasks": {"t": spec | {"source": {"folder": "t"}} | fields}}
         (tmp_path / "suite.yaml").write_text(json.dumps(content))
         return tasks.Suite.from_yaml(tmp_path / "suite.yaml")
 
@@ -200,15 +200,15 @@ def test_resplit_judges_by_every_labelled_row_that_it_does_not_train_on(resplit)
     assert (len(task.train), len(task.dev), task.test) == (15, 40 - 15 + 6 + 3, None)
     assert set(task.train["origin"]) == {"train"}
     both = [(row["origin"], row["row_id"]) for part in (task.train, task.dev) for row in part]
-    wanted = [("train", i) for i in range(40)] + [("dev", i) for i in range(6)] + [("test", i) for i in (0, 2, 4)]
-    assert sorted(both) == sorted(wanted)
+    labelled = [("train", i) for i in range(40)] + [("dev", i) for i in range(6)] + [("test", i) for i in (0, 2, 4)]
+    assert sorted(both) == sorted(labelled)
     for part in (task.train, task.dev):
         assert all(row["a"] == f"{row['origin']} {row['row_id']}" and row["y"] == row["row_id"] % 2 for row in part)
     assert task.dev["origin"][-9:] == ["dev"] * 6 + ["test"] * 3
 
 
 def test_resplit_follows_its_seed(resplit):
-    suites = [resplit(resplit=given) for given in ({"train": 15}, {"train": 15, "seed": 0}, {"train": 15, "seed": 1})]
+    suites = [resplit(resplit=spec) for spec in ({"train": 15}, {"train": 15, "seed": 0}, {"train": 15, "seed": 1})]
     first, again, other = (suite["t"].train["row_id"][:] for suite in suites)
     assert first == again == sorted(first)
     assert first != other

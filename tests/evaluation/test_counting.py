@@ -25,10 +25,10 @@ def changed(rng, rows, share, labels=LABELS):
 def test_a_tagging_metric_is_a_function_of_summed_counts(metric, share):
     rng, labels = np.random.default_rng(0), LABELS[:2] if metric == "f1" else LABELS  # f1 is binary
     gold = sentences(rng, labels=labels)
-    made = changed(rng, gold, share, labels)
-    counts = counting.counts(metric, labels, made, gold)
+    predicted = changed(rng, gold, share, labels)
+    counts = counting.counts(metric, labels, predicted, gold)
     for rows in (np.arange(40), rng.integers(0, 40, 40), np.array([3, 3])):
-        want = metrics.FUNCTIONS[metric]([made[i] for i in rows], [gold[i] for i in rows], labels)
+        want = metrics.FUNCTIONS[metric]([predicted[i] for i in rows], [gold[i] for i in rows], labels)
         assert counting.value(metric, counts[rows].sum(0)) == pytest.approx(want, abs=1e-12)
 
 
@@ -38,10 +38,10 @@ def test_a_classification_metric_is_a_function_of_summed_counts(metric, classes)
     if metric == "f1" and classes > 2:
         pytest.skip("binary")
     rng, labels = np.random.default_rng(1), [str(i) for i in range(classes)]
-    gold, made = rng.integers(0, classes, 60), rng.integers(0, classes, 60)
-    counts = counting.counts(metric, labels, made, gold)
+    gold, predicted = rng.integers(0, classes, 60), rng.integers(0, classes, 60)
+    counts = counting.counts(metric, labels, predicted, gold)
     for rows in (np.arange(60), rng.integers(0, 60, 60), np.flatnonzero(gold == 0)[:5]):
-        want = metrics.FUNCTIONS[metric](made[rows], gold[rows], labels)
+        want = metrics.FUNCTIONS[metric](predicted[rows], gold[rows], labels)
         assert counting.value(metric, counts[rows].sum(0)) == pytest.approx(want, abs=1e-12)
 
 
@@ -78,8 +78,8 @@ def test_the_interval_is_that_of_the_metric_called_for_each_draw(tmp_path, metri
         return SimpleNamespace(path=lambda _: path)
 
     task = suites.Task("t", "tagging", ("tokens",), "tags", LABELS, None, metric, (metric,), None, None, None)
-    made = comparison.row_interval(arm("a", a), arm("b", b), task, 0.95)
-    assert made == pytest.approx(naive(a, b, gold, metric).tolist(), abs=1e-9)
+    interval = comparison.row_interval(arm("a", a), arm("b", b), task, 0.95)
+    assert interval == pytest.approx(naive(a, b, gold, metric).tolist(), abs=1e-9)
 
 
 @pytest.mark.parametrize("metric", ["pearson", "f1"])
@@ -102,5 +102,5 @@ def test_so_it_is_of_rows_without_sentences(tmp_path, metric):
         draws.append(np.mean([
             function(a[s][rows], gold[rows], labels) - function(b[s][rows], gold[rows], labels) for s in which
         ]))  # fmt: skip
-    made = comparison.row_interval(arm("a", a), arm("b", b), task, 0.95)
-    assert made == pytest.approx(np.quantile(draws, [0.025, 0.975]).tolist(), abs=1e-9)
+    interval = comparison.row_interval(arm("a", a), arm("b", b), task, 0.95)
+    assert interval == pytest.approx(np.quantile(draws, [0.025, 0.975]).tolist(), abs=1e-9)

@@ -10,29 +10,29 @@ def task(kind, metric, *more, labels=("a", "b"), limits=None):
 
 
 def test_classification_metrics():
-    gold, made = np.array([0, 1, 1, 0]), np.array([0, 1, 0, 0])
-    got = metrics.score(task("classification", "accuracy", "f1", "matthews", "macro_f1"), made, gold)
-    assert got["accuracy"] == 0.75
-    assert got["f1"] == pytest.approx(2 / 3)
-    assert got["matthews"] == pytest.approx(1 / np.sqrt(3))
-    assert got["macro_f1"] == pytest.approx((0.8 + 2 / 3) / 2)
-    assert next(iter(got)) == "accuracy"
+    gold, predicted = np.array([0, 1, 1, 0]), np.array([0, 1, 0, 0])
+    scores = metrics.score(task("classification", "accuracy", "f1", "matthews", "macro_f1"), predicted, gold)
+    assert scores["accuracy"] == 0.75
+    assert scores["f1"] == pytest.approx(2 / 3)
+    assert scores["matthews"] == pytest.approx(1 / np.sqrt(3))
+    assert scores["macro_f1"] == pytest.approx((0.8 + 2 / 3) / 2)
+    assert next(iter(scores)) == "accuracy"
 
 
 def test_regression_metrics_and_a_constant_answer():
     it = task("regression", "pearson", "spearman", labels=None, limits=(0.0, 5.0))
-    got = metrics.score(it, np.array([1.0, 2.0, 4.0]), np.array([1.0, 2.0, 3.0]))
-    assert got["spearman"] == 1.0
-    assert 0.9 < got["pearson"] < 1
+    scores = metrics.score(it, np.array([1.0, 2.0, 4.0]), np.array([1.0, 2.0, 3.0]))
+    assert scores["spearman"] == 1.0
+    assert 0.9 < scores["pearson"] < 1
     assert metrics.score(it, np.array([2.0, 2.0, 2.0]), np.array([1.0, 2.0, 3.0])) == {"pearson": 0.0, "spearman": 0.0}
 
 
 def test_tagging_counts_tokens_and_entities_count_whole_spans():
     it = task("tagging", "accuracy", "entity_f1", labels=("O", "B-X", "I-X"))
-    gold, made = [[1, 2, 0], [0, 1]], [[1, 0, 0], [0, 1]]
-    got = metrics.score(it, made, gold)
-    assert got["accuracy"] == pytest.approx(4 / 5)
-    assert got["entity_f1"] == pytest.approx(0.5)  # one of two spans on either side
+    gold, predicted = [[1, 2, 0], [0, 1]], [[1, 0, 0], [0, 1]]
+    scores = metrics.score(it, predicted, gold)
+    assert scores["accuracy"] == pytest.approx(4 / 5)
+    assert scores["entity_f1"] == pytest.approx(0.5)  # one of two spans on either side
 
 
 def test_a_single_row_is_scored():

@@ -32,17 +32,17 @@ def test_flips_that_tie_count_though_scores_are_rounded():
     for n in (200, 277, 1767):
         for _ in range(50):
             base, more = rng.integers(n // 2, n // 4 * 3, 8), rng.integers(-6, 7, 8)
-            wanted = np.mean(np.abs(flips @ more) >= abs(more.sum()))
-            assert stats.paired_permutation_test((base + more) / n, base / n) == wanted
+            share = np.mean(np.abs(flips @ more) >= abs(more.sum()))
+            assert stats.paired_permutation_test((base + more) / n, base / n) == share
 
 
 def test_of_many_pairs_flips_are_drawn():
     rng = np.random.default_rng(3)
     a, b = rng.normal(0.4, 1, 20), rng.normal(0, 1, 20)
-    made = stats.paired_permutation_test(a, b)
-    assert made == stats.paired_permutation_test(a, b)
-    assert made != stats.paired_permutation_test(a, b, seed=1)
-    assert made == pytest.approx(reference.ttest_rel(a, b).pvalue, abs=0.03)
+    p = stats.paired_permutation_test(a, b)
+    assert p == stats.paired_permutation_test(a, b)
+    assert p != stats.paired_permutation_test(a, b, seed=1)
+    assert p == pytest.approx(reference.ttest_rel(a, b).pvalue, abs=0.03)
     assert stats.paired_permutation_test(a + 100, b) == 1 / 10_000
 
 

@@ -11,18 +11,18 @@ from auxlearn.export import glue_submission
 
 
 def lines(path, name):
-    with zipfile.ZipFile(path) as made:
-        return made.read(name).decode().split("\n")
+    with zipfile.ZipFile(path) as archive:
+        return archive.read(name).decode().split("\n")
 
 
 @pytest.fixture
-def given():
+def answers():
     rte = ["entailment", "not_entailment"] * 1500
     return {"RTE": rte, "CoLA": np.arange(1063) % 2, "WNLI": ["entailment"] * 146, "STS-B": np.linspace(-1, 6, 1379)}
 
 
-def test_the_files_hold_what_was_given_and_fillers_are_named(tmp_path, given):
-    path = glue_submission.write(given, tmp_path / "new" / "mine.zip")
+def test_the_files_hold_what_was_given_and_fillers_are_named(tmp_path, answers):
+    path = glue_submission.write(answers, tmp_path / "new" / "mine.zip")
     glue_submission.check(path)
     assert lines(path, "RTE.tsv")[:3] == ["index\tprediction", "0\tentailment", "1\tnot_entailment"]
     assert lines(path, "RTE.tsv")[-2:] == ["2999\tnot_entailment", ""]
@@ -40,15 +40,15 @@ def test_the_files_hold_what_was_given_and_fillers_are_named(tmp_path, given):
     }  # fmt: skip
     assert set(lines(path, "MNLI-m.tsv")[1:-1]) == {f"{i}\tentailment" for i in range(9796)}
     absent = "SST-2, MRPC, QQP, MNLI-m, MNLI-mm, QNLI, AX"
-    with zipfile.ZipFile(path) as made:
-        assert made.comment.decode() == f"constant answers: {absent}"
+    with zipfile.ZipFile(path) as archive:
+        assert archive.comment.decode() == f"constant answers: {absent}"
     beside = (tmp_path / "new" / "mine.fillers.txt").read_text().splitlines()
     assert [line.split("\t")[0] for line in beside[1:]] == absent.split(", ")
     assert sorted(p.name for p in path.parent.iterdir()) == ["mine.fillers.txt", "mine.zip"]
 
 
-def test_same_predictions_same_bytes(tmp_path, given):
-    first, again = (glue_submission.write(given, tmp_path / f"{n}.zip").read_bytes() for n in "ab")
+def test_same_predictions_same_bytes(tmp_path, answers):
+    first, again = (glue_submission.write(answers, tmp_path / f"{n}.zip").read_bytes() for n in "ab")
     assert first == again
 
 
@@ -65,8 +65,8 @@ def test_a_full_submission_has_no_fillers_and_drops_an_old_list(tmp_path):
     full = {n: [f.filler] * f.rows for n, f in glue_submission.FILES.items()}
     glue_submission.write(full, path, fillers=False)
     assert not (tmp_path / "a.fillers.txt").exists()
-    with zipfile.ZipFile(path) as made:
-        assert made.comment == b""
+    with zipfile.ZipFile(path) as archive:
+        assert archive.comment == b""
 
 
 @pytest.mark.parametrize(
@@ -91,23 +91,23 @@ def test_nothing_is_written_when_anything_is_wrong(tmp_path, wrong, message):
     assert list(tmp_path.glob("*.zip")) + list(tmp_path.glob("*.txt")) == []
 
 
-def test_missing_files_can_be_refused(tmp_path, given):
+def test_missing_files_can_be_refused(tmp_path, answers):
     with pytest.raises(InputError, match="no predictions for SST-2, MRPC, QQP"):
-        glue_submission.write(given, tmp_path / "a.zip", fillers=False)
+        glue_submission.write(answers, tmp_path / "a.zip", fillers=False)
 
 
 @pytest.fixture(scope="module")
 def good(tmp_path_factory):
     path = glue_submission.write({}, tmp_path_factory.mktemp("zip") / "good.zip")
-    with zipfile.ZipFile(path) as made:
-        return {name: made.read(name).decode() for name in made.namelist()}
+    with zipfile.ZipFile(path) as archive:
+        return {name: archive.read(name).decode() for name in archive.namelist()}
 
 
 def broken(tmp_path, content):
     path = tmp_path / "broken.zip"
-    with zipfile.ZipFile(path, "w") as made:
+    with zipfile.ZipFile(path, "w") as archive:
         for name, text in content.items():
-            made.writestr(name, text)
+            archive.writestr(name, text)
     return path
 
 

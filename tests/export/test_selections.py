@@ -111,10 +111,10 @@ def test_rank_files_of_others(tmp_path):
 
 def test_a_real_arm_goes_out_and_comes_back(small, tmp_path):
     pool = auxiliary_rows.pool(small, small.auxiliaries("topic_side"))
-    drawn = pool.iloc[np.random.default_rng(0).permutation(len(pool))[:200]].reset_index(drop=True)
-    selections.selection(drawn, small, "topic_side", tmp_path / "out")
+    chosen = pool.iloc[np.random.default_rng(0).permutation(len(pool))[:200]].reset_index(drop=True)
+    selections.selection(chosen, small, "topic_side", tmp_path / "out")
     back = selections.load_rank_json(tmp_path / "out", "topic_side")
-    assert back[["task", "row"]].equals(drawn[["task", "row"]].astype({"row": np.int64}))
+    assert back[["task", "row"]].equals(chosen[["task", "row"]].astype({"row": np.int64}))
     assert len(datasets.load_from_disk(str(tmp_path / "out" / "dataset"))) == 200
 
 
@@ -211,8 +211,8 @@ def test_predictions_of_each_kind(small, tmp_path):
         selections.predictions(values, small["side_share"], path).read_text()
         == "row_id,prediction\n0,0.1\n1,5\n2,0\n3,2.5\n"
     )
-    made = selections.predictions([[0, 2], np.array([3])], small["word_class"], path).read_text()
-    assert made == "row_id,prediction\n0,function class_1\n1,class_2\n"
+    text = selections.predictions([[0, 2], np.array([3])], small["word_class"], path).read_text()
+    assert text == "row_id,prediction\n0,function class_1\n1,class_2\n"
     assert not list(path.parent.glob(".*"))
 
 
@@ -220,15 +220,15 @@ def test_predictions_of_a_model(small, tmp_path):
     net = multitask.build("tiny", small).eval()
     for name in ("topic_side", "side_share", "word_class"):
         task = small[name]
-        made, _ = prediction.predict(net, batching.encode(task.dev.select(range(20)), task, net.tokenizer), task)
-        path = selections.predictions(made, task, tmp_path / "a.csv", row_ids=task.dev["row_id"][:20])
+        values, _ = prediction.predict(net, batching.encode(task.dev.select(range(20)), task, net.tokenizer), task)
+        path = selections.predictions(values, task, tmp_path / "a.csv", row_ids=task.dev["row_id"][:20])
         table = pd.read_csv(path)
         assert table["row_id"].tolist() == task.dev["row_id"][:20]
         if task.kind == "regression":
-            assert np.array_equal(table["prediction"].to_numpy(np.float32), made)
+            assert np.array_equal(table["prediction"].to_numpy(np.float32), values)
         else:
             ids = [[task.labels.index(t) for t in str(row).split()] for row in table["prediction"]]
-            assert ids == ([[x] for x in made] if name == "topic_side" else made)
+            assert ids == ([[x] for x in values] if name == "topic_side" else values)
 
 
 @pytest.mark.parametrize(
@@ -275,14 +275,14 @@ def bodies(small, tmp_path_factory):
     tokenizer = multitask.build("tiny", small).tokenizer
     size = {"vocab_size": len(tokenizer)}
     bert = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
-    made = {
+    encoders = {
         "bert": t.BertModel(t.BertConfig(**size, **bert)),
         "roberta": t.RobertaModel(t.RobertaConfig(**size, **bert, type_vocab_size=2, pad_token_id=0)),
         "electra": t.ElectraModel(t.ElectraConfig(**size, **bert, embedding_size=8)),
         "distilbert": t.DistilBertModel(t.DistilBertConfig(**size, dim=16, n_layers=1, n_heads=2, hidden_dim=8)),
     }
     folder = tmp_path_factory.mktemp("bodies")
-    for name, body in made.items():
+    for name, body in encoders.items():
         body.save_pretrained(folder / name)
         tokenizer.save_pretrained(folder / name)
     return folder
@@ -337,11 +337,11 @@ def test_taggers_load_as_standard_token_classes(small, bodies, tmp_path, encoder
     assert net.training  # left as found
     rows = [task.train[i] for i in range(12)]
     want, mask = ours(net, task, rows)
-    made, got = loaded(folder, AutoModelForTokenClassification, task, rows)
-    assert apart(got, want, mask) < 1e-5
+    standard, logits = loaded(folder, AutoModelForTokenClassification, task, rows)
+    assert apart(logits, want, mask) < 1e-5
     assert want[mask].std() > 0.1
-    assert made.config.id2label == dict(enumerate(task.labels))
-    assert made.config.label2id == {n: i for i, n in enumerate(task.labels)}
+    assert standard.config.id2label == dict(enumerate(task.labels))
+    assert standard.config.label2id == {n: i for i, n in enumerate(task.labels)}
     assert apart(by_readme(folder, monkeypatch)["outputs"](*texts(task, rows)), want, mask) < 1e-5
 
 
@@ -357,12 +357,12 @@ def test_a_head_on_the_pooler_loads_as_a_standard_sequence_class(
     assert models.model_folder(net, task, folder) == "AutoModelForSequenceClassification"
     rows = [task.train[i] for i in range(12)]
     want, _ = ours(net, task, rows)
-    made, got = loaded(folder, AutoModelForSequenceClassification, task, rows)
-    assert apart(got, want) < 1e-5
+    standard, logits = loaded(folder, AutoModelForSequenceClassification, task, rows)
+    assert apart(logits, want) < 1e-5
     assert want.std() > 0.01
     kind = "regression" if name == "side_share" else "single_label_classification"
-    assert (made.config.problem_type, made.config.num_labels) == (kind, task.n_outputs)
-    assert made.config.id2label == dict(enumerate(task.labels or ["label"]))
+    assert (standard.config.problem_type, standard.config.num_labels) == (kind, task.n_outputs)
+    assert standard.config.id2label == dict(enumerate(task.labels or ["label"]))
     assert apart(by_readme(folder, monkeypatch)["outputs"](*texts(task, rows)), want) < 1e-5
 
 
@@ -416,9 +416,9 @@ def test_a_class_that_computes_something_else_is_not_used(small, bodies, tmp_pat
     real = BertForSequenceClassification.forward
 
     def other(self, *args, **kwargs):
-        out = real(self, *args, **kwargs)
-        out.logits = out.logits + 0.01
-        return out
+        output = real(self, *args, **kwargs)
+        output.logits = output.logits + 0.01
+        return output
 
     monkeypatch.setattr(BertForSequenceClassification, "forward", other)
     assert models.model_folder(net, task, tmp_path / "out") == "AutoModel"
@@ -437,9 +437,9 @@ def test_the_folder_carries_the_length_limit_and_nothing_local(small, bodies, tm
     assert torch.rand(1).item() == before
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "out")
     assert tokenizer.model_max_length == 24
-    made = tokenizer("a " * 100, truncation=True)
-    assert set(made) == {"input_ids", "attention_mask"}  # DistilBERT has no segments
-    assert len(made["input_ids"]) == 24
+    inputs = tokenizer("a " * 100, truncation=True)
+    assert set(inputs) == {"input_ids", "attention_mask"}  # DistilBERT has no segments
+    assert len(inputs["input_ids"]) == 24
     assert len(tokenizer("a " * 100)["input_ids"]) == 102  # asked for no cut, got none
     for file in (tmp_path / "out").glob("*.json"):
         assert str(bodies.parent) not in file.read_text()

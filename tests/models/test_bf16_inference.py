@@ -26,10 +26,10 @@ def features(net, suite, name="topic_side", precision="bf16", quick=False):
     task = suite[name]
     rows = batching.encode(task.train.select(range(60)), task, net.tokenizer)
     ready = {"ready": bf16_inference.prepare(net, precision)} if quick else {}
-    made = torch.zeros(60, net.encoder.config.hidden_size)
-    for index, out in prediction.outputs(net, rows, task, precision, **ready):
-        made[index] = out.features.clone()
-    return made
+    table = torch.zeros(60, net.encoder.config.hidden_size)
+    for index, output in prediction.outputs(net, rows, task, precision, **ready):
+        table[index] = output.features.clone()
+    return table
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -45,25 +45,25 @@ def test_it_is_as_near_to_fp32_as_autocast_is(nets, small, kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_but_for_attention_no_bit_changes(nets, small, kind, monkeypatch):
     usual = features(nets[kind], small)
-    seen = []
+    dtypes = []
 
     def theirs(*args, **kwargs):
-        seen.append(args[1].dtype)
+        dtypes.append(args[1].dtype)
         return fast_dropout.attention(*args, **kwargs)
 
     monkeypatch.setattr(bf16_inference, "attention", theirs)
     assert torch.equal(features(nets[kind], small, quick=True), usual)
-    assert set(seen) == {torch.bfloat16}
+    assert set(dtypes) == {torch.bfloat16}
 
 
 def importances(net, suite, name="topic_side", precision="bf16", dropped=False):
     task = suite[name]
     rows = batching.encode(task.train.select(range(60)), task, net.tokenizer)
-    made = {}
-    for index, found in head_importance.over_rows(net, rows, task, precision=precision, dropout=dropped):
-        for definition, values in found.items():
-            made.setdefault(definition, values.new_zeros(60, *values.shape[1:]))[index] = values
-    return made
+    tables = {}
+    for index, blocks in head_importance.over_rows(net, rows, task, precision=precision, dropout=dropped):
+        for definition, values in blocks.items():
+            tables.setdefault(definition, values.new_zeros(60, *values.shape[1:]))[index] = values
+    return tables
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "albert"])  # whose layers share their heads
@@ -90,24 +90,26 @@ def test_importance_under_dropout_keeps_its_bits(nets, small, monkeypatch):
 def test_attention_is_softmax_of_products_however_rows_are_dealt(monkeypatch, scratch, mask, trained):
     monkeypatch.setattr(bf16_inference, "SCRATCH", scratch)
     rng = torch.Generator().manual_seed(0)
-    given = dict(zip(("query", "key", "value"), torch.randn(3, 5, 2, 7, 4, generator=rng), strict=True))
-    seen = torch.rand(5, 1, 7, 7, generator=rng) > 0.3
-    seen[..., 0] = True
-    added = {"none": None, "rows": seen, "shared": seen[:1], "added": torch.randn(5, 1, 7, 7, generator=rng)}[mask]
+    projections = dict(zip(("query", "key", "value"), torch.randn(3, 5, 2, 7, 4, generator=rng), strict=True))
+    keep = torch.rand(5, 1, 7, 7, generator=rng) > 0.3
+    keep[..., 0] = True
+    added = {"none": None, "rows": keep, "shared": keep[:1], "added": torch.randn(5, 1, 7, 7, generator=rng)}[mask]
     arriving = torch.randn(5, 7, 2, 4, generator=rng)
-    found = []
+    results = []
     for ours in (True, False):
-        inputs = {name: x.clone().requires_grad_(name in trained) for name, x in given.items()}
+        inputs = {name: x.clone().requires_grad_(name in trained) for name, x in projections.items()}
         if ours:
-            out, _ = bf16_inference.attention(torch.nn.Identity(), *inputs.values(), added, scaling=0.3)
+            values, _ = bf16_inference.attention(torch.nn.Identity(), *inputs.values(), added, scaling=0.3)
         else:
-            out = torch.nn.functional.scaled_dot_product_attention(*inputs.values(), added, scale=0.3).transpose(1, 2)
+            values = torch.nn.functional.scaled_dot_product_attention(*inputs.values(), added, scale=0.3).transpose(
+                1, 2
+            )
         if trained:
-            out.backward(arriving)
-        found.append([out.detach()] + [x.grad for x in inputs.values() if x.requires_grad])
-    assert len(found[0]) == 1 + len(trained.split())
-    for made, wanted in zip(*found, strict=True):
-        assert torch.allclose(made, wanted, atol=2e-6)
+            values.backward(arriving)
+        results.append([values.detach()] + [x.grad for x in inputs.values() if x.requires_grad])
+    assert len(results[0]) == 1 + len(trained.split())
+    for result, reference in zip(*results, strict=True):
+        assert torch.allclose(result, reference, atol=2e-6)
 
 
 @pytest.mark.parametrize("failing", [False, True])

@@ -17,20 +17,20 @@ def test_masks_keep_the_rate_and_the_mean():
 
 def test_masks_follow_the_seed():
     source = fast_dropout.Source()
-    made = []
+    masks = []
     for seed in (5, 5, 6):
         source.reseed(seed)
-        made.append(source.mask(torch.Size((7, 9)), 0.5, torch.float32))
-    assert torch.equal(made[0], made[1])
-    assert not torch.equal(made[0], made[2])
+        masks.append(source.mask(torch.Size((7, 9)), 0.5, torch.float32))
+    assert torch.equal(masks[0], masks[1])
+    assert not torch.equal(masks[0], masks[2])
 
 
 def test_dropout_is_off_in_eval_and_its_gradient_is_its_mask():
     layer = fast_dropout.Dropout(0.3, fast_dropout.Source())
     x = torch.ones(50, 40, requires_grad=True)
-    out = layer(x)
-    out.sum().backward()
-    assert torch.equal(x.grad, out.detach())
+    dropped = layer(x)
+    dropped.sum().backward()
+    assert torch.equal(x.grad, dropped.detach())
     assert layer.eval()(x) is x
 
 
@@ -51,20 +51,20 @@ def test_attention_under_dropout_has_the_mean_of_attention_without(small, name):
     for part in net.encoder.modules():
         if isinstance(part, fast_dropout.Dropout) and part is not layer.dropout:
             part.p = 0.0
-    seen = {}
-    layer.register_forward_hook(lambda m, i, o: seen.update(out=o[0].detach()))
+    outputs = {}
+    layer.register_forward_hook(lambda m, i, o: outputs.update(out=o[0].detach()))
     net.eval()
     net(batch)
-    plain = seen["out"]
+    plain = outputs["out"]
     net.train()
     total = torch.zeros_like(plain)
     for _ in range(400):
         net(batch)
-        total += seen["out"]
+        total += outputs["out"]
     spread = plain[batch["attention_mask"].bool()].std()
     difference = (total / 400 - plain)[batch["attention_mask"].bool()]
     assert difference.abs().mean() < 0.06 * spread
-    assert not torch.allclose(seen["out"], plain)
+    assert not torch.allclose(outputs["out"], plain)
 
 
 def test_padding_does_not_enter_attention_under_dropout(small):
@@ -87,6 +87,6 @@ def test_a_mask_is_its_draws_times_the_scale_to_the_bit(dtype):
     mask = source.mask(shape, 0.1, dtype)
     source.reseed(3)
     draws = source.bits.random_raw(-(-shape.numel() // 4)).view(np.uint16)[: shape.numel()]
-    kept = torch.from_numpy(draws >= round(0.1 * 65536)).to(dtype).mul_(1 / 0.9).view(shape)
-    assert torch.equal(mask, kept)
+    by_hand = torch.from_numpy(draws >= round(0.1 * 65536)).to(dtype).mul_(1 / 0.9).view(shape)
+    assert torch.equal(mask, by_hand)
     assert mask.dtype == dtype

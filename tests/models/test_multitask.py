@@ -26,11 +26,11 @@ def test_heads_fit_their_tasks(small):
     net = multitask.build("tiny", small).eval()
     for name, task in small.items():
         batch = multitask.collate(rows(task), task, net)
-        out = net(batch)
+        output = net(batch)
         want = (*batch["input_ids"].shape, 4) if task.kind == "tagging" else (12, task.n_outputs)
-        assert tuple(out.logits.shape) == want
-        assert tuple(out.discriminator.shape) == (12, len(small))
-        assert torch.isfinite(net.task_loss(batch, out.logits))
+        assert tuple(output.logits.shape) == want
+        assert tuple(output.discriminator.shape) == (12, len(small))
+        assert torch.isfinite(net.task_loss(batch, output.logits))
         assert name in net.columns
 
 
@@ -63,12 +63,12 @@ def test_inference_keeps_row_order_and_mode(small):
     task = small["topic_side"]
     net = multitask.build("tiny", small)
     encoded = batching.encode(task.dev.select(range(50)), task, net.tokenizer)
-    made, gold = prediction.predict(net, encoded, task)
+    predicted, gold = prediction.predict(net, encoded, task)
     assert net.training
     assert gold.tolist() == task.dev["label"][:50]
     net.eval()
     alone = [int(net(multitask.collate([task.dev[i]], task, net)).logits.argmax()) for i in range(0, 50, 10)]
-    assert np.array(made)[::10].tolist() == alone
+    assert np.array(predicted)[::10].tolist() == alone
 
 
 def test_any_encoder_folder_works_and_is_known_by_content(small, tmp_path):
@@ -128,8 +128,8 @@ def test_minilm_reads_pairs_better_than_chance_without_training(small):
         "The stock market fell sharply today.",
     ]
     task = small["away_topic"]
-    made = net(multitask.collate([{"sentence1": t, "label": 0} for t in texts], task, net)).features
-    a, b, c = torch.nn.functional.normalize(made, dim=1)
+    features = net(multitask.collate([{"sentence1": t, "label": 0} for t in texts], task, net)).features
+    a, b, c = torch.nn.functional.normalize(features, dim=1)
     assert (a @ b).item() > 0.7 > 0.3 > (a @ c).item()
 
 

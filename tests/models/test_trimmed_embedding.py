@@ -28,11 +28,11 @@ def spared(monkeypatch):
 def plan(recipe=RECIPE, weighting=None, pretrain=False):
     rows = {"topic_side": np.arange(12), "side_share": np.arange(10), "word_class": np.arange(16)}
     sources = {k: v for k, v in rows.items() if k != "topic_side"} if pretrain else rows
-    made = (
+    phases = (
         Phase("stage2", sources, 2, recipe, weighting=weighting),
         Phase("tune", {"topic_side": rows["topic_side"]}, 3, recipe, choose="holdout"),
     )
-    return Plan("tiny", made, seeding.record(0), primary="topic_side", holdout=np.arange(60, 80))
+    return Plan("tiny", phases, seeding.record(0), primary="topic_side", holdout=np.arange(60, 80))
 
 
 @pytest.fixture(scope="module")
@@ -53,10 +53,10 @@ def close(one, other):
         torch.testing.assert_close(value, b[name], rtol=1e-3, atol=2e-5)
 
 
-def used(result, made, small):
+def used(result, plan, small):
     """The token ids of all rows that the plan trains on."""
     net, ids = result.model, [result.model.pad_id]
-    for phase in made.phases:
+    for phase in plan.phases:
         for name, rows in phase.rows.items():
             task = small[name]
             encoded = batching.encode(task.train.select(rows.tolist()), task, net.tokenizer)
@@ -68,19 +68,19 @@ def test_a_training_is_that_of_the_whole_table(small, monkeypatch):
     whole = train.run(plan(), small)
     assert whole.model.encoder.get_input_embeddings().weight.numel() < trimmed_embedding.SPARED
     monkeypatch.setattr(trimmed_embedding, "SPARED", 1)
-    made = train.run(plan(), small)
-    close(made, whole)
-    assert made.chosen == whole.chosen
-    assert made.scores == pytest.approx(whole.scores)
-    assert [s["task_loss"] for s in made.steps] == pytest.approx([s["task_loss"] for s in whole.steps], rel=1e-4)
+    trimmed = train.run(plan(), small)
+    close(trimmed, whole)
+    assert trimmed.chosen == whole.chosen
+    assert trimmed.scores == pytest.approx(whole.scores)
+    assert [s["task_loss"] for s in trimmed.steps] == pytest.approx([s["task_loss"] for s in whole.steps], rel=1e-4)
 
 
 def test_rows_that_no_text_uses_stay_and_the_others_move(small, spared):
-    made = plan()
-    result = train.run(made, small)
-    before = table(train.Trainer(made, small, None, print).model)
+    own_plan = plan()
+    result = train.run(own_plan, small)
+    before = table(train.Trainer(own_plan, small, None, print).model)
     moved = (table(result.model) != before).any(1).numpy()
-    ids = used(result, made, small)
+    ids = used(result, own_plan, small)
     assert moved[np.setdiff1d(ids, [result.model.pad_id])].all()
     assert not moved[np.setdiff1d(np.arange(len(moved)), ids)].any()
     assert type(result.model.encoder.get_input_embeddings()) is torch.nn.Embedding
@@ -103,10 +103,10 @@ def test_other_ids_are_looked_up_but_not_trained(small, spared):
         words = net.encoder.get_input_embeddings()
         with torch.no_grad():
             words.weight.add_(1.0)
-            found = words(ids)
+            vectors = words(ids)
         with pytest.raises(LookupError, match="token 40 "):
             words(ids)
-    assert torch.equal(found, torch.nn.functional.embedding(ids, table(net)))
+    assert torch.equal(vectors, torch.nn.functional.embedding(ids, table(net)))
 
 
 @pytest.mark.parametrize("padding", [None, 3, 7])
@@ -130,11 +130,11 @@ def test_a_table_that_decays_is_trained_whole(small, spared):
 def test_interrupted_and_resumed_equals_never_interrupted(small, spared, tmp_path, monkeypatch):
     whole = train.run(plan(), small)
     monkeypatch.setattr(resuming, "CHECKPOINT_SECONDS", -1.0)
-    made, attempts = killed_at_every_epoch(
+    resumed, attempts = killed_at_every_epoch(
         lambda progress: train.run(plan(), small, tmp_path, progress), tmp_path / "checkpoint.safetensors"
     )
     assert attempts > 3
-    assert all(torch.equal(v, made.model.state_dict()[k]) for k, v in whole.model.state_dict().items())
+    assert all(torch.equal(v, resumed.model.state_dict()[k]) for k, v in whole.model.state_dict().items())
 
 
 @pytest.mark.parametrize("pretrain", [False, True])
@@ -143,12 +143,12 @@ def test_weights_move_as_they_do_with_the_whole_table(small, monkeypatch, pretra
     """Rows of the target that the phase does not train on are in use all the same: gradients are taken of them."""
     tasks = 2 if pretrain else 3
     w = Weighting((1 / tasks,) * tasks, chunks=2, chunk_rows=5, target_rows=target_rows)
-    made = []
+    trainings = []
     for spared in (1 << 20, 1):
         monkeypatch.setattr(trimmed_embedding, "SPARED", spared)
-        made.append(weighted_trainer.run(plan(weighting=w, pretrain=pretrain), small))
-    close(*made)
-    for one, other in zip(made[0].updates, made[1].updates, strict=True):
+        trainings.append(weighted_trainer.run(plan(weighting=w, pretrain=pretrain), small))
+    close(*trainings)
+    for one, other in zip(trainings[0].updates, trainings[1].updates, strict=True):
         assert one["weights"] == pytest.approx(other["weights"], abs=1e-5)
 
 

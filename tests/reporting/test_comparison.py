@@ -25,8 +25,8 @@ def arm(folder, name, predictions, gold, task, seeds=(0, 1)):
     np.savez(path, predictions=np.stack([flat(p) for p in predictions]), references=flat(gold),
              lengths=[len(g) for g in gold])  # fmt: skip
     dev = [{task.metric: metrics.FUNCTIONS[task.metric](p, gold, LABELS)} for p in predictions]
-    made = {str(s): {"dev": score, "epoch": 1, "added": 0} for s, score in zip(seeds, dev, strict=True)}
-    params, metered = {"arm": name, "seeds": list(seeds)}, {"seeds": dict(sorted(made.items()))}
+    by_seed = {str(s): {"dev": score, "epoch": 1, "added": 0} for s, score in zip(seeds, dev, strict=True)}
+    params, metered = {"arm": name, "seeds": list(seeds)}, {"seeds": dict(sorted(by_seed.items()))}
     return SimpleNamespace(params=params, metrics=metered, path=lambda _: path)
 
 
@@ -36,25 +36,25 @@ def test_the_sentence_test_is_the_authors_and_may_contradict_the_corpus(tmp_path
     long = [[1, 0] * 5, [0], [0], [0]]
     short = [[0] * 10, [1], [1], [0]]
     task = tagging()
-    made = [arm(tmp_path, "a", [long, short], gold, task), arm(tmp_path, "b", [short, short], gold, task)]
-    table = comparison.sentence_tests(made, [("a", "b")], task)
+    arms = [arm(tmp_path, "a", [long, short], gold, task), arm(tmp_path, "b", [short, short], gold, task)]
+    table = comparison.sentence_tests(arms, [("a", "b")], task)
     assert list(table.index) == [("a", "b", 0), ("a", "b", 1)]
     first = table.loc[("a", "b", 0)]
     assert first["difference"] == pytest.approx(-0.25)
     assert first["corpus"] > 0
     assert first["p"] == pytest.approx(ttest_rel([1, 0, 0, 0], [0, 1, 1, 0]).pvalue)
     assert table.loc[("a", "b", 1), "p"] == 1  # the same model twice
-    assert comparison.sentence_tests(made, [], task).empty  # a study without pairs of arms to tell apart
+    assert comparison.sentence_tests(arms, [], task).empty  # a study without pairs of arms to tell apart
 
 
 def test_predictions_are_those_of_their_seed_whatever_order_text_puts_seeds_in(tmp_path):
     """Accuracy of sentences of one token each is the mean over sentences: both differences are one number."""
     task, gold, right, half = tagging("accuracy"), [[1], [1]], [[1], [1]], [[1], [0]]
-    made = [
+    arms = [
         arm(tmp_path, "a", [right, half], gold, task, (9, 10)),
         arm(tmp_path, "b", [half, right], gold, task, (9, 10)),
     ]
-    table = comparison.sentence_tests(made, [("a", "b")], task)
+    table = comparison.sentence_tests(arms, [("a", "b")], task)
     assert table["difference"].to_dict() == {("a", "b", 9): 0.5, ("a", "b", 10): -0.5}
     assert table["corpus"].to_dict() == table["difference"].to_dict()
 
@@ -112,16 +112,16 @@ def test_arms_against_the_first_are_paired_signed_and_corrected(tmp_path):
     base = np.array([200, 210, 190, 205, 195, 200, 202, 198])
     better, mixed = base + np.arange(40, 48), base + np.array([9, -2, 7, -3, 8, 5, 6, 4])
     more = base + np.array([-3, 9, -2, 7, 8, 5, 6, 4])
-    given = {"single": base, "good": better, "so_so": mixed, "as_good": more}
-    made = comparison.comparisons([graded(tmp_path, n, r) for n, r in given.items()], task)
-    assert list(made.index) == ["good", "so_so", "as_good"]
-    assert made.loc["good", "difference"] == pytest.approx(43.5 / 400)
+    scores = {"single": base, "good": better, "so_so": mixed, "as_good": more}
+    table = comparison.comparisons([graded(tmp_path, n, r) for n, r in scores.items()], task)
+    assert list(table.index) == ["good", "so_so", "as_good"]
+    assert table.loc["good", "difference"] == pytest.approx(43.5 / 400)
     plain = [stats.paired_permutation_test(r / 400, base / 400) for r in (better, mixed, more)]
     assert plain[0] == 2 / 256
     assert 0.025 < plain[1] == plain[2] < 0.05
-    assert made["p"].tolist() == pytest.approx([3 * plain[0], 2 * plain[1], 2 * plain[1]])
-    assert made["verdict"].tolist() == ["better", "no difference shown", "no difference shown"]
-    for name in made.index:
-        assert made.loc[name, "row_low"] < made.loc[name, "difference"] < made.loc[name, "row_high"]
-        assert made.loc[name, "low"] < made.loc[name, "difference"] < made.loc[name, "high"]
-    assert made.loc["good", "row_low"] > 0
+    assert table["p"].tolist() == pytest.approx([3 * plain[0], 2 * plain[1], 2 * plain[1]])
+    assert table["verdict"].tolist() == ["better", "no difference shown", "no difference shown"]
+    for name in table.index:
+        assert table.loc[name, "row_low"] < table.loc[name, "difference"] < table.loc[name, "row_high"]
+        assert table.loc[name, "low"] < table.loc[name, "difference"] < table.loc[name, "high"]
+    assert table.loc["good", "row_low"] > 0

@@ -15,19 +15,19 @@ def ledger(stage, flops):
 
 
 def test_a_seed_is_charged_its_own_ranking_and_proxy_and_stages_are_means_over_seeds(monkeypatch):
-    found = {}
+    manifests = {}
     for seed in (0, 1):
-        found["02_td_proxy", f"p{seed}"] = SimpleNamespace(
+        manifests["02_td_proxy", f"p{seed}"] = SimpleNamespace(
             ledger=[ledger("proxy", 10.0 + seed), ledger("scoring", 20.0 + seed)]
         )  # fmt: skip
-        found["03_ranking", f"r{seed}"] = SimpleNamespace(
+        manifests["03_ranking", f"r{seed}"] = SimpleNamespace(
             params={"seed": seed}, inputs=[{"stage": "02_td_proxy", "key": f"p{seed}"}],
             ledger=[ledger("ranking", 1.0 + seed)],
         )  # fmt: skip
-    found["05_tawt_weighting", "w"] = SimpleNamespace(
+    manifests["05_tawt_weighting", "w"] = SimpleNamespace(
         metrics={"ledger": {"0": [ledger("joint", 5.0)], "1": [ledger("joint", 7.0)]}}
     )
-    monkeypatch.setattr(runs, "load", lambda stage, key: found[stage, key])
+    monkeypatch.setattr(runs, "load", lambda stage, key: manifests[stage, key])
     arm = SimpleNamespace(
         params={"arm": "td_bce+final_joint", "primary": "topic_side", "auxiliaries": []},
         metrics={"seeds": {str(s): {"ledger": [ledger("joint", 100.0 + s)]} for s in (0, 1)}},
@@ -49,14 +49,14 @@ def test_speedups_by_hand():
         {"proxy": [0.0, 8.0], "scoring": [0.0, 4.0], "ranking": [0.0, 2.0], "stage2": [90.0, 8.0], "tune": [10.0, 2.0]},
         index=["all_data", "td_bce"],
     )
-    made = results.speedups(stages, 4).loc["td_bce"]
-    assert made.to_dict() == pytest.approx({"alone": 100 / 24, "amortised": 100 / 15, "ceiling": 100 / 10})
+    speedup = results.speedups(stages, 4).loc["td_bce"]
+    assert speedup.to_dict() == pytest.approx({"alone": 100 / 24, "amortised": 100 / 15, "ceiling": 100 / 10})
 
 
 def test_a_curve_stands_at_the_mean_of_rows_added():
     seeds = {str(s): {"dev": {"f1": 0.5 + s / 10}, "added": added} for s, added in enumerate((0, 100, 100))}
-    made = results.curve([SimpleNamespace(params={"arm": "gradts_thres"}, metrics={"seeds": seeds})], "f1", 1000)
-    assert made[["n", "share", "seeds"]].iloc[0].tolist() == [67, 0.067, 3]
+    curve = results.curve([SimpleNamespace(params={"arm": "gradts_thres"}, metrics={"seeds": seeds})], "f1", 1000)
+    assert curve[["n", "share", "seeds"]].iloc[0].tolist() == [67, 0.067, 3]
 
 
 def test_what_choosing_costs_when_a_candidate_joins():
@@ -66,10 +66,10 @@ def test_what_choosing_costs_when_a_candidate_joins():
          "trial": [0.0, 0.0, 5.0, 20.0, 0.0], "tune": 3.0},
         index=["single", "td_bce", "gradts_trial", "autosem", "gradts_proxy"],
     )  # fmt: skip
-    made = results.new_candidate(stages, 4)
-    assert made.loc["td_bce"].tolist() == [4, 4]
-    assert made.loc["gradts_trial"].tolist() == [45, 15]
-    assert made.loc["autosem"].tolist() == [27, 27]
-    assert made.loc["gradts_proxy"].tolist() == [12, 12]  # a new task is a new column of its discriminator
+    costs = results.new_candidate(stages, 4)
+    assert costs.loc["td_bce"].tolist() == [4, 4]
+    assert costs.loc["gradts_trial"].tolist() == [45, 15]
+    assert costs.loc["autosem"].tolist() == [27, 27]
+    assert costs.loc["gradts_proxy"].tolist() == [12, 12]  # a new task is a new column of its discriminator
     assert results.new_candidate(stages.drop(columns="proxy"), 4).loc["gradts_trial"].tolist() == [45, 15]
-    assert "single" not in made.index
+    assert "single" not in costs.index

@@ -17,8 +17,8 @@ from auxlearn.training import phases, training_cache
 
 
 def run(stage, key, params, metrics, ledger=()):
-    made = runs.Run(stage, key * 16, params, "s")
-    manifest = made.finish([], metrics)
+    unfinished = runs.Run(stage, key * 16, params, "s")
+    manifest = unfinished.finish([], metrics)
     record = manifest.data | {"ledger": list(ledger)}
     runs.write_json(manifest.path("manifest.json"), record)
     return manifest
@@ -119,8 +119,8 @@ def test_runs_that_did_not_finish_are_there(mixed):
 
 def test_a_manifest_that_is_none_has_its_row(some):
     (some / "train" / ("e" * 16) / "manifest.json").write_text("[]")
-    found = rows(tracking.table(), stage="train")
-    assert found["status"].tolist() == ["damaged"]
+    trainings = rows(tracking.table(), stage="train")
+    assert trainings["status"].tolist() == ["damaged"]
 
 
 def test_the_command(some, tmp_path, capsys):

@@ -17,17 +17,17 @@ KINDS = ["topic_side", "side_share", "word_class"]
 @pytest.fixture(scope="module")
 def nets(small, tmp_path_factory):
     """Tiny, and a small encoder from a folder whose pooler the heads read; weights large enough to matter."""
-    folder, made = tmp_path_factory.mktemp("encoder"), {"tiny": multitask.build("tiny", small)}
+    folder, models = tmp_path_factory.mktemp("encoder"), {"tiny": multitask.build("tiny", small)}
     size = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 40}
-    BertModel(BertConfig(vocab_size=len(made["tiny"].tokenizer), **size)).save_pretrained(folder)
-    made["tiny"].tokenizer.save_pretrained(folder)
-    made["pooler"] = multitask.build(str(folder), small)
+    BertModel(BertConfig(vocab_size=len(models["tiny"].tokenizer), **size)).save_pretrained(folder)
+    models["tiny"].tokenizer.save_pretrained(folder)
+    models["pooler"] = multitask.build(str(folder), small)
     noise = torch.Generator().manual_seed(5)
     with torch.no_grad():
-        for net in made.values():
+        for net in models.values():
             for p in net.parameters():
                 p += 0.05 * torch.randn(p.shape, generator=noise)
-    return made
+    return models
 
 
 def batch(net, suite, name, rows):

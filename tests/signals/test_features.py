@@ -118,13 +118,13 @@ def suite():
     def text(end="."):
         return " ".join(rng.choice(["red", "green", "blue", "grey"], rng.integers(3, 9))).capitalize() + end
 
-    made = {
+    tasks = {
         "twin_a": task("twin_a", "t", rows=[{"t": text()} for _ in range(400)]),
         "twin_b": task("twin_b", "t", rows=[{"t": text()} for _ in range(400)]),
         "pairs": task("pairs", "a", "b", rows=[{"a": text(), "b": text()} for _ in range(400)]),
         "asks": task("asks", "t", rows=[{"t": text("?")} for _ in range(400)]),
     }
-    return Suite("formats", made, "none")
+    return Suite("formats", tasks, "none")
 
 
 def pool(suite, names, first=100):
@@ -202,11 +202,11 @@ def test_tsne_keeps_clusters_and_repeats():
     rng = np.random.default_rng(0)
     x = rng.normal(size=(60, 80))
     x[30:, 0] += 40
-    made = features.tsne(x, seed=3)
-    assert made.shape == (60, 2)
-    assert made.dtype == np.float32
-    np.testing.assert_array_equal(made, features.tsne(x, seed=3))
-    distance = np.linalg.norm(made[:, None] - made[None], axis=-1)
+    points = features.tsne(x, seed=3)
+    assert points.shape == (60, 2)
+    assert points.dtype == np.float32
+    np.testing.assert_array_equal(points, features.tsne(x, seed=3))
+    distance = np.linalg.norm(points[:, None] - points[None], axis=-1)
     np.fill_diagonal(distance, np.inf)
     assert ((distance.argmin(1) >= 30) == (np.arange(60) >= 30)).all()  # every nearest neighbour is of its own cluster
 
@@ -245,7 +245,7 @@ def test_tsne_figure_shows_every_point_and_the_primary_on_top():
 def test_auc_figure_prints_the_numbers():
     table = pd.DataFrame({"discriminator": [0.9, 0.75], "surface": [0.6134, np.nan]}, index=["a", "b"])
     figure = feature_figures.auc_beside(table)
-    shown = [t.get_text() for t in figure.axes[0].texts]
-    assert shown == ["0.900", "0.750", "discr.", "0.613", "–", "surface"]
+    texts = [t.get_text() for t in figure.axes[0].texts]
+    assert texts == ["0.900", "0.750", "discr.", "0.613", "–", "surface"]
     assert [t.get_text() for t in figure.axes[0].get_yticklabels()] == ["a", "b"]
     plt.close(figure)

@@ -53,22 +53,22 @@ def naive(kind, net, task, row):
     grads = torch.autograd.grad(loss, [*gates, *weights])
     for hook in hooks:
         hook.remove()
-    made = {"gate": torch.stack(grads[:LAYERS]).abs(), "kv_rows": [], "kv_columns": []}
+    tables = {"gate": torch.stack(grads[:LAYERS]).abs(), "kv_rows": [], "kv_columns": []}
     for number, (_, key_rows, _, value_rows, _) in enumerate(layers):
         key, value = grads[LAYERS + 2 * number][key_rows], grads[LAYERS + 2 * number + 1][value_rows]
         cells, size = key.abs() + value.abs(), WIDTH // HEADS
-        made["kv_rows"].append([cells[h * size : (h + 1) * size].mean() for h in range(HEADS)])
-        made["kv_columns"].append([cells[:, h * size : (h + 1) * size].mean() for h in range(HEADS)])
-    return {name: torch.as_tensor(v) for name, v in made.items()}
+        tables["kv_rows"].append([cells[h * size : (h + 1) * size].mean() for h in range(HEADS)])
+        tables["kv_columns"].append([cells[:, h * size : (h + 1) * size].mean() for h in range(HEADS)])
+    return {name: torch.as_tensor(v) for name, v in tables.items()}
 
 
-def same(made, wanted, rtol=1e-4):
+def same(measured, exact, rtol=1e-4):
     """Equal to `rtol` of each cell and, for gates that nearly cancel, a tenth of that of the row's largest cell."""
-    assert made.shape == wanted.shape
-    assert made.dtype == torch.float32
-    largest = wanted.amax((-2, -1), keepdim=True)
+    assert measured.shape == exact.shape
+    assert measured.dtype == torch.float32
+    largest = exact.amax((-2, -1), keepdim=True)
     assert (largest > 0).all()
-    worst = ((made - wanted).abs() / (rtol * wanted + 0.1 * rtol * largest)).max().item()
+    worst = ((measured - exact).abs() / (rtol * exact + 0.1 * rtol * largest)).max().item()
     assert worst < 1, f"off by {worst:.2g} tolerances"
 
 
@@ -76,11 +76,11 @@ def padded(batch, net, more):
     def grown(name, value):
         return F.pad(batch[name], (0, more), value=value)
 
-    out = dict(batch, input_ids=grown("input_ids", net.pad_id), attention_mask=grown("attention_mask", 0))
-    out["token_type_ids"] = grown("token_type_ids", 0)
+    longer = dict(batch, input_ids=grown("input_ids", net.pad_id), attention_mask=grown("attention_mask", 0))
+    longer["token_type_ids"] = grown("token_type_ids", 0)
     if batch["labels"].dim() == 2:
-        out["labels"] = grown("labels", batching.IGNORE)
-    return out
+        longer["labels"] = grown("labels", batching.IGNORE)
+    return longer
 
 
 @pytest.mark.parametrize("attention", [fast_dropout.NAME, "sdpa", "eager"])
@@ -95,16 +95,16 @@ def test_batched_is_naive_is_padded_more(kind, attention, small, tmp_path):
         batch = multitask.collate(some, task, net)
         assert (batch["attention_mask"] == 0).any()
         one = [naive(kind, net, task, row) for row in some]
-        made, more = (
+        whole, more = (
             head_importance.all_importances(net, batch),
             head_importance.all_importances(net, padded(batch, net, 21)),
         )
         for definition in head_importance.DEFINITIONS:
-            wanted = torch.stack([x[definition] for x in one])
-            same(made[definition], wanted)
-            same(more[definition], wanted)
-            same(head_importance.head_importance(net, batch, definition), wanted)
-        assert not torch.allclose(made["kv_rows"], made["kv_columns"], rtol=0.05)  # the authors' axis is another one
+            alone = torch.stack([x[definition] for x in one])
+            same(whole[definition], alone)
+            same(more[definition], alone)
+            same(head_importance.head_importance(net, batch, definition), alone)
+        assert not torch.allclose(whole["kv_rows"], whole["kv_columns"], rtol=0.05)  # the authors' axis is another one
 
 
 def test_everything_is_left_as_found(small):
@@ -149,13 +149,13 @@ def test_dropout_is_a_switch_with_a_seed(small):
     task, net = small["topic_side"], multitask.build("tiny", small)
     batch = multitask.collate(rows(task), task, net)
 
-    def made(**given):
-        return head_importance.head_importance(net, batch, "kv_rows", **given)
+    def measured(**options):
+        return head_importance.head_importance(net, batch, "kv_rows", **options)
 
-    plain = made()
-    assert torch.equal(plain, made(seed=5))
-    assert torch.equal(made(dropout=True, seed=1), made(dropout=True, seed=1))
-    noisy = [made(dropout=True, seed=s) for s in (1, 2)]
+    plain = measured()
+    assert torch.equal(plain, measured(seed=5))
+    assert torch.equal(measured(dropout=True, seed=1), measured(dropout=True, seed=1))
+    noisy = [measured(dropout=True, seed=s) for s in (1, 2)]
     assert not torch.allclose(noisy[0], noisy[1], rtol=0.01)
     assert not torch.allclose(noisy[0], plain, rtol=0.01)
 
@@ -198,8 +198,8 @@ def test_weight_gradients_in_small_pieces_are_the_same(small, monkeypatch):
     whole = head_importance.all_importances(net, batch)
     for held in (1, 4):  # one row at a time; four, and then the other two
         monkeypatch.setitem(head_importance.SCRATCH, "cpu", held * width * width * 4)
-        for name, made in head_importance.all_importances(net, batch).items():
-            assert torch.allclose(made, whole[name], rtol=1e-5), (held, name)
+        for name, values in head_importance.all_importances(net, batch).items():
+            assert torch.allclose(values, whole[name], rtol=1e-5), (held, name)
 
 
 def test_masks_of_different_batches_are_independent():
@@ -213,14 +213,14 @@ def test_over_rows_gives_each_row_once(small):
     task, net = small["word_class"], multitask.build("tiny", small)
     some = [task.train[i] for i in range(20)]
     encoded = batching.encode(some, task, net.tokenizer)
-    made, batches = np.zeros((20, 2, 4), np.float32), 0
-    for index, out in head_importance.over_rows(net, encoded, task, ("kv_rows",), budget=60):
-        assert set(out) == {"kv_rows"}
-        made[index] += out["kv_rows"].numpy()
+    table, batches = np.zeros((20, 2, 4), np.float32), 0
+    for index, measured in head_importance.over_rows(net, encoded, task, ("kv_rows",), budget=60):
+        assert set(measured) == {"kv_rows"}
+        table[index] += measured["kv_rows"].numpy()
         batches += 1
     assert batches > 2
-    wanted = head_importance.head_importance(net, multitask.collate(some, task, net), "kv_rows")
-    same(torch.from_numpy(made), wanted)
+    together = head_importance.head_importance(net, multitask.collate(some, task, net), "kv_rows")
+    same(torch.from_numpy(table), together)
 
 
 @pytest.mark.parametrize(("name", "value"), [("topic_side", -100), ("side_share", float("nan")), ("word_class", -100)])

@@ -34,16 +34,16 @@ def tuned(planted, tmp_path_factory):
 
 
 @pytest.fixture
-def seen(monkeypatch):
+def passes(monkeypatch):
     """The rows of every forward pass from here on."""
-    made, real = [], multitask.MultiTaskModel.forward
+    sizes, real = [], multitask.MultiTaskModel.forward
 
     def forward(self, batch, *args, **more):
-        made.append(len(batch["input_ids"]))
+        sizes.append(len(batch["input_ids"]))
         return real(self, batch, *args, **more)
 
     monkeypatch.setattr(multitask.MultiTaskModel, "forward", forward)
-    return made
+    return sizes
 
 
 @pytest.fixture
@@ -58,13 +58,13 @@ def score(proxy):
     """A pass of the proxy; `anew` forgets that it is finished."""
     suite, plan, training = proxy
 
-    def made(anew=False, processes=1, **asked):
+    def run_pass(anew=False, processes=1, **options):
         if anew:
             for file in (runs.runs_root() / "score").glob("*/manifest.json"):
                 file.unlink()
-        return pass_store.scored(training, replace(plan, processes=processes), suite, **asked)
+        return pass_store.scored(training, replace(plan, processes=processes), suite, **options)
 
-    return made
+    return run_pass
 
 
 def test_the_pass_reads_every_row_of_every_task(proxy, score):
@@ -90,9 +90,9 @@ def test_a_store_of_forward_readings_is_bit_for_bit_the_forward_pass(proxy, scor
     for name, task in suite.items():
         at = store.rows.index[store.rows["task"] == name].to_numpy()
         encoded = batching.encode(task.train, task, net.tokenizer, net.max_length)
-        for index, out in prediction.outputs(net, encoded, task):
-            assert np.array_equal(store.logits[at[index]], out.discriminator.numpy())
-            assert np.array_equal(store.features[at[index]], out.features.numpy().astype(np.float16))
+        for index, output in prediction.outputs(net, encoded, task):
+            assert np.array_equal(store.logits[at[index]], output.discriminator.numpy())
+            assert np.array_equal(store.features[at[index]], output.features.numpy().astype(np.float16))
 
 
 def test_a_store_holds_what_was_asked(proxy, score):
@@ -106,8 +106,8 @@ def test_a_store_holds_what_was_asked(proxy, score):
     batch = multitask.collate([task.train[i] for i in (3, 41)], task, net)
     alone = row_signals.read(net, batch, row_signals.READS, probe=probe)
     at = whole.rows.index[(whole.rows["task"] == "side_share") & whole.rows["row"].isin([3, 41])].to_numpy()
-    found = whole.importance | {"loss": whole.loss, "dots": whole.dots, "squares": whole.squares}
-    for name, values in found.items():
+    columns = whole.importance | {"loss": whole.loss, "dots": whole.dots, "squares": whole.squares}
+    for name, values in columns.items():
         assert values.dtype == np.float32
         assert len(values) == len(whole.rows)
         assert values[at] == pytest.approx(alone[name].numpy(), rel=1e-3, abs=1e-6), name
@@ -119,35 +119,35 @@ def test_a_store_holds_what_was_asked(proxy, score):
     assert fewer.loss == pytest.approx(whole.loss, rel=1e-4, abs=1e-6)
 
 
-def test_a_finished_pass_is_read_and_not_made(score, seen):
+def test_a_finished_pass_is_read_and_not_made(score, passes):
     first = score()
-    made = len(seen)
+    count = len(passes)
     again = score()
-    assert len(seen) == made > 0
+    assert len(passes) == count > 0
     assert np.array_equal(first.logits, again.logits)
     again.logits[:] = 0  # a reader's own copy
     assert np.array_equal(score().logits, first.logits)
-    assert len(seen) == made
+    assert len(passes) == count
 
 
 def test_a_pass_takes_the_threads_that_the_plan_gives_it(proxy, monkeypatch):
     suite, plan, training = proxy
-    given = []
-    monkeypatch.setattr(torch, "set_num_threads", given.append)
+    counts = []
+    monkeypatch.setattr(torch, "set_num_threads", counts.append)
     pass_store.scored(training, replace(plan, threads=3), suite, only={"topic_side": np.arange(2)})
-    assert given == [3]
+    assert counts == [3]
 
 
-@pytest.mark.parametrize("asked", [{}, EVERYTHING], ids=["forward", "everything"])
-def test_an_interrupted_pass_goes_on_where_it_stopped(proxy, score, seen, monkeypatch, asked):
+@pytest.mark.parametrize("options", [{}, EVERYTHING], ids=["forward", "everything"])
+def test_an_interrupted_pass_goes_on_where_it_stopped(proxy, score, passes, monkeypatch, options):
     """Killed in the fifth of 24 shards, between two of its batches."""
     suite = proxy[0]
     monkeypatch.setattr(pool_pass, "SHARD", 32)
     monkeypatch.setattr(batch_order, "TOKEN_BUDGET", 512)
-    whole = score(**asked)
-    bytes_of, rows = whole.manifest.outputs, list(seen)
+    whole = score(**options)
+    bytes_of, rows = whole.manifest.outputs, list(passes)
     shards = [min(32, n - i) for n in (len(t.train) for t in suite.values()) for i in range(0, n, 32)]
-    assert sum(rows) == sum(shards) + sum(map(len, asked.get("targets", {}).values()))
+    assert sum(rows) == sum(shards) + sum(map(len, options.get("targets", {}).values()))
     left = sum(shards[4:]) + sum(rows) - sum(shards)  # targets are measured again
 
     class Killed(BaseException):
@@ -159,43 +159,43 @@ def test_an_interrupted_pass_goes_on_where_it_stopped(proxy, score, seen, monkey
         begun.append(shard)
 
         def dies(encoded, task, ledger):
-            for number, made in enumerate(read(encoded, task, ledger)):
+            for number, block in enumerate(read(encoded, task, ledger)):
                 if len(begun) == 5 and number == 1:
                     raise Killed
-                yield made
+                yield block
 
         real(self, shard, net, task, dies)
 
     with monkeypatch.context() as patch:
         patch.setattr(pool_pass.PoolPass, "fill", fill)
         with pytest.raises(Killed):
-            score(anew=True, **asked)
+            score(anew=True, **options)
     assert runs.read("score", whole.manifest.key)[0] == "interrupted"
-    seen.clear()
-    again = score(**asked)
-    assert sum(seen) == left
+    passes.clear()
+    again = score(**options)
+    assert sum(passes) == left
     assert again.manifest.outputs == bytes_of
     assert sorted(p.name for p in again.manifest.folder.iterdir()) == sorted([".lock", "manifest.json", *bytes_of])
 
 
-def test_what_other_code_made_is_not_gone_on_from(score, seen):
+def test_what_other_code_made_is_not_gone_on_from(score, passes):
     whole = score()
     np.save(whole.manifest.path("logits.npy"), np.zeros(3))  # altered: the run is damaged
     (whole.manifest.folder / "scores.npz").write_bytes(b"of old")
-    rows = sum(seen)
+    rows = sum(passes)
     again = score()
-    assert sum(seen) == 2 * rows
+    assert sum(passes) == 2 * rows
     assert again.manifest.outputs == whole.manifest.outputs
     assert not (whole.manifest.folder / "scores.npz").exists()
 
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(
-    "asked", [pytest.param({}, id="forward", marks=pytest.mark.slow), pytest.param(EVERYTHING, id="everything")]
+    "options", [pytest.param({}, id="forward", marks=pytest.mark.slow), pytest.param(EVERYTHING, id="everything")]
 )
-def test_two_processes_give_the_bytes_of_one(score, monkeypatch, asked):
+def test_two_processes_give_the_bytes_of_one(score, monkeypatch, options):
     """Also where one process had begun the pass: the two share what is left."""
-    one = score(**asked)
+    one = score(**options)
     bytes_of, logits = one.manifest.outputs, np.array(one.logits)
     filled, real = [], pool_pass.PoolPass.fill
 
@@ -207,8 +207,8 @@ def test_two_processes_give_the_bytes_of_one(score, monkeypatch, asked):
     with monkeypatch.context() as patch:
         patch.setattr(pool_pass.PoolPass, "fill", fill)
         with pytest.raises(KeyboardInterrupt):
-            score(anew=True, **asked)
-        two = score(processes=2, **asked)  # were a shard made here, it would be interrupted again
+            score(anew=True, **options)
+        two = score(processes=2, **options)  # were a shard made here, it would be interrupted again
     assert two.manifest.key == one.manifest.key
     assert two.manifest.outputs == bytes_of
     assert two.manifest.ledger[0]["examples"] >= len(two.rows)
@@ -231,12 +231,12 @@ def test_an_error_in_a_process_is_the_same_clear_error(proxy, score, tmp_path):
             pass_store.scored(broken, replace(plan, processes=processes), suite)
 
 
-def test_what_cannot_be_asked_is_refused_before_anything_runs(score, seen):
-    for asked, words in (
+def test_what_cannot_be_asked_is_refused_before_anything_runs(score, passes):
+    for options, words in (
         ({"reads": ["grads"]}, "'grads' cannot be read"), ({"reads": ["products"]}, "name rows of one task"),
         ({"targets": TARGETS}, "nothing that is read needs them"),
         ({"only": {"topic_side": np.arange(0)}}, "names no row"), ({"only": {"x": np.arange(3)}}, "x is no task"),
     ):  # fmt: skip
         with pytest.raises(InputError, match=words):
-            score(**asked)
-    assert not seen
+            score(**options)
+    assert not passes

@@ -11,9 +11,9 @@ from auxlearn.signals import pool_pass
 
 
 def begun(folder, rows, marks="marks"):
-    made = pool_pass.PoolPass(folder, folder / "shards" / marks, rows)
-    made.begin()
-    return made
+    work = pool_pass.PoolPass(folder, folder / "shards" / marks, rows)
+    work.begin()
+    return work
 
 
 def values(shard, width=3):
@@ -41,10 +41,10 @@ def test_shards_in_any_order_give_arrays_in_order(tmp_path, rows, small):
     files = work.finish(small)
     assert sorted(files) == ["features.npy", "gate.npy", "loss.npy", "rows.parquet"]
     for name in ("features", "loss", "gate"):
-        wanted = np.concatenate([values(s)[name] for s in work.shards])
-        found = np.load(tmp_path / f"{name}.npy", allow_pickle=False)
-        assert found.dtype == wanted.dtype
-        assert np.array_equal(found, wanted)
+        expected = np.concatenate([values(s)[name] for s in work.shards])
+        array = np.load(tmp_path / f"{name}.npy", allow_pickle=False)
+        assert array.dtype == expected.dtype
+        assert np.array_equal(array, expected)
     import pandas as pd
 
     table = pd.read_parquet(tmp_path / "rows.parquet")

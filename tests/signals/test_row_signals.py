@@ -17,12 +17,12 @@ ROWS = np.arange(23)
 
 @pytest.fixture(scope="module")
 def net(small):
-    made = multitask.build("tiny", small)
+    model = multitask.build("tiny", small)
     noise = torch.Generator().manual_seed(5)
     with torch.no_grad():
-        for p in made.parameters():
+        for p in model.parameters():
             p += 0.05 * torch.randn(p.shape, generator=noise)
-    return made
+    return model
 
 
 @pytest.fixture(scope="module")
@@ -36,43 +36,43 @@ def encoded(net, suite, name, rows=ROWS):
 
 def gathered(batches, size):
     """Batches of (rows, name -> values) as whole arrays in row order."""
-    made = {}
+    tables = {}
     for index, values in batches:
         for name, value in values.items():
-            made.setdefault(name, torch.full((size, *value.shape[1:]), torch.nan))[index] = value
-    return made
+            tables.setdefault(name, torch.full((size, *value.shape[1:]), torch.nan))[index] = value
+    return tables
 
 
 def apart(net, suite, name, probe, budget):
     """Each reading by the function that reads it alone, batches held equal."""
     task, rows = suite[name], encoded(net, suite, name)
-    made = {}
+    tables = {}
     for index in batch_order.by_tokens(rows.lengths, budget):
         batch = batching.to_batch(rows, index, task, net.columns[name], net.pad_id)
         net.eval()
         with torch.no_grad():
-            out = net(batch)
-            alone = {"features": out.features, "logits": out.discriminator}
-            alone["loss"] = head_importance.example_losses(net, batch, out.logits)
+            output = net(batch)
+            alone = {"features": output.features, "logits": output.discriminator}
+            alone["loss"] = head_importance.example_losses(net, batch, output.logits)
         net.train()
         alone |= head_importance.all_importances(net, batch)
         alone |= dict(zip(("dots", "squares"), example_gradients.products(probe, batch), strict=True))
         for key, value in alone.items():
-            made.setdefault(key, torch.full((len(rows), *value.shape[1:]), torch.nan))[index] = value
-    return made
+            tables.setdefault(key, torch.full((len(rows), *value.shape[1:]), torch.nan))[index] = value
+    return tables
 
 
 @pytest.mark.parametrize("name", KINDS)
 def test_one_pass_reads_what_a_pass_for_each_does(net, small, probe, name):
-    wanted = apart(net, small, name, probe, 300)
+    expected = apart(net, small, name, probe, 300)
     read = row_signals.over_rows(
         net, encoded(net, small, name), small[name], row_signals.READS, probe=probe, budget=300
     )
-    made = gathered(read, len(ROWS))
-    assert made.keys() == wanted.keys()
-    for key, value in wanted.items():
+    together = gathered(read, len(ROWS))
+    assert together.keys() == expected.keys()
+    for key, value in expected.items():
         assert torch.isfinite(value).all()
-        assert (made[key] - value).abs().max() <= 1e-5 * value.abs().max(), key
+        assert (together[key] - value).abs().max() <= 1e-5 * value.abs().max(), key
 
 
 @pytest.mark.parametrize("reads", [["loss"], ["gate"], ["features", "kv_rows"], ["logits", "products"], ["kv_columns"]])
@@ -99,12 +99,12 @@ def test_forward_readings_are_bit_for_bit_those_of_the_forward_pass(net, small, 
         row_signals.over_rows(net, rows, task, ["features", "logits", "loss"], precision=precision),
         strict=True,
     )
-    for (index, out), (same, made) in pairs:
+    for (index, output), (same, signals) in pairs:
         assert index.tolist() == same.tolist()
-        assert torch.equal(out.features, made["features"])
-        assert torch.equal(out.discriminator, made["logits"])
+        assert torch.equal(output.features, signals["features"])
+        assert torch.equal(output.discriminator, signals["logits"])
         batch = batching.to_batch(rows, index, task, net.columns[name], net.pad_id)
-        assert torch.equal(head_importance.example_losses(net, batch, out.logits), made["loss"])
+        assert torch.equal(head_importance.example_losses(net, batch, output.logits), signals["loss"])
 
 
 def test_the_model_is_left_as_found(net, small, probe):

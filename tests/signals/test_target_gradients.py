@@ -36,12 +36,12 @@ def suite(small):
 @pytest.fixture
 def net(suite):
     """Initial weights leave little for heads to read; larger ones give every task a gradient worth measuring."""
-    made = multitask.build("tiny", suite)
+    model = multitask.build("tiny", suite)
     noise = torch.Generator().manual_seed(5)
     with torch.no_grad():
-        for p in made.parameters():
+        for p in model.parameters():
             p += 0.05 * torch.randn(p.shape, generator=noise)
-    return made
+    return model
 
 
 def batch(net, suite, name, rows):
@@ -57,18 +57,18 @@ def gradient(net, some, which="shared"):
     net.eval()
     params = [p for _, p in target_gradients.parameters(net, which)]
     loss = net.task_loss(some, net(some).logits)
-    made = torch.autograd.grad(loss, params, allow_unused=True)
+    gradients = torch.autograd.grad(loss, params, allow_unused=True)
     net.train()
     return torch.cat(
-        [torch.zeros_like(p).flatten() if g is None else g.flatten() for p, g in zip(params, made, strict=True)]
+        [torch.zeros_like(p).flatten() if g is None else g.flatten() for p, g in zip(params, gradients, strict=True)]
     ).double()
 
 
-def close(made, wanted, scale, rtol=1e-5):
+def close(measured, expected, scale, rtol=1e-5):
     """Equal to `rtol` of the norms involved: a product near 0 has no digits of its own."""
-    made, wanted = np.asarray(made), np.asarray(wanted)
-    assert made.shape == wanted.shape
-    assert (np.abs(made - wanted) <= rtol * np.asarray(scale)).all(), np.abs(made - wanted) / scale
+    measured, expected = np.asarray(measured), np.asarray(expected)
+    assert measured.shape == expected.shape
+    assert (np.abs(measured - expected) <= rtol * np.asarray(scale)).all(), np.abs(measured - expected) / scale
 
 
 # --- which parameters ------------------------------------------------------------------------------------------------
@@ -93,14 +93,14 @@ def test_other_encoders(net, suite, tmp_path, kind):
     common = {"hidden_size": 24, "num_hidden_layers": 3, "num_attention_heads": 3, "intermediate_size": 40}
     size = len(net.tokenizer)
     ids = {"pad_token_id": 0, "cls_token_id": 2, "bos_token_id": 2, "sep_token_id": 3, "eos_token_id": 3}
-    made = {
+    encoder = {
         "bert": lambda: hf.BertModel(hf.BertConfig(vocab_size=size, **common)),
         "distilbert": lambda: hf.DistilBertModel(
             hf.DistilBertConfig(vocab_size=size, dim=24, n_layers=3, n_heads=3, hidden_dim=40)
         ),
         "modernbert": lambda: hf.ModernBertModel(hf.ModernBertConfig(vocab_size=size, **ids, **common)),
     }[kind]()
-    made.save_pretrained(tmp_path)
+    encoder.save_pretrained(tmp_path)
     net.tokenizer.save_pretrained(tmp_path)
     other = multitask.build(str(tmp_path), suite)
     sets = {
@@ -134,14 +134,14 @@ def test_products_are_those_of_the_gradients(net, suite, which, name):
     b = torch.stack([gradient(net, batch(net, suite, name, rows), which) for rows in parts])
     assert probe.size == a.shape[1]
     gram = probe.target(chunks(net, suite, "topic_name", *halves))
-    made = probe.source(chunks(net, suite, name, *parts))
+    moments = probe.source(chunks(net, suite, name, *parts))
     x, y = a.norm(dim=1).numpy(), b.norm(dim=1).numpy()
     close(gram, a @ a.T, np.outer(x, x))
-    close(made.target, a @ a.T, np.outer(x, x))
-    close(made.dots, a @ b.T, np.outer(x, y))
-    close(made.own, b @ b.T, np.outer(y, y))
+    close(moments.target, a @ a.T, np.outer(x, x))
+    close(moments.dots, a @ b.T, np.outer(x, y))
+    close(moments.own, b @ b.T, np.outer(y, y))
     whole = 1 - torch.cosine_similarity(a.mean(0), b.mean(0), 0).item()
-    assert 1 - cosine.naive(made) == pytest.approx(whole, abs=1e-5)
+    assert 1 - cosine.naive(moments) == pytest.approx(whole, abs=1e-5)
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -196,35 +196,35 @@ def test_a_parameter_that_took_no_part_counts_as_zero(net, suite):
     probe.target([[one]])
     whole = float(probe.gram[0, 0])
     idle = net.encoder.embeddings.word_embeddings.weight
-    kept = idle.detach().clone()
+    before = idle.detach().clone()
 
-    def without(module, args, out):
-        return out.detach()
+    def without(module, args, output):
+        return output.detach()
 
     hook = net.encoder.embeddings.word_embeddings.register_forward_hook(without)
     gram = probe.target([[one]])[0, 0]
-    made = probe.source([[one], [one]])
+    moments = probe.source([[one], [one]])
     hook.remove()
     assert 0 < gram < whole
-    np.testing.assert_allclose(made.dots, gram, rtol=1e-6)
-    np.testing.assert_allclose(made.own, gram, rtol=1e-6)
-    assert torch.equal(idle, kept)
+    np.testing.assert_allclose(moments.dots, gram, rtol=1e-6)
+    np.testing.assert_allclose(moments.own, gram, rtol=1e-6)
+    assert torch.equal(idle, before)
 
 
 def test_training_gradients_can_be_read(net, suite):
     """Before clipping, the factor of the loss taken out again; products as a source without dropout has them."""
     probe, other = target_gradients.Probe(net), batch(net, suite, "side_share", range(12))
     probe.target(chunks(net, suite, "word_class", range(8), range(8, 16)))
-    wanted = probe.source([[other]])
+    moments = probe.source([[other]])
     net.eval()
     (3.5 * net.task_loss(other, net(other).logits)).backward()
     net.train()
-    made = probe.read(3.5)
-    assert made.dtype == torch.float64
-    norms = np.sqrt(np.diag(wanted.target) * wanted.own[0, 0])
-    close(made[:2].numpy(), wanted.dots[:, 0], norms)
-    assert made[2].item() == pytest.approx(wanted.own[0, 0], rel=1e-5)
-    value, error = cosine.reused(made[None].numpy(), probe.gram)
+    dots = probe.read(3.5)
+    assert dots.dtype == torch.float64
+    norms = np.sqrt(np.diag(moments.target) * moments.own[0, 0])
+    close(dots[:2].numpy(), moments.dots[:, 0], norms)
+    assert dots[2].item() == pytest.approx(moments.own[0, 0], rel=1e-5)
+    value, error = cosine.reused(dots[None].numpy(), probe.gram)
     assert math.isfinite(value)
     assert math.isnan(error)
     net.zero_grad()
@@ -251,20 +251,20 @@ def test_scores_are_each_rows_product_with_the_target(net, suite, name, which):
     a = torch.stack([gradient(net, batch(net, suite, "topic_side", rows), which) for rows in halves]).mean(0)
     rows = range(20, 29)
     alone = torch.stack([gradient(net, batch(net, suite, name, [i]), which) for i in rows])
-    wanted, scale = (alone @ a).numpy(), (alone.norm(dim=1) * a.norm()).numpy()
+    expected, scale = (alone @ a).numpy(), (alone.norm(dim=1) * a.norm()).numpy()
     exact = probe.scores(batch(net, suite, name, rows))
     assert exact.dtype == torch.float32
-    close(exact.numpy(), wanted, scale)
-    close(probe.scores(batch(net, suite, name, rows), "difference").numpy(), wanted, scale, rtol=2e-2)
-    assert np.corrcoef(probe.scores(batch(net, suite, name, rows), "difference").numpy(), wanted)[0, 1] > 0.99
+    close(exact.numpy(), expected, scale)
+    close(probe.scores(batch(net, suite, name, rows), "difference").numpy(), expected, scale, rtol=2e-2)
+    assert np.corrcoef(probe.scores(batch(net, suite, name, rows), "difference").numpy(), expected)[0, 1] > 0.99
 
 
 def test_scores_add_up_to_the_products_of_the_task(net, suite):
     probe, some = target_gradients.Probe(net), batch(net, suite, "topic_side", range(10))
     probe.target(chunks(net, suite, "topic_name", range(10), range(10, 20)))
-    made = probe.source([[some]])
-    scale = math.sqrt(made.target.mean() * made.own[0, 0])
-    close(probe.scores(some).mean().item(), made.dots.mean(), scale)
+    moments = probe.source([[some]])
+    scale = math.sqrt(moments.target.mean() * moments.own[0, 0])
+    close(probe.scores(some).mean().item(), moments.dots.mean(), scale)
 
 
 def test_scores_for_a_target_without_a_gradient_are_zero(net, suite):
@@ -330,20 +330,20 @@ def test_the_model_is_left_as_found(net, suite):
 
 def test_a_probe_between_two_steps_changes_no_bit_of_a_training(net, suite):
     def trained(probing):
-        made = multitask.build("tiny", suite)
-        optimiser = torch.optim.AdamW(made.parameters(), lr=1e-3)
+        model = multitask.build("tiny", suite)
+        optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3)
         torch.manual_seed(0)
-        made.source.reseed(0)
-        probe = target_gradients.Probe(made)
+        model.source.reseed(0)
+        probe = target_gradients.Probe(model)
         for step in range(3):
-            some = batch(made, suite, KINDS[step], range(8))
-            made.task_loss(some, made(some).logits).backward()
+            some = batch(model, suite, KINDS[step], range(8))
+            model.task_loss(some, model(some).logits).backward()
             if probing:
-                probe.target(chunks(made, suite, "topic_side", range(4), range(4, 8)))
-                probe.source(chunks(made, suite, "word_class", range(4)))
+                probe.target(chunks(model, suite, "topic_side", range(4), range(4, 8)))
+                probe.source(chunks(model, suite, "word_class", range(4)))
             optimiser.step()
             optimiser.zero_grad()
-        return made.state_dict()
+        return model.state_dict()
 
     one, other = trained(False), trained(True)
     assert all(torch.equal(v, other[k]) for k, v in one.items())
@@ -386,14 +386,14 @@ def test_only_the_buffers_are_held(net, suite, h, m, monkeypatch):
 
 def test_a_probe_works_where_gradients_are_off(net, suite):
     target = chunks(net, suite, "topic_side", range(4), range(4, 8))
-    wanted = target_gradients.Probe(net).target(target)
+    gram = target_gradients.Probe(net).target(target)
     for off in (torch.no_grad, torch.inference_mode):
         with off():
             probe = target_gradients.Probe(net)
-            np.testing.assert_array_equal(probe.target(target), wanted)
-            made = linear_head.head_inputs(net, target[0])
-        np.testing.assert_array_equal(probe.target(target), wanted)  # the buffer can be written again
-        linear_head.fit_head(*made, "classification", 2)
+            np.testing.assert_array_equal(probe.target(target), gram)
+            inputs = linear_head.head_inputs(net, target[0])
+        np.testing.assert_array_equal(probe.target(target), gram)  # the buffer can be written again
+        linear_head.fit_head(*inputs, "classification", 2)
 
 
 # --- rows ------------------------------------------------------------------------------------------------------------
@@ -401,15 +401,15 @@ def test_a_probe_works_where_gradients_are_off(net, suite):
 
 def test_drawn_chunks_are_disjoint_equal_and_as_long_as_asked():
     rows = np.arange(100, 200)
-    made = target_gradients.draw(rows, 3, 20, np.random.default_rng(1))
-    assert [len(x) for x in made] == [20, 20, 20]
-    assert len(set(np.concatenate(made))) == 60
-    assert set(np.concatenate(made)) <= set(rows)
+    parts = target_gradients.draw(rows, 3, 20, np.random.default_rng(1))
+    assert [len(x) for x in parts] == [20, 20, 20]
+    assert len(set(np.concatenate(parts))) == 60
+    assert set(np.concatenate(parts)) <= set(rows)
     short = target_gradients.draw(rows, 3, 64, np.random.default_rng(1))
     assert [len(x) for x in short] == [33, 33, 33]
     again = target_gradients.draw(rows, 3, 20, np.random.default_rng(1))
-    assert all(np.array_equal(x, y) for x, y in zip(made, again, strict=True))
-    assert not np.array_equal(made[0], target_gradients.draw(rows, 3, 20, np.random.default_rng(2))[0])
+    assert all(np.array_equal(x, y) for x, y in zip(parts, again, strict=True))
+    assert not np.array_equal(parts[0], target_gradients.draw(rows, 3, 20, np.random.default_rng(2))[0])
 
 
 # --- the target's head -----------------------------------------------------------------------------------------------
@@ -423,13 +423,13 @@ def test_head_inputs_are_what_the_head_reads(net, suite):
         net.eval()
         logits = []
         for some in batches:
-            out = net(some).logits
-            kept = some["labels"] != batching.IGNORE
-            logits.append(out[kept] if task.kind == "tagging" else out)
+            outputs = net(some).logits
+            labelled = some["labels"] != batching.IGNORE
+            logits.append(outputs[labelled] if task.kind == "tagging" else outputs)
         net.train()
         torch.testing.assert_close(net.heads[name](features), torch.cat(logits))
-        given = torch.cat([b["labels"][b["labels"] != batching.IGNORE] for b in batches])
-        assert torch.equal(labels, net.scaled(given, name) if task.kind == "regression" else given)
+        targets = torch.cat([b["labels"][b["labels"] != batching.IGNORE] for b in batches])
+        assert torch.equal(labels, net.scaled(targets, name) if task.kind == "regression" else targets)
 
 
 def test_a_classification_head_is_scikit_learns():
@@ -437,12 +437,12 @@ def test_a_classification_head_is_scikit_learns():
 
     rng, ridge = np.random.default_rng(0), 0.05
     x, y = rng.normal(size=(60, 5)), rng.integers(0, 3, 60)
-    made = linear_head.fit_head(torch.tensor(x), torch.tensor(y), "classification", 3, ridge=ridge)
+    head = linear_head.fit_head(torch.tensor(x), torch.tensor(y), "classification", 3, ridge=ridge)
     # Its penalty is on the weights alone, so the constant is given as a feature there.
     with_one = np.concatenate([x, np.ones((60, 1))], 1)
-    wanted = LogisticRegression(C=1 / (60 * ridge), fit_intercept=False, tol=1e-10, max_iter=5000).fit(with_one, y)
-    np.testing.assert_allclose(made.weight.numpy(), wanted.coef_[:, :5], atol=1e-5)
-    np.testing.assert_allclose(made.bias.numpy(), wanted.coef_[:, 5], atol=1e-5)
+    reference = LogisticRegression(C=1 / (60 * ridge), fit_intercept=False, tol=1e-10, max_iter=5000).fit(with_one, y)
+    np.testing.assert_allclose(head.weight.numpy(), reference.coef_[:, :5], atol=1e-5)
+    np.testing.assert_allclose(head.bias.numpy(), reference.coef_[:, 5], atol=1e-5)
 
 
 @pytest.mark.parametrize("ridge", [0.0, 0.3])
@@ -452,29 +452,29 @@ def test_a_regression_head_is_scikit_learns(ridge):
     rng = np.random.default_rng(1)
     x = rng.normal(size=(40, 6)) + 3
     y = x @ rng.normal(size=6) + 2 + 0.1 * rng.normal(size=40)
-    made = linear_head.fit_head(torch.tensor(x), torch.tensor(y), "regression", 1, ridge=ridge)
-    wanted = Ridge(alpha=40 * ridge / 2).fit(x, y)
-    np.testing.assert_allclose(made.weight[0].numpy(), wanted.coef_, atol=1e-8)
-    assert made.bias.item() == pytest.approx(wanted.intercept_, abs=1e-8)
-    assert made.loss == pytest.approx(((wanted.predict(x) - y) ** 2).mean())
+    head = linear_head.fit_head(torch.tensor(x), torch.tensor(y), "regression", 1, ridge=ridge)
+    reference = Ridge(alpha=40 * ridge / 2).fit(x, y)
+    np.testing.assert_allclose(head.weight[0].numpy(), reference.coef_, atol=1e-8)
+    assert head.bias.item() == pytest.approx(reference.intercept_, abs=1e-8)
+    assert head.loss == pytest.approx(((reference.predict(x) - y) ** 2).mean())
 
 
 def test_more_features_than_rows_have_a_least_squares_head_too():
     rng = np.random.default_rng(2)
     x, y = torch.tensor(rng.normal(size=(5, 20))), torch.tensor(rng.normal(size=5))
-    made = linear_head.fit_head(x, y, "regression", 1, ridge=0.0)
-    assert made.loss < 1e-12
+    head = linear_head.fit_head(x, y, "regression", 1, ridge=0.0)
+    assert head.loss < 1e-12
 
 
 def test_tagging_is_its_labelled_tokens_flattened():
     rng = np.random.default_rng(3)
     x, y = torch.tensor(rng.normal(size=(6, 9, 4))), torch.tensor(rng.integers(0, 4, (6, 9)))
     y[:, 0] = y[2, 3:] = batching.IGNORE
-    made = linear_head.fit_head(x, y, "tagging", 5)
+    head = linear_head.fit_head(x, y, "tagging", 5)
     flat = linear_head.fit_head(x[y >= 0], y[y >= 0], "classification", 5)
-    assert torch.equal(made.weight, flat.weight)
-    assert torch.isfinite(made.bias).all()
-    assert made.bias[4] == made.bias.min()  # the class without rows
+    assert torch.equal(head.weight, flat.weight)
+    assert torch.isfinite(head.bias).all()
+    assert head.bias[4] == head.bias.min()  # the class without rows
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -482,21 +482,21 @@ def test_the_fitted_head_is_a_minimum_for_the_model(net, suite, name):
     """In the model, head gradients are minus the penalty's; the fit is the same each time and from any start."""
     task, some = suite[name], batch(net, suite, name, range(30))
     x, y = linear_head.head_inputs(net, [some])
-    made = linear_head.fit_head(x, y, task.kind, task.n_outputs, ridge=0.02)
+    head = linear_head.fit_head(x, y, task.kind, task.n_outputs, ridge=0.02)
     again = linear_head.fit_head(x, y, task.kind, task.n_outputs, ridge=0.02)
-    assert torch.equal(made.weight, again.weight)
-    assert torch.equal(made.bias, again.bias)
-    warm = linear_head.fit_head(x, y, task.kind, task.n_outputs, ridge=0.02, start=made)
-    torch.testing.assert_close(warm.weight, made.weight, atol=1e-5, rtol=1e-4)
-    assert warm.evaluations <= made.evaluations
+    assert torch.equal(head.weight, again.weight)
+    assert torch.equal(head.bias, again.bias)
+    warm = linear_head.fit_head(x, y, task.kind, task.n_outputs, ridge=0.02, start=head)
+    torch.testing.assert_close(warm.weight, head.weight, atol=1e-5, rtol=1e-4)
+    assert warm.evaluations <= head.evaluations
     net.eval()
     start = net.task_loss(some, net(some).logits).item()
-    made.copy_to(net.heads[name])
+    head.copy_to(net.heads[name])
     loss = net.task_loss(some, net(some).logits)
-    assert loss.item() == pytest.approx(made.loss, rel=1e-5)
+    assert loss.item() == pytest.approx(head.loss, rel=1e-5)
     assert loss.item() < start
     loss.backward()
-    slope = net.heads[name].weight.grad + 0.02 * made.weight
+    slope = net.heads[name].weight.grad + 0.02 * head.weight
     assert slope.abs().max() < 1e-5
 
 

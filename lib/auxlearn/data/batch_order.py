@@ -94,11 +94,10 @@ def mixed(
     task = np.repeat(np.arange(len(names)), [len(lengths[n]) for n in names])
     row = np.concatenate([np.arange(len(lengths[n])) for n in names])
     size = np.concatenate([lengths[n] for n in names])
-    batches = [
+    return [
         [(names[t], row[batch[task[batch] == t]]) for t in np.unique(task[batch])]
-        for batch in _shuffled(size, batch_size, rng, window)
+        for _, batch in homogeneous({"": size}, batch_size, rng, window)
     ]
-    return [batches[i] for i in rng.permutation(len(batches))]
 
 
 def by_tokens(lengths: np.ndarray, budget: int) -> list[np.ndarray]:

@@ -7,7 +7,7 @@ weights) is read off the record of a finished one, or else expected: tasks playe
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -181,18 +181,21 @@ class Counter:
             ledger: Its ledger.
         """
         lengths = {name: each.lengths for name, each in data.items()}
+        if phases.joins(phase):
+            lengths = {"": np.concatenate(list(lengths.values()))}
         if self.most:
             for sizes, taken in self.choices(phase, lengths, steps):
                 self.enter_dearest(ledger, sizes, taken)
         else:
             drawn = drawing.epochs(self.plan, phase, lengths, steps, self.draw)
-            self.enter(ledger, lengths, (parts for epoch in range(len(steps)) for parts in drawn(epoch)))
+            for epoch in range(len(steps)):
+                self.enter(ledger, lengths, drawn(epoch))
         for _ in steps:
             self.close_epoch(phase, ledger)
 
     def draw(self, phase: Phase, lengths: drawing.Lengths, rng: np.random.Generator) -> list[drawing.Parts]:
-        """Draw the batches of one epoch."""
-        return drawing.epoch(phase, lengths, rng)
+        """Draw the batches of one epoch; where they join tasks, as of one task, which spares telling them apart."""
+        return [[batch] for batch in batch_order.homogeneous(lengths, phase.recipe.batch_size, rng)]
 
     def choices(
         self, phase: Phase, lengths: drawing.Lengths, steps: Sequence[int]
@@ -201,7 +204,7 @@ class Counter:
 
         Args:
             phase: The phase.
-            lengths: Tokens of each of its sequences by task, alike in a task.
+            lengths: Tokens of each of its sequences by task; of tasks that batches join, as of one.
             steps: Steps of each of its epochs.
 
         Yields:
@@ -213,26 +216,37 @@ class Counter:
             for at, taken in zip(*np.unique(phase.order, return_counts=True), strict=True):
                 yield batches_of(lengths[names[at]], size, int(taken)), int(taken)
             return
-        if phases.joins(phase):
-            together = np.concatenate(list(lengths.values()))
-            lengths = {"": np.full(len(together), together.max())}
         whole = [batch for own in lengths.values() for batch in batches_of(own, size)]
         for taken in steps:
             yield whole, taken
 
     # --- what is entered -----------------------------------------------------------------------------------------
 
-    def enter(self, ledger: Ledger, lengths: drawing.Lengths, batches: Iterable[drawing.Parts]) -> None:
-        """Enter optimiser steps as `train.Trainer` does.
+    def enter(self, ledger: Ledger, lengths: drawing.Lengths, batches: Sequence[drawing.Parts]) -> None:
+        """Enter optimiser steps as `train.Trainer` does, all at once.
 
         Args:
             ledger: The phase's ledger.
             lengths: Tokens of each of its sequences by task.
             batches: A batch per step.
         """
-        for parts in batches:
-            own = np.concatenate([lengths[name][index] for name, index in parts])
-            ledger.add_batch(self.config, own, int(own.max()), True)
+        own = np.concatenate([lengths[name][index] for parts in batches for name, index in parts])
+        rows = np.array([sum(len(index) for _, index in parts) for parts in batches])
+        longest = np.maximum.reduceat(own, np.cumsum(rows) - rows)
+        ledger.tokens += int(own.sum())
+        self._enter(ledger, rows, rows * longest, self._flops(rows, longest))
+
+    def _flops(self, rows: np.ndarray, longest: np.ndarray) -> np.ndarray:
+        """Return the FLOPs of each step, from its rows and the tokens that each is padded to."""
+        lengths, at = np.unique(longest, return_inverse=True)
+        return rows * np.array([cost.encoder_flops(self.config, [length], True) for length in lengths.tolist()])[at]
+
+    def _enter(self, ledger: Ledger, rows: np.ndarray, padded: np.ndarray, flops: np.ndarray) -> None:
+        """Enter all of some steps but their tokens."""
+        ledger.examples += int(rows.sum())
+        ledger.padded_tokens += int(padded.sum())
+        ledger.flops += float(flops.sum())
+        ledger.steps += len(rows)
 
     def enter_dearest(self, ledger: Ledger, sizes: Sizes, taken: int) -> None:
         """Enter the dearest of some batches, by each count on its own.
@@ -242,15 +256,11 @@ class Counter:
             sizes: The batches.
             taken: How many of them are trained.
         """
-        rows, padded = np.array(sizes, np.int64).T
-        each = {length: cost.encoder_flops(self.config, [length], True) for length in np.unique(padded).tolist()}
-        flops = rows * np.array([each[length] for length in padded.tolist()])
-        cells, examples, dearest = (np.sort(x)[::-1][:taken].sum() for x in (rows * padded, rows, flops))
-        ledger.examples += int(examples)
-        ledger.tokens += int(cells)
-        ledger.padded_tokens += int(cells)
-        ledger.flops += float(dearest)
-        ledger.steps += taken
+        rows, longest = np.array(sizes, np.int64).T
+        each = (rows, rows * longest, self._flops(rows, longest))
+        dearest, padded, flops = (np.sort(values)[::-1][:taken] for values in each)
+        ledger.tokens += int(padded.sum())
+        self._enter(ledger, dearest, padded, flops)
 
     def close_epoch(self, phase: Phase, ledger: Ledger) -> None:
         """Enter what ends an epoch: rows that are watched, rows that it is judged by."""
@@ -276,7 +286,7 @@ def batches_of(lengths: np.ndarray, batch_size: int, taken: int | None = None) -
     """List the dearest batches of going through a task's rows once, or again and again.
 
     Args:
-        lengths: Tokens of each sequence, all alike.
+        lengths: Tokens of each sequence; every batch is padded to the longest.
         batch_size: Rows per batch.
         taken: The number of batches; None for one pass.
 
@@ -284,5 +294,6 @@ def batches_of(lengths: np.ndarray, batch_size: int, taken: int | None = None) -
         The batches.
     """
     full, rest = divmod(len(lengths), batch_size)
-    once = [batch_size] * full + [rest] * (rest > 0)
-    return [(once[i % len(once)], int(lengths[0])) for i in range(len(once) if taken is None else taken)]
+    longest = int(lengths.max())
+    once = [(rows, longest) for rows in [batch_size] * full + [rest] * (rest > 0)]
+    return once if taken is None else [once[i % len(once)] for i in range(taken)]

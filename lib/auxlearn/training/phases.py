@@ -281,6 +281,8 @@ def _check_weighting(plan: Plan, phase: Phase, w: Weighting) -> None:
 
 def joins(phase: Phase) -> bool:
     """Say whether a batch of the phase may hold rows of several tasks."""
+    if phase.order is not None or phase.rounds:
+        return False
     return phase.weighting.combine == "mixed" if phase.weighting else phase.mixing == "mixed"
 
 

@@ -14,11 +14,11 @@ def shown(markdown, **cell):
 
 
 def test_a_formula_is_mathml():
-    made = ET.fromstring(formulas.mathml(r"w_{t+1} \propto w_t \exp(-\eta g_t)"))
-    assert made.tag == "math"
-    assert made.attrib == {"display": "inline"}
-    assert made.find(".//msub/mi").text == "w"
-    assert "∝" in "".join(made.itertext())
+    element = ET.fromstring(formulas.mathml(r"w_{t+1} \propto w_t \exp(-\eta g_t)"))
+    assert element.tag == "math"
+    assert element.attrib == {"display": "inline"}
+    assert element.find(".//msub/mi").text == "w"
+    assert "∝" in "".join(element.itertext())
 
 
 @pytest.mark.parametrize(
@@ -56,17 +56,17 @@ def test_code_and_prices_are_no_formulas():
     ],
 )
 def test_what_is_not_mathematics_stays_as_typed(tex):
-    made = formulas.mathml(tex)
-    assert made.startswith('<code class="formula">')
-    assert "<script" not in made
-    assert "<img" not in made
+    text = formulas.mathml(tex)
+    assert text.startswith('<code class="formula">')
+    assert "<script" not in text
+    assert "<img" not in text
 
 
 @pytest.mark.parametrize("tex", [r"\href{javascript:alert(1)}{x}", r"\style{background:url(//x)}{x}", r"\class{a}{x}"])
 def test_attributes_that_do_more_than_set_type_are_dropped(tex):
-    made = ET.fromstring(formulas.mathml(tex))
-    assert "x" in "".join(made.itertext())
-    assert {name for element in made.iter() for name in element.attrib} <= {"display"}
+    root = ET.fromstring(formulas.mathml(tex))
+    assert "x" in "".join(root.itertext())
+    assert {name for element in root.iter() for name in element.attrib} <= {"display"}
 
 
 def test_html_is_shown_and_images_from_elsewhere_are_links():

@@ -16,10 +16,10 @@ def cells(name):
 
 @pytest.mark.parametrize("name", sorted(p.name for p in NOTEBOOKS.glob("*.ipynb")))
 def test_every_figure_of_a_notebook_says_what_it_shows(name):
-    drawn = [c for c in cells(name) if any("image/png" in o.get("data", {}) for o in c.get("outputs", []))]
-    assert drawn
-    said = [pages.alt(c.source) for c in drawn]
-    for text, cell in zip(said, drawn, strict=True):
+    figure_cells = [c for c in cells(name) if any("image/png" in o.get("data", {}) for o in c.get("outputs", []))]
+    assert figure_cells
+    alts = [pages.alt(c.source) for c in figure_cells]
+    for text, cell in zip(alts, figure_cells, strict=True):
         function = re.search(r"figures\.(\w+)\(", cell.source).group(1)
         assert len(text) > len("Figure. ") + 15
         assert function.replace("_", " ") + "." not in text  # more than its name

@@ -15,25 +15,25 @@ def pixels(png):
 
 
 def png(image):
-    made = io.BytesIO()
-    Image.fromarray(image).save(made, "PNG")
-    return made.getvalue()
+    content = io.BytesIO()
+    Image.fromarray(image).save(content, "PNG")
+    return content.getvalue()
 
 
 def test_few_colours_are_kept_exactly():
     image = np.random.default_rng(0).integers(0, 256, (15, 16, 3), dtype=np.uint8).repeat(8, 0).repeat(8, 1)
-    made = palette.smaller(png(image))
-    assert (pixels(made) == image).all()
+    small = palette.smaller(png(image))
+    assert (pixels(small) == image).all()
 
 
 def test_a_figure_is_smaller_and_looks_the_same():
     figure, axes = plt.subplots(figsize=(6, 4))
     axes.imshow(np.random.default_rng(0).random((6, 12)))
     axes.set_title("heads")
-    made = io.BytesIO()
-    figure.savefig(made, format="png")
+    content = io.BytesIO()
+    figure.savefig(content, format="png")
     plt.close(figure)
-    before, after = made.getvalue(), palette.smaller(made.getvalue())
+    before, after = content.getvalue(), palette.smaller(content.getvalue())
     assert len(after) < 0.6 * len(before)
     apart = np.abs(pixels(before) - pixels(after))
     assert apart.max() < 40

@@ -9,7 +9,7 @@ import numpy as np
 
 from auxlearn.cost import Ledger
 from auxlearn.methods.tawt import weighted_steps
-from auxlearn.training import counting, drawing
+from auxlearn.training import counting, drawing, phases
 from auxlearn.training.counting import Sizes, Tokens
 from auxlearn.training.phases import Phase
 
@@ -42,7 +42,7 @@ class Counter(counting.Counter):
 
     def draw(self, phase: Phase, lengths: drawing.Lengths, rng: np.random.Generator) -> list[drawing.Parts]:
         """Draw the batches of one epoch."""
-        if phase.weighting is None:
+        if phase.weighting is None or phases.joins(phase):
             return super().draw(phase, lengths, rng)
         return weighted_steps.epoch(phase, lengths, rng, next(self.in_force))
 
