@@ -199,8 +199,9 @@ class SizedContext(Context):
         count: Callable[[Mapping[str, np.ndarray]], Ledger],
     ) -> Charge:
         """Count a pass; of many rows every k-th stands for k. Its rows are known, so that it cannot cost more."""
-        every = -(-sum(map(len, rows.values())) // MANY) or 1
-        flops = every * count({name: own[::every] for name, own in rows.items()}).flops
+        total = sum(map(len, rows.values()))
+        some = {name: own[:: -(-total // MANY) or 1] for name, own in rows.items()}
+        flops = count(some).flops * total / max(1, sum(map(len, some.values())))
         sizes = {name: phases.hash_rows(own) for name, own in rows.items()}
         return Charge(digest([unit(plan), stage, sizes]), stage, flops, flops)
 
@@ -230,10 +231,12 @@ def _thinned(phase: Phase) -> tuple[float, Phase]:
     every = -(-total // MANY)
     rows = {name: own[::every] for name, own in phase.rows.items()}
     if phase.order is not None:
-        return every * phase.epochs, replace(phase, rows=rows, order=phase.order[:: every * phase.epochs], epochs=1)
+        order = phase.order[:: every * phase.epochs]
+        return len(phase.order) / len(order), replace(phase, rows=rows, order=order, epochs=1)
     if phase.steps:
-        return every, replace(phase, rows=rows, steps=max(1, phase.steps // every))
-    return every * phase.epochs, replace(phase, rows=rows, epochs=1)
+        steps = max(1, phase.steps // every)
+        return phase.steps / steps, replace(phase, rows=rows, steps=steps)
+    return phase.epochs * total / sum(map(len, rows.values())), replace(phase, rows=rows, epochs=1)
 
 
 def arm(context: SizedContext) -> list[Charge]:

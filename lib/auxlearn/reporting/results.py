@@ -96,6 +96,13 @@ def costs(arms: Sequence[runs.Manifest]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def _stages(table: pd.DataFrame) -> list[str]:
+    """List a table's stages in the order they run; those of other methods, which have no place in it, come last."""
+    there = list(dict.fromkeys(table["stage"]))
+    known = [stage for stage in (*SELECTION, *TRAINING) if stage in there]
+    return known + [stage for stage in there if stage not in known]
+
+
 def by_stage(table: pd.DataFrame, column: str, scale: float = 1.0) -> pd.DataFrame:
     """Average one cost column over seeds, by stage.
 
@@ -107,7 +114,7 @@ def by_stage(table: pd.DataFrame, column: str, scale: float = 1.0) -> pd.DataFra
     Returns:
         Mean per seed; index arm, one column per stage in the order they run.
     """
-    order = [s for s in (*SELECTION, *TRAINING) if s in set(table["stage"])]
+    order = _stages(table)
     wide = table.pivot_table(index="arm", columns="stage", values=column, aggfunc="sum")[order].fillna(0.0)
     seeds = table.groupby("arm")["seed"].nunique()
     return wide.div(seeds, axis=0).loc[list(dict.fromkeys(table["arm"]))] / scale
@@ -185,7 +192,7 @@ def stage_table(costs: pd.DataFrame) -> pd.DataFrame:
         Means per seed, and the highest peak of memory over seeds; index (arm, stage). Columns seconds, TFLOP, tokens,
         padded tokens, steps, examples, peak GiB.
     """
-    order = [s for s in (*SELECTION, *TRAINING) if s in set(costs["stage"])]
+    order = _stages(costs)
     counts = {"seconds": "seconds", "flops": "TFLOP", "tokens": "tokens", "padded_tokens": "padded tokens",
               "steps": "steps", "examples": "examples"}  # fmt: skip
     seeds = costs.groupby("arm")["seed"].nunique()
