@@ -36,9 +36,8 @@ def start(p: Any, upstream: Sequence[parameters.Common], folder: Path) -> list[s
     Returns:
         The processes; none where there is one seed, or no worker is asked for.
     """
-    seeds = getattr(p, "seeds", [])
-    helpers = min(p.workers, len(seeds)) - 1
-    if p.stage not in DEALT or helpers < 1:
+    helpers = shares(p) - 1
+    if helpers < 1:
         return []
     job = folder / "seeds.json"
     told = {"params": p.model_dump(), "upstream": [[q.stage, q.model_dump()] for q in upstream], "stage": p.stage}
@@ -47,17 +46,24 @@ def start(p: Any, upstream: Sequence[parameters.Common], folder: Path) -> list[s
     with open(folder / "seeds.log", "w") as log:
         return [
             subprocess.Popen(
-                processes.command("auxlearn.studies.engine.seed_workers", job, *seeds[share + 1 :: helpers + 1]),
+                processes.command("auxlearn.studies.engine.seed_workers", job, *p.seeds[share + 1 :: helpers + 1]),
                 stdout=log, stderr=subprocess.STDOUT, env=environment,
             )
             for share in range(helpers)
         ]  # fmt: skip
 
 
+def shares(p: Any) -> int:
+    """Count the shares that a notebook's seeds are dealt into: `workers`, if there are as many seeds and cores."""
+    if p.stage not in DEALT:
+        return 1
+    cores = os.cpu_count() or 1
+    return max(1, min(p.workers, len(p.seeds), cores // (p.threads * p.processes)))
+
+
 def mine(p: Any) -> list[int]:
     """Return the seeds in the order in which the notebook itself should work: its own share, then the workers'."""
-    share = max(1, min(p.workers, len(p.seeds)))
-    own = p.seeds[::share]
+    own = p.seeds[:: shares(p)]
     return [*own, *(seed for seed in p.seeds if seed not in own)]
 
 
