@@ -8,16 +8,16 @@ import pandas as pd
 import pytest
 import torch
 
+import asking
 from auxlearn import seeding
 from auxlearn.cost import Ledger
 from auxlearn.data import batch_order
 from auxlearn.data import suites as tasks
 from auxlearn.errors import InputError
-from auxlearn.methods import arm_plans, trials
-from auxlearn.methods.autosem import autosem_selection, bandit_plans, bandit_trainer, bandits
+from auxlearn.methods import arm_plans, context
+from auxlearn.methods.autosem import bandit_plans, bandit_trainer, bandits, selectors
 from auxlearn.methods.autosem import ratio_search as ratios
 from auxlearn.reporting import results
-from auxlearn.studies.parameters import MTL
 from auxlearn.training import phases, resuming, train, training_cache
 from auxlearn.training.phases import Phase, Plan, Recipe, Rounds
 
@@ -34,12 +34,18 @@ def small(small):
 
 def arm(name="autosem", **given):
     quick = {"bandit_rounds": 6, "ratio_trials": 3, "stage2_epochs": 1, "tune_epochs": 1, "choose": "last"}
-    return MTL(**({"arm": name, "n": 30, "auxiliaries": NAMES} | quick | given)).resolved()
+    return asking.arm(name, **({"n": 30, "auxiliaries": NAMES} | quick | given))
+
+
+def chosen(p, small, usable):
+    """What an arm chooses for seed 3, and what its search was charged."""
+    selection, asked = asking.selected(p, small, 3, usable)
+    return selection, asked.searched(), asked.units()
 
 
 @pytest.fixture
 def usable(small):
-    return {name: np.ones(len(task.train), bool) for name, task in small.items()}
+    return asking.everything(small)
 
 
 def bandit_plan(rule="corrected", **given):
@@ -157,40 +163,44 @@ def test_a_phase_follows_its_order_over_its_epochs_and_resumes(small, tmp_path, 
 # --- the arms --------------------------------------------------------------------------------------------------------
 
 
+def stage_1_plan(p, small, usable):
+    return bandit_plans.bandit(p, p.options(p.method), small, 3, usable)
+
+
 def test_both_arms_share_the_bandit_and_train_within_the_arm_s_budget(small, usable, monkeypatch):
     monkeypatch.setattr(bandits, "select", lambda *a, **k: np.array([2, 1]))
-    first = autosem_selection.chosen(arm("autosem_p1"), small, 3, usable)
+    first, spent, (stage_1,) = chosen(arm("autosem_p1"), small, usable)
     assert first.tasks == ("topic_name", "look_alike")
     assert len(first.rows) == 30
     assert first.shares is None
-    assert set(first.utilities) == {"topic_side", *NAMES}
-    assert [ledger.stage for ledger in first.ledgers] == ["bandit"]
+    assert set(first.why["utilities"]) == {"topic_side", *NAMES}
+    assert [ledger.stage for ledger in spent] == ["bandit"]
     monkeypatch.setattr(bandit_trainer, "run", lambda *a: pytest.fail("stage 1 was trained again"))
-    second = autosem_selection.chosen(arm(), small, 3, usable)
-    assert second.trainings[0].key == first.trainings[0].key
+    second, spent, (again, *_) = chosen(arm(), small, usable)
+    assert again.key == stage_1.key
     assert [ratios for ratios, _ in second.visited][:2] == [(1, 0, 0), (1, 1, 1)]
-    assert {ledger.stage for ledger in second.ledgers} == {"bandit", "trial"}
+    assert {ledger.stage for ledger in spent} == {"bandit", "trial"}
     steps = -(-(72 + 30) // 32)
-    assert [ledger.steps for ledger in second.ledgers[1::2]] == [steps] * 3  # each trial's stage 2
+    assert [ledger.steps for ledger in spent[1::2]] == [steps] * 3  # each trial's stage 2
     assert second.as_dict()["visited"][0][0] == [1, 0, 0]
     monkeypatch.setattr(training_cache, "_train", lambda *a: pytest.fail("a trial was trained again"))
-    again = autosem_selection.chosen(arm(), small, 3, usable)
+    again, *_ = chosen(arm(), small, usable)
     assert again.visited == second.visited
     assert again.shares == second.shares
 
 
 def test_ratios_become_rows_and_an_order_of_steps(small, usable):
-    rows = autosem_selection.shared_out(pool(small), {"topic_side": 2, "topic_name": 3, "look_alike": 1}, 30, 0)
+    rows = selectors.shared_out(pool(small), {"topic_side": 2, "topic_name": 3, "look_alike": 1}, 30, 0)
     assert rows.groupby("task").size().to_dict() == {"look_alike": 8, "topic_name": 22}
     shares = {"topic_side": 2, "topic_name": 1, "look_alike": 1}
-    plan = arm_plans.arm(arm(n=200), small, 3, rows, usable["topic_side"], shares)
+    plan = arm_plans.two_stages(arm(n=200), small, 3, rows, usable["topic_side"], shares)
     stage2 = plan.phases[0]
     names = phases.arms(stage2, "topic_side")
     assert names == ["topic_side", "look_alike", "topic_name"]
     steps = -(-(80 + 200) // 32)
     assert len(stage2.order) == steps
     assert np.bincount(stage2.order).tolist() in ([5, 2, 2], [4, 3, 2], [4, 2, 3])
-    cycle = arm_plans.arm(arm(n=200), small, 3, rows, usable["topic_side"], shares, "cycle")
+    cycle = arm_plans.two_stages(arm(n=200), small, 3, rows, usable["topic_side"], shares, "cycle")
     assert cycle.phases[0].order.tolist() == [0, 0, 1, 2, 0, 0, 1, 2, 0]
     assert plan.phases[1].order is None
 
@@ -200,16 +210,16 @@ def pool(small):
 
 
 def test_rows_are_shared_out_by_largest_remainder_and_none_is_none(small):
-    count = lambda shares, n: autosem_selection.shared_out(pool(small), shares, n, 0).groupby("task").size().to_dict()  # noqa: E731
+    count = lambda shares, n: selectors.shared_out(pool(small), shares, n, 0).groupby("task").size().to_dict()  # noqa: E731
     assert count({"topic_name": 1, "look_alike": 1}, 31) == {"look_alike": 16, "topic_name": 15}
     assert count({"topic_name": 9, "look_alike": 1, "topic_side": 5}, 100) == {"look_alike": 10, "topic_name": 80}
     assert count({"topic_name": 1, "look_alike": 0}, 10) == {"topic_name": 10}
-    assert autosem_selection.shared_out(pool(small), {"topic_side": 1, "topic_name": 0}, 10, 0) is None
+    assert selectors.shared_out(pool(small), {"topic_side": 1, "topic_name": 0}, 10, 0) is None
 
 
 def test_a_bandit_that_keeps_no_task_leaves_the_primary_alone(small, usable, monkeypatch):
     monkeypatch.setattr(bandits, "select", lambda *a, **k: np.zeros(0, np.int64))
-    made = autosem_selection.chosen(arm(), small, 3, usable)
+    made, *_ = chosen(arm(), small, usable)
     assert made.tasks == ()
     assert made.rows is None
     assert made.shares is None
@@ -217,24 +227,24 @@ def test_a_bandit_that_keeps_no_task_leaves_the_primary_alone(small, usable, mon
 
 
 def test_the_authors_rule_keeps_tasks_whatever_their_utility(small, usable):
-    made = autosem_selection.chosen(arm("autosem_p1", autosem_rule="paper", bandit_decay=0.3), small, 3, usable)
+    made, *_ = chosen(arm("autosem_p1", autosem_rule="paper", bandit_decay=0.3), small, usable)
     assert len(made.tasks) == 2
-    assert made.utilities[made.tasks[0]] >= made.utilities[made.tasks[1]]
+    assert made.why["utilities"][made.tasks[0]] >= made.why["utilities"][made.tasks[1]]
 
 
 def test_a_ratio_proposed_twice_is_trained_and_charged_once(small, usable, monkeypatch):
     monkeypatch.setattr(bandits, "select", lambda *a, **k: np.array([1]))
     design = {"ratios": [1, 1], "by": "design", "proposals": [], "gains": []}
     monkeypatch.setattr("auxlearn.methods.autosem.ratio_search.Search._design", lambda self, rng: design)
-    made = autosem_selection.chosen(arm(), small, 3, usable)
+    made, spent, _ = chosen(arm(), small, usable)
     assert len(made.visited) == 3
-    assert sum(ledger.stage == "trial" for ledger in made.ledgers) == 2  # one training: its stage 2 and its tuning
+    assert sum(ledger.stage == "trial" for ledger in spent) == 2  # one training: its stage 2 and its tuning
 
 
 def test_the_bandit_never_sees_a_row_that_may_not_be_used(small, usable):
     usable["look_alike"][5:] = False
     usable["topic_side"][:40] = False
-    plan = bandit_plans.bandit(arm(), small, 3, usable)
+    plan = stage_1_plan(arm(), small, usable)
     rows = plan.phases[0].rows
     assert rows["look_alike"].tolist() == [0, 1, 2, 3, 4]
     assert min(rows["topic_side"].min(), plan.holdout.min()) >= 40
@@ -254,7 +264,7 @@ def test_costs_hold_the_bandit_and_the_trials():
     own = [Ledger(stage, flops=x).as_dict() for stage, x in (("bandit", 2.0), ("trial", 3.0), ("stage2", 1.0))]
     given = SimpleNamespace(
         params={"arm": "autosem", "primary": "topic_side", "auxiliaries": []},
-        metrics={"seeds": {"0": {"ledger": own}}}, inputs=[],
+        metrics={"seeds": {"0": {"ledger": own, "needed": []}}},
     )  # fmt: skip
     stages = results.by_stage(results.costs([given]), "flops")
     assert stages.loc["autosem"].to_dict() == {"bandit": 2.0, "trial": 3.0, "stage2": 1.0}
@@ -264,9 +274,9 @@ def test_costs_hold_the_bandit_and_the_trials():
 def test_trials_by_steps_are_judged_at_their_last_phase(small, usable, monkeypatch):
     monkeypatch.setattr(bandits, "select", lambda *a, **k: np.array([2, 1]))
     for more in ({}, {"tune_steps": 4}):
-        made = autosem_selection.chosen(arm(steps=8, **more), small, 3, usable)
+        made, *_ = chosen(arm(steps=8, **more), small, usable)
         assert all(np.isfinite(score) for _, score in made.visited)
-        plan = arm_plans.arm(
+        plan = arm_plans.two_stages(
             arm(steps=8, choose="holdout", **more), small, 3, made.rows, usable["topic_side"], made.shares
         )
         assert plan.phases[-1].choose == "holdout"
@@ -297,41 +307,38 @@ def test_the_bandit_forgets_at_the_rate_of_its_phase():
 
 @pytest.mark.parametrize("rule", ["corrected", "paper"])
 def test_the_utilities_of_an_arm_are_those_that_its_rule_keeps_tasks_by(small, usable, rule):
-    p = MTL(arm="autosem_p1", n=20, auxiliaries=NAMES, bandit_rounds=6, autosem_rule=rule, choose="last").resolved()
-    made = autosem_selection.chosen(p, small, 3, usable)
-    plan = bandit_plans.bandit(p, small, 3, usable)
+    p = arm("autosem_p1", n=20, autosem_rule=rule)
+    made, *_ = chosen(p, small, usable)
+    plan = stage_1_plan(p, small, usable)
     history = training_cache.trained(plan, small).history.to_dict("records")
     bandit = bandit_trainer.replayed(plan, plan.phases[0], history)
     wanted = bandit.utilities if rule == "paper" else bandits.mean_utilities(bandit)
-    assert made.utilities == pytest.approx(dict(zip(["topic_side", "look_alike", "topic_name"], wanted, strict=True)))
+    assert made.why["utilities"] == pytest.approx(
+        dict(zip(["topic_side", "look_alike", "topic_name"], wanted, strict=True))
+    )
 
 
 def test_autosem_draws_no_row_that_may_not_be_used(small, usable, monkeypatch):
     monkeypatch.setattr(bandits, "select", lambda *a, **k: np.array([2, 1]))
     usable = usable | {"look_alike": np.arange(80) >= 60}
-    p = MTL(arm="autosem_p1", n=70, auxiliaries=NAMES, bandit_rounds=2, choose="last").resolved()
-    rows = autosem_selection.chosen(p, small, 3, usable).rows
+    rows = chosen(arm("autosem_p1", n=70, bandit_rounds=2), small, usable)[0].rows
     assert rows.loc[rows["task"] == "look_alike", "row"].min() >= 60
 
 
 def test_rows_shared_out_are_random_and_of_the_seed(small):
     pool = pd.concat([pd.DataFrame({"task": n, "row": np.arange(80), "row_id": "x"}) for n in NAMES])
-    drawn = [
-        autosem_selection.shared_out(pool, dict.fromkeys(NAMES, 1), 20, seed)["row"].tolist() for seed in (0, 0, 1)
-    ]
+    drawn = [selectors.shared_out(pool, dict.fromkeys(NAMES, 1), 20, seed)["row"].tolist() for seed in (0, 0, 1)]
     assert drawn[0] == drawn[1] != drawn[2]
     assert max(drawn[0]) > 40
 
 
 def test_the_authors_rule_is_that_of_the_ratio_search_too(small, usable, monkeypatch):
     monkeypatch.setattr(bandits, "select", lambda *a, **k: np.array([2, 1]))
-    monkeypatch.setattr(trials, "trial", lambda *a: (0.5, 0.5))
+    monkeypatch.setattr(context.Context, "trial", lambda *a: (0.5, 0.5))
     seen, real = [], ratios.Search
     monkeypatch.setattr(ratios, "Search", lambda *a, **k: seen.append(real(*a, **k)) or seen[-1])
     for rule in ("corrected", "paper"):
-        given = {"bandit_rounds": 2, "ratio_trials": 2, "autosem_rule": rule, "choose": "last"}
-        p = MTL(arm="autosem", n=20, auxiliaries=NAMES, **given).resolved()
-        autosem_selection.chosen(p, small, 3, usable)
+        chosen(arm(n=20, bandit_rounds=2, ratio_trials=2, autosem_rule=rule), small, usable)
     assert [search.settings["rule"] for search in seen] == ["corrected", "paper"]
 
 
@@ -350,5 +357,5 @@ def test_so_many_trials_come_before_the_process_is_asked(small, usable, monkeypa
     monkeypatch.setattr(bandits, "select", lambda *a, **k: np.array([1]))
     monkeypatch.setattr(ratios, "Search", search)
     with pytest.raises(Asked) as found:
-        autosem_selection.chosen(arm(autosem_rule=rule, ratio_trials=trials), small, 3, usable)
+        chosen(arm(autosem_rule=rule, ratio_trials=trials), small, usable)
     assert found.value.args == (2, design)

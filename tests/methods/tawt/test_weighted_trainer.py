@@ -5,19 +5,16 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 
 from auxlearn import cost, seeding
-from auxlearn.data import auxiliary_rows, batching, suites
+from auxlearn.data import batching, suites
 from auxlearn.errors import InputError
-from auxlearn.methods import dispatch, trials
-from auxlearn.methods.tawt import cosine, weight_tables, weighted_plans, weighted_trainer
+from auxlearn.methods.tawt import cosine, weighted_trainer
 from auxlearn.methods.tawt import task_weights as weighting
 from auxlearn.signals import target_gradients
-from auxlearn.studies.parameters import MTL, TAWT
-from auxlearn.training import linear_head, phases, resuming, train, training_cache
+from auxlearn.training import linear_head, phases, resuming, train
 from auxlearn.training.phases import Phase, Plan, Recipe, Weighting
 
 RECIPE = Recipe(lr=1e-3, batch_size=16)
@@ -308,221 +305,6 @@ def test_weightings_that_cannot_work_are_refused(small, changes, words):
         phases.check(plan(**changes), small)
 
 
-# --- the arms --------------------------------------------------------------------------------------------------------
-
-NAMES = ["topic_name", "word_class", "cross_group"]
-
-
-def arm(name, **given):
-    quick = {"n": 30, "auxiliaries": NAMES, "stage2_epochs": 1, "tune_epochs": 1, "probe_rows": 10, "holdout": 0.25}
-    return MTL(**({"arm": name} | quick | given)).resolved()
-
-
-@pytest.fixture
-def usable(small):
-    return {name: np.ones(len(task.train), bool) for name, task in small.items()}
-
-
-def planned(p, small, usable, seed=3):
-    return dispatch.plan(p, small, seed, dispatch.for_arm(p, small, seed, [], usable), usable)
-
-
-def test_every_paradigm_is_a_plan(small, usable):
-    sizes = {"topic_side": 60, "cross_group": 80, "topic_name": 80, "word_class": 80}
-    joint = planned(arm("tawt_joint"), small, usable).phases
-    assert [phase.name for phase in joint] == ["joint"]
-    assert joint[0].epochs == 2
-    assert joint[0].weighting.prior == pytest.approx([0.25] * 4)
-    assert joint[0].weighting.evidence == "measured"
-    assert joint[0].weighting.eta == 3.0  # one update in force weighs as much as the authors' three
-    even = planned(arm("normalised"), small, usable).phases[0].weighting
-    inverse = 1 / np.array(list(sizes.values()))
-    assert even.prior == pytest.approx(inverse / inverse.sum())
-    assert even.evidence == "fixed"
-    first, tune = planned(arm("shuffled_pretrain"), small, usable).phases
-    assert list(first.rows) == sorted(NAMES, key=list(first.rows).index)
-    assert "topic_side" not in first.rows
-    assert list(tune.rows) == ["topic_side"]
-    half = planned(arm("share_50"), small, usable).phases[0].weighting.prior
-    assert weighting.effective_shares(np.array(half), list(sizes.values()))[0] == pytest.approx(0.5)
-    paper = planned(arm("tawt_joint", tawt_rule="paper", weight_every=7), small, usable).phases[0].weighting
-    assert (paper.every, paper.eta, paper.chunk_rows, paper.combine) == (0, 1.0, 64, "scaled_then_clipped")
-
-
-def test_weights_may_start_at_a_power_of_the_sizes_or_where_they_are_told_to(small, usable):
-    sizes = np.array([60, 80, 80, 80.0])
-    power = planned(arm("tawt_power", prior_power=-0.5), small, usable).phases[0].weighting
-    assert power.prior == pytest.approx(sizes**-0.5 / (sizes**-0.5).sum())
-    assert power.evidence == "measured"
-    told = ["topic_side=4", "topic_name=2", "word_class=1.0", "cross_group=1"]
-    given = planned(arm("given", prior_given=told), small, usable).phases[0].weighting
-    assert given.prior == pytest.approx([0.5, 0.125, 0.25, 0.125])  # the primary, then by name
-    with pytest.raises(ValueError, match="starts at its weights; name 'topic_side'"):
-        arm("given")
-    for wrong in ("topic_side", "topic_side=", "topic_side=-1", "=1", "topic_side=inf", "topic_side=much"):
-        with pytest.raises(ValueError, match=f"{wrong}' is not NAME=WEIGHT"):
-            arm("given", prior_given=[wrong])
-    with pytest.raises(InputError, match="no weight for cross_group"):
-        planned(arm("given", prior_given=told[:3]), small, usable)
-    key = lambda name, **given: arm(name, **given).key_params()  # noqa: E731
-    assert key("joint", prior_power=1.0, prior_given=told) == key("joint")
-    assert key("power", prior_power=1.0) != key("power")
-
-
-def test_all_arms_of_a_seed_take_the_same_steps_and_hold_the_same_rows_out(small, usable):
-    plans_ = {
-        name: planned(arm(name, steps=20, tune_steps=6), small, usable)
-        for name in ("single", "step_matched", "random", "null_normalised", "tawt_pretrain", "random+tawt_joint")
-    }  # fmt: skip
-    for name, made in plans_.items():
-        steps = [
-            sum(phases.schedule(phase, {n: len(r) for n, r in phase.rows.items()})) for phase in made.phases
-        ]  # fmt: skip
-        assert sum(steps) == 20, name
-        assert np.array_equal(made.holdout, plans_["single"].holdout)
-    assert len(plans_["tawt_pretrain"].phases) == 2
-    chosen = plans_["random+tawt_joint"].phases[0].rows
-    assert sum(len(rows) for name, rows in chosen.items() if name != "topic_side") == 30
-
-
-def test_05_and_06_share_one_training(small, usable):
-    quick = {"stage2_epochs": 1, "tune_epochs": 1, "probe_rows": 10, "holdout": 0.25, "steps": 0, "weight_every": 0}
-    watched = TAWT(auxiliaries=NAMES, **quick).resolved()
-    pool = auxiliary_rows.pool(small, NAMES, usable)
-    made = weighted_plans.plan(watched, small, 3, "tawt_joint", pool[pool.pop("usable")], usable["topic_side"])
-    assert training_cache.training_key(made, small) == training_cache.training_key(
-        planned(arm("tawt_joint"), small, usable), small
-    )
-    training = training_cache.trained(made, small)
-    assert training.updates[-1]["weights"]
-    assert training_cache.trained(made, small).updates == training.updates
-
-
-def test_final_weights_come_from_05_and_are_refused_without_it(small, usable):
-    p = arm("final_joint")
-    ((stage, wanted),) = p.needs()
-    assert stage == "05_tawt_weighting"
-    assert wanted["paradigm"] == "joint"
-    rows = dispatch.for_arm(p.model_copy(update={"arm": "joint"}), small, 3, [], usable)
-    rows.final = {"topic_side": 0.7, "cross_group": 0.1, "topic_name": 0.2, "word_class": 0.0}
-    made = dispatch.plan(p, small, 3, rows, usable).phases[0].weighting
-    assert made.prior == pytest.approx([0.7, 0.1, 0.2, 0.0])
-    assert made.evidence == "fixed"
-    rows.final = None
-    with pytest.raises(InputError, match="05 has none for this seed"):
-        dispatch.plan(p, small, 3, rows, usable)
-
-
-def test_what_is_no_arm_is_refused():
-    for name in ("tawt", "single+joint", "random+", "+joint", "random+random", "joint+joint"):
-        with pytest.raises(ValueError, match="is no arm"):
-            MTL(arm=name)
-    assert MTL(arm="td_bce+tawt_joint").rows_arm == "td_bce"
-    assert MTL(arm="tawt_joint").rows_arm == "all_data"
-    assert MTL(arm="td_bce").weighing is None
-
-
-def test_what_does_not_change_an_arm_is_not_in_its_key():
-    key = lambda name, **given: arm(name, **given).key_params()  # noqa: E731
-    assert key("random", weight_total=1.0) == key("random", weight_total=2.0)
-    assert key("joint", probe_rows=5, weight_every=3) == key("joint")
-    assert key("null_joint", probe_rows=5) == key("null_joint")
-    assert key("null_joint", weight_every=5) != key("null_joint")
-    assert key("tawt_joint", probe_rows=5) != key("tawt_joint")
-    assert key("single", steps=20, tune_steps=5) == key("single", steps=20, tune_steps=6, single_epochs=9)
-    assert key("random", steps=20, tune_steps=5) != key("random", steps=20, tune_steps=6)
-
-
-def test_final_weights_are_from_a_training_of_the_same_length():
-    needed = lambda name, **given: dict(arm(name, **given).needs())["05_tawt_weighting"]  # noqa: E731
-    by_steps = needed("final_pretrain", steps=20, tune_steps=6)
-    assert (by_steps["paradigm"], by_steps["steps"], by_steps["tune_steps"]) == ("pretrain", 20, 6)
-    assert "tune_steps" not in needed("final_joint", steps=20, tune_steps=6)  # joint training has no such phase
-    by_epochs = needed("final_pretrain", steps=0, stage2_epochs=5, tune_epochs=4)
-    assert (by_epochs["stage2_epochs"], by_epochs["tune_epochs"], "tune_steps" in by_epochs) == (5, 4, False)
-
-
-def test_steps_that_leave_nothing_are_refused(small, usable):
-    with pytest.raises(ValueError, match="leave none"):
-        MTL(steps=10, tune_steps=10)
-    with pytest.raises(ValueError, match="say `steps` too"):
-        MTL(tune_steps=3)
-    with pytest.raises(InputError, match="pre-training needs steps for the primary alone"):
-        planned(arm("pretrain", steps=20), small, usable)
-    empty = pd.DataFrame({"task": [], "row": []})
-    with pytest.raises(InputError, match="no source rows to weigh"):
-        weighted_plans.plan(arm("joint"), small, 3, "joint", empty, usable["topic_side"])
-
-
-def test_all_arms_hold_out_alike_and_measured_weights_say_what_they_need(small, usable):
-    last = {"choose": "last"}
-    sizes = {len(planned(arm(name, **last), small, usable).holdout) for name in ("single", "joint", "null_joint")}
-    assert sizes == {0}
-    phases.check(planned(arm("tawt_joint", tawt_rule="paper", **last), small, usable), small)
-    with pytest.raises(InputError, match="use choose: holdout"):
-        phases.check(planned(arm("tawt_joint", **last), small, usable), small)
-    assert arm("joint", holdout=0.1, **last).key_params() == arm("joint", holdout=0.2, **last).key_params()
-
-
-# --- what scores do --------------------------------------------------------------------------------------------------
-
-
-def ranked(small, sizes):
-    """Rows of a ranking: the first of each task, the better the earlier, and of later tasks the worse."""
-    return pd.concat([
-        pd.DataFrame({"task": name, "row": np.arange(size), "score": -1.0 * k - np.arange(size) / 100})
-        for k, (name, size) in enumerate(sizes.items())
-    ])  # fmt: skip
-
-
-def by_score(name, small, usable, sizes, **given):
-    p = arm(name, **{"n": sum(sizes.values()), "steps": 12, "weight_every": 6} | given)
-    return dispatch.plan(p, small, 3, trials.Chosen(ranked(small, sizes)), usable)
-
-
-def test_scores_are_a_prior_of_the_sources_alone(small, usable):
-    sizes = {"topic_name": 40, "word_class": 20}
-    made = by_score("td_bce+tawt_scored", small, usable, sizes).phases[0].weighting
-    means = np.array([-0.195, -1.095])
-    soft = np.exp(means) / np.exp(means).sum()
-    assert made.prior == pytest.approx([1 / 3, *(2 / 3 * soft)])  # the primary keeps what even weights give it
-    assert made.evidence == "measured"
-    sharp = by_score("td_bce+scored", small, usable, sizes, score_temperature=0.01).phases[0].weighting
-    assert sharp.prior == pytest.approx([1 / 3, 2 / 3, 0], abs=1e-6)
-    assert sharp.evidence == "fixed"
-    rows = ranked(small, sizes).assign(score=np.nan)
-    with pytest.raises(InputError, match="mean score of 'topic_name' is nan"):
-        dispatch.plan(arm("td_bce+scored"), small, 3, trials.Chosen(rows), usable)
-
-
-def test_the_taus_of_tasks_or_rows_serve_as_scores():
-    rows = pd.DataFrame({"task": ["a", "b"], "row": [0, 1]})
-    assert trials.Chosen(rows, taus={"a": 0.5, "b": 0.2}).scored()["score"].tolist() == [0.5, 0.2]
-    assert trials.Chosen(rows.assign(tau=[0.1, 0.9]), taus={"a": 0.5, "b": 0.2}).scored()["score"].tolist() == [
-        0.1,
-        0.9,
-    ]
-    with pytest.raises(InputError, match="not chosen by any"):
-        trials.Chosen(rows).scored()
-
-
-def test_parts_of_a_task_by_score_are_weighed_apart(small, usable):
-    sizes = {"topic_name": 40, "word_class": 5}
-    made = by_score("td_bce+tawt_deciles", small, usable, sizes, score_buckets=3, probe_rows=6)
-    phase = made.phases[0]
-    weighed = phases.groups(phase, "topic_side")
-    # Five rows are too few for two parts that can each be probed.
-    assert list(weighed) == ["topic_side", "topic_name#0", "topic_name#1", "topic_name#2", "word_class#0"]
-    assert weighed["topic_name#0"][1].tolist() == list(range(14))  # the best
-    assert phase.weighting.prior == pytest.approx([0.2] * 5)
-    result = weighted_trainer.run(made, small)
-    assert result.updates[0]["names"] == list(weighed)
-    assert len(result.updates) == 3
-    table = weight_tables.shares(weight_tables.updates({3: training_cache.trained(made, small)}), made)
-    assert table[table["update"] == 0].set_index("task")["share"]["topic_name#1"] == pytest.approx(13 / 105)
-    assert weight_tables.finals({3: training_cache.trained(made, small)})[3].sum() == pytest.approx(1)
-
-
 def test_a_part_of_weight_zero_trains_as_if_its_rows_were_not_there(small):
     """Rows of a part are found, in whatever order the batch has them: only theirs lose their loss."""
     part = np.arange(40) % 2
@@ -563,19 +345,6 @@ def test_a_source_with_too_few_rows_to_probe_moves_by_nothing(small):
     few = ROWS | {"word_class": np.arange(1)}
     made = weighted_trainer.run(plan(measured(rule="corrected"), few), small)
     assert all(row["cosines"][2] is None and row["used"][2] == 0 for row in made.updates[1:])
-
-
-def test_arms_that_need_scores_say_so():
-    for name in ("random+tawt_scored", "tawt_deciles", "gradts_trial+tawt_deciles", "autosem+scored"):
-        with pytest.raises(ValueError, match="needs rows with scores"):
-            MTL(arm=name)
-    with pytest.raises(ValueError, match="weighs parts of a task"):
-        MTL(arm="td_bce+tawt_deciles", combine="scaled")
-    assert MTL(arm="gradts_fg+tawt_deciles").rows_arm == "gradts_fg"
-    key = lambda name, **given: arm(name, **given).key_params()  # noqa: E731
-    assert key("td_bce+tawt_joint", score_buckets=4, score_temperature=2.0) == key("td_bce+tawt_joint")
-    assert key("td_bce+tawt_deciles", score_buckets=4) != key("td_bce+tawt_deciles")
-    assert key("td_bce+null_scored", score_temperature=2.0) != key("td_bce+null_scored")
 
 
 @pytest.mark.parametrize(
