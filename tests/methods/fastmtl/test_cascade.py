@@ -9,7 +9,6 @@ from auxlearn.errors import InputError
 from auxlearn.methods import ranking
 from auxlearn.methods.fastmtl import cascade, proxy_plans, proxy_store
 from auxlearn.models import multitask
-from auxlearn.records import runs
 from auxlearn.studies.parameters import TDProxy
 from auxlearn.training import training_cache
 
@@ -79,32 +78,31 @@ def test_a_row_s_cost_is_that_of_its_own_length(small):
 
 @pytest.fixture(scope="module")
 def scored(planted, tmp_path_factory):
-    """02's run of a small planted suite, as 03 reads it: its parameters, its trainings, its store."""
+    """Proxies of a small planted suite with their scores, as 03 reads them, and their run folder."""
     folder = tmp_path_factory.mktemp("cascade")
     suite = planted.capped(160)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AUXLEARN_RUNS", str(folder / "runs"))
         p = TDProxy(proxy_rows=40, watch_rows=10, epochs=2, keep_leaks=True).resolved()
-        made, folds = proxy_plans.proxies(p, suite)
+        made, folds = proxy_plans.proxies(p, suite, 0)
         trainings = [training_cache.trained(plan, suite) for plan in made]
         store = proxy_store.score(made, trainings, folds, suite)
-    store.rows.to_parquet(folder / "rows.parquet")
-    np.savez(folder / "logits.npz", logits=store.logits)
-    return suite, runs.Manifest({"params": p.model_dump()}, folder)
+    return suite, proxy_store.Proxies(made, folds, trainings, store), folder
 
 
 def scorers(scored, layers, seed=0):
-    suite, proxy = scored
+    suite, proxies, _ = scored
     names = suite.auxiliaries("topic_side", [])
-    pool, logits = proxy_store.candidates(proxy, suite, names)
+    pool, logits = proxy_store.candidates(proxies.store, suite, names)
     full, eligible = logits[:, suite.index("topic_side")], np.arange(len(pool)) % 10 > 0
-    made, flops, read = cascade.scorers(suite, proxy, pool, "topic_side", full, eligible, 0.1, layers, seed)
+    pool["score"] = full
+    made, flops, read = cascade.scorers(suite, proxies, pool, "topic_side", eligible, 0.1, layers, seed)
     return pool, full, eligible, made, flops, read
 
 
 def test_every_scorer_of_a_scored_pool(scored, monkeypatch):
     """What is fitted to the proxy's own scores finds most of its choice; costs are as stated; the same seed repeats."""
-    monkeypatch.setenv("AUXLEARN_RUNS", str(scored[1].folder / "runs"))
+    monkeypatch.setenv("AUXLEARN_RUNS", str(scored[2] / "runs"))
     pool, full, eligible, made, flops, read = scorers(scored, [1])
     assert list(made) == ["words", "form", "distilled", "in rounds", "exit 1"]
     assert [m.stage for m in read] == ["early_exit", "early_exit"]  # one a proxy
@@ -132,6 +130,6 @@ def test_every_scorer_of_a_scored_pool(scored, monkeypatch):
 
 
 def test_a_pass_through_all_layers_is_no_early_exit(scored, monkeypatch):
-    monkeypatch.setenv("AUXLEARN_RUNS", str(scored[1].folder / "runs"))
+    monkeypatch.setenv("AUXLEARN_RUNS", str(scored[2] / "runs"))
     with pytest.raises(InputError, match="exit_layers"):
         scorers(scored, [2])

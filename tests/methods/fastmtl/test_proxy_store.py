@@ -22,7 +22,7 @@ def made(planted, folder, proxies):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AUXLEARN_RUNS", str(folder))
         p = TDProxy(proxies=proxies, proxy_rows=ROWS, watch_rows=10, epochs=1).resolved()
-        made, folds = proxy_plans.proxies(p, suite)
+        made, folds = proxy_plans.proxies(p, suite, 0)
         trainings = [training_cache.trained(plan, suite) for plan in made]
         store = proxy_store.score(made, trainings, folds, suite)
     return SimpleNamespace(suite=suite, plans=made, trainings=trainings, folds=folds, store=store)
@@ -94,20 +94,13 @@ def test_logits_are_those_of_the_proxy_that_a_row_names(kind, request):
             assert np.abs(done.store.logits[at] - other).max() > 1e-3
 
 
-def saved(done, folder):
-    """What 02 writes, as 03 finds it."""
-    done.store.rows.to_parquet(folder / "rows.parquet")
-    np.savez(folder / "logits.npz", logits=done.store.logits)
-    return SimpleNamespace(path=folder.__truediv__)
-
-
 @pytest.mark.parametrize("kind", ["crossfit", "one"])
-def test_candidates_are_the_pool_with_each_row_s_own_logits(kind, request, tmp_path):
+def test_candidates_are_the_pool_with_each_row_s_own_logits(kind, request):
     done = request.getfixturevalue(kind)
     mask = {name: np.arange(80) % 4 > 0 for name in done.suite.names}
     names = ["look_alike", "side_share"]  # not the order of the suite
     assert names != [n for n in done.suite.names if n in names]
-    pool, logits = proxy_store.candidates(saved(done, tmp_path), done.suite, names, mask)
+    pool, logits = proxy_store.candidates(done.store, done.suite, names, mask)
     assert pool["task"].tolist() == ["look_alike"] * 80 + ["side_share"] * 80
     assert pool["row"].tolist() == [*range(80), *range(80)]
     assert pool["usable"].tolist() == [*mask["look_alike"], *mask["side_share"]]
@@ -122,6 +115,6 @@ def test_candidates_are_the_pool_with_each_row_s_own_logits(kind, request, tmp_p
     assert eligible.sum() == sum(mask[n].sum() - mask[n][samples[n]].sum() for n in names)
 
 
-def test_candidates_are_all_usable_unless_told(one, tmp_path):
-    pool, _ = proxy_store.candidates(saved(one, tmp_path), one.suite, ["look_alike"])
+def test_candidates_are_all_usable_unless_told(one):
+    pool, _ = proxy_store.candidates(one.store, one.suite, ["look_alike"])
     assert pool["usable"].all()
