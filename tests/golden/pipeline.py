@@ -72,7 +72,7 @@ def params(stage: str, **given: Any) -> Any:
                 methods.setdefault(name, {})[option] = values[option]
         methods["single"] = {"epochs": values["single_epochs"]}
         methods["all_data"] = {o: values[n] for n, o in ALL_DATA.items() if n in values}
-        values = {"methods": methods if stage == "06_mtl" else {"tawt": methods["tawt_joint"]}} | values
+        values = {"methods": methods if stage == "06_mtl" else {"tawt": methods["tawt"]}} | values
     return validate(stage, {name: value for name, value in values.items() if name in fields}).resolved()
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import difflib
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -31,9 +32,16 @@ def read(model: type[Model], tables: Mapping[str, Mapping[str, Any]], family: st
     of_family = {k: v for k, v in tables.get(family, {}).items() if k in model.model_fields}
     own = tables.get(name, {})
     if unknown := [k for k in own if k not in model.model_fields]:
-        has = f"it has {', '.join(model.model_fields)}" if model.model_fields else "it has none"
-        raise ValueError(f"methods: {name} has no option {unknown[0]!r}; {has}")
+        raise ValueError(lacking(name, unknown[0], model.model_fields))
     try:
         return model.model_validate({**of_family, **own})
     except ValidationError as error:
         raise ValueError(f"methods: {name}: {explain(error)}") from None
+
+
+def lacking(name: str, option: str, has: Iterable[str]) -> str:
+    """Say that a method or family has no option of a name, what it has, and what was meant."""
+    known = list(has)
+    near = difflib.get_close_matches(option, known, 1)
+    meant = f"; did you mean {near[0]!r}?" if near else ""
+    return f"methods: {name} has no option {option!r}{meant}; it has {', '.join(known) or 'none'}"

@@ -202,16 +202,15 @@ def check_tables(tables: Mapping[str, Mapping[str, Any]]) -> None:
             raise ValueError(f"methods: {name!r} is no method or family of methods{_nearest(name, known)}")
         has = dict.fromkeys(field for item in known[name] for field in item.Options.model_fields)
         if unknown := [option for option in values if option not in has]:
-            given = f"it has {', '.join(has)}" if has else "it has none"
-            raise ValueError(f"methods: {name} has no option {unknown[0]!r}; {given}")
+            raise ValueError(option_tables.lacking(name, unknown[0], has))
         for item in known[name]:
             options(item, {name: values})
 
 
 def home(option: str) -> list[str]:
-    """List the methods and policies that have an option, for the message that says where it is to be given."""
+    """List the families and methods under which an option may be given, for the message that says so."""
     _load()
-    return [item.name for item in _all() if option in item.Options.model_fields]
+    return list(dict.fromkeys(item.family or item.name for item in _all() if option in item.Options.model_fields))
 
 
 def root(item: str | Method | WeightPolicy | Maker) -> str:

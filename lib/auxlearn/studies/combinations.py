@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import itertools
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -11,6 +12,9 @@ from auxlearn.methods import registry
 from auxlearn.methods.registry import uses_n
 from auxlearn.studies import parameters
 from auxlearn.studies.study_file import StudyFile
+
+# Notebooks that may be run once per seed, because what reads them asks for one seed at a time.
+PER_SEED = ("02_td_proxy", "03_ranking", "04_gradts_correlation", "05_tawt_weighting")
 
 
 def check(file: StudyFile) -> None:
@@ -28,9 +32,11 @@ def check(file: StudyFile) -> None:
     for part in ("base", "grid"):
         for name in getattr(file, part):
             if name not in known:
-                homes = registry.home(name)
-                remedy = f"; it is an option of {', '.join(homes)}: give it under `methods`" if homes else ""
-                raise InputError(f"{part}: no notebook has a parameter {name!r}{remedy}")
+                if where := parameters.moved(name):
+                    raise InputError(f"{part}: {where}")
+                near = difflib.get_close_matches(name, sorted(known), 1)
+                meant = f"; did you mean {near[0]!r}?" if near else ""
+                raise InputError(f"{part}: no notebook has a parameter {name!r}{meant}")
     for name, values in file.grid.items():
         if not values:
             raise InputError(f"grid: {name} has no values")
@@ -42,6 +48,12 @@ def check(file: StudyFile) -> None:
     for stage in (*file.stages, *file.notebooks, *file.per_seed):
         if stage not in parameters.MODELS:
             raise InputError(f"no notebook is called {stage!r}; there are {', '.join(parameters.MODELS)}")
+    if refused := [stage for stage in file.per_seed if stage not in PER_SEED]:
+        raise InputError(f"per_seed: {refused[0]} has all seeds in one run; there may stand {', '.join(PER_SEED)}")
+    try:
+        registry.check_tables(file.methods)
+    except ValueError as error:
+        raise InputError(str(error)) from None
     for stage, block in file.notebooks.items():
         if unknown := set(block) - set(parameters.MODELS[stage].model_fields):
             raise InputError(f"notebooks.{stage}: {parameters.unknown(stage, sorted(unknown))}")

@@ -262,7 +262,8 @@ class _Expansion:
             return fitting[0]
         own = dict(wanted)
         if (seed := own.pop("seed", None)) is not None:
-            own["seeds"] = [seed] if stage in self.file.per_seed else reader.seeds
+            seeds = self.file.base.get("seeds", reader.seeds) if reader.stage in self.file.per_seed else reader.seeds
+            own["seeds"] = [seed] if stage in self.file.per_seed else seeds
         return self._cell(stage, combinations.defaults(self.file, stage) | own)
 
 

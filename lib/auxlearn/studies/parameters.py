@@ -150,15 +150,22 @@ def validate(stage: str, given: Mapping[str, Any]) -> Any:
         raise InputError(f"{stage}: {explain(error)}") from None
 
 
+def moved(name: str) -> str:
+    """Say where a name that is no parameter is to be given, if it is an option of methods; else ""."""
+    option = name
+    if name in MOVED:
+        method, option = MOVED[name]
+        homes = [method]
+    elif not (homes := registry.home(name)):
+        return ""
+    return f"{name!r} is an option of {', '.join(homes)}; give it as methods: {{{homes[0]}: {{{option}: …}}}}"
+
+
 def unknown(stage: str, names: list[str]) -> str:
     """Say of unknown parameters what was meant, as far as that can be told."""
     fields = MODELS[stage].model_fields
-    if names[0] in MOVED and "methods" in fields:
-        method, option = MOVED[names[0]]
-        return f"{names[0]!r} is an option of {method}; give it as methods: {{{method}: {{{option}: …}}}}"
-    homes = registry.home(names[0])
-    if homes and "methods" in fields:
-        return f"{names[0]!r} is an option of {', '.join(homes)}; give it as methods: {{{homes[0]}: {{{names[0]}: …}}}}"
+    if "methods" in fields and (where := moved(names[0])):
+        return where
     near = difflib.get_close_matches(names[0], fields, 1)
     meant = f"; did you mean {near[0]!r}?" if near else ""
     return f"unknown parameter {', '.join(map(repr, names))}{meant}; it has {', '.join(fields)}"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from auxlearn.methods import option_tables
+from auxlearn.methods import option_tables, registry
 from auxlearn.methods.base import Options
 from auxlearn.training.shared_parameters import Budget, Seeds, Trained
 
@@ -113,6 +113,11 @@ class TAWT(Budget):
     """train anew, for the first seed, under four ways to measure cosines"""
     methods: option_tables.Tables = {"tawt": {"weight_every": 12}}
     """options by method or family, as in 06"""
+
+    @model_validator(mode="after")
+    def _options_fit(self) -> Self:
+        registry.check_tables(self.methods)
+        return self
 
     @property
     def policy(self) -> str:
