@@ -9,7 +9,7 @@ from auxlearn.errors import InputError
 from auxlearn.paths import PROJECT
 from auxlearn.records import code_hash, runs
 from auxlearn.reporting.pages import report
-from auxlearn.studies import graph
+from auxlearn.studies import graph, parameters
 from auxlearn.studies.engine import runner
 
 pytestmark = pytest.mark.usefixtures("planted_once")
@@ -30,8 +30,8 @@ def stages(study):
 def test_a_study_makes_what_its_cells_need_and_no_more(tmp_path):
     study = graph.load(written(tmp_path))
     assert stages(study).count("06_mtl") == 3
-    assert stages(study).count("02_td_proxy") == 2  # one a seed
-    assert stages(study).count("03_ranking") == 2
+    assert stages(study).count("02_td_proxy") == 1  # of both seeds
+    assert stages(study).count("03_ranking") == 1
     assert stages(study).count("07_efficiency") == stages(study).count("01_data_prep") == 1
     seen = set()
     for cell in study.cells:
@@ -42,11 +42,66 @@ def test_a_study_makes_what_its_cells_need_and_no_more(tmp_path):
     assert "02_td_proxy" not in stages(without)
 
 
-def test_three_primaries_and_two_sizes_share_one_proxy_a_seed(tmp_path):
+def test_notebooks_named_by_per_seed_have_a_cell_for_each_seed(tmp_path):
+    """Whoever reads them reads one per seed; the others stay one cell."""
+
+    def cells(*per_seed, **changes):
+        made = graph.load(written(tmp_path, per_seed=list(per_seed), **changes)).cells
+        return {stage: [c for c in made if c.stage == stage] for stage in dict.fromkeys(c.stage for c in made)}
+
+    seeds = lambda cells: [c.params.seeds for c in cells]  # noqa: E731
+    both = cells("02_td_proxy", "03_ranking")
+    assert seeds(both["02_td_proxy"]) == seeds(both["03_ranking"]) == [[0], [1]]
+    for proxy, ranking in zip(both["02_td_proxy"], both["03_ranking"], strict=True):
+        assert ranking.reads == [proxy]
+    arm = both["06_mtl"][-1]
+    assert (arm.params.arm, arm.reads) == ("td_bce", both["03_ranking"])
+    first = cells("02_td_proxy")
+    assert seeds(first["03_ranking"]) == [[0, 1]]
+    assert first["03_ranking"][0].reads == first["02_td_proxy"]
+    second = cells("03_ranking")
+    assert seeds(second["02_td_proxy"]) == [[0, 1]]
+    assert [c.reads for c in second["03_ranking"]] == [second["02_td_proxy"]] * 2
+    wanted = cells("02_td_proxy", stages=["02_td_proxy"])
+    assert seeds(wanted["02_td_proxy"]) == [[0], [1]]
+    weights = cells("05_tawt_weighting", grid={"arm": ["final_joint"]}, stages=["06_mtl"])
+    assert seeds(weights["05_tawt_weighting"]) == [[0], [1]]
+    for stage in ("01_data_prep", "06_mtl", "07_efficiency"):
+        with pytest.raises(InputError, match=f"per_seed: {stage} has all seeds in one run"):
+            cells(stage)
+
+
+def test_options_reach_each_notebook_that_has_methods(tmp_path):
+    given = {
+        "grid": {"arm": ["tawt_joint", "final_joint", "gradts_trial"]}, "stages": ["06_mtl"],
+        "methods": {"tawt": {"weight_every": 7}, "gradts_trial": {"trial_most": 2}},
+    }  # fmt: skip
+    cells = graph.load(written(tmp_path, **given)).cells
+    (watched,) = (c for c in cells if c.stage == "05_tawt_weighting")
+    assert watched.params.options().weight_every == 7
+    arms = {c.params.arm: c.params for c in cells if c.stage == "06_mtl"}
+    assert arms["tawt_joint"].options(arms["tawt_joint"].policy).weight_every == 7
+    assert arms["gradts_trial"].options(arms["gradts_trial"].method).trial_most == 2
+    nearer = given | {"notebooks": {"06_mtl": {"methods": {"tawt": {"weight_every": 9}}}}}
+    arms = {c.params.arm: c.params for c in graph.load(written(tmp_path, **nearer)).cells if c.stage == "06_mtl"}
+    assert arms["tawt_joint"].options(arms["tawt_joint"].policy).weight_every == 9
+
+
+def test_options_may_be_a_grid(tmp_path):
+    most = [{"gradts_trial": {"trial_most": k}} for k in (1, 2)]
+    grid = {"arm": ["random", "gradts_trial"], "methods": most}
+    study = graph.load(written(tmp_path, grid=grid, stages=["06_mtl"]))
+    arms = [c.params.arm for c in study.cells if c.stage == "06_mtl"]
+    assert arms == ["random", "gradts_trial", "gradts_trial"]  # random is the same with either
+    fewer = graph.load(written(tmp_path, grid=grid, stages=["06_mtl"], exclude=[{"methods": most[1]}]))
+    assert [c.params.methods for c in fewer.cells if c.stage == "06_mtl"] == [most[0]] * 2
+
+
+def test_three_primaries_and_two_sizes_share_one_proxy(tmp_path):
     grid = {"primary": ["topic_side", "topic_name", "look_alike"], "arm": ["single", "td_bce"], "n": [20, 30]}
     study = graph.load(written(tmp_path, grid=grid))
-    assert stages(study).count("02_td_proxy") == 2
-    assert stages(study).count("03_ranking") == 3 * 2 * 2
+    assert stages(study).count("02_td_proxy") == 1
+    assert stages(study).count("03_ranking") == 3 * 2
     assert stages(study).count("06_mtl") == 3 * (2 + 1)  # single does not depend on n
     assert stages(study).count("07_efficiency") == 3 * 2
     compared = [c for c in study.cells if c.stage == "07_efficiency"]
@@ -138,7 +193,18 @@ def test_one_parameter_changed_changes_only_what_depends_on_it(tmp_path):
         ({"base": BASE | {"seeds": 3}, "stages": ["03_ranking"]}, "base: seeds: 3 is not a list of seeds"),
         ({"base": BASE | {"seeds": []}, "stages": ["03_ranking"]}, r"base: seeds: \[\] is not a list of seeds"),
         ({"stages": ["08_magic"]}, "no notebook is called '08_magic'"),
-        ({"notebooks": {"06_mtl": {"score": "auto"}}}, "unknown parameter score"),
+        ({"notebooks": {"06_mtl": {"score": "auto"}}}, "unknown parameter 'score'"),
+        ({"notebooks": {"06_mtl": {"lrr": 1}}}, "notebooks.06_mtl: unknown parameter 'lrr'; did you mean 'lr'"),
+        ({"notebooks": {"06_mtl": {"single_epochs": 1}}}, "06_mtl: .*give it as methods: {single: {epochs: …}}"),
+        ({"base": BASE | {"single_epochs": 1}}, "base: .*give it as methods: {single: {epochs: …}}"),
+        ({"base": BASE | {"weight_every": 1}}, "base: .*give it as methods: {tawt: {weight_every: …}}"),
+        ({"grid": {"trial_most": [1, 2]}}, "grid: .*give it as methods: {gradts: {trial_most: …}}"),
+        ({"base": BASE | {"seed": 1}}, r"no notebook has a parameter 'seed'; did you mean 'seeds'\?"),
+        ({"methods": {"gradts_trail": {}}}, "'gradts_trail' is no method or family of methods; did you mean"),
+        ({"methods": {"tawt": {"single": 1}}, "stages": ["01_data_prep"]}, "tawt has no option 'single'"),
+        ({"plugins": ["not_there.py"]}, "plugins: .*not_there.py: FileNotFoundError"),
+        ({"plugins": ["no.such.module"]}, "plugins: no.such.module: ModuleNotFoundError"),
+        ({"per_seed": ["08_magic"]}, "no notebook is called '08_magic'"),
         ({"base": BASE | {"primary": "nothing"}}, "task 'nothing' is not in suite"),
         ({"base": BASE | {"size": "smoke", "encoder": "minilm"}}, "starter"),
         ({"gird": {}}, "gird"),
@@ -181,20 +247,17 @@ def test_committed_studies_are_valid(name, request, read_once, monkeypatch):
     assert graph.load(path).cells
 
 
-def test_every_cell_has_its_flat_parameters_and_papermill_line(tmp_path, runs_folder):
+def test_every_cell_has_its_parameters_and_papermill_line(tmp_path, runs_folder):
     study = graph.load(written(tmp_path))
     plan, todo = runner.prepare(study)
     assert len(todo) == len(study.cells)
     for cell in json.loads(plan.read_text())["cells"]:
         home = runs_folder / cell["stage"] / cell["key"]
-        flat = yaml.safe_load((home / "params.yaml").read_text())
-        assert flat == cell["params"]
-        assert not any(isinstance(v, dict) for v in flat.values())
+        injected = yaml.safe_load((home / "params.yaml").read_text())
+        assert set(injected) == {*parameters.SHOWN[cell["stage"]], "settings"}
         assert (home / "command.txt").read_text().startswith(f"papermill notebooks/{cell['stage']}.ipynb")
-        from auxlearn.studies import parameters
-
-        again = parameters.validate(cell["stage"], flat)
-        assert again.model_dump() == flat  # papermill's way through YAML changes nothing
+        again = parameters.check(cell["stage"], injected)
+        assert again.model_dump() == cell["params"]  # papermill's way through YAML changes nothing
 
 
 @pytest.mark.parametrize(("device", "gpus"), [("cuda", {"01_data_prep": 1, "06_mtl": 3}), ("cpu", None)])

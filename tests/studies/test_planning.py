@@ -2,11 +2,11 @@
 
 import pytest
 import yaml
+from auxlearn.studies.pricing import prices
 
 from auxlearn.records import runs
 from auxlearn.reporting import notebook
 from auxlearn.studies import graph, planning
-from auxlearn.studies.pricing import prices
 from helpers import STUDY
 
 pytestmark = pytest.mark.usefixtures("planted_once")

@@ -1,13 +1,13 @@
 import numpy as np
 import pytest
+from auxlearn.studies.pricing import price_fastmtl
+from auxlearn.studies.pricing.price_fastmtl import BERT_BASE, GLUE_LENGTH, GLUE_ROWS, Encoder
 
 from auxlearn import cost
 from auxlearn.data import schema
 from auxlearn.errors import InputError
 from auxlearn.methods.fastmtl import proxy_plans
 from auxlearn.paths import PROJECT
-from auxlearn.studies.pricing import price_fastmtl
-from auxlearn.studies.pricing.price_fastmtl import BERT_BASE, GLUE_LENGTH, GLUE_ROWS, Encoder
 
 # One layer, width 4, feed-forward 8: a sequence of L tokens costs 8*16 L + 4*4 L² + 4*4*8 L = 256 L + 16 L² forward.
 SMALL = Encoder(4, 1, 8)

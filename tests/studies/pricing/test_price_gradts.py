@@ -5,14 +5,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import yaml
+from auxlearn.studies.pricing import price_gradts, price_sizes, prices
+from auxlearn.studies.pricing.price_fastmtl import Encoder
 
 from auxlearn.cost import Ledger
 from auxlearn.data import usable_rows
 from auxlearn.errors import InputError
 from auxlearn.methods.gradts import head_store, head_tables
 from auxlearn.studies.parameters import GradTS
-from auxlearn.studies.pricing import price_gradts, price_sizes, prices
-from auxlearn.studies.pricing.price_fastmtl import Encoder
 
 pytestmark = pytest.mark.usefixtures("planted_once")
 # One layer, width 4, feed-forward 8 (see test_pricing).

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 import yaml
+from auxlearn.studies.pricing import price_weights, prices
+from auxlearn.studies.pricing.price_fastmtl import Encoder
 
 from auxlearn.data import auxiliary_rows, usable_rows
 from auxlearn.errors import InputError
 from auxlearn.methods.tawt import weighted_plans, weighted_trainer
 from auxlearn.studies.parameters import MTL, TAWT
-from auxlearn.studies.pricing import price_weights, prices
-from auxlearn.studies.pricing.price_fastmtl import Encoder
 
 pytestmark = pytest.mark.usefixtures("planted_once")
 # One layer, width 4, feed-forward 8 (see test_pricing).
