@@ -71,6 +71,7 @@ class Suite(Mapping[str, Task]):
 
     def __init__(self, name: str, tasks: Mapping[str, Task], fingerprint: str):
         self.name, self._tasks, self.fingerprint = name, dict(tasks), fingerprint
+        self.vocabulary: dict[str, int] | None = None  # of its words, once an encoder has counted them
 
     def __getitem__(self, name: str) -> Task:
         if name not in self._tasks:

@@ -195,15 +195,11 @@ def _loading(encoder: str) -> Iterator[None]:
         ) from None
 
 
-def _tiny(suite: Suite, layers: int | None = None) -> tuple[Any, Any]:
-    """Make a small BERT with random weights and a WordPiece vocabulary: frequent words whole, characters for the rest.
+def _vocabulary(suite: Suite, splitter: Any, normal: Any) -> dict[str, int]:
+    """List frequent words whole and characters for the rest.
 
-    The vocabulary is built by counting rather than by a WordPiece trainer, whose ties depend on hash order.
+    Words are counted rather than left to a WordPiece trainer, whose ties depend on hash order.
     """
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
-    from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
-
-    splitter, normal = pre_tokenizers.BertPreTokenizer(), normalizers.BertNormalizer(lowercase=True)
     counts: Counter[str] = Counter()
     for task in suite.values():
         for column in task.inputs:
@@ -213,7 +209,18 @@ def _tiny(suite: Suite, layers: int | None = None) -> tuple[Any, Any]:
     letters = sorted({letter for word in counts for letter in word})
     words = sorted(counts, key=lambda w: (-counts[w], w))[:TINY_WORDS]
     pieces = dict.fromkeys([*_SPECIAL, *letters, *("##" + letter for letter in letters), *words])
-    vocabulary = {piece: i for i, piece in enumerate(pieces)}
+    return {piece: i for i, piece in enumerate(pieces)}
+
+
+def _tiny(suite: Suite, layers: int | None = None) -> tuple[Any, Any]:
+    """Make a small BERT with random weights and a WordPiece vocabulary of the suite's own."""
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+    from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+
+    splitter, normal = pre_tokenizers.BertPreTokenizer(), normalizers.BertNormalizer(lowercase=True)
+    if suite.vocabulary is None:  # counted once, not for every model
+        suite.vocabulary = _vocabulary(suite, splitter, normal)
+    vocabulary = suite.vocabulary
     wordpiece = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
     wordpiece.normalizer, wordpiece.pre_tokenizer = normal, splitter
     wordpiece.post_processor = processors.TemplateProcessing(
