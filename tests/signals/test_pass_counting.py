@@ -66,9 +66,9 @@ def test_a_pass_costs_what_was_counted(suite, trained, model, lengths, monkeypat
 def test_each_process_measures_the_targets(trained, model, lengths, monkeypatch):
     """Of two processes both do; a process without a shard does not."""
     monkeypatch.setattr(pool_pass, "SHARD", 100)
-    asked = (lengths, model.encoder.config, {"topic_side": np.arange(80), "side_share": np.arange(80)}, ("products",))
+    setup = (lengths, model.encoder.config, {"topic_side": np.arange(80), "side_share": np.arange(80)}, ("products",))
     examples = [
-        pass_counting.scoring(replace(trained[0], processes=processes), *asked, TARGETS, 10).examples
+        pass_counting.scoring(replace(trained[0], processes=processes), *setup, TARGETS, 10).examples
         for processes in (1, 2, 3)
     ]
     assert examples == [160 + 46, 160 + 2 * 46, 160 + 2 * 46]

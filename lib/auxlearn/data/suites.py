@@ -111,12 +111,12 @@ class Suite(Mapping[str, Task]):
             InputError: If a name is not in the suite or stands twice, or is the primary's.
         """
         self[primary]
-        chosen = [self[name].name for name in only] if only else [n for n in self.names if n != primary]
-        if len(set(chosen)) < len(chosen):
+        names = [self[name].name for name in only] if only else [n for n in self.names if n != primary]
+        if len(set(names)) < len(names):
             raise InputError(f"auxiliaries: {only} names a task twice; its rows would be drawn twice")
-        if primary in chosen:
+        if primary in names:
             raise InputError(f"auxiliaries: {primary!r} is the primary and cannot be its own auxiliary")
-        return [name for name in self.names if name in chosen]
+        return [name for name in self.names if name in names]
 
     def capped(self, limit: int, seed: int = 0) -> Suite:
         """Cap the training rows of every task; dev and test stay whole.
@@ -139,8 +139,8 @@ class Suite(Mapping[str, Task]):
         for name, task in self._tasks.items():
             size = len(task.train)
             if size > limit:
-                chosen = sorted(seeding.rng(seed, "cap", name).choice(size, limit, replace=False).tolist())
-                task = replace(task, train=task.train.select(chosen))
+                rows = sorted(seeding.rng(seed, "cap", name).choice(size, limit, replace=False).tolist())
+                task = replace(task, train=task.train.select(rows))
             tasks[name] = task
         return Suite(self.name, tasks, _fingerprint(f"{self.fingerprint}/{limit}/{seed}"))
 

@@ -35,17 +35,14 @@ def clean(name: str, split: str, spec: TaskSpec, rows: list[dict[str, Any]]) -> 
             raise InputError(f"{where}: no column {missing[0]!r}; it has {', '.join(map(str, row))[:500]}")
         typed: dict[str, Any] = {"row_id": number}
         for column in spec.inputs:
-            value = row[column]
+            value = "" if row[column] is None and len(spec.inputs) == 2 else row[column]  # an empty cell
             if spec.kind == "tagging":
                 if not isinstance(value, (list, tuple)) or not value or not all(isinstance(t, str) for t in value):
                     raise InputError(f"{where}: {column!r} must be a list of one or more strings")
-                typed[column] = list(value)
-            elif value is None and len(spec.inputs) == 2:  # an empty cell
-                typed[column] = ""
+                value = list(value)
             elif not isinstance(value, str):
                 raise InputError(f"{where}: {column!r} must be text, not {shown(value)}")
-            else:
-                typed[column] = value
+            typed[column] = value
         # One text of a pair may be empty, as a few of GLUE's are.
         if spec.kind != "tagging" and not any(typed[column].strip() for column in spec.inputs):
             raise InputError(f"{where}: {' and '.join(map(repr, spec.inputs))} must be text, not empty")

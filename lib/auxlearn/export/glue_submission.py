@@ -137,13 +137,11 @@ def check(path: Path) -> None:
 
 def _check_text(where: str, file: File, content: bytes) -> None:
     try:
-        lines = content.decode("utf-8").split("\n")
+        lines = content.decode("utf-8").removesuffix("\n").split("\n")
     except UnicodeDecodeError:
         raise InputError(f"{where}: not UTF-8 text") from None
-    if lines[-1] == "":
-        lines.pop()
-    if not lines or lines[0] != HEADER:
-        raise InputError(f"{where}: the first line must be {HEADER!r}, not {(lines or [''])[0]!r}")
+    if lines[0] != HEADER:
+        raise InputError(f"{where}: the first line must be {HEADER!r}, not {lines[0]!r}")
     _check_count(where, file, len(lines) - 1)
     for row, line in enumerate(lines[1:]):
         index, tab, answer = line.partition("\t")

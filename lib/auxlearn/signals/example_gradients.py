@@ -125,21 +125,21 @@ def _hook(stack: ExitStack, module: nn.Module, slots: Slots, size: int, sums: _S
         expand = lambda _, args: (args[0].expand(size, *args[0].shape[1:]),)  # noqa: E731
         stack.callback(module.register_forward_pre_hook(expand).remove)
 
-    def after(module: nn.Module, args: tuple[torch.Tensor, ...], out: torch.Tensor) -> None:
+    def after(module: nn.Module, args: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
         if module in sums.modules:  # two gradients of one parameter: their squared norms do not add up
             raise InputError(
                 f"{type(module).__name__} is used twice in one forward pass; its rows cannot be told apart"
             )
         sums.modules.add(module)
         x = args[0].detach()
-        if not out.requires_grad:
-            out.requires_grad_()
+        if not output.requires_grad:
+            output.requires_grad_()
 
         def on_gradient(grad: torch.Tensor) -> None:
             with torch.autocast(grad.device.type, enabled=False):
                 read(module, slots, x, grad.float(), sums)
 
-        out.register_hook(on_gradient)
+        output.register_hook(on_gradient)
 
     stack.callback(module.register_forward_hook(after).remove)
 

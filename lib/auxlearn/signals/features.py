@@ -229,13 +229,13 @@ def subsample(rows: pd.DataFrame, per_task: int, seed: int) -> np.ndarray:
     """
     if per_task < 1:
         raise ValueError(f"per_task: {per_task} is below 1")
-    owner, chosen = rows["task"].to_numpy(), [np.zeros(0, np.int64)]
+    owner, positions = rows["task"].to_numpy(), [np.zeros(0, np.int64)]
     for name in pd.unique(owner):
         own = np.flatnonzero(owner == name)
         if len(own) > per_task:
             own = seeding.rng(seed, "tsne-rows", str(name)).choice(own, per_task, replace=False)
-        chosen.append(own.astype(np.int64))
-    return np.sort(np.concatenate(chosen))
+        positions.append(own.astype(np.int64))
+    return np.sort(np.concatenate(positions))
 
 
 def as_rows(sample: Mapping[str, np.ndarray]) -> pd.DataFrame:

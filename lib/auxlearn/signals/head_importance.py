@@ -278,11 +278,11 @@ def _hook(
         return before
 
     def on_source(number: int, mark: str, first: int, width: int):
-        def after(module: nn.Linear, args: tuple[torch.Tensor, ...], out: torch.Tensor) -> None:
+        def after(module: nn.Linear, args: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
             meet(mark, args[0])
-            begin(out)
+            begin(output)
             x = args[0].detach()
-            out.register_hook(lambda grad: _weights(grad[..., first:], x, width, number, importances))
+            output.register_hook(lambda grad: _weights(grad[..., first:], x, width, number, importances))
 
         return after
 

@@ -41,14 +41,8 @@ def load_model(training: runs.Manifest, plan: phases.Plan, suite: Suite) -> mult
     Raises:
         InputError: The file is not there, or does not fit the plan.
     """
-    net = multitask.build(
-        plan.encoder,
-        suite,
-        plan.seeds["init"],
-        pool=plan.pool,
-        regression=plan.regression,
-        max_length=plan.max_length,
-    )
+    options: Any = {"pool": plan.pool, "regression": plan.regression, "max_length": plan.max_length}
+    net = multitask.build(plan.encoder, suite, plan.seeds["init"], **options)
     file = training.path("model.safetensors")
     stored_arrays.fitted(net, stored_arrays.tensors(file)[0], file)
     return net.to(plan.device).eval()
@@ -134,13 +128,13 @@ def scored(
 
 def _score(
     run: runs.Run, training: runs.Manifest, plan: phases.Plan, suite: Suite, rows: Mapping[str, np.ndarray],
-    asked: Mapping[str, Any], progress: train.Progress | None,
+    request: Mapping[str, Any], progress: train.Progress | None,
 ) -> runs.Manifest:  # fmt: skip
     work = pool_pass.PoolPass.of(run, rows, training.code["hash"])
     if todo := [shard.name for shard in work.missing()]:
         job = {
             "training": str(training.folder), "marks": str(work.marks), "rows": dict(rows), "todo": todo,
-            "precision": run.params["precision"], **asked,
+            "precision": run.params["precision"], **request,
         }  # fmt: skip
         if plan.processes > 1:
             launch.fill(plan, suite, run.folder, job, progress)

@@ -51,13 +51,13 @@ def shards(rows: Mapping[str, np.ndarray]) -> list[Shard]:
     Args:
         rows: Positions in each task's train split, by task.
     """
-    made, place = [], 0
+    parts, place = [], 0
     for number, (task, at) in enumerate(rows.items()):
         for first in range(0, len(at), SHARD):
             part = at[first : first + SHARD]
-            made.append(Shard(task, part, place, f"{number}-{first}-{first + len(part)}"))
+            parts.append(Shard(task, part, place, f"{number}-{first}-{first + len(part)}"))
             place += len(part)
-    return made
+    return parts
 
 
 def plain(model: MultiTaskModel, precision: str) -> Reader:
@@ -73,8 +73,8 @@ def plain(model: MultiTaskModel, precision: str) -> Reader:
 
     def read(encoded: Encoded, task: Task, ledger: Ledger) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
         ready = bf16_inference.prepare(model, precision)
-        for index, out in prediction.outputs(model, encoded, task, precision, ledger, ready):
-            yield index, {"features": out.features, "logits": out.discriminator}
+        for index, output in prediction.outputs(model, encoded, task, precision, ledger, ready):
+            yield index, {"features": output.features, "logits": output.discriminator}
 
     return read
 

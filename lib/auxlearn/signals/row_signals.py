@@ -99,12 +99,12 @@ def read(
         if backward:
             stack.enter_context(torch.enable_grad())
         stack.enter_context((ready or bf16_inference.prepare(model, precision))())
-        out = model(batch, precision)
-        if not torch.isfinite(out.logits).all():
+        output = model(batch, precision)
+        if not torch.isfinite(output.logits).all():
             raise InputError(f"predictions for {batch['task']!r} are not finite: training diverged; lower lr")
-        signals = {"features": out.features.detach(), "logits": out.discriminator.detach()}
+        signals = {"features": output.features.detach(), "logits": output.discriminator.detach()}
         if backward or "loss" in reads:
-            losses = head_importance.example_losses(model, batch, out.logits)
+            losses = head_importance.example_losses(model, batch, output.logits)
             signals["loss"] = losses.detach()
         if backward:
             losses.sum().backward()

@@ -106,8 +106,8 @@ def test_what_is_set_aside_to_run_anew_is_still_stale_until_it_begins(mixed):
 def test_a_run_that_died_before_its_notebook_was_saved_has_failed(mixed):
     waiting = by_cell(run_status.read(c) for c in report.plan("mixed")["cells"])["02_td_proxy", 70]
     (waiting.folder / "papermill.log").write_text("Traceback\nModuleNotFoundError: no module\n")
-    found = run_status.read(waiting.cell)
-    assert (found.status, found.error) == ("failed", "ModuleNotFoundError: no module")
+    outcome = run_status.read(waiting.cell)
+    assert (outcome.status, outcome.error) == ("failed", "ModuleNotFoundError: no module")
 
 
 def test_the_index_shows_every_run_and_links_what_there_is(rendered):
@@ -115,8 +115,8 @@ def test_the_index_shows_every_run_and_links_what_there_is(rendered):
     text = index.read_text()
     page = Elements(text)
     assert "Runs that ended in &lt;every&gt; way" in text
-    shown = {(a["data-words"].split()[1]): a["data-status"] for a in page.of("tr") if "data-words" in a}
-    assert shown == {row.key: row.status for row in rows.values()}
+    statuses = {(a["data-words"].split()[1]): a["data-status"] for a in page.of("tr") if "data-words" in a}
+    assert statuses == {row.key: row.status for row in rows.values()}
     assert "parameters" in text
     assert "rows 70" in text  # what tells the runs apart
     assert "is not finite at epoch 1" in text
@@ -136,8 +136,8 @@ def test_a_small_report_shows_the_first_run_of_each_notebook_and_whatever_failed
     rows["01_data_prep", 90].status = "failed"
     index = report._render("mixed", outcomes, tmp_path / "small", everything=False)
     failed = [rows[at] for at in (("01_data_prep", 90), ("02_td_proxy", 60))]
-    shown = {path.name for path in index.parent.glob("*.html")}
-    assert shown == {"index.html", "01_data_prep.html", *(f"{row.stage}-{row.key}.html" for row in failed)}
+    names = {path.name for path in index.parent.glob("*.html")}
+    assert names == {"index.html", "01_data_prep.html", *(f"{row.stage}-{row.key}.html" for row in failed)}
     first = (index.parent / "01_data_prep.html").read_text()
     assert rows["01_data_prep", 60].key in first
     assert rows["01_data_prep", 80].key not in first
@@ -153,9 +153,9 @@ def test_a_dirty_tree_is_said_on_its_page_and_on_the_index(rendered):
 
 def test_pages_fetch_nothing_and_obey_only_the_tables_script(rendered):
     index, rows = rendered
-    found = sorted(index.parent.glob("*.html"))
-    assert len(found) == 1 + sum(row.status != "not run" for row in rows.values())
-    for path in found:
+    files = sorted(index.parent.glob("*.html"))
+    assert len(files) == 1 + sum(row.status != "not run" for row in rows.values())
+    for path in files:
         text = path.read_text()
         page = Elements(text)
         assert fetched(text) == []
@@ -178,19 +178,19 @@ def test_without_its_script_the_table_is_whole(rendered):
 
 def test_one_seed_has_no_interval_and_still_a_report(tmp_path):
     """Intervals over seeds of one seed are None in a manifest; the index says so and does not fail."""
-    made = {"verdict": "undecided (1 seed)", "p": None, "low": None, "high": None, "row_low": -0.01, "row_high": 0.05}
-    arm = {"difference": 0.02, "score": 0.5, "added": 10, "tflop": 1.0} | made
+    rest = {"verdict": "undecided (1 seed)", "p": None, "low": None, "high": None, "row_low": -0.01, "row_high": 0.05}
+    arm = {"difference": 0.02, "score": 0.5, "added": 10, "tflop": 1.0} | rest
     base = dict.fromkeys(("difference", "low", "high", "row_low", "row_high", "p"))
     base |= {"score": 0.5, "added": 0, "tflop": 1.0, "verdict": "baseline"}
-    pairs = [{"arm": "all_data", "baseline": "single", "difference": 0.02} | made]
+    pairs = [{"arm": "all_data", "baseline": "single", "difference": 0.02} | rest]
     metrics = {"metric": "accuracy", "floor": 0.5, "arms": {"single": base, "all_data": arm}, "pairs": pairs}
     row = cell(arms=["single", "all_data"], level=0.95, seeds=[0])
     row.manifest = runs.Manifest({"metrics": metrics}, tmp_path)
-    shown = report._comparison([row], row, tmp_path)
-    assert shown["figure"] == ""  # not there: damaged
-    assert "all_data +0.020." in shown["alt"]
+    entry = report._comparison([row], row, tmp_path)
+    assert entry["figure"] == ""  # not there: damaged
+    assert "all_data +0.020." in entry["alt"]
     text = pages.environment().get_template("index.html").render(
-        title="t", rows=[(row, "")], comparisons=[shown], counts={}, meaning=run_status.MEANING, wrong=[], records=[],
+        title="t", rows=[(row, "")], comparisons=[entry], counts={}, meaning=run_status.MEANING, wrong=[], records=[],
         seconds=1.0, tflop=1.0,
     )  # fmt: skip
     assert "One seed, which has no interval over seeds" in text
@@ -216,9 +216,9 @@ def test_the_rankings_of_the_planted_suite_are_held_against_its_truth(tmp_path):
     row.manifest = runs.Manifest({"metrics": metrics}, tmp_path)
     others = [ranking(0.1, primary="b"), ranking(0.1, n=20), ranking(0.9)]
     assert report._comparison([row, *others], row, tmp_path)["truth"] is None
-    shown = report._comparison([row, *others, ranking(0.7)], row, tmp_path)
+    entry = report._comparison([row, *others, ranking(0.7)], row, tmp_path)
     text = pages.environment().get_template("index.html").render(
-        title="t", rows=[(row, "")], comparisons=[shown], counts={}, meaning=run_status.MEANING, wrong=[], records=[],
+        title="t", rows=[(row, "")], comparisons=[entry], counts={}, meaning=run_status.MEANING, wrong=[], records=[],
         seconds=1.0, tflop=1.0,
     )  # fmt: skip
     # 12.706 x 0.1414 / sqrt(2) on either side
@@ -229,9 +229,9 @@ def test_the_rankings_of_the_planted_suite_are_held_against_its_truth(tmp_path):
 
 def test_headlines_have_intervals_where_there_are_seeds():
     seeds = {str(i): {"dev": {"f1": v}} for i, v in enumerate((0.5, 0.6, 0.7))}
-    made = headlines.headline("06_mtl", {"metric": "f1", "seeds": seeds})
-    assert (made.name, made.text, made.of) == ("f1, dev", "0.600", "95% t, 3 seeds")
-    assert made.interval == "0.352 to 0.848"  # 4.303 x 0.1 / sqrt(3)
+    headline = headlines.headline("06_mtl", {"metric": "f1", "seeds": seeds})
+    assert (headline.name, headline.text, headline.of) == ("f1, dev", "0.600", "95% t, 3 seeds")
+    assert headline.interval == "0.352 to 0.848"  # 4.303 x 0.1 / sqrt(3)
     one = headlines.headline("06_mtl", {"metric": "f1", "seeds": {"0": {"dev": {"f1": 0.5}}}})
     assert (one.interval, one.of) == ("", "one seed has none")
     arms = {"single": {"difference": None}, "b": {"difference": 0.1, "low": 0.05, "high": 0.15, "verdict": "better"}}
@@ -261,8 +261,8 @@ def test_a_run_that_serves_several_primaries_says_whose_its_notebook_shows(tmp_p
     row = cell(stage="04_gradts_correlation", primary="mrpc")
     tau = {"rte": {"mrpc": 0.3, "wnli": 0.8}, "mrpc": {"rte": 0.3, "wnli": 0.1}}
     row.manifest = runs.Manifest({"params": {"primary": "rte"}, "metrics": {"tau": tau}}, PROJECT)
-    shown = row.headline
-    assert (shown.name, shown.text, shown.note) == ("highest tau with mrpc", "0.300", "rte 0.30, wnli 0.10")
+    headline = row.headline
+    assert (headline.name, headline.text, headline.note) == ("highest tau with mrpc", "0.300", "rte 0.30, wnli 0.10")
     assert row.other_primary == "rte"
     node = nbformat.read(NOTEBOOKS / "04_gradts_correlation.ipynb", as_version=4)
     for part in node.cells:
@@ -311,19 +311,19 @@ def published(published_once, runs_folder, tmp_path, monkeypatch):
 
 def test_the_provenance_of_a_published_report(published):
     folder, run = published
-    found = provenance.read(folder)
+    origin = provenance.read(folder)
     label = f"01_data_prep/{run.name}"
     record = json.loads((run / "manifest.json").read_text())
-    assert found["figures"] == {"01_data_prep.html": [label], "index.html": [label]}
-    assert set(found["files"]) == {p.name for p in folder.iterdir()} - {"provenance.json"}
-    one = found["runs"][label]
+    assert origin["figures"] == {"01_data_prep.html": [label], "index.html": [label]}
+    assert set(origin["files"]) == {p.name for p in folder.iterdir()} - {"provenance.json"}
+    one = origin["runs"][label]
     assert one["outputs"] == record["outputs"]
     assert one["code"] == record["code"]
     assert one["git"] == {"commit": "a" * 40, "dirty": False}
-    assert found["suites"] == {record["suite"]: {"name": "planted", "rows": 60}}
-    assert found["environments"][one["environment"]] == record["versions"]
-    assert found["golden"] == golden_values.digests(PROJECT)
-    assert len(found["golden"]["arms"]) >= 40
+    assert origin["suites"] == {record["suite"]: {"name": "planted", "rows": 60}}
+    assert origin["environments"][one["environment"]] == record["versions"]
+    assert origin["golden"] == golden_values.digests(PROJECT)
+    assert len(origin["golden"]["arms"]) >= 40
     page = (folder / "01_data_prep.html").read_text()
     for mark in (run.name, record["suite"], record["code"]["hash"], *record["outputs"].values()):
         assert mark in page
@@ -333,12 +333,12 @@ def test_the_provenance_of_a_published_report(published):
 def test_data_are_named_by_who_knows_their_file_whatever_reads_what(runs_folder, tmp_path):
     """A unit names its suite by its content, and comes after the run that reads it."""
     unit = runs.Run("importance", "b" * 16, {"suite": "f" * 16}, "f" * 16).finish([], {})
-    given = {"suite": "params/suites/x.yaml", "rows": 60}
-    made = runs.Run("04_gradts_correlation", "a" * 16, given, "f" * 16, [unit]).finish([], {})
+    params = {"suite": "params/suites/x.yaml", "rows": 60}
+    manifest = runs.Run("04_gradts_correlation", "a" * 16, params, "f" * 16, [unit]).finish([], {})
     (tmp_path / "report").mkdir()
-    found = provenance.record("s", "t", [("finished", made)], {}, tmp_path / "report")
-    assert set(found["runs"]) == {f"importance/{unit.key}", f"04_gradts_correlation/{made.key}"}
-    assert found["suites"] == {"f" * 16: {"name": "params/suites/x.yaml", "rows": 60}}
+    record = provenance.record("s", "t", [("finished", manifest)], {}, tmp_path / "report")
+    assert set(record["runs"]) == {f"importance/{unit.key}", f"04_gradts_correlation/{manifest.key}"}
+    assert record["suites"] == {"f" * 16: {"name": "params/suites/x.yaml", "rows": 60}}
 
 
 def test_nothing_changed(published, capsys):

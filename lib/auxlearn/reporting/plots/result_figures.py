@@ -27,8 +27,8 @@ def learning_curves(history: pd.DataFrame, column: str, label: str) -> Figure:
     figure, (axis,) = _figure(height=3.4)
     for i, (seed, part) in enumerate(history.groupby("seed")):
         axis.plot(part["epoch"], part[column], marker="o", ms=4, color=COLOURS[i % 10], label=f"seed {seed}")
-        kept = part[part["kept"]]
-        axis.plot(kept["epoch"], kept[column], "*", ms=15, color=COLOURS[i % 10])
+        best = part[part["kept"]]
+        axis.plot(best["epoch"], best[column], "*", ms=15, color=COLOURS[i % 10])
     axis.set(xlabel="epoch of fine-tuning", ylabel=label, title="Which epoch is kept (★)")
     axis.set_xticks(sorted(history["epoch"].unique()))
     axis.legend(fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5))
