@@ -48,7 +48,7 @@ def schedule(
     """
     r, n = np.asarray(ratios, float), np.asarray(sizes)
     if r.ndim != 1 or n.shape != r.shape or len(r) < 1:
-        raise InputError(f"ratios, sizes: one number a task is needed, got shapes {r.shape} and {n.shape}")
+        raise InputError(f"ratios, sizes: one number per task is needed, got shapes {r.shape} and {n.shape}")
     if not np.isfinite(r).all() or (r < 0).any() or not r.any():
         raise InputError(f"ratios: {r.tolist()} are not finite, non-negative and somewhere above 0")
     if steps < 1 or (n[r > 0] < 1).any():

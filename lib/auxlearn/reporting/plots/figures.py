@@ -129,7 +129,7 @@ def token_lengths(table: pd.DataFrame, limit: int, primary: str) -> Figure:
     axis.set_yticklabels(table.index)
     if table["p95"].max() > 0.8 * limit:
         axis.axvline(limit, color=QUIET, linestyle="--", linewidth=1)
-    axis.set(xlabel="tokens a row (5, 25, 50, 75, 95 %)", title="How long the rows are", xlim=(0, None))
+    axis.set(xlabel="tokens per row (5, 25, 50, 75, 95 %)", title="How long the rows are", xlim=(0, None))
     axis.invert_yaxis()
     return figure
 

@@ -179,7 +179,7 @@ def stage_costs(table: pd.DataFrame, unit: str) -> Figure:
         left += table[stage].to_numpy()
     for place, total in enumerate(left):
         axis.text(total, place, f" {total:,.3g}", va="center", fontsize=9)
-    axis.set(xlabel=f"{unit}, mean a seed", title="Cost of one target, selection included", xlim=(0, left.max() * 1.12))
+    axis.set(xlabel=f"{unit}, mean per seed", title="Cost of one target, selection included", xlim=(0, left.max() * 1.12))
     axis.invert_yaxis()
     axis.grid(axis="y", visible=False)
     axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.22), ncols=4, fontsize=9)
@@ -199,7 +199,7 @@ def amortised(table: pd.DataFrame, unit: str) -> Figure:
     figure, (axis,) = _figure(width=7, height=3.4)
     for i, arm in enumerate(table.columns):
         axis.plot(table.index, table[arm], marker="o", ms=4, color=COLOURS[i % 10], label=arm)
-    axis.set(xlabel="targets sharing one selection pass", ylabel=f"{unit} a target", ylim=(0, None))
+    axis.set(xlabel="targets sharing one selection pass", ylabel=f"{unit} per target", ylim=(0, None))
     axis.set_title("What sharing saves")
     axis.set_xticks(table.index)
     axis.legend(fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5))
