@@ -11,6 +11,7 @@ import pandas as pd
 from auxlearn.cost import Ledger
 from auxlearn.data import auxiliary_rows
 from auxlearn.data.suites import Suite
+from auxlearn.evaluation import metrics
 from auxlearn.records import runs
 from auxlearn.signals import pass_store
 from auxlearn.training import training_cache
@@ -69,6 +70,23 @@ def score(
     order = np.lexsort((rows["row"], rows["task"].map(suite.names.index)))
     logits, features = (_in_order([getattr(s, x) for s, _ in stores], order) for x in ("logits", "features"))
     return Scored(rows.iloc[order].reset_index(drop=True), logits, features, [s.manifest for s, _ in stores])
+
+
+def column_aucs(stores: Mapping[int, Scored], suite: Suite) -> pd.DataFrame:
+    """Tabulate how well each discriminator column tells its task's rows from others, over rows new to the proxy.
+
+    Args:
+        stores: Scored rows by seed.
+        suite: The suite with every task's rows.
+
+    Returns:
+        AUC in 0 … 1; index task, one column per seed.
+    """
+    aucs = {}
+    for seed, store in stores.items():
+        unseen = ~store.rows["in_proxy"].to_numpy()
+        aucs[seed] = pd.Series(metrics.column_auc(store.logits[unseen], store.ids(suite)[unseen]), suite.names)
+    return pd.DataFrame(aucs)
 
 
 def _in_order(parts: Sequence[np.ndarray], order: np.ndarray) -> np.ndarray:
