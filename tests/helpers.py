@@ -28,10 +28,12 @@ STUDY = {
     "grid": {"arm": ["single", "td_bce"], "n": [30]},
     "notebooks": {
         "02_td_proxy": {"proxy_rows": 15, "watch_rows": 10, "epochs": 1},
-        "06_mtl": {"stage2_epochs": 1, "tune_epochs": 1, "single_epochs": 1},
+        "06_mtl": {"stage2_epochs": 1, "tune_epochs": 1},
     },
+    "methods": {"single": {"epochs": 1}},
+    "per_seed": ["02_td_proxy", "03_ranking"],
 }  # fmt: skip
-# Nine small notebook runs: what docs/own_data.md shows a new user.
+# Seven small notebook runs: what docs/own_data.md shows a new user.
 EXAMPLE = PROJECT / "params" / "examples" / "my_study.yaml"
 # Of a manifest, all that does not tell when, how fast or where it was made.
 SAME = ("stage", "key", "schema", "params", "key_params", "suite", "metrics", "seeds", "rows", "code")

@@ -46,14 +46,14 @@ def test_a_failing_cell_shows_where_and_opens_the_debugger_if_asked(cells, runs_
     """The debugger stands where the error was raised, in the library; what it is asked for it answers."""
     made = cell_command(cells["02_td_proxy"][:8], "--pdb", typed="p phase.recipe.lr\nq\n")
     assert made.returncode == 1, made.stdout + made.stderr
-    assert re.search(r"topic_mixed +15 +15 +10", made.stdout)  # of the cell before
+    assert re.search(r"\nsuite planted \(\w+\), primary topic_side", made.stdout)  # of the cell before
     assert "InputError: phase 'proxy'" in made.stdout
     assert "raise InputError(" in made.stdout
-    assert "\n   1  trainings = [training_cache.trained(each" in made.stdout
+    assert '\n   1  made = session.made("proxy")' in made.stdout
     last = next(line for line in made.stdout.splitlines() if " failed: " in line)
-    assert last.startswith("02_td_proxy, code cell 4 of 9, failed: InputError: phase 'proxy': the loss of task")
+    assert last.startswith("02_td_proxy, code cell 3 of 9, failed: InputError: phase 'proxy': the loss of task")
     assert "ipdb> 1e+30\n" in made.stdout.split(last)[1]
-    assert "code cell 5" not in made.stdout
+    assert "code cell 4" not in made.stdout
     assert runs.read("02_td_proxy", cells["02_td_proxy"])[0] == "interrupted"
 
 

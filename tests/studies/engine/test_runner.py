@@ -39,18 +39,18 @@ def changed(path, **changes):
 
 
 def test_runs_to_its_report(home, unharmed):
-    assert "study my_study: 9 notebook runs, 0 of them already finished" in unharmed.stdout
+    assert "study my_study: 7 notebook runs, 0 of them already finished" in unharmed.stdout
     assert "start  07_efficiency" in unharmed.stdout
-    assert "0 of 9 left" in unharmed.stdout
+    assert "0 of 7 left" in unharmed.stdout
     report_at = "studies/my_study/report/index.html"
     assert f"report: {unharmed.folder / report_at}" in unharmed.stdout
     index = home / "runs" / report_at
     text = index.read_text()
-    assert text.count('data-status="finished"') == 9
+    assert text.count('data-status="finished"') == 7
     assert "undecided (2 seeds)" in text
     assert not any(mark in text for mark in ("http://", "https://", "<script "))
     assert text.count("<script>") == 1
-    assert len(plan(home)) == 9
+    assert len(plan(home)) == 7
     for cell in plan(home):
         folder = home / "runs" / cell["stage"] / cell["key"]
         assert (folder / "params.yaml").is_file()
@@ -78,10 +78,7 @@ def test_only_what_depends_on_a_changed_parameter_runs_again(home, tmp_path):
     One start shows both: the marked run is read by what has to run.
     """
     shutil.copytree(home / "runs", tmp_path / "runs")
-    notebooks = yaml.safe_load(EXAMPLE.read_text())["notebooks"]
-    study = changed(
-        tmp_path / "changed.yaml", notebooks=notebooks | {"06_mtl": notebooks["06_mtl"] | {"single_epochs": 2}}
-    )
+    study = changed(tmp_path / "changed.yaml", methods={"single": {"epochs": 2}})
     manifests = {cell["label"]: tmp_path / "runs" / cell["stage"] / cell["key"] for cell in plan(home)}
     manifests = {label: folder / "manifest.json" for label, folder in manifests.items()}
     before = {label: file.stat().st_mtime_ns for label, file in manifests.items()}
@@ -91,7 +88,7 @@ def test_only_what_depends_on_a_changed_parameter_runs_again(home, tmp_path):
     (snakemake / "metadata" / name).rename(snakemake / "incomplete" / name)
     made = study_command(study, tmp_path / "runs")
     assert made.returncode == 0, made.stdout
-    assert "9 notebook runs, 7 of them already finished" in made.stdout
+    assert "7 notebook runs, 5 of them already finished" in made.stdout
     started = [line.split("start  ")[1] for line in made.stdout.splitlines() if "start  " in line]
     assert [line.split()[0] for line in started] == ["06_mtl", "07_efficiency"]
     assert started[0].startswith("06_mtl same_order single")
@@ -101,7 +98,7 @@ def test_only_what_depends_on_a_changed_parameter_runs_again(home, tmp_path):
 def test_a_failing_cell_leaves_its_notebook_and_the_rest_goes_on(failing):
     """A learning rate at which the proxy's loss is not finite: it fails, what reads it waits, the report says so."""
     assert failing.returncode != 0
-    assert "02_td_proxy bce seed=0 failed" in failing.stdout
+    assert "02_td_proxy bce seeds=[0] failed" in failing.stdout
     assert "is not finite at epoch 1" in failing.stdout
     assert "notebook.ipynb" in failing.stdout
     assert "done   01_data_prep" in failing.stdout
