@@ -9,6 +9,7 @@ from scipy.stats import ttest_rel
 from auxlearn.data import suites
 from auxlearn.errors import InputError
 from auxlearn.evaluation import metrics, stats
+from auxlearn.methods import registry
 from auxlearn.reporting import comparison
 
 LABELS = ("O", "B-X", "I-X")
@@ -91,6 +92,21 @@ def test_contrasts_are_those_of_which_both_arms_were_run():
         ("td_bce+tawt_joint", "td_bce"), ("td_bce+tawt_joint", "td_bce+null_joint"),
         ("td_bce+tawt_deciles", "td_bce+tawt_joint"),
     }  # fmt: skip
+
+
+def test_contrasts_are_what_methods_and_policies_say_of_themselves():
+    """A method's by its own name; a policy's over the same rows, "" being these rows without weights."""
+    for name in registry.names():
+        wanted = [(name, other) for other in registry.get(name).contrasts]
+        assert comparison.contrasts([name, *registry.names()])[: len(wanted)] == wanted
+    alone = [name for name in registry.policies() if registry.get(name).by is None]
+    for name in registry.policies():
+        others = registry.get(name).contrasts
+        if registry.get(name).by is None:
+            assert set(comparison.contrasts([name, *alone])) >= {(name, o) for o in others if o}
+        rows = f"td_bce+{name}"
+        near = ["td_bce" if other == "" else f"td_bce+{other}" for other in others]
+        assert comparison.contrasts([rows, *near])[: len(near)] == [(rows, other) for other in near]
 
 
 def graded(folder, name, right, dev=400):

@@ -6,7 +6,6 @@ import pandas as pd
 import pytest
 
 from auxlearn.cost import Ledger
-from auxlearn.records import runs
 from auxlearn.reporting import results
 
 
@@ -14,26 +13,14 @@ def ledger(stage, flops):
     return Ledger(stage, flops=flops).as_dict()
 
 
-def test_a_seed_is_charged_its_own_ranking_and_proxy_and_stages_are_means_over_seeds(monkeypatch):
-    manifests = {}
-    for seed in (0, 1):
-        manifests["02_td_proxy", f"p{seed}"] = SimpleNamespace(
-            ledger=[ledger("proxy", 10.0 + seed), ledger("scoring", 20.0 + seed)]
-        )  # fmt: skip
-        manifests["03_ranking", f"r{seed}"] = SimpleNamespace(
-            params={"seed": seed}, inputs=[{"stage": "02_td_proxy", "key": f"p{seed}"}],
-            ledger=[ledger("ranking", 1.0 + seed)],
-        )  # fmt: skip
-    manifests["05_tawt_weighting", "w"] = SimpleNamespace(
-        metrics={"ledger": {"0": [ledger("joint", 5.0)], "1": [ledger("joint", 7.0)]}}
-    )
-    monkeypatch.setattr(runs, "load", lambda stage, key: manifests[stage, key])
+def test_a_seed_is_charged_its_own_artifacts_and_stages_are_means_over_seeds():
+    own = {s: [ledger("joint", 100.0 + s)] for s in (0, 1)}
+    needed = {s: [ledger("proxy", 10.0 + s), ledger("scoring", 20.0 + s), ledger("ranking", 1.0 + s),
+                  ledger("weighting", 5.0 + 2 * s)] for s in (0, 1)}  # fmt: skip
     arm = SimpleNamespace(
-        params={"arm": "td_bce+final_joint", "primary": "topic_side", "auxiliaries": []},
-        metrics={"seeds": {str(s): {"ledger": [ledger("joint", 100.0 + s)]} for s in (0, 1)}},
-        inputs=[{"stage": "03_ranking", "key": "r0"}, {"stage": "03_ranking", "key": "r1"},
-                {"stage": "05_tawt_weighting", "key": "w"}],
-    )  # fmt: skip
+        params={"arm": "td_bce+final_joint"},
+        metrics={"seeds": {str(s): {"ledger": own[s], "needed": needed[s]} for s in (0, 1)}},
+    )
     table = results.costs([arm])
     of = lambda seed: table[table["seed"] == seed].groupby("stage")["flops"].sum().to_dict()  # noqa: E731
     assert of(0) == {"proxy": 10, "scoring": 20, "ranking": 1, "weighting": 5, "joint": 100}
@@ -42,6 +29,15 @@ def test_a_seed_is_charged_its_own_ranking_and_proxy_and_stages_are_means_over_s
     assert list(stages.columns) == ["proxy", "scoring", "ranking", "weighting", "joint"]
     assert stages.iloc[0].tolist() == [10.5 / 2, 20.5 / 2, 1.5 / 2, 6 / 2, 100.5 / 2]
     assert results.stage_table(table).loc[("td_bce+final_joint", "proxy"), "TFLOP"] == pytest.approx(10.5e-12)
+
+
+def test_stages_that_only_another_method_has_are_counted_too():
+    part = {"ledger": [ledger("tune", 3.0)], "needed": [ledger("proxy", 1.0), ledger("simulated", 5.0)]}
+    stages = results.by_stage(results.costs([SimpleNamespace(params={"arm": "mine"}, metrics={"seeds": {"0": part}})]),
+                              "flops")  # fmt: skip
+    assert stages.loc["mine"].to_dict() == {"proxy": 1.0, "tune": 3.0, "simulated": 5.0}
+    assert results.amortised(stages, [2]).loc[2, "mine"] == 3 + 5 + 1 / 2  # what others share is not known of it
+    assert results.speedups(stages, 1, "mine").loc["mine", "alone"] == 1
 
 
 def test_speedups_by_hand():

@@ -203,9 +203,10 @@ def test_one_seed_has_no_interval_and_still_a_report(tmp_path):
 def test_the_rankings_of_the_planted_suite_are_held_against_its_truth(tmp_path):
     """By the mean over the rankings behind a comparison, those of its primary and n, and not of one alone."""
 
-    def ranking(auc, **params):
+    def ranking(*aucs, **params):
         row = cell(stage="03_ranking", **params)
-        metrics = {"truth_auc": auc, "helpful_chosen": 0.5 + auc / 2, "helpful_pool": 0.25}
+        truth = [{"truth_auc": auc, "helpful_chosen": 0.5 + auc / 2, "helpful_pool": 0.25} for auc in aucs]
+        metrics = {"shares": {}, "seeds": {str(seed): each for seed, each in enumerate(truth)}}
         row.manifest = runs.Manifest({"metrics": metrics}, tmp_path)
         return row
 
@@ -216,7 +217,9 @@ def test_the_rankings_of_the_planted_suite_are_held_against_its_truth(tmp_path):
     row.manifest = runs.Manifest({"metrics": metrics}, tmp_path)
     others = [ranking(0.1, primary="b"), ranking(0.1, n=20), ranking(0.9)]
     assert report._comparison([row, *others], row, tmp_path)["truth"] is None
-    entry = report._comparison([row, *others, ranking(0.7)], row, tmp_path)
+    entry = report._comparison([row, *others, ranking(0.7)], row, tmp_path)  # a cell of each seed
+    of_both = report._comparison([row, *others[:2], ranking(0.9, 0.7)], row, tmp_path)  # one cell of both
+    assert of_both["truth"] == pytest.approx(entry["truth"])
     text = pages.environment().get_template("index.html").render(
         title="t", rows=[(row, "")], comparisons=[entry], counts={}, meaning=run_status.MEANING, wrong=[], records=[],
         seconds=1.0, tflop=1.0,

@@ -79,7 +79,7 @@ class TaskWeights(WeightPolicy):
         self.Options = OPTIONS.get(paradigm, WeightOptions)
         self.by = {"deciles": "rows", "scored": "tasks"}.get(paradigm)  # type: ignore[assignment]
         if evidence == "measured":
-            controls = [paradigm, f"null_{paradigm}", f"shuffled_{paradigm}", f"final_{paradigm}"]
+            controls = [f"{PREFIXES[kind]}{paradigm}" for kind in PARADIGMS[paradigm] if kind != evidence]
             self.contrasts = [*controls, *(["tawt_joint"] if self.by else []), *([""] if paradigm == "joint" else [])]
 
     def check(self, cell: Cell, options: Any) -> None:
