@@ -311,7 +311,7 @@ def units(planted, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AUXLEARN_RUNS", str(folder))
         p = TDProxy(proxies="one", proxy_rows=8, watch_rows=4, epochs=1).resolved()
-        (plan,), _ = proxy_plans.proxies(p, suite)
+        (plan,), _ = proxy_plans.proxies(p, suite, 0)
         training = training_cache.trained(plan, suite).manifest
         rows = {"topic_side": np.arange(4)}
         made = {
@@ -399,7 +399,7 @@ def test_a_method_added_makes_nothing_stale(status):
     ],
 )
 def test_a_training_names_itself_its_trainer_and_its_objectives(small, phase, trainer):
-    (plan,), _ = proxy_plans.proxies(TDProxy(proxies="one", proxy_rows=20, watch_rows=10).resolved(), small)
+    (plan,), _ = proxy_plans.proxies(TDProxy(proxies="one", proxy_rows=20, watch_rows=10).resolved(), small, 0)
     plan = replace(plan, phases=tuple(replace(each, **phase) for each in plan.phases))
     roots = training_cache.code_roots(plan)
     assert set(roots) == {"training.training_cache", "methods.fastmtl.discriminator", trainer}

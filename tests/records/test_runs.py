@@ -103,7 +103,7 @@ def test_a_manifest_records_where_a_result_comes_from():
     data = finished().data
     assert data["outputs"]["data.txt"] == runs.file_hash(runs.runs_root() / "02_td_proxy" / data["key"] / "data.txt")
     assert {"torch", "transformers", "python"} <= set(data["versions"])
-    assert data["params"]["seed"] == 0
+    assert data["params"]["seeds"] == [0, 1]
     assert "primary" not in data["key_params"]
     assert set(data) >= {"git", "device", "threads", "started", "finished", "code", "ledger", "seeds", "rows", "schema"}
 
@@ -157,7 +157,7 @@ def test_code_of_a_run_covers_what_it_imports_at_any_depth():
 
 
 def test_code_of_a_training_covers_the_trainer_and_the_objective_that_its_plan_names(small):
-    (proxy, _), _ = proxy_plans.proxies(TDProxy(proxy_rows=20, watch_rows=10).resolved(), small)
+    (proxy, _), _ = proxy_plans.proxies(TDProxy(proxy_rows=20, watch_rows=10).resolved(), small, 0)
     roots = training_cache.code_roots(proxy)
     assert {"training.train", "methods.fastmtl.discriminator"} <= code.modules(roots)
     bare = proxy_plans.without_discriminator(proxy)
@@ -185,10 +185,10 @@ def as_imported(tmp_path, monkeypatch):
 
 
 def test_a_run_of_a_process_whose_code_was_edited_meanwhile_is_stale(as_imported):
-    fine, other = finished(code_roots=("seeding",)), finished(given={"seed": 1}, code_roots=("files.bounded_files",))
+    fine, other = finished(code_roots=("seeding",)), finished(given={"seeds": [1]}, code_roots=("files.bounded_files",))
     with open(as_imported / "seeding.py", "a") as file:
         file.write("\nMORE = 1\n")
-    made = finished(given={"seed": 2}, code_roots=("seeding",))  # what was imported is not what is there now
+    made = finished(given={"seeds": [2]}, code_roots=("seeding",))  # what was imported is not what is there now
     assert made.code["hash"] == runs.EDITED
     assert runs.read(made.stage, made.key)[0] == "stale"
     assert runs.read(fine.stage, fine.key)[0] == "stale"
@@ -209,7 +209,7 @@ def test_a_module_that_was_touched_or_has_a_new_comment_was_not_edited(as_import
 def test_code_that_is_half_written_or_gone_loses_no_run_and_makes_it_stale(as_imported, change):
     older = finished(code_roots=("seeding",))
     change(as_imported / "seeding.py")
-    made = finished(given={"seed": 2}, code_roots=("seeding",))
+    made = finished(given={"seeds": [2]}, code_roots=("seeding",))
     assert made.code["hash"] == runs.EDITED
     assert [runs.read(m.stage, m.key)[0] for m in (older, made)] == ["stale", "stale"]
 
@@ -311,9 +311,30 @@ def test_a_run_whose_input_was_made_anew_otherwise_is_stale():
 
 
 def test_lookup_finds_the_one_run_that_fits():
-    finished(given={"seed": 1})
-    wanted = finished(given={"seed": 2})
+    finished(given={"seeds": [1]})
+    wanted = finished(given={"seeds": [2]})
     assert runs.find("02_td_proxy", {"seed": 2, "discriminator": "bce", "n": 7}, "s").key == wanted.key
+
+
+def test_a_seed_is_found_in_the_run_that_holds_it_among_others():
+    several = finished(given={"seeds": [3, 4]})
+    for seed in (3, 4):
+        assert runs.find("02_td_proxy", {"seed": seed}, "s").key == several.key
+    assert runs.find("02_td_proxy", {"seeds": [3, 4]}, "s").key == several.key
+    with pytest.raises(InputError, match="no run of 02_td_proxy matches seed=5"):
+        runs.find("02_td_proxy", {"seed": 5}, "s")
+    finished(given={"seeds": [4]})
+    with pytest.raises(InputError, match=r"2 runs of 02_td_proxy match seed=4.*\n.*seeds=\[3, 4\].*\n.*seeds=\[4\]"):
+        runs.find("02_td_proxy", {"seed": 4}, "s")
+
+
+def test_the_line_that_makes_a_missing_run_is_one_that_its_notebook_takes():
+    with pytest.raises(InputError) as error:
+        notebook.start("03_ranking", {"size": "full", "seeds": [7]})
+    given = json.loads(str(error.value).split(" -y ")[1].strip("'"))
+    assert given["seeds"] == [7]
+    p = parameters.check("02_td_proxy", parameters.TDProxy().model_dump() | given)
+    assert (p.size, p.seeds, p.discriminator) == ("full", [7], "bce")
 
 
 def test_upstream_missing_altered_or_ambiguous_is_refused_with_the_line_to_run():
@@ -321,13 +342,13 @@ def test_upstream_missing_altered_or_ambiguous_is_refused_with_the_line_to_run()
         InputError, match=r"no run of 02_td_proxy matches seed=5.*\n  papermill notebooks/02_td_proxy\.ipynb"
     ):
         runs.find("02_td_proxy", {"seed": 5}, "s")
-    manifest = finished(given={"seed": 5})
+    manifest = finished(given={"seeds": [5]})
     with pytest.raises(InputError, match="no run of 02_td_proxy"):
         runs.find("02_td_proxy", {"seed": 5}, "another suite")
     manifest.path("data.txt").write_text("altered")
     with pytest.raises(InputError, match=r"altered or removed.*\n  papermill"):
         runs.find("02_td_proxy", {"seed": 5}, "s")
-    first, second = finished(given={"seed": 6, "lr": 0.01}), finished(given={"seed": 6, "lr": 0.02})
+    first, second = finished(given={"seeds": [6], "lr": 0.01}), finished(given={"seeds": [6], "lr": 0.02})
     with pytest.raises(InputError, match=r"2 runs of 02_td_proxy match seed=6; name one in `inputs`") as error:
         runs.find("02_td_proxy", {"seed": 6}, "s")
     assert f"{first.key}  lr=0.01" in str(error.value)
@@ -336,9 +357,9 @@ def test_upstream_missing_altered_or_ambiguous_is_refused_with_the_line_to_run()
 
 def test_a_notebook_refuses_an_input_that_does_not_fit(monkeypatch):
     suite = suites.load("planted", 400)
-    other = finished(given={"seed": 9}, suite=suite.fingerprint)
+    other = finished(given={"seeds": [9]}, suite=suite.fingerprint)
     with pytest.raises(InputError, match="exactly one must"):
-        notebook.start("03_ranking", {"inputs": [other.key], "seed": 3})
+        notebook.start("03_ranking", {"inputs": [other.key], "seeds": [3]})
     with pytest.raises(InputError, match="is not there"):
         notebook.start("03_ranking", {"inputs": ["f" * 16]})
 

@@ -186,6 +186,10 @@ def bound_threads(threads: int) -> None:
 
 def _inputs(p: params.Common, suite: suites.Suite) -> list[runs.Manifest]:
     inputs: dict[str, runs.Manifest] = {}
+    stages = list(dict.fromkeys(stage for stage, _ in p.needs()))
+    for key in p.inputs if stages else ():
+        if all(_named(stage, key) is None for stage in stages):
+            runs.load(stages[0], key)  # says that it is not there
     for stage, wanted in p.needs():
         if p.inputs:
             named = [m for key in p.inputs if (m := _named(stage, key)) is not None]
