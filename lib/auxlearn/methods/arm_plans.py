@@ -124,7 +124,7 @@ def two_stages(
     if chosen is None:
         first |= {"steps": steps, "mixing": "homogeneous"}
     else:
-        parts = {str(name): np.sort(part["row"].to_numpy()) for name, part in chosen.groupby("task")}
+        parts = {str(name): np.sort(part["row"].to_numpy(), kind="stable") for name, part in chosen.groupby("task")}
         rows = {name: (rows | parts)[name] for name in suite.names if name in rows | parts}
         if shares is not None:
             first |= {"order": _order(p, rows, shares, steps, seed, style), "mixing": "homogeneous", "steps": None}

@@ -9,8 +9,8 @@ what they need and trainings, each made once and charged to the method that aske
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 import pandas as pd
@@ -29,7 +29,6 @@ from auxlearn.training.shared_parameters import Common
 if TYPE_CHECKING:
     from auxlearn.training.training_cache import Training
 
-Search = tuple[str, Plan, float, float]  # stage, plan, how many such trainings to expect, and how many at most
 Level = Literal["none", "rows", "tasks"]
 
 
@@ -130,12 +129,39 @@ class Charge:
         stage: The stage that its ledger is charged to.
         expected: FLOP to expect.
         most: FLOP that it cannot exceed.
+        spared: What both leave out because the arm's own training, charged as such, is one of these.
     """
 
     unit: str
     stage: str
     expected: float
     most: float
+    spared: tuple[float, float] = (0.0, 0.0)
+
+    def shared_with(self, other: Charge) -> Charge:
+        """Return what both cost together that have this unit: the larger of them, and what either spares once."""
+        spared = max(self.spared, other.spared)
+        whole = [(each.expected + each.spared[0], each.most + each.spared[1]) for each in (self, other)]
+        expected, most = (max(values) - less for values, less in zip(zip(*whole, strict=True), spared, strict=True))
+        return replace(self, expected=expected, most=most, spared=spared)
+
+
+class Search(NamedTuple):
+    """Trainings by which a method chooses, all of about the same cost.
+
+    Attributes:
+        stage: The stage that they are charged to.
+        plan: Such a training.
+        expected: How many to expect.
+        most: How many there are at most.
+        by: What options decide which trainings they are; searches that differ in it share none.
+    """
+
+    stage: str
+    plan: Plan
+    expected: float
+    most: float
+    by: Any = None
 
 
 class Context(Protocol):
@@ -200,7 +226,7 @@ class SizedContext(Context, Protocol):
     def passed(self, plan: Plan, rows: Mapping[str, np.ndarray], stage: str) -> Charge:
         """Forecast a pass over rows of some tasks by a plan's model."""
 
-    def measured(self, plan: Plan, name: str, rows: np.ndarray) -> Charge:
+    def measured(self, plan: Plan, name: str, rows: np.ndarray, dropout: bool = False) -> Charge:
         """Forecast the head importance of some rows of a task."""
 
 

@@ -2,14 +2,14 @@
 
 A `SizedContext` stands in for the context of a run: it knows how many rows there are and how long they are, and takes
 any rows for chosen ones, mixed as the pool is. Whatever a method would train or pass over is planned by the code that
-plans it in a run, and counted by the code that checks a run's ledger (`training.counting`).
+plans it in a run, and counted by the code that checks a run's ledger (`plan_costs`, `signals.pass_counting`).
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from types import SimpleNamespace
 from typing import Any, cast
@@ -20,17 +20,17 @@ import pandas as pd
 from auxlearn.cost import Ledger
 from auxlearn.data.suites import Suite, Task
 from auxlearn.errors import InputError
-from auxlearn.methods import registry
-from auxlearn.methods.base import Charge, Method, Need
+from auxlearn.methods import plan_costs, registry
+from auxlearn.methods.base import Charge, Method, Need, Search, Selection, WeightPolicy
 from auxlearn.methods.context import SELECTION, Context
 from auxlearn.records.manifests import digest
 from auxlearn.signals import pass_counting
-from auxlearn.training import counting, phases
-from auxlearn.training.counting import Lengths, Tokens
-from auxlearn.training.phases import Phase, Plan
+from auxlearn.training import phases
+from auxlearn.training.counting import Lengths
+from auxlearn.training.phases import Plan
 from auxlearn.training.shared_parameters import Common
 
-MANY = 20_000  # rows of a phase, from which every k-th stands for k
+OF_ARMS = {"arm", "n", "methods", "seeds", "inputs", "study", "keep_model"}  # parameters that no artifact depends on
 
 
 @dataclass(frozen=True)
@@ -41,16 +41,20 @@ class Sizes:
         lengths: Tokens of the rows of every task, by split ("train" and "dev").
         encoder: The encoder's sizes, under their Hugging Face names.
         source: Where the figures are from, for people.
+        counted: What has been counted over them: ledger, FLOP to expect and at most, by plan.
+        made: What artifacts cost, by what they are made of.
     """
 
     lengths: Lengths
     encoder: Any
     source: str
+    counted: dict[str, list[tuple[str, float, float]]] = field(default_factory=dict, compare=False, repr=False)
+    made: dict[str, list[Charge]] = field(default_factory=dict, compare=False, repr=False)
 
     @cached_property
     def rows(self) -> dict[str, int]:
         """Training rows of every task."""
-        return {name: _rows(splits["train"]) for name, splits in self.lengths.items()}
+        return {name: splits["train"].n_rows for name, splits in self.lengths.items()}
 
     @cached_property
     def suite(self) -> Suite:
@@ -101,9 +105,11 @@ class SizedContext(Context):
 
     @staticmethod
     def _table(counts: Mapping[str, int]) -> pd.DataFrame:
-        rows = [np.arange(count) for count in counts.values()]
-        task = np.repeat(list(counts), list(counts.values()))
-        return pd.DataFrame({"task": task, "row": np.concatenate([*rows, np.zeros(0, np.int64)]), "score": 0.0})
+        names = sorted(name for name, count in counts.items() if count)
+        sizes = [counts[name] for name in names]
+        task = pd.Categorical.from_codes(np.repeat(np.arange(len(names)), sizes), names)  # a million words are slow
+        rows = np.concatenate([*map(np.arange, sizes), np.zeros(0, np.int64)])
+        return pd.DataFrame({"task": task, "row": rows, "score": 0.0})
 
     def obtain(self, need: Need) -> Any:
         """Return an artifact such as its maker expects to make."""
@@ -113,16 +119,17 @@ class SizedContext(Context):
 
     def needs(self, needs: Iterable[Need]) -> list[Charge]:
         """Forecast what artifacts cost the method that needs them."""
-        charges: list[Charge] = []
-        for need in needs:
-            if need.artifact.startswith(SELECTION):
-                method = registry.get(need.artifact.removeprefix(SELECTION))
-                assert isinstance(method, Method), "a policy selects nothing"
-                charges += self.choosing(method)
-            else:
-                maker = registry.maker(need.artifact)
-                charges += maker.forecast(self, self.parameters(need), self.seed)
-        return charges
+        return [charge for need in needs for charge in self._need(need)]
+
+    def _need(self, need: Need) -> list[Charge]:
+        if need.artifact.startswith(SELECTION):
+            return self.choosing(_selecting(need))
+        p, read = self.parameters(need), [(q.stage, q.key_params()) for q in self.upstream]
+        asks = self.params.model_dump(exclude=OF_ARMS)  # artifacts are the same whatever arm reads them
+        at = digest([repr(need), p.key_params(), read, asks, self.seed])
+        if at not in self.sizes.made:
+            self.sizes.made[at] = registry.maker(need.artifact).forecast(self, p, self.seed)
+        return self.sizes.made[at]
 
     def choosing(self, method: Method, final: Plan | None = None) -> list[Charge]:
         """Forecast what a method runs in order to choose.
@@ -133,14 +140,44 @@ class SizedContext(Context):
         """
         options = registry.options(method, self.params.methods)
         charges = self.needs(method.needs(self.cell, options))
-        for stage, plan, expected, most in method.forecast_search(self, self.cell, options):
-            same = int(final is not None and unit(final) == unit(plan))
-            charges += self.trained(plan, stage, expected - same, most - same, True)
+        for search in (Search(*each) for each in method.forecast_search(self, self.cell, options)):
+            same = int(final is not None and unit(final) == unit(search.plan))
+            by = digest(["search", self._read(method.needs(self.cell, options)), search.by])
+            charges += self.trained(search.plan, search.stage, search.expected, search.most, by, True, same)
         return charges
 
+    def decided_by(self, items: Iterable[Method | WeightPolicy]) -> str:
+        """Tell what the rows and weights of a training depend on that its forecast's plan does not show.
+
+        Args:
+            items: The method, and the policy if there is one.
+
+        Returns:
+            A digest of them, their options and what they read; "" where nothing is chosen, so that the plan says all.
+        """
+        parts = []
+        for item in items:
+            options = registry.options(item, self.params.methods)
+            needs = item.needs(self.cell, options)
+            if needs or getattr(item, "level", "none") != "none":
+                parts.append([item.name, options.model_dump(), self._read(needs)])
+        return digest(parts) if parts else ""
+
+    def _read(self, needs: Iterable[Need]) -> list[Any]:
+        """Tell artifacts from others: their parameters, and what they are made of."""
+        parts: list[Any] = []
+        for need in needs:
+            if need.artifact.startswith(SELECTION):
+                parts.append(self.decided_by([_selecting(need)]))
+            else:
+                made = [charge.unit for charge in self._need(need)]
+                parts.append([need.artifact, self.parameters(need).key_params(), made])
+        return parts
+
     def trained(
-        self, plan: Plan, stage: str = "", expected: float = 1, most: float = 1, search: bool = False
-    ) -> list[Charge]:
+        self, plan: Plan, stage: str = "", expected: float = 1, most: float = 1, by: str = "", chosen: bool = False,
+        spared: int = 0,
+    ) -> list[Charge]:  # fmt: skip
         """Forecast a training.
 
         Args:
@@ -148,19 +185,21 @@ class SizedContext(Context):
             stage: The stage that it is charged to; "" for those of its own ledgers.
             expected: How many such trainings to expect.
             most: How many there are at most.
-            search: Whether it is one of a search's, which counts beside the same training made for itself.
+            by: What tells it from other trainings of which the same plan is expected.
+            chosen: Whether its auxiliary rows may be others of the pool.
+            spared: How many of them are charged elsewhere.
         """
-        usual = self._count(plan)
-        longest = max((_longest(self.sizes.lengths[name]) for name in self.sizes.rows), default=0)
-        dearest = {
-            name: {split: Tokens(np.full(len(part), longest), part.rows) for split, part in splits.items()}
-            if name != plan.primary else splits for name, splits in self.sizes.lengths.items()
-        }  # fmt: skip
-        bounds = self._count(plan, dearest)
+        key, pool = unit(plan), self.auxiliaries if chosen else []
+        known = self.sizes.counted
+        at = digest([key, pool])
+        if at not in known:
+            given = self.sizes.lengths, self.sizes.encoder
+            costs = zip(plan_costs.usual(plan, *given), plan_costs.dearest(plan, *given, pool), strict=True)
+            known[at] = [(name, flops, max(flops, top)) for (name, flops), (_, top) in costs]
         return [
-            Charge(f"{unit(plan)} {ledger.stage} {stage * search}", stage or ledger.stage, expected * ledger.flops,
-                   most * max(ledger.flops, top.flops))
-            for ledger, top in zip(usual, bounds, strict=True)
+            Charge(digest([key, by, name]), stage or name, (expected - spared) * flops, (most - spared) * top,
+                   (spared * flops, spared * top))
+            for name, flops, top in known[at]
         ]  # fmt: skip
 
     def passed(self, plan: Plan, rows: Mapping[str, np.ndarray], stage: str) -> Charge:
@@ -171,72 +210,32 @@ class SizedContext(Context):
             rows: Positions in each task's train split.
             stage: The stage that it is charged to.
         """
+        given = plan, self.sizes.lengths, self.sizes.encoder
+        return self._pass(plan, rows, stage, lambda: pass_counting.scoring(*given, rows))
 
-        def count(some: Mapping[str, np.ndarray]) -> Ledger:
-            return pass_counting.scoring(plan, self.sizes.lengths, self.sizes.encoder, some)
-
-        return self._pass(plan, rows, stage, count)
-
-    def measured(self, plan: Plan, name: str, rows: np.ndarray) -> Charge:
+    def measured(self, plan: Plan, name: str, rows: np.ndarray, dropout: bool = False) -> Charge:
         """Forecast the head importance of some rows of a task.
 
         Args:
             plan: The plan of the model that measures.
             name: The task.
             rows: Positions in its train split.
+            dropout: Whether dropout is left on, which makes it another pass at the same cost.
         """
-
-        def count(some: Mapping[str, np.ndarray]) -> Ledger:
-            return pass_counting.importance(plan, self.sizes.lengths, self.sizes.encoder, name, some[name])
-
-        return self._pass(plan, {name: rows}, "importance", count)
+        given = plan, self.sizes.lengths, self.sizes.encoder
+        count = lambda: pass_counting.importance(*given, name, rows)  # noqa: E731
+        return self._pass(plan, {name: rows}, "importance", count, dropout)
 
     def _pass(
-        self,
-        plan: Plan,
-        rows: Mapping[str, np.ndarray],
-        stage: str,
-        count: Callable[[Mapping[str, np.ndarray]], Ledger],
+        self, plan: Plan, rows: Mapping[str, np.ndarray], stage: str, count: Callable[[], Ledger], *more: Any
     ) -> Charge:
-        """Count a pass; of many rows every k-th stands for k. Its rows are known, so that it cannot cost more."""
-        total = sum(map(len, rows.values()))
-        some = {name: own[:: -(-total // MANY) or 1] for name, own in rows.items()}
-        flops = count(some).flops * total / max(1, sum(map(len, some.values())))
-        sizes = {name: phases.hash_rows(own) for name, own in rows.items()}
-        return Charge(digest([unit(plan), stage, sizes]), stage, flops, flops)
-
-    def _count(self, plan: Plan, most: Lengths | None = None) -> list[Ledger]:
-        ledgers = []
-        if any(phase.weighting or phase.rounds for phase in plan.phases):
-            return self._counted(plan, most)
-        for phase in plan.phases:
-            times, thin = _thinned(phase)
-            held = plan.holdout[:: max(1, round(times / max(1, phase.epochs / thin.epochs)))]
-            (ledger,) = self._counted(replace(plan, phases=(thin,), holdout=held), most)
-            ledger.flops *= times
-            ledgers.append(ledger)
-        return ledgers
-
-    def _counted(self, plan: Plan, most: Lengths | None) -> list[Ledger]:
-        if most is None:
-            return counting.count(plan, self.sizes.lengths, self.sizes.encoder)
-        return counting.bound(plan, most, self.sizes.encoder)
-
-
-def _thinned(phase: Phase) -> tuple[float, Phase]:
-    """Return a phase of few rows and one epoch in place of a long one, and how many times it counts."""
-    total = sum(map(len, phase.rows.values()))
-    if total <= MANY:
-        return 1.0, phase
-    every = -(-total // MANY)
-    rows = {name: own[::every] for name, own in phase.rows.items()}
-    if phase.order is not None:
-        order = phase.order[:: every * phase.epochs]
-        return len(phase.order) / len(order), replace(phase, rows=rows, order=order, epochs=1)
-    if phase.steps:
-        steps = max(1, phase.steps // every)
-        return phase.steps / steps, replace(phase, rows=rows, steps=steps)
-    return phase.epochs * total / sum(map(len, rows.values())), replace(phase, rows=rows, epochs=1)
+        """Count a pass, whose rows are known, so that it cannot cost more."""
+        at = digest([unit(plan), stage, {name: phases.hash_rows(own) for name, own in rows.items()}, *more])
+        if at not in self.sizes.counted:
+            flops = count().flops
+            self.sizes.counted[at] = [(stage, flops, flops)]
+        ((_, expected, most),) = self.sizes.counted[at]
+        return Charge(at, stage, expected, most)
 
 
 def arm(context: SizedContext) -> list[Charge]:
@@ -257,10 +256,11 @@ def arm(context: SizedContext) -> list[Charge]:
         own = registry.options(policy, context.params.methods)
         plan, needs = policy.plan(context, context.cell, selection, own), policy.needs(context.cell, own)
     charges = [*context.choosing(method, plan), *context.needs(needs)]
-    last = context.trained(plan)
-    if method.level == "tasks" and policy is None:  # it may choose nothing, and spend its steps on the primary
-        alone = sum(charge.most for charge in context.trained(context.trial_plan(None)))
-        most = sum(charge.most for charge in last)
+    by = context.decided_by([method, *([policy] if policy else [])])
+    last = context.trained(plan, by=by, chosen=method.level != "none")
+    if method.level == "tasks":  # it may choose nothing, and spend its steps on the primary
+        nothing = context.trained(method.plan(context, context.cell, Selection(), options))
+        alone, most = (sum(charge.most for charge in each) for each in (nothing, last))
         last = [replace(charge, most=charge.most * max(1.0, alone / most)) for charge in last]
     return [*charges, *last]
 
@@ -270,9 +270,7 @@ def unit(plan: Plan) -> str:
     return digest(json.loads(json.dumps(asdict(plan), default=phases.hash_rows)))
 
 
-def _rows(tokens: Tokens) -> int:
-    return len(tokens) if tokens.rows is None else int(tokens.rows[-1]) + 1
-
-
-def _longest(splits: Mapping[str, Tokens]) -> int:
-    return max((int(part.lengths.max()) for part in splits.values() if len(part)), default=0)
+def _selecting(need: Need) -> Method:
+    method = registry.get(need.artifact.removeprefix(SELECTION))
+    assert isinstance(method, Method), "a policy selects nothing"
+    return method

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -151,9 +151,7 @@ class _Count:
         for seed, charges in self._charges(cell):
             for charge in charges:
                 at = (seed, charge.unit)
-                known = self.units.get(at, charge)
-                self.units[at] = replace(charge, expected=max(charge.expected, known.expected),
-                                         most=max(charge.most, known.most))  # fmt: skip
+                self.units[at] = self.units[at].shared_with(charge) if at in self.units else charge
 
     def _charges(self, cell: graph.Cell) -> Iterator[tuple[str, list[Charge]]]:
         """Yield, for each seed that counts, what the cell runs."""
@@ -171,7 +169,7 @@ class _Count:
 
         All seeds are counted as seed 0: they cost the same but for their draws.
         """
-        p: Any = cell.params
+        p = _decided(cell.params)
         sizes = self.sizes.of(p)
         self.source = self.source or sizes.source
         context = SizedContext(sizes, p, 0, _upstream(cell, 0))
@@ -229,6 +227,11 @@ class _Count:
         return Price(table, pd.Series(stages), most, self.separately, self.primaries, self.source)
 
 
+def _decided(p: Any) -> Any:
+    """Return parameters with "auto" decided, as batches of a pass are larger on a GPU; "cuda" may be elsewhere."""
+    return p.resolved() if p.device == "auto" else p
+
+
 def _upstream(cell: graph.Cell, seed: int) -> list[Any]:
     """List the parameters of all cells that a cell reads, as if each had this seed."""
     found: dict[str, Any] = {}
@@ -236,7 +239,7 @@ def _upstream(cell: graph.Cell, seed: int) -> list[Any]:
     while queue:
         read = queue.pop(0)
         seeds = {"seeds": [seed]} if hasattr(read.params, "seeds") else {}
-        found.setdefault(f"{read.stage}/{read.key}", read.params.model_copy(update=seeds))
+        found.setdefault(f"{read.stage}/{read.key}", _decided(read.params).model_copy(update=seeds))
         queue += read.reads
     return list(found.values())
 

@@ -203,10 +203,7 @@ class _Expansion:
         p = p.model_copy(update={"inputs": [cell.key for cell in reads]})
         key = runs.key(stage, p.key_params(), suite.fingerprint, p.inputs)
         if (stage, key) not in self.made:
-            roots = params.code_roots(p)
-            if (stage, roots) not in self.codes:
-                self.codes[stage, roots] = code_hash(roots, NOTEBOOKS / f"{stage}.ipynb")
-            code = runs.digest([self.codes[stage, roots], [cell.code for cell in reads]])
+            code = runs.digest([self._code(p), [cell.code for cell in reads]])
             self.made[stage, key] = Cell(p, key, code, reads, suite.fingerprint)
         return self.made[stage, key]
 
@@ -222,6 +219,12 @@ class _Expansion:
 
     def _load(self, suite: str, rows: int) -> Any:
         return suites.load(suite, rows)
+
+    def _code(self, p: params.Common) -> str:
+        roots = params.code_roots(p)
+        if (p.stage, roots) not in self.codes:
+            self.codes[p.stage, roots] = code_hash(roots, NOTEBOOKS / f"{p.stage}.ipynb")
+        return self.codes[p.stage, roots]
 
     def _resolved(self, p: Any) -> Any:
         return p.resolved(self.elsewhere)
@@ -287,10 +290,13 @@ class _Names(suites.Suite):
 
 
 class Unread(_Expansion):
-    """The expansion without data. Its keys tell cells apart and are good for nothing else."""
+    """The expansion without data. Its keys tell cells apart and are good for nothing else; code is not looked at."""
 
     def _load(self, suite: str, rows: int) -> suites.Suite:
         return _Names(suite)
+
+    def _code(self, p: params.Common) -> str:
+        return ""
 
     def _resolved(self, p: Any) -> Any:
         return p  # a study may be checked on a machine without the device that it asks for

@@ -11,9 +11,11 @@ import functools
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from auxlearn.methods import forecasting
+from auxlearn.methods.base import Need
 from auxlearn.methods.fastmtl.options import TDProxy
 from auxlearn.studies import sizing
 from auxlearn.studies.arms import MTL
@@ -49,6 +51,8 @@ def _sizes() -> forecasting.Sizes:
 def stages(arm: str, primary: str, n: int) -> pd.Series:
     """Forecast one arm in the authors' setting: a proxy of 500 rows x 5 epochs, stage 2 of 3 epochs, 5 of tuning.
 
+    They score all rows but those that trained the proxy; this library scores these too.
+
     Args:
         arm: The arm.
         primary: The primary.
@@ -61,8 +65,14 @@ def stages(arm: str, primary: str, n: int) -> pd.Series:
     p = MTL(primary=primary, arm=arm, n=n, stage2_epochs=3, tune_epochs=5, choose="last", seeds=[0], **own)
     proxy = TDProxy(primary=primary, proxies="one", proxy_rows=500, epochs=5, seeds=[0], **own)
     upstream = [proxy.model_copy(update={"watch_rows": 0})]  # the authors watch none
-    charges = forecasting.arm(forecasting.SizedContext(_sizes(), p, 0, upstream))
-    return pd.Series({charge.stage: charge.expected / 1e15 for charge in charges})
+    context = forecasting.SizedContext(_sizes(), p, 0, upstream)
+    flops = {charge.stage: charge.expected for charge in forecasting.arm(context)}
+    if "scoring" in flops:
+        (plan,) = context.obtain(Need("proxy")).plans
+        every = {name: np.arange(count) for name, count in GLUE_ROWS.items()}
+        rest = {name: np.setdiff1d(rows, plan.phases[0].rows[name], True) for name, rows in every.items()}
+        flops["scoring"] = context.passed(plan, rest, "scoring").expected
+    return pd.Series(flops) / 1e15
 
 
 def published(n: Sequence[int] = GRID) -> pd.DataFrame:

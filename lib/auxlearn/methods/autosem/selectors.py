@@ -25,6 +25,7 @@ from auxlearn.methods.autosem import bandit_plans
 from auxlearn.methods.autosem.options import BanditOptions, RatioOptions
 from auxlearn.methods.base import Cell, Context, Method, Search, Selection, SizedContext
 from auxlearn.methods.registry import register
+from auxlearn.training import mixing
 from auxlearn.training.phases import Plan, arms
 
 
@@ -50,7 +51,7 @@ class Bandit(Method):
 
     def forecast_search(self, context: SizedContext, cell: Cell, options: BanditOptions) -> list[Search]:
         """Count one training of the bandit."""
-        return [("bandit", self._plan(context, cell, options), 1, 1)]
+        return [Search("bandit", self._plan(context, cell, options), 1, 1)]
 
     def _plan(self, context: Context, cell: Cell, options: BanditOptions) -> Plan:
         return bandit_plans.bandit(cell.params, options, context.suite, cell.seed, context.usable(cell.primary))
@@ -119,7 +120,8 @@ class Autosem(Bandit):
         tasks = tuple(names[: options.bandit_most])
         shares = dict.fromkeys((cell.primary, *tasks), 1)
         rows = shared_out(context.pool(), shares, cell.n, cell.seed)
-        return Selection(rows, tasks, None if rows is None else shares)
+        style: mixing.Style = "cycle" if options.autosem_rule == "paper" else "interleaved"
+        return Selection(rows, tasks, None if rows is None else shares, style)
 
     def forecast_search(self, context: SizedContext, cell: Cell, options: BanditOptions) -> list[Search]:
         """Count the bandit, and every trial; ratios that are proposed again are not trained again."""
@@ -127,7 +129,7 @@ class Autosem(Bandit):
         selection = self.expected(context, cell, options)
         trial = context.trial_plan(selection.rows, selection.shares, selection.style)
         return [*super().forecast_search(context, cell, options),
-                ("trial", trial, options.ratio_trials, options.ratio_trials)]  # fmt: skip
+                Search("trial", trial, options.ratio_trials, options.ratio_trials, options.model_dump())]  # fmt: skip
 
 
 def shared_out(pool: pd.DataFrame, shares: Mapping[str, int], n: int, seed: int) -> pd.DataFrame | None:

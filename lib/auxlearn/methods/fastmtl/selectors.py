@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -59,6 +60,11 @@ class ProxyMaker(Maker):
         ]
         manifests = [*(training.manifest for training in trainings), *store.manifests]
         return Artifact(proxy_store.Proxies(plans, folds, trainings, store), ledgers, manifests)
+
+    def expected(self, context: SizedContext, p: TDProxy, seed: int) -> Any:
+        """Expect the plans and folds of a `Proxies`."""
+        plans, folds = self.plans(context, p, seed)
+        return SimpleNamespace(plans=plans, folds=folds)
 
     def forecast(self, context: SizedContext, p: TDProxy, seed: int) -> list[Charge]:
         """Forecast the proxies' trainings, and the pass over all rows."""

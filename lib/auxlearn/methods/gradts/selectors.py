@@ -108,15 +108,20 @@ def forecast_tasks(context: SizedContext, p: GradTS, seed: int, tasks: list[str]
     """
     from auxlearn.methods.gradts import task_plans
 
-    charges: list[Charge] = []
-    at_proxy = p.at == "proxy"
-    if at_proxy:
-        charges += [charge for charge in context.needs([PROXY]) if charge.stage == "proxy"]
     usable = context.usable(None)
+    charges: list[Charge] = []
+    if p.at == "proxy":
+        proxies = context.obtain(PROXY)
+        charges += [charge for charge in context.needs([PROXY]) if charge.stage == "proxy"]
+        for name in tasks:
+            rows = task_plans.measured_rows(p, name, seed, usable[name])
+            for fold, plan in enumerate(proxies.plans):
+                unseen = rows[(proxies.folds[name][rows] != fold) | (len(proxies.plans) == 1)]
+                charges += [context.measured(plan, name, unseen, p.dropout)] if len(unseen) else []
+        return charges
     for name in tasks:
         plan, rows = task_plans.task_tuning(p, context.suite, name, seed, usable[name])
-        charges += [] if at_proxy else context.trained(plan, "task_tuning")
-        charges.append(context.measured(plan, name, rows))
+        charges += [*context.trained(plan, "task_tuning"), context.measured(plan, name, rows, p.dropout)]
     return charges
 
 
@@ -206,8 +211,9 @@ def _trials(context: SizedContext, cell: Cell, options: TrialOptions) -> list[Se
     alone = options.trial_rule == "corrected"  # the authors' rule never tries the primary alone
     most = min(options.trial_most, len(context.auxiliaries))
     expected = float(min(most, 2 * options.trial_patience))
-    trials = [("trial", context.trial_plan(context.mixed(cell.n)), expected, float(most))]
-    return [*trials, ("trial", context.trial_plan(None), 1.0, 1.0)] if alone else trials
+    by = options.trial_rule, options.trial_patience
+    trials = [Search("trial", context.trial_plan(context.mixed(cell.n)), expected, float(most), by)]
+    return [*trials, Search("trial", context.trial_plan(None), 1.0, 1.0, by)] if alone else trials
 
 
 @register
