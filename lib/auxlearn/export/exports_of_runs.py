@@ -123,7 +123,7 @@ def trained(key: str, seed: int | None = None) -> Trained:
     seeds = manifest.params["seeds"]
     if seed is not None and seed not in seeds:
         raise InputError(f"seed: {manifest.label} has {', '.join(map(str, seeds))}, not {seed}")
-    if seed is None and len({m["key"] for m in manifest.inputs if m["stage"] == "train"}) > 1:
+    if seed is None and len(seeds) > 1 and len({m["key"] for m in manifest.inputs if m["stage"] == "train"}) > 1:
         raise InputError(f"{manifest.label} has seeds {', '.join(map(str, seeds))}; choose one with --seed")
     return _rebuilt(manifest, seeds[0] if seed is None else seed)
 
@@ -132,16 +132,19 @@ def _of_training(training: runs.Manifest, seed: int | None) -> Trained:
     reads = {"stage": "train", "key": training.key}
     parents = [m for m in runs.all_runs("06_mtl") if any(reads.items() <= source.items() for source in m.inputs)]
     parents = [m for m in parents if runs.read(m.stage, m.key)[0] == "finished"]
-    if not parents:
-        raise InputError(
-            f"{training.label} is read by no finished run of 06_mtl, which would say what its suite and its plan are "
-            "(the trainings of 02's proxies are not exported)"
-        )
-    parent = parents[0]
-    for each in parent.params["seeds"]:
-        if seed in (None, each) and (rebuilt := _rebuilt(parent, each)).training.key == training.key:
-            return rebuilt
-    raise InputError(f"{training.label} is not of seed {seed} of {parent.label}; leave --seed out")
+    of_another_seed = None
+    for parent in parents:
+        for each in parent.params["seeds"]:
+            if (rebuilt := _rebuilt(parent, each)).training.key == training.key:
+                if seed in (None, each):
+                    return rebuilt
+                of_another_seed = parent
+    if of_another_seed:
+        raise InputError(f"{training.label} is not of seed {seed} of {of_another_seed.label}; leave --seed out")
+    raise InputError(
+        f"{training.label} is read by no finished run of 06_mtl as an arm's own, which would say what its suite and "
+        "its plan are (the trainings of proxies, of head importance and of searches are not exported)"
+    )
 
 
 def _rebuilt(run: runs.Manifest, seed: int) -> Trained:
