@@ -132,7 +132,7 @@ def test_the_discriminator_ranking_finds_what_was_planted(kind, rows_a_task, fir
     p = TDProxy(
         discriminator=kind, proxies="one", proxy_rows=200, watch_rows=100, epochs=6, size="full", precision="fp32"
     ).resolved()  # fmt: skip
-    (plan,), _ = proxy_plans.proxies(p, whole)
+    (plan,), _ = proxy_plans.proxies(p, whole, 0)
     training = training_cache.trained(plan, whole)
     store = pass_store.scored(training.manifest, plan, whole)
     rows = store.rows

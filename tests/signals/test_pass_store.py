@@ -28,7 +28,7 @@ def tuned(planted, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AUXLEARN_RUNS", str(tmp_path_factory.mktemp("proxy")))
         p = TDProxy(proxies="one", proxy_rows=20, watch_rows=10, epochs=1).resolved()
-        (plan,), _ = proxy_plans.proxies(p, suite)
+        (plan,), _ = proxy_plans.proxies(p, suite, 0)
         training = training_cache.trained(plan, suite)
     return suite, plan, training.manifest
 

@@ -9,6 +9,8 @@ from auxlearn import seeding
 from auxlearn.data import batch_order, batching, suites
 from auxlearn.errors import InputError
 from auxlearn.methods import arm_plans
+from auxlearn.methods.base import Selection
+from auxlearn.methods.context import Context
 from auxlearn.methods.fastmtl import discriminator, proxy_plans
 from auxlearn.models import fast_dropout, multitask
 from auxlearn.studies.parameters import MTL, TDProxy
@@ -88,12 +90,12 @@ def test_interrupted_and_resumed_equals_never_interrupted(done, small, tmp_path,
 
 def test_arms_of_a_seed_share_heads_and_holdout(planted):
 
-    single = arm_plans.arm(MTL(arm="single"), planted, 3)
+    single = arm_plans.alone(MTL(arm="single"), planted, 3, None, 5)
     assert [p.name for p in single.phases] == ["tune"]
     import pandas as pd
 
     chosen = pd.DataFrame({"task": ["look_alike", "topic_name"], "row": [5, 2]})
-    multi = arm_plans.arm(MTL(arm="random"), planted, 3, chosen)
+    multi = arm_plans.two_stages(MTL(arm="random"), planted, 3, chosen)
     assert multi.seeds == single.seeds
     assert (multi.holdout == single.holdout).all()
     assert len(single.holdout) == 20
@@ -101,7 +103,7 @@ def test_arms_of_a_seed_share_heads_and_holdout(planted):
         "topic_name": [2],
         "look_alike": [5],
     }
-    assert (arm_plans.arm(MTL(arm="single"), planted, 4).holdout != single.holdout).any()
+    assert (arm_plans.alone(MTL(arm="single"), planted, 4, None, 5).holdout != single.holdout).any()
 
 
 def test_proxy_sample_is_disjoint_from_what_is_watched(planted):
@@ -122,15 +124,15 @@ def test_two_proxies_are_drawn_from_the_two_halves_of_the_usable_rows(planted):
         assert usable[name][taken].all()
         for fold in (0, 1):
             assert (folds[name][samples[fold][name]] == fold).all()
-    made, again = proxy_plans.proxies(TDProxy(), planted, usable)
+    made, again = proxy_plans.proxies(TDProxy(), planted, 0, usable)
     assert len(made) == 2
-    assert all((again[name] == proxy_plans.proxies(TDProxy(), planted)[1][name]).all() for name in planted)
-    assert len(proxy_plans.proxies(TDProxy(proxies="one"), planted)[0]) == 1
+    assert all((again[name] == proxy_plans.proxies(TDProxy(), planted, 0)[1][name]).all() for name in planted)
+    assert len(proxy_plans.proxies(TDProxy(proxies="one"), planted, 0)[0]) == 1
 
 
 @pytest.mark.parametrize("kind", ["bce", "ce"])
 def test_the_discriminator_learns_to_tell_tasks(planted, kind):
-    (proxy, _), _ = proxy_plans.proxies(TDProxy(discriminator=kind, epochs=4).resolved(), planted)
+    (proxy, _), _ = proxy_plans.proxies(TDProxy(discriminator=kind, epochs=4).resolved(), planted, 0)
     made = train.run(proxy, planted)
     auc = np.array(made.history[-1]["auc"])
     assert auc.mean() > 0.75
@@ -217,10 +219,11 @@ def test_the_epoch_is_chosen_on_dev_by_the_product_of_metrics_or_held_out_or_is_
 def test_fixed_seeds_leave_only_the_selection_to_the_seed(planted):
     """FastMTL's scripts train with seed 84 and tune with 42 whatever the seed; the default gives each seed its own."""
     chosen = pd.DataFrame({"task": ["look_alike"], "row": [5]})
-    free = [arm_plans.arm(MTL(arm="random"), planted, seed, chosen) for seed in (0, 1)]
+    free = [arm_plans.two_stages(MTL(arm="random"), planted, seed, chosen) for seed in (0, 1)]
     assert free[0].seeds != free[1].seeds
     assert [phase.seed for phase in free[0].phases] == [None, None]
-    fixed = [arm_plans.arm(MTL(arm="random", seed_policy="fixed", choose="last"), planted, s, chosen) for s in (0, 1)]
+    p = MTL(arm="random", seed_policy="fixed", choose="last")
+    fixed = [arm_plans.two_stages(p, planted, seed, chosen) for seed in (0, 1)]
     assert [phase.seed for phase in fixed[0].phases] == [84, 42]
     assert fixed[0].key_content(planted) == fixed[1].key_content(planted)
 
@@ -235,7 +238,7 @@ def test_a_phase_s_own_seed_takes_the_place_of_the_plan_s(small):
 
 def test_step_matched_spends_the_steps_of_stage_2_on_the_primary(planted):
     p = MTL(arm="step_matched", n=700, stage2_epochs=2, tune_epochs=3, choose="last").resolved()
-    made = arm_plans.arm(p, planted, 0)
+    made = arm_plans.two_stages(p, planted, 0)
     assert list(made.phases[0].rows) == ["topic_side"]
     assert made.phases[0].steps == 2 * 29  # ceil((200 + 700) / 32) a pass
     result = train.run(made, planted)
@@ -296,16 +299,22 @@ def test_losses_are_scaled_by_the_log_of_the_classes(joined, small):
     )
 
 
+def planned(p, suite, rows):
+    """The plan of these rows by the arm's own method."""
+    asked = Context(suite, p, 0)
+    return p.method.plan(asked, asked.cell, Selection(rows), p.options(p.method))
+
+
 def test_mt_dnn_s_recipe_is_adamax_with_warm_up(planted, small):
     chosen = pd.DataFrame({"task": ["look_alike"] * 40, "row": range(40)})
-    same = arm_plans.arm(MTL(arm="all_data"), small, 0, chosen).phases[0].recipe
+    same = planned(MTL(arm="all_data"), small, chosen).phases[0].recipe
     assert (same.optimiser, same.warmup, same.lr) == ("adamw", 0.0, 1e-3)
-    p = MTL(arm="all_data", all_data_recipe="mtdnn", mtdnn_lr=3e-3, choose="last").resolved()
-    made = arm_plans.arm(p, small, 0, chosen)
+    options = {"recipe": "mtdnn", "mtdnn_lr": 3e-3}
+    made = planned(MTL(arm="all_data", methods={"all_data": options}, choose="last").resolved(), small, chosen)
     recipe = made.phases[0].recipe
     assert (recipe.optimiser, recipe.warmup, recipe.lr) == ("adamax", 0.1, 3e-3)
     assert made.phases[1].recipe.optimiser == "adamw"
-    assert arm_plans.arm(MTL(arm="random", all_data_recipe="mtdnn"), small, 0, chosen).phases[0].recipe == same
+    assert planned(MTL(arm="random", methods={"all_data": options}), small, chosen).phases[0].recipe == same
     result = train.run(made, small)
     assert result.history[1]["loss"] < result.history[0]["loss"]
 

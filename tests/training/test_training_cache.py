@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from auxlearn.data import auxiliary_rows
-from auxlearn.methods import controls, ranking
+from auxlearn.methods import ranking
+from auxlearn.methods.context import Context
 from auxlearn.methods.fastmtl import proxy_plans
 from auxlearn.studies.parameters import MTL, TDProxy
 from auxlearn.training import train, training_cache
@@ -12,7 +13,8 @@ from auxlearn.training import train, training_cache
 
 @pytest.fixture
 def proxy(small):
-    (plan,), _ = proxy_plans.proxies(TDProxy(proxies="one", proxy_rows=20, watch_rows=10, epochs=1).resolved(), small)
+    p = TDProxy(proxies="one", proxy_rows=20, watch_rows=10, epochs=1).resolved()
+    (plan,), _ = proxy_plans.proxies(p, small, 0)
     return plan, training_cache.trained(plan, small)
 
 
@@ -32,18 +34,21 @@ def test_a_damaged_training_is_run_again(proxy, small):
 
 
 def test_arms_draw_from_the_auxiliaries_only(planted):
-    p = MTL(arm="random", n=500)
-    chosen = controls.chosen(p, planted, 0, [])
+    def rows(seed=0, **given):
+        p = MTL(arm=given.pop("arm", "random"), **{"n": 500} | given)
+        asked = Context(planted, p, seed)
+        return p.method.select(asked, asked.cell, p.options(p.method)).rows
+
+    chosen = rows()
     assert len(chosen) == 500
     assert "topic_side" not in set(chosen["task"])
     assert not chosen.duplicated(["task", "row"]).any()
-    assert controls.chosen(p, planted, 0, []).equals(chosen)
-    assert not controls.chosen(p, planted, 1, []).equals(chosen)
-    some = controls.chosen(MTL(arm="random", n=50, auxiliaries=["look_alike"]), planted, 0, [])
-    assert set(some["task"]) == {"look_alike"}
-    assert controls.chosen(MTL(arm="single"), planted, 0, []) is None
+    assert rows().equals(chosen)
+    assert not rows(seed=1).equals(chosen)
+    assert set(rows(n=50, auxiliaries=["look_alike"])["task"]) == {"look_alike"}
+    assert rows(arm="single") is None
     with pytest.raises(ValueError, match="rows asked for"):
-        controls.chosen(MTL(arm="random", n=10**6), planted, 0, [])
+        rows(n=10**6)
 
 
 def test_random_takes_tasks_in_proportion_to_size(planted):
