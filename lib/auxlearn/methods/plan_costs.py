@@ -63,14 +63,14 @@ def _flops(plan: Plan, lengths: Lengths, config: Any) -> float:
 
 def _per_step(phase: Phase, own: Mapping[str, np.ndarray], config: Any) -> float:
     """Return the mean FLOP per step of an epoch over sequences by task, of which at most MANY stand for all."""
-    total = sum(map(len, own.values()))
-    few = {name: _sample(each, -(-len(each) * MANY // total)) for name, each in own.items()}
-    rows = {name: np.arange(len(each)) for name, each in few.items()}
-    once = replace(phase, rows=rows, epochs=1, steps=None, order=None, choose="last")
-    plan = Plan("", (once,), {"init": 0, "order": 0, "dropout": 0})
-    flops = _flops(plan, {name: {"train": Tokens(each)} for name, each in few.items()}, config)
-    (steps,) = phases.schedule(once, {name: len(each) for name, each in own.items()})
-    return flops * total / sum(map(len, few.values())) / steps
+    groups = [np.concatenate(list(own.values()))] if phases.joins(phase) else list(own.values())
+    flops = 0.0
+    for lengths in groups:
+        few = _sample(lengths, MANY // len(groups))
+        once = Phase(phase.name, {"": np.arange(len(few))}, 1, phase.recipe)
+        part = _flops(Plan("", (once,), {"order": 0}), {"": {"train": Tokens(few)}}, config)
+        flops += part * len(lengths) / len(few)
+    return flops / sum(-(-len(lengths) // phase.recipe.batch_size) for lengths in groups)
 
 
 def _sample(lengths: np.ndarray, most: int) -> np.ndarray:
