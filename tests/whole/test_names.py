@@ -11,6 +11,7 @@ NAMES = {
     "auxlearn.cost": ("encoder_flops",),
     "auxlearn.evaluation.metrics": ("score",),
     "auxlearn.evaluation.stats": ("bootstrap_interval", "holm", "paired_permutation_test"),
+    "auxlearn.methods": ("get", "names"),
     "auxlearn.methods.autosem": ("Bandit",),
     "auxlearn.methods.fastmtl": ("bce_loss", "ce_loss", "scores"),
     "auxlearn.methods.gradts": ("head_importance", "kendall_tau", "normalise"),

@@ -35,12 +35,13 @@ def test_was_run_once_in_order_and_shows_something(file):
 
 
 @pytest.mark.parametrize("file", FILES, ids=STAGES)
-def test_parameters_cell_holds_the_model_s_defaults(file):
-    tagged = [c for c in code_cells(file) if "parameters" in c.metadata.get("tags", [])]
-    assert len(tagged) == 1
-    assert tagged[0] is code_cells(file)[0] or tagged[0].source == code_cells(file)[0].source
-    given = {n.targets[0].id: ast.literal_eval(n.value) for n in ast.parse(tagged[0].source).body}
-    assert given == parameters.MODELS[file.stem]().model_dump()
+def test_parameters_cell_is_as_it_is_written_from_the_model(file):
+    first, *rest = code_cells(file)
+    assert "parameters" in first.metadata.get("tags", [])
+    assert not any("parameters" in c.metadata.get("tags", []) for c in rest)
+    assert first.source == parameters.cell(file.stem)
+    given = {n.targets[0].id: ast.literal_eval(n.value) for n in ast.parse(first.source).body}
+    assert parameters.check(file.stem, given) == parameters.MODELS[file.stem]()
 
 
 @pytest.mark.parametrize("file", FILES, ids=STAGES)

@@ -1,1 +1,7 @@
 """What chooses rows or tasks, or weighs them, and what they share. Methods never import one another."""
+
+from auxlearn import lazy
+
+__getattr__ = lazy.attributes(
+    __name__, {"get": "auxlearn.methods.registry", "names": "auxlearn.methods.registry"}
+)  # fmt: skip

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from auxlearn import seeding
 from auxlearn.data.suites import Suite
@@ -15,6 +14,9 @@ from auxlearn.methods.arm_parameters import ArmParameters
 from auxlearn.training import mixing
 from auxlearn.training.phases import Phase, Plan, Recipe, arms
 from auxlearn.training.shared_parameters import Trained
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # The FastMTL scripts train stage 2 with seed 84 and tune with 42, whatever the seed of the proxy.
 FIXED_STAGE2, FIXED_TUNE = 84, 42

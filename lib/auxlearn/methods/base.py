@@ -13,7 +13,6 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 import numpy as np
-import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
 from auxlearn.cost import Ledger
@@ -27,6 +26,8 @@ from auxlearn.training.phases import Phase, Plan, Weighting
 from auxlearn.training.shared_parameters import Common
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from auxlearn.training.training_cache import Training
 
 Level = Literal["none", "rows", "tasks"]

@@ -6,11 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from auxlearn import seeding
 from auxlearn.cost import Ledger
-from auxlearn.data import auxiliary_rows, usable_rows
 from auxlearn.data.suites import Suite
 from auxlearn.methods import arm_plans, registry
 from auxlearn.methods.arm_parameters import ArmParameters
@@ -21,6 +19,8 @@ from auxlearn.training.phases import Plan
 from auxlearn.training.shared_parameters import Common
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from auxlearn.training.resuming import Progress
     from auxlearn.training.training_cache import Training
 
@@ -69,6 +69,8 @@ class Context:
         Args:
             target: The task to keep clean; None for all tasks.
         """
+        from auxlearn.data import usable_rows
+
         if target not in self._usable:
             self._usable[target] = usable_rows.usable(self.suite, target, self.params.keep_leaks)
         return self._usable[target]
@@ -80,6 +82,8 @@ class Context:
 
     def whole_pool(self) -> tuple[pd.DataFrame, np.ndarray]:
         """List all training rows of the auxiliaries, and mark the usable ones: bool [N]."""
+        from auxlearn.data import auxiliary_rows
+
         rows = auxiliary_rows.pool(self.suite, self.auxiliaries, self.usable(self.params.primary))
         return rows, rows.pop("usable").to_numpy()
 

@@ -24,7 +24,6 @@ from auxlearn.methods import plan_costs, registry
 from auxlearn.methods.base import Charge, Method, Need, Search, Selection, WeightPolicy
 from auxlearn.methods.context import SELECTION, Context
 from auxlearn.records.manifests import digest
-from auxlearn.signals import pass_counting
 from auxlearn.training import phases
 from auxlearn.training.counting import Lengths
 from auxlearn.training.phases import Plan
@@ -210,6 +209,8 @@ class SizedContext(Context):
             rows: Positions in each task's train split.
             stage: The stage that it is charged to.
         """
+        from auxlearn.signals import pass_counting
+
         given = plan, self.sizes.lengths, self.sizes.encoder
         return self._pass(plan, rows, stage, lambda: pass_counting.scoring(*given, rows))
 
@@ -222,6 +223,8 @@ class SizedContext(Context):
             rows: Positions in its train split.
             dropout: Whether dropout is left on, which makes it another pass at the same cost.
         """
+        from auxlearn.signals import pass_counting
+
         given = plan, self.sizes.lengths, self.sizes.encoder
         count = lambda: pass_counting.importance(*given, name, rows)  # noqa: E731
         return self._pass(plan, {name: rows}, "importance", count, dropout)

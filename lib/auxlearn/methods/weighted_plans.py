@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from auxlearn import seeding
 from auxlearn.data.suites import Suite
@@ -17,7 +16,10 @@ from auxlearn.training import phases
 from auxlearn.training.phases import Phase, Plan, Recipe, Weighting
 from auxlearn.training.shared_parameters import Budget
 
-Weigh = Callable[[Phase, Mapping[str, pd.DataFrame]], Weighting]
+if TYPE_CHECKING:
+    import pandas as pd
+
+Weigh = Callable[[Phase, Mapping[str, "pd.DataFrame"]], Weighting]
 
 
 def plan(

@@ -16,7 +16,6 @@ import pandas as pd
 from auxlearn.errors import InputError
 from auxlearn.methods import ranking
 from auxlearn.methods.base import Artifact, Cell, Charge, Context, Maker, Method, Need, Search, Selection, SizedContext
-from auxlearn.methods.gradts import correlation
 from auxlearn.methods.gradts.options import (
     Definition,
     FineOptions,
@@ -69,7 +68,7 @@ class ImportanceMaker(Maker):
         Raises:
             InputError: No auxiliary has a tau, as when the primary's own matrix is constant.
         """
-        from auxlearn.methods.gradts import head_tables
+        from auxlearn.methods.gradts import correlation, head_tables
 
         primary, names = context.params.primary, context.auxiliaries
         proxy = context.make(PROXY) if p.at == "proxy" else None
@@ -187,12 +186,16 @@ class Threshold(_GradTS):
 
     def take(self, context: Context, cell: Cell, options: HeadOptions, selection: Selection) -> None:
         """Take the tasks at or above the threshold."""
+        from auxlearn.methods.gradts import correlation
+
         assert isinstance(options, ThresholdOptions)
         selection.tasks = correlation.thres(selection.why["taus"], options.task_threshold)
 
 
 def _trial(context: Context, cell: Cell, options: TrialOptions, selection: Selection) -> None:
     """Search by GradTS-trial: train each prefix as the arm will be; judge it on rows held out from the primary's."""
+    from auxlearn.methods.gradts import correlation
+
     pool, taus = context.pool(), selection.why["taus"]
 
     def score(tasks: tuple[str, ...]) -> tuple[float, float]:
@@ -254,6 +257,8 @@ class Fine(_GradTS):
 
     def take(self, context: Context, cell: Cell, options: HeadOptions, selection: Selection) -> None:
         """Take the tasks that `fg_tasks` says."""
+        from auxlearn.methods.gradts import correlation
+
         assert isinstance(options, FineOptions)
         if options.fg_tasks == "trial":
             _trial(context, cell, options, selection)
@@ -265,6 +270,8 @@ class Fine(_GradTS):
         self, context: Context, options: HeadOptions, importance: Importance, selection: Selection
     ) -> pd.DataFrame:
         """Return the measured rows of these tasks whose tau is among the highest `fg_fraction` of their task's."""
+        from auxlearn.methods.gradts import correlation
+
         assert isinstance(options, FineOptions)
         rated = context.pool().merge(importance.rows(), on=["task", "row"], how="inner", validate="one_to_one")
         finest = [

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
@@ -32,7 +32,6 @@ from auxlearn.methods.base import (
     renamed,
 )
 from auxlearn.methods.registry import register
-from auxlearn.methods.tawt import cosine, task_weights
 from auxlearn.methods.tawt.options import (
     TAWT,
     DecileOptions,
@@ -43,6 +42,9 @@ from auxlearn.methods.tawt.options import (
 )
 from auxlearn.training import phases
 from auxlearn.training.phases import Phase, Plan, Weighting
+
+if TYPE_CHECKING:
+    from auxlearn.methods.tawt.task_weights import Evidence
 
 REFERENCE = "Chen et al., 2022 (TAWT)"
 BUDGET = ("lr", "batch_size", "loss_scale", "keep_leaks", "holdout", "steps")
@@ -127,7 +129,7 @@ class TaskWeights(WeightPolicy):
             phase = replace(phase, weighting=Weighting((), parts=parts))
         prior = self._prior(primary, options, weighted_plans.sizes(phase, primary), tables, final)
         evidence = cast(
-            task_weights.Evidence, "fixed" if self.evidence in ("final", "share") else self.evidence
+            "Evidence", "fixed" if self.evidence in ("final", "share") else self.evidence
         )  # fmt: skip
         if options.tawt_rule == "paper":
             return Weighting(tuple(prior), evidence, c=options.weight_c, **PAPER)
@@ -143,6 +145,8 @@ class TaskWeights(WeightPolicy):
         self, primary: str, options: WeightOptions, sizes: Mapping[str, int], tables: Mapping[str, pd.DataFrame],
         final: Mapping[str, float],
     ) -> np.ndarray:  # fmt: skip
+        from auxlearn.methods.tawt import cosine, task_weights
+
         if self.evidence == "final":
             return cosine.prior("explicit", sizes, weights=final)
         if self.evidence == "share":
@@ -212,6 +216,8 @@ def score_prior(
     Raises:
         InputError: A mean score is not finite.
     """
+    from auxlearn.methods.tawt import cosine
+
     names = [name for name in sizes if name != primary]
     logs = np.array([means[name] for name in names]) / temperature
     if not np.isfinite(logs).all():
