@@ -81,7 +81,9 @@ def test_a_part_stands_for_a_long_phase(name, split, monkeypatch):
 
 @pytest.mark.parametrize("name", LONG)
 def test_of_rows_that_are_alike_a_part_costs_exactly_its_share(name, monkeypatch):
-    alike = {task: {"train": Tokens(np.full(count, 10)), "dev": Tokens(np.full(17, 10))} for task, count in SIZES.items()}
+    alike = {
+        task: {"train": Tokens(np.full(count, 10)), "dev": Tokens(np.full(17, 10))} for task, count in SIZES.items()
+    }
     made = LONG[name]
     whole = counted(made, alike)
     monkeypatch.setattr(plan_costs, "MANY", 100)
@@ -149,6 +151,7 @@ def by_order(rows, tasks=(0, 1, 0, 1, 1)):
     return stage2(rows, order=np.resize([task % (len(rows) + 1) for task in tasks], 60))
 
 
+AUTHORS = {"rule": "paper", "chunks": 1, "target_rows": "train", "itself": True, "combine": "scaled_then_clipped"}
 SHAPES = {
     "by epochs": stage2,
     "mixed": lambda rows: stage2(rows, mixing="mixed"),
@@ -161,7 +164,7 @@ SHAPES = {
     "scaled": lambda rows: weighted(rows, combine="scaled", every=5),
     "sampled": lambda rows: weighted(rows, combine="sampled", every=4),
     "pre-training": lambda rows: weighted(rows, primary=False),
-    "the authors'": lambda rows: weighted(rows, rule="paper", chunks=1, target_rows="train", itself=True, combine="scaled"),
+    "the authors'": lambda rows: weighted(rows, **AUTHORS),
     "reused": lambda rows: weighted(rows, combine="scaled", estimator="reused"),
     "parts": lambda rows: weighted(rows, parts=5),
     "parts by steps": lambda rows: weighted(rows, parts=5, steps=40, every=3),
