@@ -262,8 +262,9 @@ def test_every_hyperparameter_of_tawt_is_the_authors(tawt_cells):
     recipe |= {"choose": "last", "steps": 0, "keep_leaks": True}
     for stage in ("05_tawt_weighting", "06_mtl"):
         assert {name: values(tawt_cells, stage, name) for name in recipe} == {k: [str(v)] for k, v in recipe.items()}
-        for paradigm in ("joint", "normalised", "pretrain"):
-            assert options(tawt_cells, stage, f"tawt_{paradigm}", "tawt_rule") == ["paper"]
+    for name in (*JOINT, *PRETRAIN):
+        assert options(tawt_cells, "06_mtl", name, "tawt_rule") == ["paper"]
+    assert {p.options().tawt_rule for stage, p in tawt_cells if stage == "05_tawt_weighting"} == {"paper"}
     assert options(tawt_cells, "06_mtl", "single", "epochs") == [4]
     counts = Counter(stage for stage, _ in tawt_cells)
     assert (counts["05_tawt_weighting"], counts["06_mtl"], counts["07_efficiency"]) == (4 * 3, 4 * 10, 4)
