@@ -179,7 +179,8 @@ def stage_costs(table: pd.DataFrame, unit: str) -> Figure:
         left += table[stage].to_numpy()
     for place, total in enumerate(left):
         axis.text(total, place, f" {total:,.3g}", va="center", fontsize=9)
-    axis.set(xlabel=f"{unit}, mean per seed", title="Cost of one target, selection included", xlim=(0, left.max() * 1.12))
+    title = "Cost of one target, selection included"
+    axis.set(xlabel=f"{unit}, mean per seed", title=title, xlim=(0, left.max() * 1.12))
     axis.invert_yaxis()
     axis.grid(axis="y", visible=False)
     axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.22), ncols=4, fontsize=9)
