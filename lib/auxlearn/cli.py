@@ -91,7 +91,7 @@ def _parser() -> argparse.ArgumentParser:
 def _tables(commands: argparse._SubParsersAction) -> None:
     results = commands.add_parser(
         "results", help="every run of the run folder as one tidy table",
-        description="Every run of the run folder as one tidy Parquet table: one row per run, seed, metric and task or arm.",
+        description="Every run as one tidy Parquet table: one row per run, seed, metric and task or arm.",
         epilog="Its columns are listed by --columns.",
     )  # fmt: skip
     results.add_argument("file", type=Path, nargs="?", default=Path("results.parquet"))
