@@ -194,23 +194,34 @@ def assert_same_findings(one: Path, other: Path) -> None:
 
 
 def assert_part_of_findings(part: Path, whole: Path) -> None:
-    """As `assert_same_findings` for a study of fewer cells; arms of fewer seeds found what is there of their seeds."""
+    """As `assert_same_findings` for a study of fewer cells; runs of fewer seeds found what is there of their seeds."""
     first, second = finished(part), finished(whole)
     for at, mine in first.items():
         if at in second:
             _assert_same(at, mine, second[at], part, whole)
             continue
-        assert at[0] == "06_mtl"
-        (theirs,) = (x for (stage, _), x in second.items() if stage == "06_mtl" and _arm(x) == _arm(mine))
-        assert set(mine["params"]["inputs"]) <= set(theirs["params"]["inputs"])
-        assert mine["metrics"]["seeds"]
+        assert at[0] in ("02_td_proxy", "03_ranking", "06_mtl")
+        (theirs,) = (x for (stage, _), x in second.items() if stage == at[0] and _asked(x) == _asked(mine))
+        assert _units(mine) <= _units(theirs)
         for seed, found in mine["metrics"]["seeds"].items():
             assert unmeasured(found) == unmeasured(theirs["metrics"]["seeds"][seed]), at
+        if at[0] == "03_ranking":
+            own, others = (pd.read_parquet(home / at[0] / x["key"] / "selection.parquet")
+                           for home, x in ((part, mine), (whole, theirs)))  # fmt: skip
+            there = others[others["seed"].isin(own["seed"])]
+            pd.testing.assert_frame_equal(own.reset_index(drop=True), there.reset_index(drop=True))
+        else:
+            assert mine["metrics"]["seeds"]
 
 
-def _arm(manifest: dict) -> dict:
-    """The parameters of a 06 but for its seeds and what follows from them."""
+def _asked(manifest: dict) -> dict:
+    """The parameters of a run but for its seeds and what follows from them."""
     return {k: v for k, v in manifest["params"].items() if k not in ("study", "seeds", "inputs")}
+
+
+def _units(manifest: dict) -> set[tuple[str, str]]:
+    """The trainings and passes that a run read."""
+    return {(each["stage"], each["key"]) for each in manifest["inputs"] if each["stage"][:1] not in "0123456789"}
 
 
 def _assert_same(at: tuple[str, str], mine: dict, theirs: dict, one: Path, other: Path) -> None:

@@ -119,8 +119,13 @@ SUITES: list[Any] = [
 STUDIES: list[Any] = [
     {"study": "s", "title": "A <b>study</b>", "base": {"suite": "planted", "primary": "topic_side", "seeds": [0]},
      "grid": {"arm": ["single", "random"], "n": [20]}, "exclude": [{"arm": "random", "n": 20}],
-     "stages": ["06_mtl", "01_data_prep"], "notebooks": {"06_mtl": {"lr": 0.001}}},
+     "stages": ["06_mtl", "01_data_prep"], "notebooks": {"06_mtl": {"lr": 0.001}},
+     "methods": {"single": {"epochs": 2}, "tawt": {"weight_every": 3}}, "per_seed": ["02_td_proxy"], "plugins": []},
 ]  # fmt: skip
+PARAMETERS: dict[str, Any] = {
+    "arm": "random+tawt_joint", "n": 3, "lr": 1e-3, "seeds": [0], "methods": {"tawt": {"weight_every": 3}},
+    "settings": {"keep_leaks": True, "tune_steps": 0},
+}  # fmt: skip
 PROFILES: list[Any] = [{"executor": "local", "cores": 2}, {"jobs": 3, "default-resources": ["mem_mb=1"]}]
 
 
@@ -150,7 +155,7 @@ MANIFEST: dict[str, Any] = {
     "stage": "06_mtl", "key": KEY, "schema": 1, "params": {"arm": "single", "n": 5, "seeds": [0, 1], "study": "s"},
     "key_params": {"arm": "single"}, "suite": "f" * 16, "inputs": [{"stage": "train", "key": KEY, "outputs": "x",
     "code": "y"}], "outputs": {"data.txt": "0" * 64},
-    "metrics": {"metric": "accuracy", "seeds": {"0": {"dev": {"accuracy": 0.5}, "ledger": []}}, "rows": 3,
+    "metrics": {"metric": "accuracy", "seeds": {"0": {"dev": {"accuracy": 0.5}, "ledger": [], "needed": []}}, "rows": 3,
                 "arms": {"single": {"difference": None, "verdict": "x"}}, "pairs": [{"arm": "a", "baseline": "b"}],
                 "dev": {"f1": 0.1}, "auc": {"0": 1.0}},
     "ledger": [{"stage": "tune", "seconds": 1.5, "flops": 1e9, "tokens": 3, "padded_tokens": 4, "steps": 1,
@@ -301,8 +306,8 @@ LOADERS = {
         Loader("suite YAML as text", "x.yaml", bytes_of([_yaml(s) for s in SUITES]), _suite),
         Loader("study YAML", "x.yaml", json_of(STUDIES), _study, 0.2),
         Loader("study YAML as text", "x.yaml", bytes_of([_yaml(s) for s in STUDIES]), _study, 0.2),
-        Loader("parameters YAML", "x.yaml", json_of([{"arm": "random", "n": 3, "lr": 1e-3, "seeds": [0]}]),
-               lambda path: parameters.validate("06_mtl", _mapping(documents.read_yaml(path)))),
+        Loader("parameters YAML", "x.yaml", json_of([PARAMETERS]),
+               lambda path: parameters.check("06_mtl", _mapping(documents.read_yaml(path)))),
         Loader("profile YAML", "config.yaml", json_of(PROFILES), lambda path: profiles.read(path.parent)),
         Loader("JSON lines", "x.jsonl", jsonl, partial(_rows, SPECS["jsonl"])),
         Loader("JSON lines, scores", "x.jsonl", jsonl, partial(_rows, SPECS["csv"])),
