@@ -156,6 +156,7 @@ class Search(NamedTuple):
         expected: How many to expect.
         most: How many there are at most.
         by: What options decide which trainings they are; searches that differ in it share none.
+        last: Whether the arm's own training is one of them, where it is planned and judged alike.
     """
 
     stage: str
@@ -163,6 +164,7 @@ class Search(NamedTuple):
     expected: float
     most: float
     by: Any = None
+    last: bool = True
 
 
 class Context(Protocol):

@@ -140,7 +140,7 @@ class SizedContext(Context):
         options = registry.options(method, self.params.methods)
         charges = self.needs(method.needs(self.cell, options))
         for search in (Search(*each) for each in method.forecast_search(self, self.cell, options)):
-            same = int(final is not None and unit(final) == unit(search.plan))
+            same = int(search.last and final is not None and unit(final) == unit(search.plan))
             by = digest(["search", self._read(method.needs(self.cell, options)), search.by])
             charges += self.trained(search.plan, search.stage, search.expected, search.most, by, True, same)
         return charges

@@ -209,14 +209,14 @@ def _trial(context: Context, cell: Cell, options: TrialOptions, selection: Selec
     selection.tasks, selection.visited = search.chosen, search.visited
 
 
-def _trials(context: SizedContext, cell: Cell, options: TrialOptions) -> list[Search]:
+def _trials(context: SizedContext, cell: Cell, options: TrialOptions, last: bool = True) -> list[Search]:
     """Forecast a search: two sets per trial of patience, about what searches on the planted suite have tried."""
     alone = options.trial_rule == "corrected"  # the authors' rule never tries the primary alone
     most = min(options.trial_most, len(context.auxiliaries))
     expected = float(min(most, 2 * options.trial_patience))
     by = options.trial_rule, options.trial_patience
-    trials = [Search("trial", context.trial_plan(context.mixed(cell.n)), expected, float(most), by)]
-    return [*trials, Search("trial", context.trial_plan(None), 1.0, 1.0, by)] if alone else trials
+    trials = [Search("trial", context.trial_plan(context.mixed(cell.n)), expected, float(most), by, last)]
+    return [*trials, Search("trial", context.trial_plan(None), 1.0, 1.0, by, last)] if alone else trials
 
 
 @register
@@ -281,19 +281,19 @@ class Fine(_GradTS):
         return pd.concat(finest, ignore_index=True) if finest else rated.iloc[:0]
 
     def expected(self, context: SizedContext, cell: Cell, options: HeadOptions) -> Selection:
-        """Expect n rows, or what is left of the measured rows of all tasks."""
+        """Expect n rows, or what is left of the measured rows of all tasks, if anything is."""
         assert isinstance(options, FineOptions)
         p = context.parameters(*self.needs(cell, options))
         left = sum(
             round(options.fg_fraction * min(p.importance_rows or len(context.suite[name].train), count))
             for name, count in context.pool()["task"].value_counts().items()
         )
-        return Selection(context.mixed(min(cell.n, left)))
+        return Selection(context.mixed(min(cell.n, left)) if left else None)
 
     def forecast_search(self, context: SizedContext, cell: Cell, options: HeadOptions) -> list[Search]:
         """Count the trials, if the tasks are taken by them."""
         assert isinstance(options, FineOptions)
-        return _trials(context, cell, options) if options.fg_tasks == "trial" else []
+        return _trials(context, cell, options, last=False) if options.fg_tasks == "trial" else []
 
 
 @register
