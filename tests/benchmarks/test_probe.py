@@ -44,7 +44,8 @@ def test_a_probe_against_the_training_it_watches(measured, precision, ratios):
 
 def compare(suite, net, data, precision, ratios):
     optimiser = torch.optim.AdamW(net.parameters(), lr=1e-4, weight_decay=0.0, fused=True)
-    rng, chunks, rows = np.random.default_rng(0), TAWT().probe_chunks, TAWT().probe_rows
+    rng, options = np.random.default_rng(0), TAWT().options()
+    chunks, rows = options.probe_chunks, options.probe_rows
     ways = {
         "exact": target_gradients.Probe(net, "shared", precision),
         "last layer": target_gradients.Probe(net, "last_layer", precision),
