@@ -1,12 +1,14 @@
 """What a study has left to do: its cells, which of them are finished, and how long the rest will take on this machine.
 
-FLOPs are forecast (`forecasts`). How many this machine does per second is read from trainings that it has
+FLOPs are forecast (`forecasts`). How many a process of this machine does per second is read from trainings that it has
 finished with the same encoder, precision, threads and device, or else measured on a few steps of one. The result is an
-estimate: it leaves out leaks, tables and figures, and jobs that run side by side slow each other down.
+estimate: it leaves out leaks, tables and figures, takes processes that share a batch to lose nothing by it, and jobs
+that run side by side slow each other down.
 """
 
 from __future__ import annotations
 
+import heapq
 import os
 import subprocess
 import sys
@@ -21,7 +23,7 @@ import numpy as np
 from auxlearn.data import suites
 from auxlearn.records import runs
 from auxlearn.studies import forecasts, graph, parameters
-from auxlearn.studies.engine import gpu_leases
+from auxlearn.studies.engine import gpu_leases, seed_workers
 
 ROWS, BATCH = 192, 32  # of the training that is measured
 PROCESSES = 3  # that a notebook starts: its job, papermill and the kernel
@@ -34,7 +36,7 @@ class Planned:
     status: str
     cell: graph.Cell
     flops: float  # that it adds, were nothing finished
-    rate: float  # FLOP/s of its kind on this machine; 0 where it has none to do
+    rate: float  # FLOP/s of one process of its kind on this machine; 0 where it has none to do
     start: float = 0.0  # seconds until a notebook's first cell
 
     @property
@@ -42,9 +44,12 @@ class Planned:
         """Seconds that the cell still needs, its seeds dealt to its workers; 0 if it is finished."""
         if self.status == "finished":
             return 0.0
+        if not self.rate:
+            return self.start
         p = self.cell.params
-        share = max(1, min(p.workers, len(getattr(p, "seeds", [0]))))
-        return self.start + (max(0.0, self.flops / self.rate) / share if self.rate else 0.0)
+        seeds = len(getattr(p, "seeds", [0]))
+        longest = -(-seeds // seed_workers.shares(p)) / seeds  # of all seeds, what one worker has
+        return self.start + self.flops / self.rate * longest / getattr(p, "processes", 1)
 
 
 def plan(path: Path) -> list[Planned]:
@@ -91,7 +96,7 @@ def seen(p: parameters.Common) -> float:
         p: Parameters of the cell that is to run.
 
     Returns:
-        FLOP/s over all such trainings of this run folder; 0 without any.
+        FLOP/s of one process over all such trainings of this run folder; 0 without any.
     """
     from auxlearn.models import encoders
 
@@ -101,7 +106,7 @@ def seen(p: parameters.Common) -> float:
         q = manifest.params
         alike = (q["encoder"], q["precision"], q["threads"], q["device"]) == (encoder, p.precision, p.threads, p.device)
         if alike and manifest.device == here:
-            flops += sum(row["flops"] for row in manifest.ledger)
+            flops += sum(row["flops"] for row in manifest.ledger) / q.get("processes", 1)
             seconds += sum(row["seconds"] for row in manifest.ledger)
     return flops / seconds if seconds else 0.0
 
@@ -163,29 +168,33 @@ def shown(cells: Sequence[Planned], cores: int | None = None, gpus: int | None =
 
 
 def wall(left: Sequence[Planned], cores: int, gpus: int) -> tuple[float, int]:
-    """Estimate how long runs take together: no less than cores, GPUs or the longest chain of runs allow.
+    """Estimate how long runs take together, each begun as soon as it fits and what it reads is finished.
 
     Args:
-        left: The runs to do.
+        left: The runs to do, upstream first.
         cores: Cores for all of them together.
         gpus: GPUs for all of them together.
 
     Returns:
-        Seconds, and how many of the widest run fit side by side.
+        Seconds, and how many run side by side at most.
     """
-    ends: dict[int, float] = {}
-    of = {id(planned.cell): planned for planned in left}
-    for planned in left:  # upstream first
-        begins = max((ends.get(id(read), 0.0) for read in planned.cell.reads if id(read) in of), default=0.0)
-        ends[id(planned.cell)] = begins + planned.seconds
-    uses = [(min(p.cell.cores, cores), min(p.cell.gpus, gpus) if gpus else 0, p.seconds) for p in left]
-    busy = [sum(use[0] * use[2] for use in uses) / cores]
-    busy += [sum(use[1] * use[2] for use in uses) / gpus] if gpus else []
-    widest = max(uses)
-    at_once = max(1, cores // max(1, widest[0]))
-    if most := max(use[1] for use in uses):
-        at_once = min(at_once, gpus // most)
-    return max([*busy, *ends.values()]), min(at_once, len(left))
+    number = {id(planned.cell): i for i, planned in enumerate(left)}
+    missing = [{number[id(read)] for read in planned.cell.reads if id(read) in number} for planned in left]
+    uses = [(min(planned.cell.cores, cores), min(planned.cell.gpus, gpus)) for planned in left]
+    waiting, free, clock, at_once = list(range(len(left))), (cores, gpus), 0.0, 0
+    running: list[tuple[float, int]] = []
+    while waiting or running:
+        for i in waiting.copy():
+            if not missing[i] and uses[i][0] <= free[0] and uses[i][1] <= free[1]:
+                free = free[0] - uses[i][0], free[1] - uses[i][1]
+                heapq.heappush(running, (clock + left[i].seconds, i))
+                waiting.remove(i)
+        at_once = max(at_once, len(running))
+        clock, done = heapq.heappop(running)
+        free = free[0] + uses[done][0], free[1] + uses[done][1]
+        for reads in missing:
+            reads.discard(done)
+    return clock, at_once
 
 
 def duration(seconds: float) -> str:
