@@ -97,6 +97,7 @@ def command(*arguments, runs, path=""):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_one_file_from_check_to_contrasts(tmp_path):
     file, runs = tmp_path / "toys.yaml", tmp_path / "runs"
     file.write_text(yaml.safe_dump(STUDY | {"plugins": [str(HERE)]}))
