@@ -54,7 +54,8 @@ class Longest(Method):
 class First(Method):
     """n rows of the first auxiliary by name."""
 
-    name, title, level, contrasts = "toy_first", "n rows of the first auxiliary by name", "tasks", ("random", "toy_longest")
+    name, title, level = "toy_first", "n rows of the first auxiliary by name", "tasks"
+    contrasts = ("random", "toy_longest")
 
     def select(self, context, cell, options):
         tasks = (min(context.auxiliaries),)
