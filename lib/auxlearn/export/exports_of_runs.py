@@ -152,7 +152,7 @@ def _rebuilt(run: runs.Manifest, seed: int) -> Trained:
 
     The plan's key must be one that the run read.
     """
-    p = params.validate("06_mtl", run.params)
+    p = params.validate("06_mtl", run.params, plug=False)
     suite = _suite(run, p)
     inputs = [runs.load(m["stage"], m["key"], AGAIN) for m in run.inputs if m["stage"] in params.MODELS]
     selected, plan = context.select(context.Context(suite, p, seed, params.of_runs(inputs)))
@@ -182,7 +182,7 @@ def selection(key: str, folder: Path, seed: int | None = None, with_text: bool =
     """
     manifest = find(key, ("03_ranking", "06_mtl"))
     if manifest.stage == "03_ranking":
-        p = params.validate(manifest.stage, manifest.params)
+        p = params.validate(manifest.stage, manifest.params, plug=False)
         if seed is None and len(p.seeds) > 1:
             raise InputError(f"{manifest.label} has seeds {', '.join(map(str, p.seeds))}; choose one with --seed")
         if seed is not None and seed not in p.seeds:

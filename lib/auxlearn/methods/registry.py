@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import functools
+import hashlib
 import importlib
 import importlib.metadata
 import importlib.util
@@ -63,8 +64,16 @@ def register(item: Registered) -> Registered:
 def _load() -> None:
     importlib.import_module(BUILTIN)
     for entry in sorted(importlib.metadata.entry_points(group=GROUP), key=lambda entry: entry.name):
-        entry.load()
-    plug([name for name in os.environ.get(PLUGINS, "").split(os.pathsep) if name])
+        try:
+            entry.load()
+        except Exception as error:
+            package = f", of {entry.dist.name}" if entry.dist else ""
+            raise InputError(f"methods of {entry.value}{package}: {type(error).__name__}: {error}") from error
+    plug(_told())
+
+
+def _told() -> list[str]:
+    return [name for name in os.environ.get(PLUGINS, "").split(os.pathsep) if name]
 
 
 def plug(plugins: Iterable[str]) -> None:
@@ -76,12 +85,15 @@ def plug(plugins: Iterable[str]) -> None:
     Raises:
         InputError: One cannot be imported.
     """
-    for plugin in plugins:
-        name = f"auxlearn_plugin_{Path(plugin).stem}" if plugin.endswith(".py") else plugin
+    importlib.import_module(BUILTIN)  # first, so that a plug-in cannot take a name of theirs
+    for plugin in map(_whole, plugins):
+        name = _module(plugin)
         if name in sys.modules:
             continue
         try:
             if plugin.endswith(".py"):
+                if (folder := str(Path(plugin).parent)) not in sys.path:
+                    sys.path.append(folder)  # for what it imports that lies beside it
                 spec = importlib.util.spec_from_file_location(name, plugin)
                 assert spec is not None, "a path that ends in .py has a loader"
                 assert spec.loader is not None, "a path that ends in .py has a loader"
@@ -93,8 +105,37 @@ def plug(plugins: Iterable[str]) -> None:
         except Exception as error:
             sys.modules.pop(name, None)
             raise InputError(f"plugins: {plugin}: {type(error).__name__}: {error}") from error
-        known = [name for name in os.environ.get(PLUGINS, "").split(os.pathsep) if name]
-        os.environ[PLUGINS] = os.pathsep.join(dict.fromkeys([*known, plugin]))
+        os.environ[PLUGINS] = os.pathsep.join(dict.fromkeys([*_told(), plugin]))
+
+
+def require(plugins: Iterable[str]) -> None:
+    """Refuse plug-ins that are not loaded: those that a run folder names, which may be anyone's, are not imported.
+
+    Args:
+        plugins: As for `plug`.
+
+    Raises:
+        InputError: One is not loaded; the message says how it can be.
+    """
+    _load()
+    for plugin in plugins:
+        if _module(_whole(plugin)) not in sys.modules:
+            raise InputError(
+                f"plugins: the run was made with {plugin}, which is code that no study of this command names; if you "
+                f"trust it, set {PLUGINS}={plugin}"
+            )
+
+
+def _whole(plugin: str) -> str:
+    """Return a plug-in's whole path, which other processes find from any folder; a module's name as it is."""
+    return str(Path(plugin).resolve()) if plugin.endswith(".py") else plugin
+
+
+def _module(plugin: str) -> str:
+    """Name a plug-in's module; two files of one name, in different folders, are two modules."""
+    if not plugin.endswith(".py"):
+        return plugin
+    return f"auxlearn_plugin_{Path(plugin).stem}_{hashlib.sha256(plugin.encode()).hexdigest()[:8]}"
 
 
 def names() -> list[str]:

@@ -125,12 +125,13 @@ SETTINGS = "settings"
 MOVED = {"single_epochs": ("single", "epochs"), "all_data_recipe": ("all_data", "recipe")}
 
 
-def validate(stage: str, given: Mapping[str, Any]) -> Any:
+def validate(stage: str, given: Mapping[str, Any], plug: bool = True) -> Any:
     """Validate a stage's parameters.
 
     Args:
         stage: The notebook, such as `06_mtl`.
         given: Plain values by name.
+        plug: Whether the plug-ins that they name are imported; of what a run folder says, they must be there already.
 
     Returns:
         The stage's model, an instance of `MODELS[stage]`.
@@ -141,7 +142,7 @@ def validate(stage: str, given: Mapping[str, Any]) -> Any:
     model = MODELS[stage]
     plugins = given.get("plugins", [])
     if isinstance(plugins, list):
-        registry.plug([name for name in plugins if isinstance(name, str)])
+        (registry.plug if plug else registry.require)([name for name in plugins if isinstance(name, str)])
     if names := [name for name in given if name not in model.model_fields]:
         raise InputError(f"{stage}: {unknown(stage, names)}")
     try:
@@ -262,7 +263,7 @@ def of_runs(manifests: Iterable[runs.Manifest]) -> list[Common]:
     while queue:
         manifest = queue.pop(0)
         if manifest.stage in MODELS and manifest.label not in found:
-            found[manifest.label] = MODELS[manifest.stage].model_validate(manifest.params)
+            found[manifest.label] = validate(manifest.stage, manifest.params, plug=False)
             queue += [runs.load(each["stage"], each["key"]) for each in manifest.inputs if each["stage"] in MODELS]
     return list(found.values())
 

@@ -42,7 +42,7 @@ def run(key: str, debug: bool = False) -> int:
     if not isinstance(params, dict):
         raise InputError(f"{short(folder)}: no parameters in params.yaml; run its study again, which writes them")
     notebook = documents.read_notebook(NOTEBOOKS / f"{stage}.ipynb", "restore it from the repository")
-    checked, (status, _) = validate(stage, flat(stage, params)), runs.read(stage, key)
+    checked, (status, _) = validate(stage, flat(stage, params), plug=False), runs.read(stage, key)
     print(f"{stage}/{key} ({status}) in {short(folder)}", flush=True)
     processes = getattr(checked, "processes", 1)
     os.environ |= {"AUXLEARN_RUNS": str(runs_root()), "MPLBACKEND": "agg"}

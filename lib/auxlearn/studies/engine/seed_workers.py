@@ -97,8 +97,8 @@ def main(argv: list[str]) -> int:
         0, or 1 where a seed cannot be worked on.
     """
     job = json.loads(Path(argv[0]).read_text(encoding="utf-8"))
-    p = parameters.validate(job["stage"], job["params"])
-    upstream = [parameters.validate(stage, params) for stage, params in job["upstream"]]
+    p = parameters.validate(job["stage"], job["params"], plug=False)
+    upstream = [parameters.validate(stage, params, plug=False) for stage, params in job["upstream"]]
     suite = suites.load(p.suite, p.rows)
     for seed in map(int, argv[1:]):
         try:

@@ -1,0 +1,266 @@
+"""The registry: names, arms and options, and what installed packages and plug-in files add to it."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+from pydantic import Field
+
+from auxlearn.errors import InputError
+from auxlearn.methods import registry
+from auxlearn.methods.base import Maker, Method, Options, WeightPolicy
+from auxlearn.studies import parameters
+
+MINE = """from auxlearn.methods.base import Method
+from auxlearn.methods.registry import register
+
+
+@register
+class Mine(Method):
+    name, title = "mine", "of a file"
+"""
+
+
+@pytest.fixture(autouse=True)
+def unchanged(monkeypatch):
+    """What a test registers or plugs in is gone after it, here and for processes that others start."""
+    registry.names()
+    for table in ("_METHODS", "_POLICIES", "_MAKERS"):
+        monkeypatch.setattr(registry, table, dict(getattr(registry, table)))
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setenv(registry.PLUGINS, os.environ.get(registry.PLUGINS, ""))
+    known = set(sys.modules)
+    yield
+    for name in set(sys.modules) - known:
+        del sys.modules[name]
+
+
+def method(name, **attributes):
+    return type("Made", (Method,), {"name": name} | attributes)
+
+
+def policy(name, **attributes):
+    return type("Weighs", (WeightPolicy,), {"name": name} | attributes)
+
+
+# --- names -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_class_or_an_object_is_registered_under_its_name_and_returned():
+    made = method("made")
+    assert registry.register(made) is made
+    assert isinstance(registry.get("made"), made)
+    assert registry.names()[-1] == "made"
+    other = policy("weighs")()
+    assert registry.register(other) is other
+    assert registry.get("weighs") is other
+    assert registry.policies()[-1] == "weighs"
+    maker = type("Makes", (Maker,), {"artifact": "thing"})
+    registry.register(maker)
+    assert isinstance(registry.maker("thing"), maker)
+
+
+@pytest.mark.parametrize("name", ["", "a+b", "a b", "a/b", "+", "a.b"])
+def test_a_name_that_can_be_no_arm_s_is_refused(name):
+    with pytest.raises(InputError, match="cannot be a method's name"):
+        registry.register(method(name))
+
+
+def test_a_name_is_given_once_unless_the_same_class_comes_again():
+    registry.register(method("made"))
+    registry.register(method("made"))  # a file that is imported twice
+    for taken in (policy("made"), policy("random"), method("tawt_joint"), type("Other", (Method,), {"name": "made"})):
+        with pytest.raises(InputError, match="is registered already, as "):
+            registry.register(taken)
+    registry.register(type("Makes", (Maker,), {"artifact": "random"}))  # artifacts are no arms
+
+
+def test_what_is_not_there_is_named_with_what_is():
+    with pytest.raises(InputError, match=r"'gradts_tres' is no method; did you mean 'gradts_thres'\?"):
+        registry.get("gradts_tres")
+    with pytest.raises(InputError, match="'heads' is no artifact; there are proxy, ranking, importance"):
+        registry.maker("heads")
+
+
+def test_every_contrast_need_and_family_of_the_library_s_own_is_there():
+    for name in registry.names():
+        assert all(isinstance(registry.get(other), Method) for other in registry.get(name).contrasts), name
+    for name in registry.policies():
+        contrasts = [other for other in registry.get(name).contrasts if other]
+        assert all(isinstance(registry.get(other), WeightPolicy) for other in contrasts), name
+    for name in [*registry.names(), *registry.policies()]:
+        arm = f"td_bce+{name}" if getattr(registry.get(name), "by", None) else name
+        p = parameters.validate("06_mtl", {"arm": arm, "methods": {"tawt": {"prior_given": ["topic_side=1"]}}})
+        assert all(stage in parameters.MODELS for stage, _ in p.needs())
+        assert registry.get(name).title
+
+
+# --- arms ------------------------------------------------------------------------------------------------------------
+
+
+def test_an_arm_is_a_method_a_policy_or_both():
+    assert [each and each.name for each in registry.parse("td_bce")] == ["td_bce", None]
+    assert [each.name for each in registry.parse("td_bce+tawt_joint")] == ["td_bce", "tawt_joint"]
+    assert [each.name for each in registry.parse("tawt_joint")] == ["all_data", "tawt_joint"]
+    registry.register(method("made-2"))
+    registry.register(policy("weighs"))
+    assert [each.name for each in registry.parse("made-2+weighs")] == ["made-2", "weighs"]
+    assert registry.uses_n("made-2+weighs")
+    assert not registry.uses_n("weighs")
+
+
+@pytest.mark.parametrize(
+    "arm", ["", "+", "td_bce+", "+joint", "joint+td_bce", "td_bce+random", "single+joint", "a+b+c"]
+)
+def test_other_words_are_no_arm(arm):
+    with pytest.raises(ValueError, match=r"is no arm.*Methods: single, .*POLICY: joint, "):
+        registry.parse(arm)
+
+
+def test_a_policy_that_reads_scores_wants_a_method_that_gives_them():
+    registry.register(method("rated", scores="rows"))
+    registry.register(method("by_task", scores="tasks"))
+    registry.register(method("unrated"))
+    registry.register(policy("reads_rows", by="rows"))
+    registry.register(policy("reads_tasks", by="tasks"))
+    for rows, weights in (("rated", "reads_rows"), ("rated", "reads_tasks"), ("by_task", "reads_tasks")):
+        registry.parse(f"{rows}+{weights}")
+    for arm in ("by_task+reads_rows", "unrated+reads_rows", "unrated+reads_tasks", "reads_rows"):
+        with pytest.raises(ValueError, match="needs rows with scores, as METHOD"):
+            registry.parse(arm)
+
+
+# --- options ---------------------------------------------------------------------------------------------------------
+
+
+class Knobs(Options):
+    turns: int = Field(3, ge=1)
+    """how often"""
+
+
+class MoreKnobs(Knobs):
+    speed: float = 1.0
+    """how fast"""
+
+
+def test_options_are_those_of_a_family_overridden_by_a_method_s_own():
+    registry.register(method("slow", family="knobs", Options=Knobs))
+    registry.register(method("fast", family="knobs", Options=MoreKnobs))
+    tables = {"knobs": {"turns": 5, "speed": 2.0}, "fast": {"turns": 7}}
+    registry.check_tables(tables)
+    assert registry.options(registry.get("slow"), tables).model_dump() == {"turns": 5}
+    assert registry.options(registry.get("fast"), tables).model_dump() == {"turns": 7, "speed": 2.0}
+    assert registry.home("speed") == ["knobs"]
+    assert registry.home("epochs") == ["single"]
+    for wrong, words in (
+        ({"slow": {"speed": 2.0}}, "slow has no option 'speed'; it has turns"),
+        ({"knobs": {"sped": 2.0}}, r"knobs has no option 'sped'; did you mean 'speed'\?"),
+        ({"knobs": {"turns": 0}}, "turns: .*greater than or equal to 1"),
+        ({"knob": {}}, r"'knob' is no method or family of methods; did you mean 'knobs'\?"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            registry.check_tables(wrong)
+
+
+# --- plug-ins --------------------------------------------------------------------------------------------------------
+
+
+def test_a_file_registers_its_methods_once_here_and_in_processes_that_this_one_starts(tmp_path, monkeypatch):
+    (tmp_path / "mine.py").write_text(MINE + "print('imported')\n")
+    monkeypatch.chdir(tmp_path)
+    registry.plug(["mine.py"])
+    registry.plug([str(tmp_path / "mine.py")])
+    assert registry.get("mine").title == "of a file"
+    assert registry.root("mine") == f"file:{tmp_path / 'mine.py'}"
+    assert os.environ[registry.PLUGINS].split(os.pathsep)[-1] == str(tmp_path / "mine.py")
+    program = "from auxlearn.methods import registry; print(registry.get('mine').title)"
+    (tmp_path / "elsewhere").mkdir()
+    shown = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path / "elsewhere", capture_output=True, text=True, check=True
+    ).stdout  # fmt: skip
+    assert shown == "imported\nof a file\n"
+
+
+def test_two_files_of_one_name_are_two_plug_ins_and_import_what_lies_beside_them(tmp_path):
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / f"beside_{name}.py").write_text(f"NAME = 'of_{name}'\n")
+        text = MINE.replace('"mine"', "NAME").replace("class Mine", f"class Mine{name}")
+        (tmp_path / name / "mine.py").write_text(f"from beside_{name} import NAME\n{text}")
+    registry.plug([str(tmp_path / name / "mine.py") for name in ("one", "other")])
+    assert {"of_one", "of_other"} <= set(registry.names())
+
+
+def test_a_module_is_plugged_in_by_its_dotted_name(tmp_path):
+    (tmp_path / "my_package").mkdir()
+    (tmp_path / "my_package" / "methods.py").write_text(MINE)
+    sys.path.append(str(tmp_path))
+    registry.plug(["my_package.methods"])
+    assert registry.get("mine").title == "of a file"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (None, "FileNotFoundError"),
+        ("import nothing_of_this_name\n", "ModuleNotFoundError: No module named 'nothing_of_this_name'"),
+        ("def half(\n", "SyntaxError"),
+        (MINE.replace('"mine"', '"random"'), "InputError: 'random' is registered already, as Random"),
+    ],
+)
+def test_a_plug_in_that_cannot_be_imported_is_named_and_may_be_mended(tmp_path, text, words):
+    file = tmp_path / "mine.py"
+    if text:
+        file.write_text(text)
+    for _ in range(2):
+        with pytest.raises(InputError, match=f"plugins: {file}: {words}"):
+            registry.plug([str(file)])
+    assert str(file) not in os.environ[registry.PLUGINS]
+    file.write_text(MINE)
+    registry.plug([str(file)])
+    assert registry.get("mine")
+
+
+def test_a_run_folder_s_plug_ins_are_not_imported(tmp_path):
+    """It may be anyone's; what this process has loaded already it may name."""
+    file = tmp_path / "mine.py"
+    file.write_text(f"{MINE}raise SystemExit('imported')\n")
+    given = {"arm": "random", "plugins": [str(file)]}
+    with pytest.raises(InputError, match=f"the run was made with {file}, which is code .* set AUXLEARN_PLUGINS={file}"):
+        parameters.validate("06_mtl", given, plug=False)
+    file.write_text(MINE)
+    parameters.validate("06_mtl", given)
+    assert parameters.validate("06_mtl", given | {"arm": "mine"}, plug=False).method.title == "of a file"
+
+
+def listed(site, *more):
+    """`auxlearn methods …` where a folder holds installed packages; its status and what it says."""
+    path = os.pathsep.join([str(site), *filter(None, [os.environ.get("PYTHONPATH")])])
+    done = subprocess.run(
+        [sys.executable, "-m", "auxlearn.cli", "methods", *more], capture_output=True, text=True,
+        env=os.environ | {"PYTHONPATH": path},
+    )  # fmt: skip
+    return done.returncode, done.stdout + done.stderr
+
+
+def installed(site, text, version="1.0"):
+    """A package that announces a module of methods by an entry point."""
+    info = site / f"mine_pkg-{version}.dist-info"
+    info.mkdir(parents=True)
+    (site / "mine_pkg.py").write_text(text)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: mine-pkg\nVersion: {version}\n")
+    (info / "entry_points.txt").write_text("[auxlearn.methods]\nmine = mine_pkg\n")
+    return site
+
+
+def test_a_package_announces_its_methods_by_an_entry_point(tmp_path):
+    status, said = listed(installed(tmp_path / "site", MINE))
+    assert status == 0
+    assert "of a file" in said
+
+
+def test_a_package_whose_methods_cannot_be_imported_is_named_in_one_line(tmp_path):
+    status, said = listed(installed(tmp_path / "site", "import nothing_of_this_name\n"))
+    missing = "ModuleNotFoundError: No module named 'nothing_of_this_name'"
+    assert (status, said) == (2, f"auxlearn: methods of mine_pkg, of mine-pkg: {missing}\n")
