@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import functools
+import tempfile
 from collections.abc import Callable
 from dataclasses import asdict
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import torch
+import yaml
 
 import arms_and_switches
 import pipeline
@@ -33,6 +36,7 @@ from auxlearn.signals import (
     row_signals,
     target_gradients,
 )
+from auxlearn.studies import forecasts
 from auxlearn.studies.parameters import MODELS
 from auxlearn.training import linear_head, mixing, prediction
 
@@ -404,7 +408,25 @@ def cost_cases() -> Cases:
     made: Cases = {
         "encoder_flops": [cost.encoder_flops(shape, [5, 9], training) for training in (False, True)],
     }
+    for file in (*sorted((PROJECT / "params" / "published").glob("*.yaml")), PLANTED):
+        price = priced(file)
+        few = 1 if file == PLANTED else max(1, len(price.table) // 12)
+        made[f"price, {file.stem}, arms"] = price.table.iloc[::few]
+        made[f"price, {file.stem}, total"] = price.total
     return made
+
+
+def priced(file: Path) -> forecasts.Price:
+    """The price of a study on a processor: a GPU's batches of a pass are larger."""
+    content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / file.name
+        content["base"]["device"] = "cpu"
+        copy.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+        return forecasts.price(copy)
+
+
+PLANTED = PROJECT / "params" / "studies" / "gradts_planted.yaml"
 
 
 def key_cases() -> Cases:

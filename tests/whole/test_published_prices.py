@@ -94,7 +94,7 @@ def written(tmp_path, **changes):
 
 
 def test_a_suite_that_can_be_read_is_measured(tmp_path, planted):
-    """Padding within batches is counted: more than the rows themselves, less than if all were as long as the longest."""
+    """Padding within batches is counted: more than the rows themselves, less than if all were as long as one is."""
     from auxlearn import cost
     from auxlearn.data import batching
     from auxlearn.models import multitask
