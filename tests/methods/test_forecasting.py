@@ -60,7 +60,7 @@ def arm_of(policy):
 
 ARMS = [*registry.names(), *map(arm_of, registry.policies())]
 # Of arms that differ in a loss or in where weights start, one each is enough every day.
-TAIL = re.compile(r"_ce$|normalised|power|share_(?!50)|null_(given|scored)|shuffled_(pretrain|scored|deciles)|^given")
+TAIL = re.compile(r"_ce$|calibrated|normalised|power|share_(?!50)|null_|shuffled_|tawt_scored|^given|tawt_given")
 SOME = [pytest.param(arm, marks=[pytest.mark.slow] if TAIL.search(arm) else []) for arm in ARMS]
 
 

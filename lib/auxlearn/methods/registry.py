@@ -47,6 +47,8 @@ def register(item: Registered) -> Registered:
         InputError: The name is taken by something else, or cannot be an arm's.
     """
     thing: Any = item() if isinstance(item, type) else item
+    if not type(thing).__module__.startswith("auxlearn."):
+        importlib.import_module(BUILTIN)  # first, so that another cannot take a name of theirs
     table: dict[str, Any] = (
         _MAKERS if isinstance(thing, Maker) else _POLICIES if isinstance(thing, WeightPolicy) else _METHODS
     )
@@ -85,7 +87,6 @@ def plug(plugins: Iterable[str]) -> None:
     Raises:
         InputError: One cannot be imported.
     """
-    importlib.import_module(BUILTIN)  # first, so that a plug-in cannot take a name of theirs
     for plugin in map(_whole, plugins):
         name = _module(plugin)
         if name in sys.modules:
