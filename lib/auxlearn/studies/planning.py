@@ -49,7 +49,7 @@ class Planned:
         p = self.cell.params
         seeds = len(getattr(p, "seeds", [0]))
         longest = -(-seeds // seed_workers.shares(p)) / seeds  # of all seeds, what one worker has
-        return self.start + self.flops / self.rate * longest / getattr(p, "processes", 1)
+        return self.start + max(0.0, self.flops) / self.rate * longest / getattr(p, "processes", 1)
 
 
 def plan(path: Path) -> list[Planned]:
