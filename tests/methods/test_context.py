@@ -1,0 +1,312 @@
+"""What methods are given: data, artifacts and trainings, each made once and charged to the method that asked."""
+
+from types import SimpleNamespace
+
+import pandas as pd
+import pytest
+from pydantic import Field
+
+import asking
+from auxlearn.cost import Ledger
+from auxlearn.data import auxiliary_rows, usable_rows
+from auxlearn.methods import context, ranking, registry
+from auxlearn.methods.base import Artifact, Cell, Maker, Method, Need, Options, Selection, WeightPolicy
+from auxlearn.records.manifests import Manifest
+from auxlearn.studies.parameters import GradTS, Ranking, TDProxy, validate
+from auxlearn.training import training_cache
+from auxlearn.training.phases import Weighting
+from auxlearn.training.shared_parameters import Common, Seeds
+
+NAMES = ["topic_name", "look_alike"]
+
+
+class Parts(Common):
+    """Parameters of a maker's own, with no notebook behind it."""
+
+    stage = "99_parts"
+
+    seeds: Seeds = [0, 1]
+    count: int = Field(3, ge=1)
+    keep_leaks: bool = False
+
+
+class PartsMaker(Maker):
+    """Counts how often it is asked to make what."""
+
+    artifact, Parameters = "parts", Parts
+
+    def __init__(self):
+        self.asked = []
+
+    def make(self, asked, p, seed):
+        self.asked.append((seed, p.count))
+        manifest = Manifest({"stage": "parts", "key": f"{seed}-{p.count}", "ledger": []}, None)
+        return Artifact(seed * 100 + p.count, [Ledger("parts", flops=float(p.count))], [manifest])
+
+
+class TakerOptions(Options):
+    count: int = 3
+    """of the artifact"""
+
+
+class Taker(Method):
+    """n random rows, after an artifact was read and two sets of rows were tried."""
+
+    name, Options = "taker", TakerOptions
+
+    def needs(self, cell, options):
+        return [Need("parts", {"count": options.count})]
+
+    def select(self, asked, cell, options):
+        value = asked.obtain(*self.needs(cell, options))
+        rows = ranking.draw(asked.pool(), tuple(NAMES), cell.n, cell.seed)
+        asked.trial(None)
+        asked.trial(rows)
+        return Selection(rows, why={"parts": {"value": value}})
+
+
+class Follower(Method):
+    """As many rows as another method's."""
+
+    name = "follower"
+
+    def select(self, asked, cell, options):
+        return Selection(asked.obtain(Need("selection:taker")).rows)
+
+
+class Still(WeightPolicy):
+    """Twice the weight for the primary."""
+
+    name, every = "still", 5
+
+    def prior(self, asked, cell, sizes, options):
+        return {name: 2.0 if name == cell.primary else 1.0 for name in sizes}
+
+
+@pytest.fixture(autouse=True)
+def maker(monkeypatch):
+    """A method, its artifact, one that reads the method's rows, and a policy, for one test."""
+    registry.names()
+    for table in ("_METHODS", "_POLICIES", "_MAKERS"):
+        monkeypatch.setattr(registry, table, dict(getattr(registry, table)))
+    made = PartsMaker()
+    for each in (made, Taker, Follower, Still):
+        registry.register(each)
+    return made
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    """Trainings are not run: each costs 7 FLOP and scores 0.5, then 0.25; the plans asked for."""
+    plans = []
+
+    def trained(plan, suite, progress=None):
+        plans.append(plan)
+        key = training_cache.training_key(plan, suite)
+        history = pd.DataFrame({"phase": [plan.phases[-1].name] * 2, "holdout": [0.5, 0.25]})
+        return SimpleNamespace(
+            history=history, ledgers=[Ledger("tune", flops=7.0)],
+            manifest=Manifest({"stage": "train", "key": key, "ledger": []}, None),
+        )  # fmt: skip
+
+    monkeypatch.setattr(training_cache, "trained", trained)
+    return plans
+
+
+def arm(name="taker", **given):
+    return asking.arm(name, **({"n": 30, "auxiliaries": NAMES, "stage2_epochs": 1, "tune_epochs": 1} | given))
+
+
+def asked(small, p=None, seed=3, **more):
+    return context.Context(small, p or arm(), seed, **more)
+
+
+# --- data ------------------------------------------------------------------------------------------------------------
+
+
+def test_auxiliaries_and_pool_are_those_that_the_parameters_name_without_leaks(small):
+    c = asked(small)
+    assert c.auxiliaries == [name for name in small.names if name in NAMES]
+    masks = usable_rows.usable(small, "topic_side", False)
+    rows, allowed = c.whole_pool()
+    whole = auxiliary_rows.pool(small, c.auxiliaries, masks)
+    assert allowed.tolist() == whole["usable"].tolist()
+    assert rows.equals(whole.drop(columns="usable"))
+    assert c.pool().equals(rows[allowed].reset_index(drop=True))
+    assert (c.cell.primary, c.cell.n, c.cell.seed) == ("topic_side", 30, 3)
+
+
+def test_masks_are_searched_for_once_and_shared_by_all_seeds(small, monkeypatch):
+    found, real = [], usable_rows.usable
+    monkeypatch.setattr(usable_rows, "usable", lambda *a: found.append(a[1:]) or real(*a))
+    c = asked(small, arm(keep_leaks=True))
+    for each in (c, c.at(4), c):
+        each.usable("topic_side")
+        each.usable(None)
+    assert found == [("topic_side", True), (None, True)]
+
+
+def test_draws_for_a_purpose_are_a_seed_s_own(small):
+    draw = lambda c, *purpose: c.rng(*purpose).random(4).tolist()  # noqa: E731
+    c = asked(small)
+    assert draw(c, "mine") == draw(c, "mine") == draw(asked(small), "mine")
+    assert draw(c, "mine") != draw(c, "mine", "too")
+    assert draw(c, "mine") != draw(c.at(4), "mine")
+
+
+# --- artifacts -------------------------------------------------------------------------------------------------------
+
+
+def test_an_artifact_is_made_and_charged_once_however_often_it_is_asked_for(small, maker):
+    c = asked(small)
+    assert [c.obtain(Need("parts", {"count": 5})) for _ in range(3)] == [305] * 3
+    assert maker.asked == [(3, 5)]
+    assert [(ledger.stage, ledger.flops) for ledger in c.needed()] == [("parts", 5.0)]
+    assert [m.key for m in c.units()] == ["3-5"]
+    assert c.obtain(Need("parts", {"count": 6})) == 306  # otherwise made: another
+    assert [ledger.flops for ledger in c.needed()] == [5.0, 6.0]
+
+
+def test_what_is_made_for_another_maker_is_not_charged(small, maker):
+    c = asked(small)
+    assert c.make(Need("parts")).value == 303
+    assert c.needed() == []
+    assert c.units() == []
+
+
+def test_another_seed_of_a_context_has_charges_of_its_own(small, maker):
+    c = asked(small)
+    c.obtain(Need("parts"))
+    other = c.at(4)
+    assert other.needed() == []
+    assert other.obtain(Need("parts")) == 403
+    assert [m.key for m in c.units()] == ["3-3"]
+
+
+def test_parameters_are_those_of_a_run_that_is_read_and_fits_else_the_defaults(small):
+    given = {"size": "full", "precision": "fp32", "encoder": "tiny"}
+    mine = TDProxy(**given, seeds=[3, 4], proxy_rows=33)
+    p = validate("06_mtl", given | {"arm": "td_bce", "auxiliaries": NAMES}).resolved()
+    need = Need("proxy", {"discriminator": "bce"})
+    parameters = lambda *upstream, seed=3: context.Context(small, p, seed, upstream).parameters(need)  # noqa: E731
+    read = mine.resolved()
+    assert parameters(read) is read
+    assert parameters(GradTS(**given).resolved(), read) is read  # whatever else is read
+    assert parameters(read.model_copy(update={"threads": 7})).threads == 7  # which decides nothing
+    for other in (
+        mine.model_copy(update={"discriminator": "ce"}), mine.model_copy(update={"encoder": "minilm"}),
+        mine.model_copy(update={"seeds": [4]}),
+    ):  # fmt: skip
+        found = parameters(other.resolved())
+        assert (found.proxy_rows, found.seeds, found.encoder) == (TDProxy().proxy_rows, [3], "tiny")
+    assert parameters(read, seed=5).seeds == [5]
+    ranked = Ranking(**given, auxiliaries=NAMES[::-1], n=30, seeds=[3]).resolved()
+    wanted = Need("ranking", {"primary": "topic_side", "auxiliaries": NAMES, "n": 30})
+    assert context.Context(small, p, 3, [ranked]).parameters(wanted) is ranked  # their order decides nothing
+    assert context.Context(small, p, 3, [ranked]).parameters(Need("ranking", {"n": 31})).n == 31
+
+
+def test_what_is_made_is_what_the_run_that_is_read_made(small):
+    """A ranking, and through it the proxies, by the parameters of 02 and 03; other parameters make other units."""
+    proxy = TDProxy(proxies="one", proxy_rows=15, watch_rows=8, epochs=1, seeds=[3]).resolved()
+    ranked = Ranking(n=20, seeds=[3]).resolved()
+    p = arm("td_bce", n=20, auxiliaries=[])
+    told = asked(small, p, upstream=[ranked, proxy])
+    chosen, _ = context.select(told)
+    units = {m.key for m in told.units()}
+    made = registry.maker("proxy").make(asked(small, proxy), proxy, 3)
+    assert {m.key for m in made.manifests} == units
+    assert [ledger.flops for ledger in told.needed()] == [ledger.flops for ledger in made.ledgers]
+    assert len(chosen.rows) == 20
+    other = asked(small, p, upstream=[ranked, proxy.model_copy(update={"epochs": 2})])
+    context.select(other)
+    assert not units & {m.key for m in other.units()}
+
+
+# --- selections of other methods -------------------------------------------------------------------------------------
+
+
+def test_another_method_s_selection_is_charged_with_all_that_it_ran(small, maker, trained):
+    c = asked(small, arm("follower", methods={"taker": {"count": 8}}))
+    rows = Follower().select(c, c.cell, Options()).rows
+    alone = asked(small, arm(count=8))
+    assert rows.equals(Taker().select(alone, alone.cell, TakerOptions(count=8)).rows)
+    assert maker.asked == [(3, 8), (3, 8)]
+    spent = [(ledger.stage, ledger.flops) for ledger in c.needed()]
+    assert spent == [("parts", 8.0), ("trial", 7.0), ("trial", 7.0)]
+    assert c.searched() == []  # its own
+    assert [m.key for m in c.units()] == [m.key for m in alone.units()]
+    c.obtain(Need("selection:taker"))
+    assert len(c.needed()) == 3
+
+
+def test_the_needs_of_a_method_are_those_of_the_selections_that_it_reads():
+    """What 06 reads for a control is what the method that it matches needs."""
+    p = asking.arm("cie_ce", n=40)
+    assert [(stage, wanted["discriminator"], wanted["n"], wanted["seed"]) for stage, wanted in p.needs()] == [
+        ("03_ranking", "ce", 40, 0), ("03_ranking", "ce", 40, 1),
+    ]  # fmt: skip
+    assert p.needs() == [need for need in asking.arm("td_ce", n=40).needs()]
+
+
+# --- trainings -------------------------------------------------------------------------------------------------------
+
+
+def test_a_training_is_charged_to_its_stage_and_counts_once(small, trained):
+    c = asked(small)
+    plan = c.trial_plan(None)
+    for _ in range(2):
+        c.train(plan, "search")
+    assert [(ledger.stage, ledger.flops) for ledger in c.searched()] == [("search", 7.0)]
+    key = training_cache.training_key(plan, small)
+    assert c.searched(key) == []  # the arm's own training, which is charged as such
+    assert c.needed() == []
+
+
+def test_a_trial_is_planned_as_the_arm_trains_but_judged_on_held_out_rows(small, trained):
+    c = asked(small, arm(choose="last"))
+    rows = ranking.draw(c.pool(), tuple(NAMES), 30, 3)
+    assert c.trial(rows) == (0.5, 0.25)
+    (plan,) = trained
+    assert {name: len(of) for name, of in plan.phases[0].rows.items() if name != "topic_side"} == {
+        name: int((rows["task"] == name).sum()) for name in NAMES
+    }
+    assert [phase.choose for phase in plan.phases] == ["last", "holdout"]
+    assert len(plan.holdout) > 0
+    assert context.select(asked(small, arm("random", choose="last")))[1].holdout.tolist() == []
+    shared = c.trial_plan(rows, {"topic_side": 1, "topic_name": 1, "look_alike": 1}, "cycle")
+    assert shared.phases[0].order[:4].tolist() == [0, 1, 2, 0]
+
+
+# --- an arm ----------------------------------------------------------------------------------------------------------
+
+
+def test_an_arm_s_method_chooses_and_its_policy_plans(small, maker, trained):
+    selection, plan = context.select(asked(small, arm("taker", count=4)))
+    assert selection.why == {"parts": {"value": 304}}
+    assert [phase.name for phase in plan.phases] == ["stage2", "tune"]
+    assert selection.as_dict() == {"tasks": [], "visited": [], "parts": {"value": 304}}
+    weighed, plan = context.select(asked(small, arm("taker+still", count=4)))
+    assert weighed.rows.equals(selection.rows)
+    (phase,) = plan.phases
+    assert phase.weighting == Weighting((0.5, 0.25, 0.25), "fixed", 5)
+    assert sorted(phase.rows) == sorted(["topic_side", *NAMES])
+
+
+def test_a_selection_without_rows_is_trained_by_its_method_though_a_policy_was_named(small, monkeypatch):
+    monkeypatch.setattr(Taker, "select", lambda self, *a: Selection())
+    _, plan = context.select(asked(small, arm("taker+still")))
+    assert [(phase.name, list(phase.rows)) for phase in plan.phases] == [
+        ("stage2", ["topic_side"]), ("tune", ["topic_side"]),
+    ]  # fmt: skip
+    assert plan.phases[0].weighting is None
+
+
+def test_options_of_an_arm_reach_method_and_policy(small, monkeypatch):
+    seen = []
+    monkeypatch.setattr(Taker, "select", lambda self, c, cell, options: seen.append((cell, options)) or Selection())
+    c = asked(small, arm("taker", count=9))
+    context.select(c)
+    ((cell, options),) = seen
+    assert cell == Cell(c.params, 3)
+    assert options == TakerOptions(count=9)
