@@ -338,15 +338,16 @@ def test_the_authors_rule_is_that_of_the_ratio_search_too(small, usable, monkeyp
     seen, real = [], ratios.Search
     monkeypatch.setattr(ratios, "Search", lambda *a, **k: seen.append(real(*a, **k)) or seen[-1])
     for rule in ("corrected", "paper"):
-        chosen(arm(n=20, bandit_rounds=2, ratio_trials=2, autosem_rule=rule), small, usable)
+        chosen(arm(n=20, bandit_rounds=2, ratio_trials=11, autosem_rule=rule), small, usable)
     assert [search.settings["rule"] for search in seen] == ["corrected", "paper"]
 
 
 @pytest.mark.parametrize(
-    ("rule", "trials", "design"), [("paper", 16, 10), ("paper", 4, 4), ("corrected", 16, 4), ("corrected", 3, 3)]
+    ("rule", "trials", "design"),
+    [("paper", 16, 10), ("paper", 11, 10), ("corrected", 16, 4), ("corrected", 6, 3), ("corrected", 3, 2)],
 )
 def test_so_many_trials_come_before_the_process_is_asked(small, usable, monkeypatch, rule, trials, design):
-    """Ten under the authors' rule, as scikit-optimize has it; else two more than there are tasks."""
+    """Ten under the authors' rule, as scikit-optimize has it; else two more than there are tasks, half at most."""
 
     class Asked(Exception):
         pass
@@ -359,3 +360,21 @@ def test_so_many_trials_come_before_the_process_is_asked(small, usable, monkeypa
     with pytest.raises(Asked) as found:
         chosen(arm(autosem_rule=rule, ratio_trials=trials), small, usable)
     assert found.value.args == (2, design)
+
+
+@pytest.mark.parametrize(("rule", "trials", "words"), [("paper", 10, "give 11 or more"), ("corrected", 2, "3")])
+def test_a_search_that_would_never_leave_its_design_is_refused(rule, trials, words):
+    with pytest.raises(ValueError, match=f"ratio_trials.*{words}"):
+        RatioOptions(autosem_rule=rule, ratio_trials=trials)
+
+
+def test_the_last_trials_are_the_process_s_own(small, usable, monkeypatch):
+    """Four tasks and six trials: the design used to take all of them."""
+    monkeypatch.setattr(bandits, "select", lambda *a, **k: np.array([1, 2, 3]))
+    monkeypatch.setattr(context.Context, "trial", lambda *a: (0.5, 0.5))
+    seen, real = [], ratios.Search
+    monkeypatch.setattr(ratios, "Search", lambda *a, **k: seen.append(real(*a, **k)) or seen[-1])
+    chosen(arm(n=20, bandit_rounds=2, ratio_trials=6), small, usable)
+    by = [row["by"] for row in seen[0].log]
+    assert by[:3] == ["design"] * 3
+    assert set(by[3:]) <= set(ratios.PORTFOLIO)

@@ -99,8 +99,7 @@ class Autosem(Bandit):
         from auxlearn.methods.autosem import ratio_search
 
         names = (cell.primary, *selection.tasks)
-        first = len(names) + 2 if options.autosem_rule == "corrected" else 10
-        design = max(2, min(options.ratio_trials, first))
+        design = options.design(len(names))
         search = ratio_search.Search(len(names), cell.seed, options.ratio_highest, design, options.autosem_rule)
         known: dict[tuple[int, ...], float] = {}
         for _ in range(options.ratio_trials):
