@@ -2,9 +2,9 @@
 
 Padding to a fixed length wastes most of the arithmetic on short texts, so batches are cut from rows of similar length:
 inside a shuffled window for training, over everything for inference (order does not matter there). In training, lengths
-are jittered before they are sorted, or a small task's rows would meet the same rows in every epoch: of 300 NLI rows, two
-that share a batch share one again in the next epoch with probability 0.9 without jitter, 0.3 with it, 0.1 at random,
-for a tenth more padded tokens. Batches of a pass are equally large but for one row, so that every row weighs alike.
+are jittered before they are sorted, or a small task's rows would meet the same rows in every epoch: of 300 NLI rows,
+two that share a batch share one again in the next epoch with probability 0.9 without jitter, 0.3 with it, 0.1 at
+random, for some 15 % more padded tokens. Batches are equally large but for one row, so that every row weighs alike.
 """
 
 from __future__ import annotations

@@ -264,6 +264,13 @@ class Method:
         """Say whether the method trains in order to choose; rows are then held out whatever `choose` says."""
         return False
 
+    def check(self, cell: Cell, options: Any) -> None:
+        """Refuse options that do not go with the cell or with one another.
+
+        Raises:
+            ValueError: They do not.
+        """
+
     def needs(self, cell: Cell, options: Any) -> list[Need]:
         """List the artifacts that the method reads."""
         return []

@@ -35,8 +35,9 @@ class MTL(ArmParameters):
     @model_validator(mode="after")
     def _options_fit(self) -> Self:
         registry.check_tables(self.methods)
-        if self.policy is not None:
-            self.policy.check(Cell(self, self.seeds[0]), self.options(self.policy))
+        for each in registry.parse(self.arm):
+            if each is not None:
+                each.check(Cell(self, self.seeds[0]), self.options(each))
         return self
 
     @property

@@ -235,7 +235,8 @@ def test_the_authors_rule_keeps_tasks_whatever_their_utility(small, usable):
 def test_a_ratio_proposed_twice_is_trained_and_charged_once(small, usable, monkeypatch):
     monkeypatch.setattr(bandits, "select", lambda *a, **k: np.array([1]))
     design = {"ratios": [1, 1], "by": "design", "proposals": [], "gains": []}
-    monkeypatch.setattr("auxlearn.methods.autosem.ratio_search.Search._design", lambda self, rng: design)
+    for source in ("_design", "_acquire"):
+        monkeypatch.setattr(ratios.Search, source, lambda self, rng: design)
     made, spent, _ = chosen(arm(), small, usable)
     assert len(made.visited) == 3
     assert sum(ledger.stage == "trial" for ledger in spent) == 2  # one training: its stage 2 and its tuning
@@ -365,12 +366,13 @@ def test_so_many_trials_come_before_the_process_is_asked(small, usable, monkeypa
 @pytest.mark.parametrize(("rule", "trials", "words"), [("paper", 10, "give 11 or more"), ("corrected", 2, "3")])
 def test_a_search_that_would_never_leave_its_design_is_refused(rule, trials, words):
     with pytest.raises(ValueError, match=f"ratio_trials.*{words}"):
-        RatioOptions(autosem_rule=rule, ratio_trials=trials)
+        arm(autosem_rule=rule, ratio_trials=trials)
+    arm("autosem_p1", autosem_rule=rule, ratio_trials=10)  # which has no such search
 
 
 def test_the_last_trials_are_the_process_s_own(small, usable, monkeypatch):
-    """Four tasks and six trials: the design used to take all of them."""
-    monkeypatch.setattr(bandits, "select", lambda *a, **k: np.array([1, 2, 3]))
+    """Three tasks and six trials; the design used to take five."""
+    monkeypatch.setattr(bandits, "select", lambda *a, **k: np.array([2, 1]))
     monkeypatch.setattr(context.Context, "trial", lambda *a: (0.5, 0.5))
     seen, real = [], ratios.Search
     monkeypatch.setattr(ratios, "Search", lambda *a, **k: seen.append(real(*a, **k)) or seen[-1])

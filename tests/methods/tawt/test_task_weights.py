@@ -8,7 +8,9 @@ import pytest
 
 from auxlearn.errors import InputError
 from auxlearn.methods.tawt import cosine, task_weights
+from auxlearn.methods.tawt.options import WeightOptions
 from auxlearn.methods.tawt.task_weights import Updater, Weights
+from auxlearn.signals.gradient_moments import Moments
 
 NAMES = ["pos", "chunk", "pred", "ner"]
 SIZES = {"pos": 9000, "chunk": 9000, "pred": 9000, "ner": 500}
@@ -131,12 +133,33 @@ def test_decay_leads_back_to_the_prior_and_bounds_what_steady_evidence_can_do():
     assert (off[:, 0] == 0).all()
 
 
+@pytest.mark.parametrize(
+    ("signal", "true", "undefined", "moves", "keeps"),
+    [(0.0, 0.0, (0.6, 0.9), 0.03, 0.0), (0.01, 0.0, (0.3, 0.6), 0.04, 0.0), (0.1, 0.0, (0, 0.01), 0.06, 0.0),
+     (1.0, 0.0, (0, 0), 0.03, 0.0), (1.0, 0.5, (0, 0), 0.03, 0.45), (10.0, 0.5, (0, 0), 0.01, 0.48)],
+)  # fmt: skip
+def test_by_default_weights_do_not_move_where_noise_hides_the_cosine(signal, true, undefined, moves, keeps):
+    """Gradients of norm 1, `signal` times the squared norm of a chunk's noise; two chunks per side, as by default."""
+    rng, size, cosines = np.random.default_rng(0), 4000, []
+    target, source = np.eye(2, size)
+    source = true * target + np.sqrt(1 - true**2) * source
+    noise, scale = (1 / np.sqrt(signal * size), 1.0) if signal else (1.0, 0.0)
+    for _ in range(400):
+        own, other = (scale * g + noise * rng.standard_normal((2, size)) for g in (target, source))
+        cosines.append(cosine.debiased(Moments(own @ other.T, own @ own.T, other @ other.T)))
+    values, errors = np.array(cosines).T
+    used = Updater(tau=WeightOptions().weight_tau).usable(values, errors)
+    assert undefined[0] <= np.isnan(values).mean() <= undefined[1]
+    assert used.std() < moves
+    assert (used.mean() > keeps) if keeps else abs(used.mean()) < 0.01
+
+
 def test_what_the_step_makes_of_odd_cosines():
     odd = np.array([np.nan, 1.7, -3.0, 0.4])
     assert Updater().usable(odd).tolist() == [0.0, 1.0, -1.0, 0.4]
     shrunk = Updater(tau=0.1).usable(np.array([0.4, 0.4, 0.4, 1.0]), np.array([0.1, 0.0, np.nan, 0.3]))
-    np.testing.assert_allclose(shrunk, [0.2, 0.4, 0.4, 0.1])
-    np.testing.assert_array_equal(Updater(tau=0.1).usable([0.4]), [0.4])  # nothing known of its error
+    np.testing.assert_allclose(shrunk, [0.2, 0.4, 0.0, 0.1])
+    np.testing.assert_array_equal(Updater(tau=0.1).usable([0.4]), [0.4])  # no errors are measured
     np.testing.assert_array_equal(Updater(rule="paper").usable(odd), odd)
     with pytest.raises(InputError, match="g: entry 0 is nan"):
         joint(updater=Updater(rule="paper")).update(odd)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from auxlearn.methods.base import Options
 
@@ -33,15 +33,6 @@ class RatioOptions(BanditOptions):
     """trainings of the search, each of the arm's own length; under the authors' rule 11 or more"""
     ratio_highest: int = Field(20, ge=1)
     """the highest ratio that is tried"""
-
-    @model_validator(mode="after")
-    def _search_leaves_its_design(self) -> Self:
-        if self.autosem_rule == "paper" and self.ratio_trials <= PAPER_DESIGN:
-            raise ValueError(
-                f"ratio_trials: {self.ratio_trials} trials would all be drawn at random, as the authors' rule starts "
-                f"with {PAPER_DESIGN}; give {PAPER_DESIGN + 1} or more"
-            )
-        return self
 
     def design(self, tasks: int) -> int:
         """Count the trials that come before the process is asked: two more than there are tasks, half of all at most.

@@ -15,6 +15,7 @@ the ratios share out; the paper trains on whole tasks. GradTS's own rerun of AUT
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -79,6 +80,14 @@ class Autosem(Bandit):
     name, title = "autosem", "n rows of a bandit's tasks, mixed by ratios that a search found"
     reference = "Guo et al., 2019 (AUTOSEM)"
     Options = RatioOptions
+
+    def check(self, cell: Cell, options: Any) -> None:
+        """Refuse a search whose trials would all be drawn before it learns from any."""
+        if options.ratio_trials <= (design := options.design(options.bandit_most + 1)):
+            raise ValueError(
+                f"ratio_trials: {options.ratio_trials} trials would all be drawn at random, as {design} are before the "
+                f"search learns from any; give {design + 1} or more"
+            )
 
     def select(self, context: Context, cell: Cell, options: BanditOptions) -> Selection:
         """Play the bandit, search for ratios, and share n rows out by the best."""

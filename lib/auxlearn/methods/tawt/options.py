@@ -33,8 +33,9 @@ class WeightOptions(Options):
     """share of all weight that is spread evenly over the tasks"""
     weight_decay: float = Field(0.0, ge=0, lt=1)
     """how fast log weights return to where they started"""
-    weight_tau: float = Field(0.0, ge=0)
-    """spread of true cosines, towards which measured ones are shrunk (0: not at all)"""
+    weight_tau: float = Field(0.1, ge=0)
+    """spread that true cosines are taken to have: measured ones are shrunk by their standard error, so that noise moves
+    no weight (0: not at all)"""
     combine: Literal["mixed", "scaled", "scaled_then_clipped", "sampled"] = "mixed"
     """how weights act: on parts of mixed batches, on losses of task-pure ones, or by sampling tasks"""
     probe_rows: int = Field(32, ge=1)

@@ -82,8 +82,8 @@ class Updater:
             lost for good.
         decay: In [0, 1): log w <- (1 - decay) log w + decay log prior, so that evidence fades.
         tau: Multiplies each cosine by tau^2 / (tau^2 + error^2), its posterior mean if true cosines spread by tau
-            around 0. Without it, a debiased cosine measured on too few rows moves the weights by its noise, which the
-            naive one is too small to do. None switches it off.
+            around 0; one whose error is unknown counts for nothing. Without it, a debiased cosine measured on too few
+            rows moves the weights by its noise, which the naive one is too small to do. None switches it off.
         rule: "corrected" takes an undefined cosine (NaN) for 0, no evidence, and cuts cosines to [-1, 1], which
             debiased ones may leave. "paper": the bare mirror step, eta 1 and c as the authors picked it; NaN is an
             error.
@@ -131,7 +131,7 @@ class Updater:
 
         Args:
             cosines: float [K].
-            errors: Standard errors, float [K]; a NaN among them shrinks nothing.
+            errors: Standard errors, float [K]; NaN where a cosine's error is unknown. None shrinks nothing.
 
         Returns:
             float64 [K].
@@ -141,7 +141,8 @@ class Updater:
             return values
         values = np.nan_to_num(values, nan=0.0)
         if self.tau is not None and errors is not None:
-            values = values * self.tau**2 / (self.tau**2 + np.nan_to_num(np.asarray(errors, np.float64)) ** 2)
+            noise = np.nan_to_num(np.asarray(errors, np.float64), nan=np.inf)
+            values = values * self.tau**2 / (self.tau**2 + noise**2)
         return np.clip(values, -1.0, 1.0)
 
     def step(self, log_w: np.ndarray, cosines: np.ndarray, log_prior: np.ndarray) -> np.ndarray:
