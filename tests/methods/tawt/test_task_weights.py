@@ -133,6 +133,14 @@ def test_decay_leads_back_to_the_prior_and_bounds_what_steady_evidence_can_do():
     assert (off[:, 0] == 0).all()
 
 
+def test_what_the_authors_print_is_what_was_in_force():
+    """Null schedule, uniform start, one update per epoch, four epochs of ten steps, the last after the last step."""
+    weights = task_weights.null_schedule(np.full(4, 0.25), 4, Updater(rule="paper"), target=3)
+    rows = [{"step": 10 * update, "weights": row} for update, row in enumerate(weights)]
+    assert task_weights.in_force(rows, 40)["weights"][3] == pytest.approx(0.870, abs=5e-4)
+    assert rows[-1]["weights"][3] == pytest.approx(0.948, abs=5e-4)
+
+
 @pytest.mark.parametrize(
     ("signal", "true", "undefined", "moves", "keeps"),
     [(0.0, 0.0, (0.6, 0.9), 0.03, 0.0), (0.01, 0.0, (0.3, 0.6), 0.04, 0.0), (0.1, 0.0, (0, 0.01), 0.06, 0.0),

@@ -61,6 +61,14 @@ def test_updates_are_read_back_and_shares_count_rows(plan, small):
     ]
 
 
+def test_final_weights_are_those_that_the_last_step_was_taken_with(plan, small):
+    training = training_cache.trained(plan, small)
+    assert training.updates[-1]["step"] == 9
+    assert weight_tables.last_in_force(training)["step"] == 6
+    in_force = dict(zip(training.updates[2]["names"], training.updates[2]["weights"], strict=True))
+    assert weight_tables.finals({4: training})[4].to_dict() == pytest.approx(in_force)
+
+
 def test_many_seeds_are_drawn_a_task_a_panel():
     rows = [
         (seed, task, step, step // 10, 0.2 + 0.01 * seed, 0.1 * seed, 0.3)

@@ -1,11 +1,11 @@
-"""TAWT's artifact, the weights that a training ended with, and its weight policies with their controls.
+"""TAWT's artifact, the weights in force when a training ended, and its weight policies with their controls.
 
 A policy is a *paradigm* (joint: uniform weights, so tasks count by size; normalised: joint with weights 1/n, so tasks
 count alike; pretrain: sources first, then the primary alone) and an *evidence*, what moves the weights. "final" starts
-at, and stays at, the weights that 05 ended with; share_N gives the primary that percentage of the effective weight.
-Further priors of joint training: "power", weights n ** prior_power, and "given". Two weigh what a scoring method chose:
-"scored" starts the sources at weights that follow their rows' scores, and "deciles" cuts each source into parts by
-score, each with a weight of its own.
+at, and stays at, the weights that were in force when 05's training ended; share_N gives the primary that percentage of
+the effective weight. Further priors of joint training: "power", weights n ** prior_power, and "given". Two weigh what a
+scoring method chose: "scored" starts the sources at weights that follow their rows' scores, and "deciles" cuts each
+source into parts by score, each with a weight of its own.
 """
 
 from __future__ import annotations
@@ -180,10 +180,11 @@ class FinalWeights(Maker):
 
     def make(self, context: Context, p: TAWT, seed: int) -> Artifact:
         """Make a seed's last weights; the value has one per task, charged for the whole training."""
+        from auxlearn.methods.tawt import weight_tables
         from auxlearn.training import training_cache
 
         training = training_cache.trained(self.plan(context, p, seed), context.suite, context.progress)
-        last = training.updates[-1]
+        last = weight_tables.last_in_force(training)
         weights = dict(zip(last["names"], last["weights"], strict=True))
         ledgers = [renamed(ledger, "weighting") for ledger in training.ledgers]
         return Artifact(weights, ledgers, [training.manifest])

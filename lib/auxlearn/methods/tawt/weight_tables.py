@@ -123,7 +123,7 @@ def target_share(plan: Plan, training: training_cache.Training) -> float:
 
 
 def finals(trainings: Mapping[int, training_cache.Training]) -> pd.DataFrame:
-    """Tabulate the weights that trainings ended with.
+    """Tabulate the weights that were in force when trainings ended.
 
     Args:
         trainings: Trainings by seed.
@@ -131,9 +131,20 @@ def finals(trainings: Mapping[int, training_cache.Training]) -> pd.DataFrame:
     Returns:
         Index task (or part of one); one column per seed that had any weights.
     """
-    last = {seed: each.updates[-1] for seed, each in trainings.items() if each.updates}
+    last = {seed: last_in_force(each) for seed, each in trainings.items() if each.updates}
     weights = {seed: dict(zip(row["names"], row["weights"], strict=True)) for seed, row in last.items()}
     return pd.DataFrame(weights).rename_axis("task")
+
+
+def last_in_force(training: training_cache.Training) -> Mapping[str, Any]:
+    """Return the update whose weights the last step of a training's weighted phase was taken with.
+
+    Args:
+        training: A training with weighted phases, of which the last counts.
+    """
+    phase = training.updates[-1]["phase"]
+    rows = [row for row in training.updates if row["phase"] == phase]
+    return task_weights.in_force(rows, int((training.steps["phase"] == phase).sum()))
 
 
 def compared(
