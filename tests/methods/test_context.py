@@ -223,6 +223,35 @@ def test_what_is_made_is_what_the_run_that_is_read_made(small):
     assert not units & {m.key for m in other.units()}
 
 
+@pytest.mark.parametrize("name", ["random", "cie_bce", "matched_bce"])
+def test_controls_draw_from_the_rows_that_a_ranking_may_take(small, name):
+    """Of a single proxy's ranking none that it was trained on: 40 of 160 here; of cross-fitted ones, all."""
+    ranked = Ranking(auxiliaries=NAMES, n=110, seeds=[3]).resolved()
+    drawn = {}
+    for proxies in ("one", "crossfit"):
+        proxy = TDProxy(proxies=proxies, proxy_rows=20, watch_rows=8, epochs=1, seeds=[3]).resolved()
+        p = arm(name, n=110, auxiliaries=NAMES, methods={"random": {"candidates_of": "td_bce"}})
+        told = asked(small, p, upstream=[ranked, proxy])
+        rows = context.select(told)[0].rows
+        plans, _ = registry.maker("proxy").plans(told, proxy, 3)
+        seen = {(task, row) for task in NAMES for row in plans[0].phases[0].rows[task].tolist()}
+        drawn[proxies] = len(seen & set(zip(rows["task"], rows["row"], strict=True)))
+        assert len(rows) == 110
+        assert bool(told.needed()) == (name != "random")  # which reads how proxies are made, and makes none
+    assert drawn["one"] == 0
+    assert drawn["crossfit"] > 15
+
+
+def test_random_reads_the_runs_that_say_what_its_candidates_are():
+    p = arm("random", methods={"random": {"candidates_of": "td_ce"}})
+    assert p.needs() == arm("td_ce").needs()
+    assert arm("random").needs() == []
+    with pytest.raises(ValueError, match="candidates_of: 'random' is no other method"):
+        arm("random", methods={"random": {"candidates_of": "random"}})
+    with pytest.raises(ValueError, match=r"td_bcee.*td_bce"):
+        arm("random", methods={"random": {"candidates_of": "td_bcee"}})
+
+
 # --- selections of other methods -------------------------------------------------------------------------------------
 
 

@@ -72,10 +72,13 @@ class Need:
     Attributes:
         artifact: The name of its maker.
         parameters: What its parameters must agree in; the rest is as the study, or the maker's defaults, have it.
+        charged: Whether it is made for the method, which then pays for it. Of one that is not charged, only how it is
+            made is asked (`Context.candidates`).
     """
 
     artifact: str
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    charged: bool = True
 
 
 @dataclass
@@ -187,6 +190,9 @@ class Context(Protocol):
 
     def whole_pool(self) -> tuple[pd.DataFrame, np.ndarray]:
         """List all training rows of the auxiliaries, and mark the usable ones: bool [N]."""
+
+    def candidates(self, of: str) -> tuple[pd.DataFrame, np.ndarray]:
+        """List all training rows of the auxiliaries, and mark those that a method may choose: bool [N]."""
 
     def rng(self, *purpose: str) -> np.random.Generator:
         """Return a generator of the seed's own for a purpose."""
@@ -391,6 +397,10 @@ class Maker:
     def make(self, context: Context, p: Any, seed: int) -> Artifact:
         """Make the artifact, or read back what is there of it."""
         raise NotImplementedError
+
+    def seen(self, context: Context, p: Any, seed: int) -> Mapping[str, np.ndarray]:
+        """Return by task the rows that methods which need the artifact cannot choose, as it was trained on them."""
+        return {}
 
     def expected(self, context: SizedContext, p: Any, seed: int) -> Any:
         """Return a value such as may be made, for the forecast of what reads it; None where no plan depends on it."""

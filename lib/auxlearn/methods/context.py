@@ -87,6 +87,25 @@ class Context:
         rows = auxiliary_rows.pool(self.suite, self.auxiliaries, self.usable(self.params.primary))
         return rows, rows.pop("usable").to_numpy()
 
+    def candidates(self, of: str) -> tuple[pd.DataFrame, np.ndarray]:
+        """List all training rows of the auxiliaries, and mark those that a method may choose: bool [N].
+
+        These are the usable rows but for those that a single proxy was trained on, say, which it cannot rank.
+
+        Args:
+            of: The method's name.
+        """
+        rows, allowed = self.whole_pool()
+        method = registry.get(of)
+        for need in method.needs(self.cell, registry.options(method, self.params.methods)):
+            if need.artifact.startswith(SELECTION):
+                allowed = allowed & self.candidates(need.artifact.removeprefix(SELECTION))[1]
+                continue
+            seen = registry.maker(need.artifact).seen(self, self.parameters(need), self.seed)
+            for name, own in seen.items():
+                allowed = allowed & ~((rows["task"] == name) & rows["row"].isin(own)).to_numpy()
+        return rows, allowed
+
     def rng(self, *purpose: str) -> np.random.Generator:
         """Return a generator of the seed's own for a purpose; the same purpose draws the same."""
         return seeding.rng(self.seed, *purpose)

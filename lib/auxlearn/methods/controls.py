@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from dataclasses import replace
+from typing import Any, Literal, cast
 
 import numpy as np
 import pandas as pd
 from pydantic import Field
 
 from auxlearn.data.suites import Suite
-from auxlearn.methods import arm_plans, ranking
+from auxlearn.methods import arm_plans, ranking, registry
 from auxlearn.methods.base import Cell, Context, Method, Need, Options, Selection, SizedContext
 from auxlearn.methods.registry import register
 from auxlearn.training.phases import Plan, Recipe
@@ -54,15 +55,37 @@ class StepMatched(Method):
         return Selection()
 
 
+class RandomOptions(Options):
+    """Options of random."""
+
+    candidates_of: str = ""
+    """draw only from rows that this method may choose: of td_bce with `proxies: one`, none that trained the proxy"""
+
+
 @register
 class Random(Method):
     """Rows drawn uniformly over the whole usable pool, so that tasks are taken in proportion to size."""
 
     name, title, contrasts = "random", "n rows drawn uniformly over the pool", ("step_matched",)
+    Options = RandomOptions
 
-    def select(self, context: Context, cell: Cell, options: Options) -> Selection:
+    def check(self, cell: Cell, options: RandomOptions) -> None:
+        """Refuse a name that is no other method's."""
+        other = registry.get(options.candidates_of) if options.candidates_of else None
+        if other is self or (other and not isinstance(other, Method)):
+            raise ValueError(f"candidates_of: {options.candidates_of!r} is no other method")
+
+    def needs(self, cell: Cell, options: RandomOptions) -> list[Need]:
+        """Need to know how what the other method reads is made."""
+        if not options.candidates_of:
+            return []
+        other = registry.get(options.candidates_of)
+        needed = other.needs(cell, registry.options(other, cast(Any, cell.params).methods))
+        return [replace(need, charged=False) for need in needed]
+
+    def select(self, context: Context, cell: Cell, options: RandomOptions) -> Selection:
         """Draw n rows."""
-        rows, allowed = context.whole_pool()
+        rows, allowed = context.candidates(options.candidates_of) if options.candidates_of else context.whole_pool()
         return Selection(ranking.table(rows, ranking.random_n(len(rows), cell.n, cell.seed, allowed)))
 
 
@@ -124,7 +147,7 @@ class Matched(Method):
     def select(self, context: Context, cell: Cell, options: Options) -> Selection:
         """Draw as many random rows from each group as the selection has."""
         best = context.obtain(*self.needs(cell, options)).rows
-        rows, allowed = context.whole_pool()
+        rows, allowed = context.candidates(self.of)
         at = rows.reset_index().merge(best[["task", "row"]], on=["task", "row"])["index"].to_numpy()
         groups = rows["task"].to_numpy(str) if self.control == "cie" else strata(context.suite, rows)
         return Selection(ranking.table(rows, ranking.matched_random(at, groups, cell.seed, allowed)))

@@ -118,7 +118,7 @@ class SizedContext(Context):
 
     def needs(self, needs: Iterable[Need]) -> list[Charge]:
         """Forecast what artifacts cost the method that needs them."""
-        return [charge for need in needs for charge in self._need(need)]
+        return [charge for need in needs if need.charged for charge in self._need(need)]
 
     def _need(self, need: Need) -> list[Charge]:
         if need.artifact.startswith(SELECTION):

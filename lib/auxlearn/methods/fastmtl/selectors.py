@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Literal
@@ -15,7 +16,7 @@ from auxlearn.methods import controls, ranking
 from auxlearn.methods.base import Artifact, Cell, Charge, Context, Maker, Method, Need, Options, Selection, SizedContext
 from auxlearn.methods.fastmtl import proxy_plans
 from auxlearn.methods.fastmtl.options import Ranking, TDProxy
-from auxlearn.methods.registry import register
+from auxlearn.methods.registry import maker, register
 from auxlearn.training.phases import Plan
 
 if TYPE_CHECKING:
@@ -61,6 +62,11 @@ class ProxyMaker(Maker):
         manifests = [*(training.manifest for training in trainings), *store.manifests]
         return Artifact(proxy_store.Proxies(plans, folds, trainings, store), ledgers, manifests)
 
+    def seen(self, context: Context, p: TDProxy, seed: int) -> Mapping[str, np.ndarray]:
+        """Return the rows that a single proxy is trained on; of two, each scores what the other has seen."""
+        (plan, *others), _ = self.plans(context, p, seed)
+        return {} if others else plan.phases[0].rows
+
     def expected(self, context: SizedContext, p: TDProxy, seed: int) -> Any:
         """Expect the plans and folds of a `Proxies`."""
         plans, folds = self.plans(context, p, seed)
@@ -91,8 +97,7 @@ class RankingMaker(Maker):
         """Make the ranking of a seed; the value is a `Rated`, charged for what its proxies cost."""
         from auxlearn.methods.fastmtl import discriminator, proxy_store
 
-        need = Need("proxy", {"discriminator": p.discriminator, "keep_leaks": p.keep_leaks})
-        proxy = context.make(need)
+        proxy = context.make(self._proxy(p))
         suite, proxies = context.suite, proxy.value
         auxiliaries = suite.auxiliaries(p.primary, p.auxiliaries)
         usable = usable_rows.usable(suite, p.primary, p.keep_leaks)
@@ -108,9 +113,17 @@ class RankingMaker(Maker):
         chosen = ranking.table(pool, best, pool["score"].to_numpy())
         return Artifact(Rated(pool, eligible, chosen, proxies), proxy.ledgers, proxy.manifests)
 
+    def seen(self, context: Context, p: Ranking, seed: int) -> Mapping[str, np.ndarray]:
+        """Return the rows that a single proxy is trained on."""
+        need = self._proxy(p)
+        return maker(need.artifact).seen(context, context.parameters(need), seed)
+
     def forecast(self, context: SizedContext, p: Ranking, seed: int) -> list[Charge]:
         """Forecast the proxies; ranking itself costs nothing that is counted."""
-        return context.needs([Need("proxy", {"discriminator": p.discriminator, "keep_leaks": p.keep_leaks})])
+        return context.needs([self._proxy(p)])
+
+    def _proxy(self, p: Ranking) -> Need:
+        return Need("proxy", {"discriminator": p.discriminator, "keep_leaks": p.keep_leaks})
 
 
 class Ranked(Method):
