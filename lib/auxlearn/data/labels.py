@@ -180,7 +180,7 @@ def decide(
         if alone["names"] and alone["ids"]:
             shows = " and ".join(
                 f"{what} ({', '.join(_where(columns, at) for at in alone[one][:2])})" for one, what in
-                (("names", "names"), ("ids", f"ids 0 to {len(names.names) - 1}"))
+                zip(fits, ("names", f"ids 0 to {len(names.names) - 1}"), strict=True)
             )  # fmt: skip
             return Decision({}, f"{column!r} holds both {shows}; labels are {names}. Write all of them one way")
         if both and not alone["names"] and not alone["ids"]:
@@ -236,16 +236,16 @@ def unknown(value: Any, names: Names, own: Sequence[str] | None, settled: Readin
     return text
 
 
-def numbers(values: Coded) -> tuple[np.ndarray, list[int]]:
+def numbers(values: Coded) -> tuple[np.ndarray, np.ndarray]:
     """Read distinct values as floats.
 
     Returns:
-        The floats, NaN where a value is none, float64; and the codes of the values that are none.
+        The floats, float64, NaN where a value is none; and which are none, bool.
     """
-    out, bad = np.full(len(values.values), math.nan), []
+    out, bad = np.full(len(values.values), math.nan), np.zeros(len(values.values), bool)
     for code, value in enumerate(values.values):
         try:
             out[code] = float(value)
         except (TypeError, ValueError, OverflowError):
-            bad.append(code)
+            bad[code] = True
     return out, bad

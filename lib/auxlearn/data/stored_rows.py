@@ -7,6 +7,7 @@ that an entry is never out of date. Where one cannot be written, rows stay in me
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import json
@@ -54,10 +55,8 @@ def obtained(content: Any, make: Callable[[], tuple[Mapping[str, pa.Table], Mapp
     if entry is not None:
         return entry
     tables, values = make()
-    try:
+    with contextlib.suppress(InputError):  # no space, no permission; or another process has written it by now
         _write(folder, tables, values)
-    except InputError:  # no space, no permission; or another process has written it by now
-        pass
     entry = _opened(folder, key)
     return entry or Entry({name: _dataset(table, key, name) for name, table in tables.items()}, dict(values))
 

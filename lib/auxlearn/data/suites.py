@@ -209,7 +209,8 @@ def _planted() -> Suite:
     }  # fmt: skip
 
     def made() -> task_rows.Made:
-        tables, content = {}, []
+        tables: dict[str, Any] = {}
+        content = []
         for name, task in planted.make().items():
             raw = {split: getattr(task, split) for split in SPLITS}
             content.append([name, specs[name].content(), raw])

@@ -112,7 +112,7 @@ def typed(name: str, spec: TaskSpec, raw: Mapping[str, RawRows]) -> Typed:
             if len(empty):
                 what = f"{' and '.join(map(repr, spec.inputs))} must be text, not empty"
                 faults.append(Fault(name, what, split, empty))
-        if spec.source.planted:
+        if spec.source.planted and "helpful" in rows.table.column_names:
             columns["helpful"] = rows.table.column("helpful")
     label_columns = _Labels(name, spec, raw, splits).typed(faults)
     if faults:
@@ -331,9 +331,11 @@ class _Labels:
                 ids[np.isin(column.codes, dash)] = UNLABELLED
             counts = length[split] if spec.kind == "tagging" else None
             owner = np.arange(len(ids)) if counts is None else np.repeat(np.arange(len(counts)), counts)
-            for code in np.unique(column.codes[ids == UNKNOWN]):
-                what = labels.unknown(column.values[code], names, own.get(split), spec.label_values)
-                faults.append(Fault(self.name, what, split, np.unique(owner[column.codes == code])))
+            unknown = np.flatnonzero(ids == UNKNOWN)
+            if len(unknown):
+                value = column.values[column.codes[unknown[0]]]
+                what = labels.unknown(value, names, own.get(split), spec.label_values)
+                faults.append(Fault(self.name, what, split, np.unique(owner[unknown])))
             lacking = np.unique(owner[ids == UNLABELLED])
             if counts is not None and len(lacking):
                 value = None if (column.codes < 0).any() else column.values[column.codes[ids == UNLABELLED][0]]
@@ -360,18 +362,14 @@ class _Labels:
 
         low, high = self.spec.range or (0.0, 0.0)
         values, bad = labels.numbers(column)
-        for code in bad:
-            if not is_missing(column.values[code]):
-                what = f"the label {shown(column.values[code])} is not a number"
-                faults.append(Fault(self.name, what, split, np.flatnonzero(column.codes == code)))
         unlabelled = (values == -1) & ((split == "test") | self.spec.drop_unlabelled) & (low > -1)
-        outside = ~((low <= values) & (values <= high)) & ~unlabelled
-        outside[bad] = False
-        for code in np.flatnonzero(outside):
-            rows = np.flatnonzero(column.codes == code)
+        outside = ~((low <= values) & (values <= high)) & ~unlabelled & ~bad
+        for wrong, what in ((bad, "is not a number"), (outside, f"is outside the range {low} to {high}")):
+            rows = np.flatnonzero(np.append(wrong, False)[column.codes])
             if len(rows):
-                what = f"the label {values[code]} is outside the range {low} to {high}"
-                faults.append(Fault(self.name, what, split, rows))
+                code = column.codes[rows[0]]
+                text = f"the label {shown(column.values[code]) if bad[code] else values[code]} {what}"
+                faults.append(Fault(self.name, text, split, rows))
         scores = np.append(np.where(unlabelled, np.nan, values), np.nan)[column.codes]
         lacking = np.flatnonzero((column.codes < 0) | np.append(unlabelled, False)[column.codes])
         if split != "test" and not self.spec.drop_unlabelled and len(lacking):

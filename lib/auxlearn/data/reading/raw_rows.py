@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from auxlearn.errors import shown
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -119,7 +121,7 @@ def _array(values: list[Any]) -> tuple[pa.Array, bool]:
     if not set(map(type, values)) & {object, dict}:  # ABSENT is an object; dicts would get each other's names
         try:
             array = pa.array(values)
-        except (pa.ArrowException, OverflowError, ValueError, TypeError):
+        except (pa.ArrowException, OverflowError, RecursionError, ValueError, TypeError):
             array = None
         if array is not None and _simple(array.type):
             return array, False
@@ -129,14 +131,21 @@ def _array(values: list[Any]) -> tuple[pa.Array, bool]:
 def _as_json(values: Iterable[Any]) -> pa.Array:
     import pyarrow as pa
 
-    return pa.array([None if value is ABSENT else json.dumps(value) for value in values], pa.string())
+    return pa.array([None if value is ABSENT else _json_text(value) for value in values], pa.string())
+
+
+def _json_text(value: Any) -> str:
+    try:
+        return json.dumps(value)
+    except RecursionError:  # nested too deeply to be text or label of any kind, as lists that are shown abridged
+        return json.dumps([[shown(value)]])
 
 
 def _simple(kind: pa.DataType) -> bool:
     import pyarrow.types as types
 
     if types.is_list(kind):
-        return _simple(kind.value_type) and not types.is_list(kind.value_type)
+        kind = kind.value_type
     return any(
         test(kind) for test in (types.is_string, types.is_int64, types.is_float64, types.is_boolean, types.is_null)
     )
