@@ -198,10 +198,12 @@ def _loaded(name: str, config: str | None, revision: str | None) -> DatasetDict:
 
     builder = datasets.load_dataset_builder(name, config, revision=revision)
     options: dict[str, Any] = {}
-    if hasattr(builder.config, "keep_default_na"):  # CSV: "NA", "007" and "" are texts, whatever pandas takes them for
+    if hasattr(builder.config, "keep_default_na"):  # CSV: "NA" and "007" are texts, whatever pandas takes them for
         options = {"keep_default_na": False, "na_values": [""]}
-        if builder.config.features is None:
-            options["dtype"] = str
+        if builder.info.features is None:
+            splits = datasets.load_dataset(name, config, revision=revision, streaming=True, **options)
+            first = next(iter(next(iter(splits.values()))), {})
+            options["features"] = datasets.Features({column: datasets.Value("string") for column in first})
     return datasets.load_dataset(name, config, revision=revision, **options)
 
 
