@@ -447,7 +447,8 @@ def test_folder_files_needs_a_folder_with_train(tmp_path):
 
 def test_importing_readers_is_cheap():
     heavy = ("pandas", "pyarrow", "datasets", "torch")
-    code = f"import sys; from auxlearn.data.reading import parsing, readers; print([m for m in {heavy} if m in sys.modules])"
+    imports = "import sys; from auxlearn.data.reading import parsing, readers"
+    code = f"{imports}; print([m for m in {heavy} if m in sys.modules])"
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert process.stdout.strip() == "[]"
 

@@ -234,7 +234,9 @@ def test_power_suite_keeps_a_thousand_rows_and_judges_by_the_rest(data):
     spec, root = schema.read_suite(PROJECT / "params" / "suites" / "sentence.yaml")
     assert suite.names == list(spec.tasks)
     assert len(suite["cola"].train) + len(suite["cola"].dev) == sum(
-        len(raw) for split, raw in readers.read_files(split_files.folder_files(root / "cola")).items() if split != "test"
+        len(raw)
+        for split, raw in readers.read_files(split_files.folder_files(root / "cola")).items()
+        if split != "test"
     )
 
 

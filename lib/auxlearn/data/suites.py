@@ -53,6 +53,16 @@ class Task:
     truth: bool = False
     dropped: dict[str, int] = field(default_factory=dict)
 
+    @classmethod
+    def of(cls, name: str, spec: TaskSpec, rows: Mapping[str, Dataset], values: Mapping[str, Any]) -> Task:
+        """Make a task of its fields in the suite, and its rows and what is known of them (see `task_rows.obtained`)."""
+        metrics = tuple(dict.fromkeys([spec.metric, *spec.metrics]))
+        return cls(
+            name, spec.kind, tuple(spec.inputs), spec.label, tuple(spec.labels) if spec.labels else None, spec.range,
+            spec.metric, metrics, rows["train"], rows["dev"], rows.get("test"), values["carved"], spec.source.planted,
+            values["dropped"],
+        )  # fmt: skip
+
     @property
     def n_outputs(self) -> int:
         """Outputs of the task's head: one per label, or 1 for regression."""
@@ -164,7 +174,7 @@ class Suite(Mapping[str, Task]):
         tasks, content = {}, []
         for name, task in spec.tasks.items():
             entry = task_rows.obtained(name, task, root)
-            tasks[name] = _task(name, task, entry.tables, entry.values)
+            tasks[name] = Task.of(name, task, entry.tables, entry.values)
             content.append([name, task.content(), entry.values["digest"]])
         return Suite(spec.name, tasks, _fingerprint(json.dumps(content, sort_keys=True)))
 
@@ -183,15 +193,6 @@ def load(suite: str, limit: int = 0) -> Suite:
 
 
 # --- reading -----------------------------------------------------------------------------------------------------
-
-
-def _task(name: str, spec: TaskSpec, rows: Mapping[str, Dataset], values: Mapping[str, Any]) -> Task:
-    metrics = tuple(dict.fromkeys([spec.metric, *spec.metrics]))
-    return Task(
-        name, spec.kind, tuple(spec.inputs), spec.label, tuple(spec.labels) if spec.labels else None, spec.range,
-        spec.metric, metrics, rows["train"], rows["dev"], rows.get("test"), values["carved"], spec.source.planted,
-        values["dropped"],
-    )  # fmt: skip
 
 
 def _fingerprint(content: str) -> str:
@@ -222,5 +223,5 @@ def _planted() -> Suite:
     tasks = {}
     for name, spec in specs.items():
         rows = {split: entry.tables[f"{name}-{split}"] for split in SPLITS}
-        tasks[name] = _task(name, spec, rows, {"carved": False, "dropped": {}})
+        tasks[name] = Task.of(name, spec, rows, {"carved": False, "dropped": {}})
     return Suite("planted", tasks, entry.values["fingerprint"])

@@ -12,6 +12,7 @@ from auxlearn.data import labels
 from auxlearn.data.labels import UNKNOWN, UNLABELLED, Coded
 from auxlearn.data.reading import raw_rows
 from auxlearn.data.reading.raw_rows import ABSENT, RawRows, is_missing
+from auxlearn.data.reading.split_files import SPLITS
 from auxlearn.data.schema import TaskSpec
 from auxlearn.errors import InputError, shown
 
@@ -94,6 +95,7 @@ def typed(name: str, spec: TaskSpec, raw: Mapping[str, RawRows]) -> Typed:
     """
     import pyarrow as pa
 
+    raw = {split: raw[split] for split in SPLITS if split in raw}
     faults: list[Fault] = []
     splits: dict[str, dict[str, Any]] = {}
     for split, rows in raw.items():

@@ -187,8 +187,8 @@ def read_hub(name: str, config: str | None, revision: str | None) -> HubSet:
         splits = _loaded(name, config, revision)
     except Exception as error:
         raise InputError(
-            f"{what} cannot be loaded: {error}. Is the hub reachable? Otherwise download it once and use "
-            "`source: {folder: …}`"
+            f"{what} cannot be loaded: {error.__cause__ or error}. Is the hub reachable? Otherwise download it once "
+            "and use `source: {folder: …}`"
         ) from None
     return HubSet(_hub_splits(splits, f"hub data set {name!r}"), what)
 
@@ -202,7 +202,7 @@ def _loaded(name: str, config: str | None, revision: str | None) -> DatasetDict:
         options = {"keep_default_na": False, "na_values": [""]}
         if builder.info.features is None:
             splits = datasets.load_dataset(name, config, revision=revision, streaming=True, **options)
-            first = next(iter(next(iter(splits.values()))), {})
+            first: dict[str, Any] = next(iter(next(iter(splits.values()))), {})
             options["features"] = datasets.Features({column: datasets.Value("string") for column in first})
     return datasets.load_dataset(name, config, revision=revision, **options)
 
