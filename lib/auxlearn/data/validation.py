@@ -19,6 +19,7 @@ from auxlearn.errors import InputError, shown
 if TYPE_CHECKING:
     import pyarrow as pa
 
+CHUNK = 10_000  # rows of which the texts take less than 2 GiB
 SHOWN = 5  # rows of a kind of fault that are named
 
 
@@ -154,7 +155,7 @@ def _texts(rows: RawRows, column: str, may_be_empty: bool) -> tuple[np.ndarray, 
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    array = _decoded(rows.table.column(column))
+    array = _strings(_decoded(rows.table.column(column)))
     if raw_rows.is_json(rows.table.schema.field(column)) or not _is_text(array.type):
         values = [None if value is ABSENT else value for value in rows.values(column)]
         wrong = np.array([not isinstance(v, str) and not (v is None and may_be_empty) for v in values], bool)
@@ -185,7 +186,7 @@ def _tokens(rows: RawRows, column: str, _: bool) -> tuple[np.ndarray, str, Any]:
 
     array = rows.table.column(column)
     if not raw_rows.is_json(rows.table.schema.field(column)) and _is_list(array.type):
-        values = _decoded(pc.list_flatten(array))
+        values = _strings(_decoded(pc.list_flatten(array)))
         if _is_text(values.type) or pa.types.is_null(values.type):
             length = _lengths(array)
             owner = np.repeat(np.arange(len(array)), length)
@@ -203,6 +204,16 @@ def _decoded(column: Any) -> Any:
     import pyarrow as pa
 
     return column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
+
+
+def _strings(column: Any) -> Any:
+    """Return text of any Arrow type as strings, in chunks that their offsets fit; another column as it is."""
+    import pyarrow as pa
+
+    if not _is_text(column.type) or column.type == pa.string():
+        return column
+    parts = [chunk.slice(i, CHUNK) for chunk in column.chunks for i in range(0, len(chunk), CHUNK)]
+    return pa.chunked_array([part.cast(pa.string()) for part in parts], pa.string())
 
 
 def _is_text(kind: pa.DataType) -> bool:
