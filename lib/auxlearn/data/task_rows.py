@@ -102,7 +102,7 @@ def _hashes(files: Mapping[str, Sequence[Path]]) -> dict[str, list[str]]:
     for split, paths in files.items():
         for path in paths:
             with bounded_files.open_of(path):  # a regular file that can be read
-                hashes.setdefault(split, []).append(bounded_files.file_hash(path))
+                hashes.setdefault(split, []).append(bounded_files.content_hash(path))
     return hashes
 
 
