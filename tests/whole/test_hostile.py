@@ -250,6 +250,23 @@ def test_parquet_is_counted_before_it_is_expanded(tmp_path, monkeypatch, table):
     assert len(parquet.read_frame(path)) == len(next(iter(table.values())))
 
 
+def test_columns_that_nobody_asks_for_do_not_count(tmp_path, monkeypatch):
+    path = tmp_path / "x.parquet"
+    pq.write_table(pa.table({"text": ["x"] * 10, "more": ["y" * 100_000] * 10}), path)
+    monkeypatch.setenv(bounded_files.MAX_BYTES, "1000")
+    table, names = parquet.read_table(path, ("text", "label"))
+    assert (table.to_pydict(), names) == ({"text": ["x"] * 10}, ["text", "more"])
+    refused(lambda: parquet.read_table(path, ("more",)), "more than 1,000 bytes", "set AUXLEARN_MAX_BYTES")
+
+
+@pytest.mark.parametrize(
+    "values", [pa.array([7, 8] * 5), pa.array(["a", "b"] * 5, pa.large_string()), pa.array([0.5, 1.5] * 5)]
+)
+def test_dictionaries_of_any_type_are_read(tmp_path, values):
+    pq.write_table(pa.table({"a": values.dictionary_encode()}), tmp_path / "x.parquet")
+    assert parquet.read_table(tmp_path / "x.parquet")[0].column("a").to_pylist() == values.to_pylist()
+
+
 def header(descr, shape):
     text = f"{{'descr': {descr!r}, 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + "\n"
     return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text.encode()

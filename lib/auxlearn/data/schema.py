@@ -207,17 +207,17 @@ def located(suite: str) -> Path:
     path = PROJECT / os.path.expanduser(suite)
     with files.system(path):
         if not path.exists():
-            raise InputError(f"{suite}: no such file{_near(path, suite)}; paths are relative to {PROJECT.name or '/'}/")
+            start = " (relative paths start at the project's folder)" * (not os.path.isabs(os.path.expanduser(suite)))
+            raise InputError(f"{suite}: no such file{start}{_near(path)}")
     return path
 
 
-def _near(path: Path, suite: str) -> str:
+def _near(path: Path) -> str:
     """Suggest suites of about the same name, as the end of a message."""
-    known = {file.name: file for folder in (SHIPPED, path.parent) if folder.is_dir() for file in folder.glob("*.yaml")}
-    close = difflib.get_close_matches(f"{Path(suite).stem}.yaml", ["planted.yaml", *known], 1, 0.5)
-    if not close:
-        return f" (suites: planted, {', '.join(short(file) for file in sorted(SHIPPED.glob('*.yaml'))[:20])})"
-    return f"; did you mean {short(known[close[0]]) if close[0] in known else 'planted'}?"
+    known = {file.stem: short(file) for folder in (SHIPPED, path.parent) for file in sorted(folder.glob("*.yaml"))}
+    known["planted"] = "planted"
+    close = difflib.get_close_matches(path.stem, known, 1, 0.6)
+    return f"; did you mean {known[close[0]]}?" if close else f"; suites are {', '.join(sorted(known.values()))[:900]}"
 
 
 def read_suite(path: Path) -> tuple[SuiteSpec, Path]:

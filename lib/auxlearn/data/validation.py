@@ -105,10 +105,14 @@ def typed(name: str, spec: TaskSpec, raw: Mapping[str, RawRows]) -> Typed:
             absent = _absent(rows, column)
             if len(absent):
                 faults.append(Fault(name, _no_column(column, rows), split, absent))
+            if len(absent) == len(rows):
                 continue
-            bad, what, array = (_tokens if spec.kind == "tagging" else _texts)(rows, column, len(spec.inputs) == 2)
-            if len(bad):
-                faults.append(Fault(name, what, split, bad))
+            array, wrong = (_tokens if spec.kind == "tagging" else _texts)(rows, column, len(spec.inputs) == 2)
+            wrong[absent] = False
+            if wrong.any():
+                value = None if spec.kind == "tagging" else rows.value(column, int(wrong.argmax()))
+                what = "a list of one or more strings" if spec.kind == "tagging" else f"text, not {shown(value)}"
+                faults.append(Fault(name, f"{column!r} must be {what}", split, np.flatnonzero(wrong)))
             columns[column] = array
         if spec.kind != "tagging" and all(columns.get(column) is not None for column in spec.inputs):
             empty = _empty([columns[column] for column in spec.inputs])
@@ -150,8 +154,8 @@ def _no_column(column: str, rows: RawRows) -> str:
 # --- inputs ------------------------------------------------------------------------------------------------------
 
 
-def _texts(rows: RawRows, column: str, may_be_empty: bool) -> tuple[np.ndarray, str, Any]:
-    """Return the rows whose value is no text, what is wrong with the first, and the column as text."""
+def _texts(rows: RawRows, column: str, may_be_empty: bool) -> tuple[Any, np.ndarray]:
+    """Return a column as text, and which rows have none, bool [N]."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -161,14 +165,10 @@ def _texts(rows: RawRows, column: str, may_be_empty: bool) -> tuple[np.ndarray, 
         wrong = np.array([not isinstance(v, str) and not (v is None and may_be_empty) for v in values], bool)
         array = pa.chunked_array([pa.array([v if isinstance(v, str) else None for v in values], pa.string())])
     else:
-        wrong = np.zeros(len(array), bool) if may_be_empty else np.asarray(array.is_null())
+        wrong = np.zeros(len(array), bool) if may_be_empty else np.array(array.is_null())
     if may_be_empty:  # one text of a pair may be empty, as a few of GLUE's are
         array = pc.fill_null(array, pa.scalar("", array.type))
-    bad = np.flatnonzero(wrong)
-    value = rows.table.column(column)[int(bad[0])].as_py() if len(bad) else None
-    if len(bad) and raw_rows.is_json(rows.table.schema.field(column)):
-        value = values[bad[0]]
-    return bad, f"{column!r} must be text, not {shown(value)}" if len(bad) else "", array
+    return array, wrong
 
 
 def _empty(columns: list[Any]) -> np.ndarray:
@@ -179,8 +179,8 @@ def _empty(columns: list[Any]) -> np.ndarray:
     return np.flatnonzero(np.logical_and.reduce(blank))
 
 
-def _tokens(rows: RawRows, column: str, _: bool) -> tuple[np.ndarray, str, Any]:
-    """Return the rows that are no list of strings, what is wrong with them, and the column as lists of text."""
+def _tokens(rows: RawRows, column: str, _: bool) -> tuple[Any, np.ndarray]:
+    """Return a column as lists of text, and which rows are no list of one or more strings, bool [N]."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -190,13 +190,13 @@ def _tokens(rows: RawRows, column: str, _: bool) -> tuple[np.ndarray, str, Any]:
         if _is_text(values.type) or pa.types.is_null(values.type):
             length = _lengths(array)
             owner = np.repeat(np.arange(len(array)), length)
-            bad = np.union1d(np.flatnonzero(length == 0), owner[np.asarray(values.is_null())])
-            lists = _lists(length, values.cast(pa.string()))
-            return bad, f"{column!r} must be a list of one or more strings", lists
+            wrong = length == 0
+            wrong[owner[np.asarray(values.is_null())]] = True
+            return _lists(length, values.cast(pa.string())), wrong
     given = rows.values(column)
     good = [isinstance(v, list) and bool(v) and all(isinstance(t, str) for t in v) for v in given]
     lists = pa.array([v if ok else None for v, ok in zip(given, good, strict=True)], pa.list_(pa.string()))
-    return np.flatnonzero(~np.array(good, bool)), f"{column!r} must be a list of one or more strings", lists
+    return lists, ~np.array(good, bool)
 
 
 def _decoded(column: Any) -> Any:

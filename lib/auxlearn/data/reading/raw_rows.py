@@ -40,6 +40,10 @@ class RawRows:
         """Return a column as Python values; ABSENT where a row lacks it."""
         return plain(self.table.column(column), self.table.schema.field(column))
 
+    def value(self, column: str, row: int) -> Any:
+        """Return one value of a column; ABSENT where the row lacks it."""
+        return plain(self.table.column(column).slice(row, 1), self.table.schema.field(column))[0]
+
     def rows(self) -> Iterator[dict[str, Any]]:
         """Yield one dict per row, of the columns that it has."""
         for start in range(0, len(self), BATCH):
