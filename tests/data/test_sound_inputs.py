@@ -239,9 +239,11 @@ def test_snli_as_it_is_published_loads(tmp_path):
     given = [{"annotator_labels": ["neutral"], "captionID": "3.jpg#4", "gold_label": label, "sentence1": "A man.",
               "sentence1_parse": "(ROOT)", "sentence2": f"A man {i}."} for i, label in
              enumerate(["neutral", "-", "contradiction", "entailment"])]  # fmt: skip
-    read = task(tmp_path, {f"{split}.jsonl": given for split in ("train", "dev")}, spec, drop_unlabelled=True)
+    files = {f"{split}.jsonl": given for split in ("train", "dev", "test")}
+    read = task(tmp_path, files, spec, drop_unlabelled=True)
     assert (read.train["gold_label"][:], read.train["row_id"][:]) == ([1, 2, 0], [0, 2, 3])
     assert read.dropped == {"train": 1, "dev": 1}
+    assert read.test["gold_label"][:] == [1, None, 2, 0]
 
 
 def test_csv_of_a_hub_folder_is_text_as_with_files(tmp_path, monkeypatch):

@@ -339,7 +339,7 @@ class _Labels:
         out = {}
         for split, column in columns.items():
             ids = np.append(decision.ids[split], UNLABELLED)[column.codes]
-            if spec.drop_unlabelled and split != "test":  # SNLI's annotators without a majority
+            if spec.drop_unlabelled:  # SNLI's annotators without a majority
                 dash = [k for k, v in enumerate(column.values) if v == "-" and decision.ids[split][k] == UNKNOWN]
                 ids[np.isin(column.codes, dash)] = UNLABELLED
             counts = length[split] if spec.kind == "tagging" else None
