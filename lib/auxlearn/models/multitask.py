@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from auxlearn import seeding
-from auxlearn.data.batching import IGNORE, encode, to_batch
+from auxlearn.data.batching import IGNORE, encode, is_known, to_batch
 from auxlearn.data.suites import Suite, Task
 from auxlearn.errors import InputError
 from auxlearn.models import encoders, fast_dropout
@@ -125,8 +125,8 @@ class MultiTaskModel(nn.Module):
     def task_loss(self, batch: dict[str, Any], logits: Any, scales: Sequence[float] | None = None) -> torch.Tensor:
         """Compute the mean loss of a batch's rows, each by its own task.
 
-        The loss is cross-entropy (tagging: mean over the labelled tokens) or squared error. The parts of a joined batch
-        count by their rows.
+        The loss is cross-entropy (tagging: mean over the labelled tokens) or squared error, of the labelled rows; it is
+        0 where there are none. The parts of a joined batch count by their rows.
 
         Args:
             batch: The batch, with labels.
@@ -141,12 +141,18 @@ class MultiTaskModel(nn.Module):
         part_logits = logits if "parts" in batch else [logits]
         total = torch.zeros((), device=self.device)
         for (name, at, labels), own, scale in zip(parts, part_logits, scales or [1.0] * len(parts), strict=True):
-            loss = self._loss(name, own, labels.to(self.device))
+            loss = self._loss(name, own, labels)
             total = total + loss * ((at.stop - at.start) / size / scale)
         return total
 
     def _loss(self, name: str, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        known = is_known(labels)  # on the batch's device, the CPU: this waits for no other
+        if not known.any():
+            return logits.sum() * 0.0
+        labels = labels.to(self.device)
         if self.kinds[name] == "regression":
+            if not known.all():
+                logits, labels = logits[known.to(self.device)], labels[known.to(self.device)]
             return F.mse_loss(logits.squeeze(-1), self.scaled(labels, name))
         if self.kinds[name] == "tagging":
             labels = labels[:, : logits.shape[1]]
@@ -267,8 +273,7 @@ def n_terms(model: MultiTaskModel, batch: Batch, every_row: bool = False) -> int
     """
     if "parts" in batch:
         raise InputError("gradients are taken of batches of one task, not joined ones")
-    labels, kind = batch["labels"], model.kinds[batch["task"]]
-    known = torch.isfinite(labels) if kind == "regression" else labels != IGNORE
+    kind, known = model.kinds[batch["task"]], is_known(batch["labels"])
     rows = known.any(1) if kind == "tagging" else known
     # A regression's mean has no way to leave a row out.
     if not (rows.all() if every_row or kind == "regression" else rows.any()):
