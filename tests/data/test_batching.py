@@ -141,7 +141,7 @@ def test_what_was_cut_off_is_not_left_out_of_a_score(long, small):
     cut = batching.encode(long.dev, long, net.tokenizer, 16)
     lost = sum(map(len, long.dev["tags"])) - int(cut.firsts.sum())
     assert cut.lost == lost > 0
-    with pytest.raises(InputError, match=f"'word_class': {lost} words were cut off.*split=True"):
+    with pytest.raises(InputError, match=rf"'word_class': {lost} words were cut off.*split=True"):
         prediction.predict(net, cut, long)
 
 
