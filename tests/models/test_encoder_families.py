@@ -191,16 +191,14 @@ def test_an_exported_model_gives_the_same_outputs(small, nets, tmp_path, monkeyp
         assert again.tokenizer(["a b", "c"])["input_ids"] == net.tokenizer(["a b", "c"])["input_ids"]
 
 
-@pytest.mark.parametrize("types", [0, 1, 3])
+@pytest.mark.parametrize("types", [1, 3])
 @pytest.mark.parametrize("kind", ["bert", "electra", "albert"])
 def test_a_pair_s_segments_are_those_that_the_table_holds(small, tmp_path, kind, types):
-    if types == 0 and kind != "bert":
-        pytest.skip("one family without a table is enough")
     with torch.random.fork_rng():
         torch.manual_seed(0)
         tokenizer = encoder_kinds.own_tokenizer(kind, encoder_kinds.texts_of(small))
         encoder = encoder_kinds.own_body(kind, tokenizer)
-        config = type(encoder.config).from_dict(encoder.config.to_dict() | {"type_vocab_size": max(types, 1)})
+        config = type(encoder.config).from_dict(encoder.config.to_dict() | {"type_vocab_size": types})
         type(encoder)(config).save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
     net = multitask.build(str(tmp_path), small, max_length=64)

@@ -95,12 +95,13 @@ def pooling(name: str) -> Pooling | None:
         InputError: It pools otherwise, or has modules after pooling that change what it gives.
     """
     modules = _modules(name)
+    _transformer(name)
     remedy = "set `pool` to mean or cls, which take its transformer alone"
     for module in modules:
         kind = _kind(module)
         if kind not in ("Transformer", "Pooling", *HARMLESS):
             raise InputError(
-                f"encoder {name!r}: its modules.json asks for a {kind} module, which is not supported; {remedy}"
+                f"encoder {name!r}: its modules.json has a {kind} module, which is not supported; {remedy}"
             )
     for module in modules:
         if _kind(module) == "Pooling":
