@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from auxlearn.data import tag_schemes
 from auxlearn.errors import InputError, explain
 from auxlearn.files import bounded_files as files
 from auxlearn.files import documents
@@ -96,6 +97,8 @@ class TaskSpec(_Strict):
             raise ValueError(f"a {self.kind} task needs two or more distinct labels, in id order")
         if self.kind == "tagging" and len(self.inputs) != 1:
             raise ValueError("a tagging task has one input column, the tokens")
+        if self.kind == "tagging" and "entity_f1" in (self.metric, *self.metrics):
+            tag_schemes.scheme(tuple(self.labels or ()))  # refuses labels that mark no spans
         return self
 
 
