@@ -9,6 +9,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+from auxlearn import hosts
 from auxlearn.errors import InputError
 
 
@@ -23,6 +24,7 @@ def main(argv: list[str] | None = None) -> int:
         130 after Ctrl-C, 141 where whatever reads the output has closed it.
     """
     try:
+        hosts.settle()
         status = _run(_parser().parse_args(argv))
         sys.stdout.flush()
         return status
