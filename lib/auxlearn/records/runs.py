@@ -15,7 +15,6 @@ import json
 import os
 import platform
 import re
-import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,9 +25,9 @@ from filelock import FileLock
 from auxlearn.cost import Ledger
 from auxlearn.errors import InputError
 from auxlearn.files.bounded_files import file_hash
-from auxlearn.paths import NOTEBOOKS, PROJECT, runs_root, short
+from auxlearn.paths import NOTEBOOKS, runs_root, short
+from auxlearn.records import checkout, manifests
 from auxlearn.records import code_hash as code
-from auxlearn.records import manifests
 from auxlearn.records.manifests import Manifest, digest
 
 SCHEMA = 1  # raise when a stage's files or meaning change in a way that the code hash cannot tell
@@ -145,7 +144,7 @@ class Run:
             "inputs": [m.reference() for m in self.inputs],
             "outputs": {name: file_hash(self.folder / name) for name in outputs},
             "metrics": dict(metrics), "ledger": [ledger.as_dict() for ledger in ledgers],
-            "seeds": dict(seeds or {}), "rows": dict(rows or {}), "code": self.code(), "git": git_state(),
+            "seeds": dict(seeds or {}), "rows": dict(rows or {}), "code": self.code(), "git": checkout.state(),
             "versions": versions(), "device": device_name(str(self.params.get("device", "cpu"))),
             "threads": self.params.get("threads"), "started": self.started, "finished": now(), **more,
         }  # fmt: skip
@@ -178,19 +177,6 @@ def versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return versions_by_name
-
-
-def git_state() -> dict[str, Any]:
-    """Return the commit and whether tracked files outside reports/ differ from it; empty outside a git checkout."""
-    ask = lambda *a: subprocess.run(["git", *a], cwd=PROJECT, capture_output=True, text=True)  # noqa: E731
-    try:
-        head = ask("rev-parse", "HEAD")
-        if head.returncode:
-            return {}
-        changed = ask("status", "--porcelain", "--untracked-files=no", "--", ".", ":(exclude)reports").stdout
-    except OSError:
-        return {}
-    return {"commit": head.stdout.strip(), "dirty": bool(changed.strip())}
 
 
 def device_name(device: str) -> str:
