@@ -327,11 +327,13 @@ def matching(text: str, stages: Iterable[str]) -> tuple[str, str]:
 
 
 def all_runs(stage: str) -> list[Manifest]:
-    """List every manifest of a stage that can be parsed, whatever its status."""
+    """List every manifest of a stage that is one of its folder's run, whatever its status."""
     manifests_read = []
     for file in sorted((runs_root() / stage).glob("*/manifest.json")):
         with contextlib.suppress(InputError):
-            manifests_read.append(manifests.read(file))
+            manifest = manifests.read(file)
+            if manifests.whole(manifest) and (manifest.stage, manifest.key) == (stage, file.parent.name):
+                manifests_read.append(manifest)
     return manifests_read
 
 
@@ -347,7 +349,8 @@ def agrees(manifest: Manifest, wanted: Mapping[str, Any]) -> bool:
 
 def fits(had: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
     """Tell whether parameters of a key hold what is wanted; a wanted `seed` must be one of its `seeds`."""
-    if "seed" in wanted and "seeds" in had and wanted["seed"] not in had["seeds"]:
+    seeds = had.get("seeds")
+    if "seed" in wanted and "seeds" in had and not (isinstance(seeds, list) and wanted["seed"] in seeds):
         return False
     return all(had[name] == value for name, value in wanted.items() if name in had)
 
@@ -365,11 +368,7 @@ def find(stage: str, wanted: Mapping[str, Any], suite: str, keyed: Mapping[str, 
         InputError: If no run matches, several finished ones do, or none that matches is finished; it has the line
             that makes the run, or the keys to choose from.
     """
-    matches = [
-        m
-        for m in all_runs(stage)
-        if manifests.whole(m) and m.suite == suite and agrees(m, wanted if keyed is None else keyed)
-    ]
+    matches = [m for m in all_runs(stage) if m.suite == suite and agrees(m, wanted if keyed is None else keyed)]
     line = papermill_line(stage, wanted)
     if not matches:
         raise InputError(f"no run of {stage} matches {_shown(wanted)} in {short(runs_root())}; make it with\n  {line}")
