@@ -11,7 +11,7 @@ from auxlearn.data import batching
 from auxlearn.data import suites as tasks
 from auxlearn.methods.tawt import weighted_trainer
 from auxlearn.models import multitask, trimmed_embedding
-from auxlearn.training import resuming, train
+from auxlearn.training import optimisers, resuming, train
 from auxlearn.training.phases import Phase, Plan, Recipe, Weighting
 from helpers import killed_at_every_epoch
 
@@ -92,7 +92,7 @@ def test_no_optimiser_sees_the_others(small, spared):
     with trimmed_embedding.in_use(net, [np.array([7, 5, 9, 5])], 0.0):
         (words,) = (p for name, p in net.named_parameters() if name == WORDS)
         assert tuple(words.shape) == (len({net.pad_id, 5, 7, 9}), table(net).shape[1])
-        optimised = sum(p.numel() for g in resuming.optimiser_for(net, RECIPE).param_groups for p in g["params"])
+        optimised = sum(p.numel() for g in optimisers.optimiser_for(net, RECIPE).param_groups for p in g["params"])
     assert optimised < whole == sum(p.numel() for p in net.parameters())
 
 

@@ -312,7 +312,7 @@ def test_mt_dnn_s_recipe_is_adamax_with_warm_up(planted, small):
     options = {"recipe": "mtdnn", "mtdnn_lr": 3e-3}
     made = planned(MTL(arm="all_data", methods={"all_data": options}, choose="last").resolved(), small, chosen)
     recipe = made.phases[0].recipe
-    assert (recipe.optimiser, recipe.warmup, recipe.lr) == ("adamax", 0.1, 3e-3)
+    assert (recipe.optimiser, recipe.warmup, recipe.lr, recipe.weight_decay) == ("adamax", 0.1, 3e-3, 0.01)
     assert made.phases[1].recipe.optimiser == "adamw"
     assert planned(MTL(arm="random", methods={"all_data": options}), small, chosen).phases[0].recipe == same
     result = train.run(made, small)

@@ -27,7 +27,7 @@ from auxlearn.files import documents
 from auxlearn.models import multitask
 from auxlearn.paths import NOTEBOOKS
 from auxlearn.studies import graph, parameters
-from auxlearn.training import resuming, train
+from auxlearn.training import train
 from auxlearn.training.phases import Phase, Plan, Recipe
 from helpers import write_jsonl
 
@@ -367,7 +367,7 @@ def test_a_hub_encoder_is_refused_offline_before_a_step_and_without_asking(small
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr(socket.socket, "connect", lambda *_: pytest.fail("asked the network"))
-    monkeypatch.setattr(resuming, "optimiser_for", lambda *_: pytest.fail("began to train"))
+    monkeypatch.setattr(optimisers, "optimiser_for", lambda *_: pytest.fail("began to train"))
     refused(lambda: train.run(plan(name), small), f"encoder {name!r} cannot be loaded", "a hub id with the hub reach")
 
 

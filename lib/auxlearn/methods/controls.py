@@ -93,7 +93,7 @@ class AllDataOptions(Options):
     """Options of all_data."""
 
     recipe: Literal["same", "mtdnn"] = "same"
-    """optimiser of stage 2: that of the other arms, or MT-DNN's (Adamax with warm-up)"""
+    """optimiser of stage 2: that of the other arms, or MT-DNN's (Adamax with warm-up and weight decay)"""
     mtdnn_lr: float = Field(5e-5, gt=0)
     """learning rate of MT-DNN's recipe"""
 
@@ -117,7 +117,7 @@ class AllData(Method):
         """Plan stage 2 over all rows, by MT-DNN's recipe if so asked."""
         p, recipe = cell.params, None
         if options.recipe == "mtdnn":
-            recipe = Recipe(options.mtdnn_lr, p.batch_size, warmup=0.1, optimiser="adamax")
+            recipe = Recipe(options.mtdnn_lr, p.batch_size, 0.01, warmup=0.1, optimiser="adamax")
         usable = context.usable(cell.primary)[cell.primary]
         return arm_plans.two_stages(p, context.suite, cell.seed, selection.rows, usable, recipe=recipe)
 

@@ -23,7 +23,7 @@ class Recipe:
     """The optimiser and its schedule, by default FastMTL's with AdamW.
 
     The learning rate warms up linearly, then decays linearly to 0 (or stays); the gradient is clipped by its global
-    norm. "adamax" with a warm-up of 0.1 is MT-DNN's recipe.
+    norm. "adamax" with a warm-up of 0.1 and a weight decay of 0.01 is MT-DNN's recipe (see `optimisers.Adamax`).
 
     Reference:
         Liu et al., 2019 (MT-DNN), section 4.1.

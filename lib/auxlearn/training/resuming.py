@@ -22,8 +22,8 @@ from auxlearn.data.suites import Suite
 from auxlearn.errors import InputError
 from auxlearn.files import stored_arrays
 from auxlearn.models import multitask, trimmed_embedding
-from auxlearn.training import checkpoint, data_parallel, evaluator
-from auxlearn.training.phases import Phase, Plan, Recipe
+from auxlearn.training import checkpoint, data_parallel, evaluator, optimisers
+from auxlearn.training.phases import Phase, Plan
 
 CHECKPOINT_SECONDS = 60.0  # an epoch boundary writes a checkpoint when the last one is older than this
 Progress = Callable[[str], None]
@@ -133,7 +133,7 @@ class Resumable(evaluator.Evaluator):
         self.ledgers = [Ledger.from_dict(row) for row in progress["ledgers"]]
         self._take(progress)
         phase = self.plan.phases[progress["phase"]]
-        state = optimiser_for(self.model, phase.recipe).state_dict() | {"state": saved.optimiser}
+        state = optimisers.optimiser_for(self.model, phase.recipe).state_dict() | {"state": saved.optimiser}
         self.progress(f"resumed {phase.name} after epoch {progress['epoch']}")
         return progress | {"optimiser": state}
 
@@ -167,19 +167,3 @@ class Resumable(evaluator.Evaluator):
 
     def _take(self, progress: dict[str, Any]) -> None:
         """Take up what `_extra` put into a checkpoint."""
-
-
-def optimiser_for(net: torch.nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """Make the optimiser of a recipe.
-
-    Args:
-        net: The model; all its parameters are trained.
-        recipe: The recipe.
-
-    Returns:
-        AdamW or Adamax, at the recipe's full learning rate.
-    """
-    options: dict[str, Any] = {"lr": recipe.lr, "weight_decay": recipe.weight_decay}
-    if recipe.optimiser == "adamax":
-        return torch.optim.Adamax(net.parameters(), foreach=True, **options)
-    return torch.optim.AdamW(net.parameters(), fused=True, **options)

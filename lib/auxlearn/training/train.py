@@ -25,7 +25,7 @@ from auxlearn.data.suites import Suite
 from auxlearn.errors import InputError
 from auxlearn.models import multitask as model
 from auxlearn.models import trimmed_embedding
-from auxlearn.training import data_parallel, drawing, extension_points, phases, resuming
+from auxlearn.training import data_parallel, drawing, extension_points, optimisers, phases, resuming
 from auxlearn.training.drawing import Lengths, Parts
 from auxlearn.training.phases import Phase, Plan, Recipe
 from auxlearn.training.resuming import Progress, Running
@@ -124,7 +124,7 @@ class Trainer(resuming.Resumable):
         with trimmed_embedding.in_use(
             net, (e.ids for e in (*data.values(), *self._others(phase))), phase.recipe.weight_decay
         ):
-            optimiser = resuming.optimiser_for(net, phase.recipe)
+            optimiser = optimisers.optimiser_for(net, phase.recipe)
             if resumed:
                 state = trimmed_embedding.cut_optimiser(net, resumed["optimiser"]["state"])
                 optimiser.load_state_dict(resumed["optimiser"] | {"state": state})
