@@ -53,6 +53,7 @@ def test_regression_scale_and_its_switch(small):
     assert unit.scaled(values, task.name).tolist() == [0.0, 0.5, 1.0]
     assert raw.scaled(values, task.name).tolist() == values.tolist()
     assert unit.unscaled(torch.tensor([-1.0, 0.5, 2.0]), task.name).tolist() == [0.0, 2.5, 5.0]
+    assert raw.unscaled(torch.tensor([-1.0, 2.5, 7.0]), task.name).tolist() == [-1.0, 2.5, 7.0]
     batch = multitask.collate(rows(task, 3), task, raw)
     logits = torch.zeros(3, 1)
     assert raw.task_loss(batch, logits).item() == pytest.approx((batch["labels"] ** 2).mean().item())

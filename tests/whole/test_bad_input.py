@@ -27,7 +27,7 @@ from auxlearn.files import documents
 from auxlearn.models import multitask
 from auxlearn.paths import NOTEBOOKS
 from auxlearn.studies import graph, parameters
-from auxlearn.training import train
+from auxlearn.training import optimisers, train
 from auxlearn.training.phases import Phase, Plan, Recipe
 from helpers import write_jsonl
 

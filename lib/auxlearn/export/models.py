@@ -37,7 +37,7 @@ def model_folder(net: MultiTaskModel, task: Task, folder: Path) -> str:
     loads the encoder, and the folder's README.md has the lines that apply head.safetensors to it.
 
     Regression heads that learn 0..1 (`net.regression == "unit"`) are rescaled, so that what is exported gives numbers
-    on the task's own scale; unlike `prediction.predict`, it does not clip them to the range.
+    on the task's own scale; unlike `prediction.predict`, it clips none of them to the range.
 
     Args:
         net: The tuned model.
@@ -176,7 +176,8 @@ def _readme(net: MultiTaskModel, task: Task, loader: str) -> str:
     tagging = task.kind == "tagging"
     if task.kind == "regression":
         low, high = task.range or (0.0, 1.0)
-        meaning = f"Outputs are numbers on the task's own scale, {low:g} to {high:g}; clip them to it."
+        clip = "; clip them to it" if net.regression == "unit" else ""
+        meaning = f"Outputs are numbers on the task's own scale, {low:g} to {high:g}{clip}."
     else:
         meaning = f"Outputs are logits; the largest names the {'tag of a piece' if tagging else 'label'}."
     if tagging:

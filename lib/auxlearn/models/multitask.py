@@ -197,7 +197,9 @@ class MultiTaskModel(nn.Module):
         return (values - low) / (high - low)
 
     def unscaled(self, values: torch.Tensor, name: str) -> torch.Tensor:
-        """Put a head's regression outputs on the task's own scale, clipped to its range.
+        """Put a head's regression outputs on the task's own scale, clipped to its range; raw outputs stay as they are.
+
+        Clipping would give raw outputs another correlation with the scores, and make a constant of those all above.
 
         Args:
             values: Outputs of the head, of any shape.
@@ -206,8 +208,10 @@ class MultiTaskModel(nn.Module):
         Returns:
             Predictions of the same shape.
         """
+        if self.regression == "raw":
+            return values
         low, high = self._range(name)
-        return (values if self.regression == "raw" else values * (high - low) + low).clamp(low, high)
+        return (values * (high - low) + low).clamp(low, high)
 
     def _range(self, name: str) -> tuple[float, float]:
         bounds = self.ranges[name]
