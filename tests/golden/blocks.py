@@ -19,7 +19,7 @@ import pipeline
 from auxlearn import cost, seeding
 from auxlearn.data import auxiliary_rows, batch_order, batching, leakage, suites
 from auxlearn.evaluation import counting, metrics, stats
-from auxlearn.methods import arm_plans, controls, ranking
+from auxlearn.methods import arm_plans, controls, pairs_of_arms, ranking
 from auxlearn.methods.autosem import bandits, ratio_search, selectors
 from auxlearn.methods.fastmtl import calibration, cascade, discriminator, ngram_scorer, proxy_plans, ridge_student
 from auxlearn.methods.gradts import correlation, task_plans
@@ -27,7 +27,6 @@ from auxlearn.methods.tawt import cosine, policies, task_weights
 from auxlearn.models import multitask
 from auxlearn.paths import PROJECT
 from auxlearn.records import runs
-from auxlearn.reporting import comparison
 from auxlearn.signals import (
     example_gradients,
     features,
@@ -375,8 +374,10 @@ def statistics_cases() -> Cases:
             stats.verdict(compared, q, comparisons=k) for q, k in ((None, 1), (0.01, 1), (0.2, 2), (0.2, 9))
         ]
     made["holm"] = stats.holm([0.01, 0.04, 0.03, 0.5])
+    made["holm, of a larger family"] = stats.holm([0.01, 0.04, 0.03, 0.5], 7)
     d = draw.normal(size=(4, 30)) + 0.2
-    made["rows and seeds"] = stats.rows_and_seeds_interval(d)
+    spread = d.mean(0).std(ddof=1) / 30**0.5
+    made["seeds and rows"] = [stats.seeds_and_rows_interval(part.mean(1), spread) for part in (d, d[:1])]
     made["auc_interval"] = stats.auc_interval(draw.normal(size=30) + np.arange(30) / 20, np.arange(30) > 14)
     shapes = {
         "classification": (("a", "b", "c"), draw.integers(0, 3, 40), draw.integers(0, 3, 40),
@@ -397,7 +398,7 @@ def statistics_cases() -> Cases:
             made[f"by counts, {name}, {metric}"] = [sums.sum(0), counting.value(metric, sums.sum(0))]
         if name != "regression":
             made[f"by row, {name}"] = metrics.by_row(task, predicted, gold)
-    made["contrasts"] = comparison.contrasts(
+    made["contrasts"] = pairs_of_arms.contrasts(
         ["single", "random", "step_matched", "td_bce", "cie_bce", "matched_bce", "autosem"]
     )
     return made

@@ -9,7 +9,7 @@ from scipy.stats import ttest_rel
 from auxlearn.data import suites
 from auxlearn.errors import InputError
 from auxlearn.evaluation import metrics, stats
-from auxlearn.methods import registry
+from auxlearn.methods import pairs_of_arms, registry
 from auxlearn.reporting import comparison
 
 LABELS = ("O", "B-X", "I-X")
@@ -83,12 +83,12 @@ def test_bad_pairs_are_refused():
 
 
 def test_contrasts_are_those_of_which_both_arms_were_run():
-    assert comparison.contrasts(["single", "random", "step_matched"]) == [("random", "step_matched")]
-    assert comparison.contrasts(["single", "tawt_joint", "null_joint", "joint"]) == [
+    assert pairs_of_arms.contrasts(["single", "random", "step_matched"]) == [("random", "step_matched")]
+    assert pairs_of_arms.contrasts(["single", "tawt_joint", "null_joint", "joint"]) == [
         ("tawt_joint", "joint"), ("tawt_joint", "null_joint"),
     ]  # fmt: skip
     names = ["single", "td_bce", "td_bce+tawt_joint", "td_bce+null_joint", "td_bce+tawt_deciles", "tawt_joint"]
-    assert set(comparison.contrasts(names)) == {
+    assert set(pairs_of_arms.contrasts(names)) == {
         ("td_bce+tawt_joint", "td_bce"), ("td_bce+tawt_joint", "td_bce+null_joint"),
         ("td_bce+tawt_deciles", "td_bce+tawt_joint"),
     }  # fmt: skip
@@ -98,24 +98,25 @@ def test_contrasts_are_what_methods_and_policies_say_of_themselves():
     """A method's by its own name; a policy's over the same rows, "" being these rows without weights."""
     for name in registry.names():
         wanted = [(name, other) for other in registry.get(name).contrasts]
-        assert comparison.contrasts([name, *registry.names()])[: len(wanted)] == wanted
+        assert pairs_of_arms.contrasts([name, *registry.names()])[: len(wanted)] == wanted
     alone = [name for name in registry.policies() if registry.get(name).by is None]
     for name in registry.policies():
         others = registry.get(name).contrasts
         if registry.get(name).by is None:
-            assert set(comparison.contrasts([name, *alone])) >= {(name, o) for o in others if o}
+            assert set(pairs_of_arms.contrasts([name, *alone])) >= {(name, o) for o in others if o}
         rows = f"td_bce+{name}"
         near = ["td_bce" if other == "" else f"td_bce+{other}" for other in others]
-        assert comparison.contrasts([rows, *near])[: len(near)] == [(rows, other) for other in near]
+        assert pairs_of_arms.contrasts([rows, *near])[: len(near)] == [(rows, other) for other in near]
 
 
-def graded(folder, name, right, dev=400):
+def graded(folder, name, right, dev=400, added=100):
     """An arm of accuracy: of each seed so many of the first dev rows are right."""
     path = folder / f"{name}.npz"
     predictions = np.stack([(np.arange(dev) < r).astype(int) for r in right])
     np.savez(path, predictions=predictions, references=np.ones(dev, int))
     seeds_ = {
-        str(s): {"dev": {"accuracy": r / dev}, "epoch": 1, "added": 0, "target_share": 1} for s, r in enumerate(right)
+        str(s): {"dev": {"accuracy": r / dev}, "epoch": 1, "added": added, "target_share": 1}
+        for s, r in enumerate(right)
     }
     params = {"arm": name, "seeds": list(range(len(right)))}
     return SimpleNamespace(params=params, metrics={"seeds": seeds_}, path=lambda _: path)
@@ -128,16 +129,72 @@ def test_arms_against_the_first_are_paired_signed_and_corrected(tmp_path):
     base = np.array([200, 210, 190, 205, 195, 200, 202, 198])
     better, mixed = base + np.arange(40, 48), base + np.array([9, -2, 7, -3, 8, 5, 6, 4])
     more = base + np.array([-3, 9, -2, 7, 8, 5, 6, 4])
-    scores = {"single": base, "good": better, "so_so": mixed, "as_good": more}
-    table = comparison.comparisons([graded(tmp_path, n, r) for n, r in scores.items()], task)
-    assert list(table.index) == ["good", "so_so", "as_good"]
-    assert table.loc["good", "difference"] == pytest.approx(43.5 / 400)
+    scores = {"single": base, "td_bce": better, "random": mixed, "all_data": more}
+    table, others = comparison.comparisons([graded(tmp_path, n, r) for n, r in scores.items()], task)
+    assert list(table.index) == ["td_bce", "random", "all_data"]
+    assert table.loc["td_bce", "difference"] == pytest.approx(43.5 / 400)
     plain = [stats.paired_permutation_test(r / 400, base / 400) for r in (better, mixed, more)]
     assert plain[0] == 2 / 256
     assert 0.025 < plain[1] == plain[2] < 0.05
-    assert table["p"].tolist() == pytest.approx([3 * plain[0], 2 * plain[1], 2 * plain[1]])
+    # One family of five: td_bce is also compared with random and with all data.
+    assert list(others.index) == [("td_bce", "random"), ("td_bce", "all_data")]
+    raw = [*plain, *(stats.paired_permutation_test(better / 400, r / 400) for r in (mixed, more))]
+    assert [*table["p"], *others["p"]] == pytest.approx(stats.holm(raw).tolist())
+    assert table["p"].tolist() == pytest.approx([5 * plain[0], 2 * plain[1], 2 * plain[1]])
     assert table["verdict"].tolist() == ["better", "no difference shown", "no difference shown"]
+    assert others["verdict"].tolist() == ["better", "better"]
     for name in table.index:
         assert table.loc[name, "row_low"] < table.loc[name, "difference"] < table.loc[name, "row_high"]
         assert table.loc[name, "low"] < table.loc[name, "difference"] < table.loc[name, "high"]
-    assert table.loc["good", "row_low"] > 0
+    assert table.loc["td_bce", "row_low"] > 0
+
+
+@pytest.fixture
+def task():
+    return suites.Task(
+        "t", "classification", ("x",), "y", ("n", "p"), None, "accuracy", ("accuracy",), None, None, None
+    )
+
+
+BASE = np.array([200, 210, 190, 205, 195, 200, 202, 198])
+
+
+def test_only_declared_pairs_are_tested_over_the_study_s_whole_family(tmp_path, task):
+    scores = {"single": BASE, "td_bce": BASE + np.arange(40, 48), "random": BASE + np.arange(20, 28)}
+    arms = [graded(tmp_path, n, r) for n, r in scores.items()]
+    table, others = comparison.comparisons(arms, task, tests=["td_bce - random"])
+    assert table["p"].isna().all()
+    assert table["verdict"].tolist() == ["not tested"] * 2
+    assert others["p"].tolist() == [2 / 256]
+    assert others["verdict"].tolist() == ["better"]
+    for family, word in ((6, "better"), (7, "undecided (8 seeds for 7 tests)")):
+        _, others = comparison.comparisons(arms, task, tests=["td_bce - random"], family=family)
+        assert others["p"].tolist() == pytest.approx([family * 2 / 256])
+        assert others["verdict"].tolist() == [word]
+    _, others = comparison.comparisons(arms, task, tests=["random - td_bce"])
+    assert others.loc[("random", "td_bce"), "verdict"] == "worse"  # a pair that no method names
+    with pytest.raises(ValueError, match="as 'td_bce - random'"):
+        comparison.comparisons(arms, task, tests=["td_bce"])
+
+
+def test_an_arm_that_chose_nothing_is_not_tested_and_says_so(tmp_path, task):
+    """It was trained on the primary alone for as many steps: not what its name says."""
+    scores = {"single": BASE, "gradts_thres": BASE + np.arange(40, 48), "random": BASE + np.arange(20, 28)}
+    arms = [graded(tmp_path, n, r, added=0 if n == "gradts_thres" else 50) for n, r in scores.items()]
+    table, others = comparison.comparisons(arms, task)
+    assert table.loc["gradts_thres", "verdict"] == "chose nothing (8 of 8 seeds)"
+    assert np.isnan(table.loc["gradts_thres", "p"])
+    assert others.loc[("gradts_thres", "random"), "verdict"] == "chose nothing (8 of 8 seeds)"
+    assert table.loc["random", "p"] == pytest.approx(3 * 2 / 256)  # it was declared to be tested all the same
+    arms[1].metrics["seeds"]["3"]["added"] = 50
+    table, _ = comparison.comparisons(arms, task)
+    assert table.loc["gradts_thres", "verdict"] == "chose nothing (7 of 8 seeds); better"
+
+
+def test_other_rows_widen_the_interval_and_stand_alone_with_one_seed(tmp_path, task):
+    one, base = graded(tmp_path, "random", [210]), graded(tmp_path, "single", [200])
+    row = comparison.paired([base, one], [("random", "single")], task).iloc[0]
+    assert row[["low", "high"]].isna().all()
+    spread = np.sqrt(0.025 * 0.975 * 400 / 399 / 400)  # of 10 rows in 400 that one gets right
+    assert row["row_high"] - row["difference"] == pytest.approx(1.959964 * spread)
+    assert row["verdict"] == "undecided (1 seed)"

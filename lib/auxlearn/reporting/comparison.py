@@ -11,7 +11,7 @@ import pandas as pd
 from auxlearn.data.suites import Task
 from auxlearn.evaluation import counting, metrics, stats
 from auxlearn.files import stored_arrays
-from auxlearn.methods import registry
+from auxlearn.methods import pairs_of_arms, registry
 from auxlearn.records import runs
 from auxlearn.reporting.results import scores
 
@@ -29,33 +29,27 @@ def predictions(arm: runs.Manifest) -> tuple[np.ndarray, np.ndarray, np.ndarray 
     return saved["predictions"], saved["references"], saved.get("lengths")
 
 
-def row_interval(
-    arm: runs.Manifest, baseline: runs.Manifest, task: Task, level: float, seed: int = 0
-) -> tuple[float, float]:
-    """Bootstrap the difference of two arms in the task's own metric, over seeds x dev rows.
+def row_spread(arm: runs.Manifest, baseline: runs.Manifest, task: Task, seed: int = 0) -> float:
+    """Estimate how far other dev rows would move the difference of two arms, their seeds' models as they are.
 
     Args:
         arm: Manifest of a 06 run.
         baseline: Manifest of another with the same seeds.
         task: The primary.
-        level: Confidence level.
-        seed: Of the bootstrap.
+        seed: Of the bootstrap, for metrics that are no mean over rows.
 
     Returns:
-        Lower and upper end of the interval.
+        The standard error, over draws of rows, of the mean difference in the task's own metric.
     """
     (predicted, gold), (others, _) = sentences(arm), sentences(baseline)
+    size = len(gold)
     if task.metric == "accuracy" and task.kind != "tagging":
-        right = np.stack(predicted) == gold
-        return stats.rows_and_seeds_interval(right.astype(float) - (np.stack(others) == gold), level, seed)
-    rng, size, seeds = np.random.default_rng(seed), len(gold), len(predicted)
+        right, wrong = ((np.stack(each) == gold).mean(0) for each in (predicted, others))
+        return float((right - wrong).std(ddof=1) / np.sqrt(size))
+    rng = np.random.default_rng(seed)
     a, b = (_of_rows(task, each, gold) for each in (predicted, others))
-    draws = []
-    for _ in range(1000):
-        rows, which = rng.integers(0, size, size), rng.integers(0, seeds, seeds)
-        draws.append((a(rows) - b(rows))[which].mean())
-    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+    draws = (rng.integers(0, size, size) for _ in range(1000))
+    return float(np.std([(a(rows) - b(rows)).mean() for rows in draws], ddof=1))
 
 
 def _of_rows(task: Task, each: Sequence[Any], gold: Any) -> Callable[[np.ndarray], np.ndarray]:
@@ -68,8 +62,9 @@ def _of_rows(task: Task, each: Sequence[Any], gold: Any) -> Callable[[np.ndarray
 
 
 def paired(
-    arms: Sequence[runs.Manifest], pairs: Sequence[tuple[str, str]], task: Task, level: float = 0.95
-) -> pd.DataFrame:
+    arms: Sequence[runs.Manifest], pairs: Sequence[tuple[str, str]], task: Task, level: float = 0.95,
+    tests: Sequence[tuple[str, str]] | None = None, family: int = 0,
+) -> pd.DataFrame:  # fmt: skip
     """Compare arms with baselines, paired by seed.
 
     Args:
@@ -77,69 +72,74 @@ def paired(
         pairs: (arm, baseline) by name.
         task: The primary.
         level: Confidence level of the intervals.
+        tests: The pairs that are tested; None for all. Others have intervals alone.
+        family: Tests of the whole study, if there are more than these.
 
     Returns:
-        Index (arm, baseline). Columns difference, low and high (t interval over seeds), row_low and row_high (bootstrap
-        over seeds x dev rows), seeds, p (Holm-adjusted over the pairs; NaN where seeds are too few to test), verdict.
+        Index (arm, baseline). Columns difference, low and high (t interval over seeds), row_low and row_high (over
+        seeds and dev rows; of one seed, over rows alone), seeds, p (Holm-adjusted over the family; NaN where nothing
+        is tested), verdict.
     """
     table = scores(arms, task.metric).pivot(index="seed", columns="arm", values="score")
     by_name = {m.params["arm"]: m for m in arms}
     rows: dict[tuple[str, str], dict[str, Any]] = {}
     for name, baseline in pairs:
         compared = stats.compare(table[name], table[baseline], level)
-        low, high = row_interval(by_name[name], by_name[baseline], task, level)
+        spread = row_spread(by_name[name], by_name[baseline], task)
+        low, high = stats.seeds_and_rows_interval(table[name] - table[baseline], spread, level)
+        none, of = _chose_nothing(by_name[name]), compared.seeds
+        tested = none < of and (tests is None or (name, baseline) in tests) and compared.p is not None
         rows[name, baseline] = {
             "difference": compared.difference, "low": compared.low, "high": compared.high, "row_low": low,
-            "row_high": high, "seeds": compared.seeds, "p": np.nan if compared.p is None else compared.p,
-            "compared": compared,
+            "row_high": high, "seeds": of, "p": compared.p if tested else np.nan, "compared": compared, "none": none,
+            "declared": tests is None or (name, baseline) in tests,
         }  # fmt: skip
     out = pd.DataFrame.from_dict(rows, orient="index")
     out.index = pd.MultiIndex.from_tuples(list(rows), names=["arm", "baseline"])
-    if out["p"].notna().all():
-        out["p"] = stats.holm(out["p"].to_numpy())
-    tested = [None if np.isnan(p) else p for p in out["p"]]
-    pairs_and_p = zip(out.pop("compared"), tested, strict=True)
-    out["verdict"] = [stats.verdict(comparison, p, level, len(out)) for comparison, p in pairs_and_p]
-    return out
+    size = max(family, int(out["declared"].sum()))
+    tested = out["p"].notna()
+    out.loc[tested, "p"] = stats.holm(out.loc[tested, "p"].to_numpy(), size)
+    out["p"] = out["p"].astype(float)
+    verdicts = []
+    for row in out.itertuples():
+        word = stats.verdict(row.compared, None if np.isnan(row.p) else row.p, level, size)
+        word = word if row.declared else "not tested"
+        if row.none:
+            word = f"chose nothing ({row.none} of {row.seeds} seeds)" + (f"; {word}" if row.none < row.seeds else "")
+        verdicts.append(word)
+    return out.drop(columns=["compared", "none", "declared"]).assign(verdict=verdicts)
 
 
-def comparisons(arms: Sequence[runs.Manifest], task: Task, level: float = 0.95) -> pd.DataFrame:
-    """Compare every arm with the first one (single-task), as `paired`.
+def _chose_nothing(arm: runs.Manifest) -> int:
+    """Count the seeds for which a method that adds rows chose none, so that the primary was trained alone."""
+    if not registry.parse(arm.params["arm"])[0].adds_rows:
+        return 0
+    return sum(part["added"] == 0 for part in arm.metrics["seeds"].values())
+
+
+def comparisons(
+    arms: Sequence[runs.Manifest], task: Task, level: float = 0.95, tests: Sequence[str] = (), family: int = 0
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Compare every arm with the first one (single-task), and with what takes its effect apart, as one family.
 
     Args:
         arms: Manifests of 06 runs, the baseline first.
         task: The primary.
         level: Confidence level of the intervals.
+        tests: The pairs that are tested, each as "ARM - BASELINE"; none stands for all.
+        family: Tests of the whole study, if there are more than these.
 
     Returns:
-        Columns as from `paired`; index arm.
+        Columns as from `paired`: of arms against the first, index arm; of contrasts, index (arm, baseline).
     """
     names = [m.params["arm"] for m in arms]
-    return paired(arms, [(name, names[0]) for name in names[1:]], task, level).droplevel("baseline")
-
-
-def contrasts(names: Sequence[str]) -> list[tuple[str, str]]:
-    """List the pairs of arms that take an effect apart: each method and policy says what it is compared with.
-
-    Row and task methods are compared with as many random rows, with controls that keep one thing, and with relatives;
-    random rows with as many steps on the primary alone; weights with unweighted training and with weights that no
-    gradient, or another source's, has moved, over the same rows.
-
-    Args:
-        names: The arms that were run.
-
-    Returns:
-        Pairs (arm, baseline) of which both were run.
-    """
-    pairs = []
-    for name in names:
-        method, policy = registry.parse(name)
-        rows = name[: name.rfind("+") + 1]
-        others = (
-            method.contrasts if policy is None else [rows + other if other else rows[:-1] for other in policy.contrasts]
-        )
-        pairs += [(name, other) for other in others]
-    return [pair for pair in pairs if set(pair) <= set(names)]
+    first = [(name, names[0]) for name in names[1:]]
+    others = pairs_of_arms.contrasts(names)
+    declared = [pairs_of_arms.read(test) for test in tests]
+    pairs = list(dict.fromkeys([*first, *others, *declared]))
+    table = paired(arms, pairs, task, level, declared or None, family)
+    others += [pair for pair in declared if pair not in first and pair not in others]
+    return table.loc[first].droplevel("baseline"), table.loc[others]
 
 
 def sentences(arm: runs.Manifest) -> tuple[list[Any], Any]:

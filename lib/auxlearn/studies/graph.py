@@ -169,11 +169,19 @@ class _Expansion:
         combinations.check(self.file)
         for stage in params.MODELS:  # in order, so that 07 finds the 06 cells of the grid
             if stage in self.file.stages:
-                for given in combinations.combinations(self.file, stage):
+                for given in self._with_family(stage, list(combinations.combinations(self.file, stage))):
                     self._cell(stage, given)
         if self.file.expects:
             self._expects_fit()
         return list(self.made.values())
+
+    def _with_family(self, stage: str, given: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Tell each of several comparisons how many tests all of them make, which Holm's correction is over."""
+        if stage != "07_efficiency" or len(given) < 2:
+            return given
+        each = {runs.digest(p.key_params()): p for p in (params.validate(stage, one) for one in given)}
+        family = sum(len(cast(params.Efficiency, p).tested) for p in each.values())
+        return [{"family": family} | one for one in given]
 
     def _expects_fit(self) -> None:
         assert self.file.expects is not None

@@ -17,7 +17,7 @@ from typing import Any, Self
 from pydantic import Field, ValidationError, model_validator
 
 from auxlearn.errors import InputError, explain
-from auxlearn.methods import listing, registry
+from auxlearn.methods import listing, pairs_of_arms, registry
 from auxlearn.methods.fastmtl.options import Ranking, TDProxy
 from auxlearn.methods.gradts.options import GradTS
 from auxlearn.methods.tawt.options import TAWT
@@ -68,6 +68,10 @@ class Efficiency(Common):
     """parts of the curve that were not run, each as "ARM N\""""
     level: float = Field(0.95, gt=0.5, lt=1)
     """confidence level of the intervals"""
+    tests: list[str] = []
+    """pairs that are tested, each as "ARM - BASELINE" ([]: every arm against single, and all contrasts)"""
+    family: int = Field(0, ge=0)
+    """tests that Holm's correction is over (0: those of this comparison; a study counts all of its comparisons)"""
     sentence_test: bool = False
     """add the TAWT authors' test, over the dev sentences of one pair of models per seed"""
 
@@ -78,7 +82,15 @@ class Efficiency(Common):
         possible = [f"{arm} {n}" for arm in self.arms for n in self.curve if n != self.n]
         if unknown := [entry for entry in self.left_out if entry not in possible]:
             raise ValueError(f"left_out: {unknown[0]!r} is not ARM N of another n of the curve")
+        for pair in map(pairs_of_arms.read, self.tests):
+            if unknown := [arm for arm in pair if arm not in self.arms]:
+                raise ValueError(f"tests: {unknown[0]!r} is not among the arms, {', '.join(self.arms)}")
         return self
+
+    @property
+    def tested(self) -> list[tuple[str, str]]:
+        """The pairs (arm, baseline) that are tested."""
+        return pairs_of_arms.tested(self.arms, self.tests)
 
     @property
     def sized(self) -> bool:

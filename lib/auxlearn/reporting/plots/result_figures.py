@@ -150,7 +150,7 @@ def differences(table: pd.DataFrame, metric: str, baseline: str = "single-task")
     figure, (axis,) = _figure(width=8, height=1.7 + 0.6 * len(table))
     _forest(axis, table, COLOURS[0], -0.14, "t interval over seeds", "low", "high")
     if table["row_low"].notna().all():
-        _forest(axis, table, COLOURS[1], 0.14, "bootstrap over seeds × dev rows", "row_low", "row_high")
+        _forest(axis, table, COLOURS[1], 0.14, "over seeds and dev rows", "row_low", "row_high")
     axis.axvline(0, color="#333333", linewidth=1)
     pairs = table.index.nlevels > 1
     axis.set_yticks(range(len(table)), [f"{a} − {b}" for a, b in table.index] if pairs else table.index)
