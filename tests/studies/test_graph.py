@@ -109,7 +109,22 @@ def test_three_primaries_and_two_sizes_share_one_proxy(tmp_path):
     # Each also reads the other n, for the curve.
     assert all([up.params.arm for up in cell.reads] == ["single", "td_bce", "td_bce"] for cell in compared)
     assert {cell.reads[1].params.n for cell in compared} == {20, 30}
+    assert {cell.params.family for cell in compared} == {6}  # td_bce against single, for three primaries and two n
     assert all(cell.reads[1].params.n == cell.params.n != cell.reads[2].params.n for cell in compared)
+
+
+def test_a_study_s_family_counts_declared_pairs_of_all_comparisons(tmp_path):
+    grid = {"primary": ["topic_side", "topic_name"], "arm": ["single", "random", "td_bce"], "n": [20]}
+
+    def families(**more):
+        made = graph.load(written(tmp_path, grid=grid | more.pop("grid", {}), **more))
+        return [cell.params.family for cell in made.cells if cell.stage == "07_efficiency"]
+
+    assert families() == [6, 6]  # of each primary: random and td_bce against single, td_bce against random
+    assert families(notebooks={"07_efficiency": {"tests": ["td_bce - random"]}}) == [2, 2]
+    assert families(grid={"primary": ["topic_side"]}) == [0]  # one comparison knows its own
+    with pytest.raises(InputError, match="'td_ce' is not among the arms"):
+        families(notebooks={"07_efficiency": {"tests": ["td_ce - random"]}})
 
 
 def test_exclude_leaves_combinations_out(tmp_path):
