@@ -61,6 +61,32 @@ def test_thres_draws_n_rows_of_the_tasks_above_the_threshold(small):
     assert len(few.rows) == 85  # all there are
 
 
+@pytest.mark.parametrize(("k", "tasks"), [(1, ("topic_name",)), (3, tuple(NAMES[:3])), (9, tuple(NAMES))])
+def test_top_takes_as_many_tasks_whatever_their_tau(small, k, tasks):
+    low = {name: tau - 0.7 for name, tau in TAUS.items()}  # no threshold would let them through
+    made, _ = chosen(rule("top", top_tasks=k), small, importance=measured(low))
+    assert made.tasks == tasks
+    assert len(made.rows) == 30
+    assert set(made.rows["task"]) <= set(tasks)
+
+
+@pytest.mark.parametrize("name", ["thres", "proxy", "fg"])
+def test_a_cut_at_the_null_takes_the_tasks_that_chance_would_not_give(small, name):
+    """One matrix has the primary's order of heads in every layer, one its layers alone, two nothing of it."""
+    rng = np.random.default_rng(0)
+    primary = rng.random((6, 12)) + np.arange(6)[:, None]
+    alike, layers = primary + 0.2 * rng.random((6, 12)), rng.permuted(primary, axis=1)
+    matrices = np.stack([primary, alike, layers, rng.random((6, 12)), np.zeros((6, 12))])
+    taus = dict(zip(NAMES[:3], correlation.task_taus(matrices)[0, 1:4], strict=True))
+    assert taus[NAMES[1]] > 0.5 > 0.2 > taus[NAMES[2]]  # by a threshold of 0.5 the second would be taken too
+    importance = measured(taus)
+    importance.heads = SimpleNamespace(tasks=["topic_side", *NAMES], matrices=lambda seed, definition: matrices)
+    importance.definition = "gate"
+    given = {"task_cut": "null"} | ({"fg_tasks": "thres"} if name == "fg" else {})
+    made, _ = chosen(rule(name, **given), small, importance=importance)
+    assert made.tasks == ("topic_name",)
+
+
 def test_fg_keeps_the_best_rows_of_its_tasks(small):
     made, _ = chosen(rule("fg", fg_tasks="all", fg_fraction=0.1), small)
     assert made.tasks == tuple(NAMES)

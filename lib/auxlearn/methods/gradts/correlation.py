@@ -11,12 +11,13 @@ it:
 | task matrix | mean of raw matrices, then normalised | the same (`weigh="raw"`); "equal" weighs rows alike |
 | trial | one statistic, no auxiliary a candidate, shorter set on ties | `rule="code"` |
 | fg by fraction | exactly that many rows | `rule="code"`: one more, and all that tie with it |
+| tasks | a threshold; or `above_null`, where chance ends; or the top k | a threshold |
 | correlation | plain tau; `centre` removes the profile all tasks share | plain tau |
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -266,6 +267,31 @@ def thres(tau_by_task: Mapping[str, float], threshold: float) -> tuple[str, ...]
         ValueError: A tau is not finite.
     """
     return tuple(name for name in _ordered(tau_by_task) if tau_by_task[name] >= threshold)
+
+
+def above_null(
+    matrices: np.ndarray, names: Sequence[str], level: float = 0.05, permutations: int = 999, seed: int = 0
+) -> tuple[str, ...]:
+    """Return the candidates whose tau is higher than chance gives: `permutation_null`'s p is at most `level`.
+
+    Not in GradTS, whose threshold serves one encoder: with another no candidate may reach it, or all may.
+
+    Args:
+        matrices: Task matrices [1 + K, L, H], the primary's first.
+        names: The candidates, K of them.
+        level: The share of permutations that may reach a candidate's tau.
+        permutations: The number of permutations.
+        seed: The seed of the permutations.
+
+    Returns:
+        Names, the highest tau first, ties by name.
+    """
+    known = {}
+    for name, matrix in zip(names, matrices[1:], strict=True):
+        tau, _, p = permutation_null(matrix, matrices[0], permutations, seed)
+        if np.isfinite(tau) and p <= level:  # a constant matrix has no tau
+            known[name] = tau
+    return tuple(_ordered(known))
 
 
 def _ordered(tau_by_task: Mapping[str, float]) -> list[str]:

@@ -68,7 +68,17 @@ class ThresholdOptions(HeadOptions):
     """Options of gradts_thres and gradts_proxy, which take the tasks whose tau with the primary is high enough."""
 
     task_threshold: float = Field(0.5, ge=-1, le=1)
-    """the tau that a task must reach"""
+    """the tau that a task must reach, where the cut is a threshold"""
+    task_cut: Literal["threshold", "null"] = "threshold"
+    """threshold is the authors'; null takes the tasks whose tau is above that of 95 % of their matrices with heads
+    permuted within layers, so that it serves any encoder"""
+
+
+class TopOptions(HeadOptions):
+    """Options of gradts_top, which always takes as many tasks."""
+
+    top_tasks: int = Field(2, ge=1)
+    """tasks that are taken, those with the highest tau"""
 
 
 class TrialOptions(HeadOptions):

@@ -22,6 +22,7 @@ from auxlearn.methods.gradts.options import (
     GradTS,
     HeadOptions,
     ThresholdOptions,
+    TopOptions,
     TrialOptions,
 )
 from auxlearn.methods.registry import register
@@ -160,13 +161,15 @@ class _GradTS(Method):
         """Take tasks, and draw n of their rows."""
         importance: Importance = context.obtain(*self.needs(cell, options))
         selection = Selection(why={"taus": importance.taus})
-        self.take(context, cell, options, selection)
+        self.take(context, cell, options, selection, importance)
         selection.rows = ranking.draw(
             self.rows(context, options, importance, selection), selection.tasks, cell.n, cell.seed
         )
         return selection
 
-    def take(self, context: Context, cell: Cell, options: HeadOptions, selection: Selection) -> None:
+    def take(
+        self, context: Context, cell: Cell, options: HeadOptions, selection: Selection, importance: Importance
+    ) -> None:
         """Put the tasks that are taken into the selection."""
         raise NotImplementedError
 
@@ -179,17 +182,46 @@ class _GradTS(Method):
 
 @register
 class Threshold(_GradTS):
-    """The tasks whose correlation with the primary reaches a threshold."""
+    """The tasks whose correlation with the primary reaches a threshold, or is above chance."""
 
     name, Options = "gradts_thres", ThresholdOptions
     title = "n rows of the tasks whose head importance correlates with the primary's"
 
-    def take(self, context: Context, cell: Cell, options: HeadOptions, selection: Selection) -> None:
-        """Take the tasks at or above the threshold."""
+    def take(
+        self, context: Context, cell: Cell, options: HeadOptions, selection: Selection, importance: Importance
+    ) -> None:
+        """Take the tasks at or above the threshold, or above the null."""
+        selection.tasks = _cut(cell, options, importance)
+
+
+@register
+class Top(_GradTS):
+    """The k tasks whose correlation with the primary is highest, whatever it is."""
+
+    name, Options = "gradts_top", TopOptions
+    title = "n rows of the k tasks whose head importance correlates best"
+
+    def take(
+        self, context: Context, cell: Cell, options: HeadOptions, selection: Selection, importance: Importance
+    ) -> None:
+        """Take the k best tasks."""
         from auxlearn.methods.gradts import correlation
 
-        assert isinstance(options, ThresholdOptions)
-        selection.tasks = correlation.thres(selection.why["taus"], options.task_threshold)
+        assert isinstance(options, TopOptions)
+        selection.tasks = correlation.thres(importance.taus, -1.0)[: options.top_tasks]
+
+
+def _cut(cell: Cell, options: HeadOptions, importance: Importance) -> tuple[str, ...]:
+    """Return the tasks that a threshold, or the permutation null, lets through."""
+    from auxlearn.methods.gradts import correlation
+
+    assert isinstance(options, ThresholdOptions)
+    if options.task_cut == "threshold":
+        return correlation.thres(importance.taus, options.task_threshold)
+    heads = importance.heads
+    matrices = heads.matrices(cell.seed, importance.definition)
+    above = correlation.above_null(matrices, heads.tasks[1:], seed=cell.seed)
+    return tuple(name for name in above if name in importance.taus)
 
 
 def _trial(context: Context, cell: Cell, options: TrialOptions, selection: Selection) -> None:
@@ -231,7 +263,9 @@ class Trial(_GradTS):
         """Say yes: sets of tasks are trained."""
         return True
 
-    def take(self, context: Context, cell: Cell, options: HeadOptions, selection: Selection) -> None:
+    def take(
+        self, context: Context, cell: Cell, options: HeadOptions, selection: Selection, importance: Importance
+    ) -> None:
         """Take the tasks of the best trial."""
         assert isinstance(options, TrialOptions)
         _trial(context, cell, options, selection)
@@ -255,16 +289,19 @@ class Fine(_GradTS):
         assert isinstance(options, FineOptions)
         return options.fg_tasks == "trial"
 
-    def take(self, context: Context, cell: Cell, options: HeadOptions, selection: Selection) -> None:
+    def take(
+        self, context: Context, cell: Cell, options: HeadOptions, selection: Selection, importance: Importance
+    ) -> None:
         """Take the tasks that `fg_tasks` says."""
         from auxlearn.methods.gradts import correlation
 
         assert isinstance(options, FineOptions)
         if options.fg_tasks == "trial":
             _trial(context, cell, options, selection)
+        elif options.fg_tasks == "all":
+            selection.tasks = correlation.thres(importance.taus, -1.0)
         else:
-            threshold = -1.0 if options.fg_tasks == "all" else options.task_threshold
-            selection.tasks = correlation.thres(selection.why["taus"], threshold)
+            selection.tasks = _cut(cell, options, importance)
 
     def rows(
         self, context: Context, options: HeadOptions, importance: Importance, selection: Selection
