@@ -7,10 +7,11 @@ import pandas as pd
 import pytest
 from datasets import Dataset
 
-from asking import arm, selected
+from asking import arm, everything, planned, selected
 from auxlearn.data import auxiliary_rows, suites
 from auxlearn.errors import InputError
-from auxlearn.methods import controls, ranking
+from auxlearn.methods import controls, pairs_of_arms, ranking
+from auxlearn.training import phases
 
 
 def task(name, kind, texts, values, **more):
@@ -155,3 +156,19 @@ def test_arms_without_auxiliary_rows_have_none(small, ranked):
 def test_an_auxiliary_named_twice_is_refused(small):
     with pytest.raises(InputError, match="twice"):
         small.auxiliaries("topic_side", ["look_alike", "look_alike"])
+
+
+def test_all_data_has_a_control_of_as_many_steps(small):
+    """2 epochs over 80 + 2 x 80 rows, in batches of 32; other auxiliaries are another training."""
+
+    def steps(name, auxiliaries):
+        p = arm(name, auxiliaries=auxiliaries, stage2_epochs=2, choose="last", mixing="mixed")
+        phase = planned(p, small, 0, everything(small)).phases[0]
+        return sum(phases.schedule(phase, {task: len(rows) for task, rows in phase.rows.items()}))
+
+    assert steps("step_matched_all", NAMES[:2]) == steps("all_data", NAMES[:2]) == 2 * 8
+    assert steps("step_matched_all", NAMES) == steps("all_data", NAMES) == 2 * 10
+    keys = [arm("step_matched_all", auxiliaries=names, n=n).key_params() for names, n in
+            ((NAMES, 20), (NAMES, 30), (NAMES[:2], 20))]  # fmt: skip
+    assert keys[0] == keys[1] != keys[2]
+    assert pairs_of_arms.contrasts(["single", "step_matched_all", "all_data"]) == [("all_data", "step_matched_all")]

@@ -251,6 +251,7 @@ class Method:
         scores: What has a score of its own once it has chosen: each row, each task, or neither.
         uses_n: Whether another n gives another training.
         adds_rows: Whether it adds auxiliary rows.
+        counts_pool: Whether its training depends on which auxiliaries there are though it adds none of their rows.
         contrasts: Methods that it is compared with where both were run.
         Options: Its own parameters.
     """
@@ -263,6 +264,7 @@ class Method:
     scores: Literal["rows", "tasks"] | None = None
     uses_n: bool = True
     adds_rows: bool = True
+    counts_pool: bool = False
     contrasts: Sequence[str] = ()
     Options: type[Options] = Options
 

@@ -55,6 +55,23 @@ class StepMatched(Method):
         return Selection()
 
 
+@register
+class StepMatchedAll(Method):
+    """Fine-tuning alone, for as many steps as all_data takes."""
+
+    name, title, level = "step_matched_all", "none, but as many steps as with all rows of all auxiliaries", "none"
+    uses_n, adds_rows, counts_pool = False, False, True
+
+    def select(self, context: Context, cell: Cell, options: Options) -> Selection:
+        """Choose nothing."""
+        return Selection()
+
+    def plan(self, context: Context, cell: Cell, selection: Selection, options: Options) -> Plan:
+        """Plan stage 2 over the primary for the steps of all rows."""
+        p = cell.params.model_copy(update={"n": len(context.pool())})
+        return arm_plans.two_stages(p, context.suite, cell.seed, None, context.usable(cell.primary)[cell.primary])
+
+
 class RandomOptions(Options):
     """Options of random."""
 
@@ -103,7 +120,7 @@ class AllData(Method):
     """All usable rows of all auxiliaries."""
 
     name, title, reference, level = "all_data", "all rows of all auxiliaries", MTDNN, "none"
-    uses_n, Options = False, AllDataOptions
+    uses_n, Options, contrasts = False, AllDataOptions, ("step_matched_all",)
 
     def select(self, context: Context, cell: Cell, options: AllDataOptions) -> Selection:
         """Choose all usable rows."""

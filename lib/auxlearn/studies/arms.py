@@ -68,7 +68,7 @@ class MTL(ArmParameters):
         elif self.steps and self.arm != "single":
             length = ["steps", "tune_steps"]
         conditional = {
-            "n": method.uses_n, "auxiliaries": method.adds_rows, "mixing": method.adds_rows,
+            "n": method.uses_n, "auxiliaries": method.adds_rows or method.counts_pool, "mixing": method.adds_rows,
             "holdout": self.choose == "holdout" or method.searches(self.options(method)),
         } | {name: name in length for name in ("steps", "tune_steps", "stage2_epochs", "tune_epochs")}  # fmt: skip
         used = {name: value for name, value in p.items() if conditional.get(name, True)}

@@ -54,7 +54,7 @@ def differences(old: Any, new: Any, tolerance: float, at: str = "") -> list[str]
 EVERY = "every"  # the family of what all runs share
 COMPARISON = "comparison"  # of arms, over seeds and rows: 07
 # Controls choose by no method of their own; where they move, so does every training.
-CONTROLS = {"single", "step_matched", "random", "all_data"}
+CONTROLS = {"single", "step_matched", "step_matched_all", "random", "all_data"}
 _RANKED = ("td_", "quota_", "calibrated_", "cie_", "matched_")
 _WEIGHED = re.compile(
     r"((tawt|null|shuffled|final)_)?(joint|normalised|pretrain|power|given|scored|deciles)|share_\d+"
