@@ -2,6 +2,7 @@
 
 from types import SimpleNamespace
 
+import numpy as np
 import pandas as pd
 import pytest
 from pydantic import Field
@@ -9,6 +10,7 @@ from pydantic import Field
 import asking
 from auxlearn.cost import Ledger
 from auxlearn.data import auxiliary_rows, usable_rows
+from auxlearn.errors import InputError
 from auxlearn.methods import context, ranking, registry
 from auxlearn.methods.base import Artifact, Cell, Maker, Method, Need, Options, Selection, WeightPolicy
 from auxlearn.records.manifests import Manifest
@@ -250,6 +252,54 @@ def test_random_reads_the_runs_that_say_what_its_candidates_are():
         arm("random", methods={"random": {"candidates_of": "random"}})
     with pytest.raises(ValueError, match=r"td_bcee.*td_bce"):
         arm("random", methods={"random": {"candidates_of": "td_bcee"}})
+
+
+# --- a small primary, drawn by each seed for itself ------------------------------------------------------------------
+
+
+def own_rows(told, plan):
+    return {row for phase in plan.phases for row in phase.rows.get("topic_side", np.zeros(0, int)).tolist()}
+
+
+@pytest.mark.parametrize("name", ["single", "td_bce", "gradts_top", "autosem_p1", "tawt_joint"])
+def test_each_seed_draws_rows_of_the_primary_that_all_it_trains_are_of(small, name, monkeypatch):
+    """Proxies, tunings, trials, held-out rows and the arm itself; dev and test stay as they are."""
+    trained, real, drawn = [], training_cache.trained, {}
+    monkeypatch.setattr(training_cache, "trained", lambda plan, *more: trained.append(plan) or real(plan, *more))
+    for seed in (3, 4):
+        trained.clear()
+        given = {"primary_rows": 24, "n": 20, "auxiliaries": NAMES, "stage2_epochs": 1, "tune_epochs": 1}
+        p = arm(name, **given, holdout=0.25, bandit_rounds=2, bandit_batches=1, probe_rows=2)
+        shared = {"primary_rows": 24, "proxy_rows": 8, "watch_rows": 4, "epochs": 1, "seeds": [seed]}
+        proxy = TDProxy(**shared).resolved()
+        heads = GradTS(primary_rows=24, tune_rows=16, importance_rows=8, epochs=1, seeds=[seed]).resolved()
+        told = asked(small, p, seed=seed, upstream=[proxy, heads])
+        _, plan = context.select(told)
+        mask = told.usable("topic_side")["topic_side"]
+        assert mask.sum() == 24
+        drawn[seed] = set(np.flatnonzero(mask).tolist())
+        assert own_rows(told, plan) | set(plan.holdout.tolist()) == drawn[seed]
+        for each in trained:
+            assert own_rows(told, each) | set(each.holdout.tolist()) <= drawn[seed]
+            assert set(each.watch.get("topic_side", np.zeros(0, int)).tolist()) <= drawn[seed]
+        others = [told.usable(None)[task].sum() for task in NAMES]
+        assert others == [told.clean(None)[task].sum() for task in NAMES]
+    assert drawn[3] != drawn[4]
+
+
+def test_what_is_made_for_a_drawn_primary_serves_no_other():
+    one, other = TDProxy(primary_rows=24), TDProxy(primary_rows=24, primary="topic_name")
+    assert one.key_params() != other.key_params()
+    assert TDProxy().key_params() == TDProxy(primary="topic_name").key_params()
+    wanted = dict(arm("td_bce", primary_rows=24).needs()[0][1])
+    assert (wanted["primary_rows"], wanted["primary"]) == (24, "topic_side")
+    assert arm("td_bce").needs()[0][1]["primary_rows"] == 0
+    assert validate("01_data_prep", {"primary_rows": 24}).key_params() == validate("01_data_prep", {}).key_params()
+
+
+def test_more_rows_than_the_primary_has_are_refused(small):
+    with pytest.raises(InputError, match="primary_rows: 90 asked for, but 'topic_side' has 80 usable"):
+        asked(small, arm("single", primary_rows=90)).usable("topic_side")
 
 
 # --- selections of other methods -------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import numpy as np
 from auxlearn import seeding
 from auxlearn.cost import Ledger
 from auxlearn.data.suites import Suite
+from auxlearn.errors import InputError
 from auxlearn.methods import arm_plans, registry
 from auxlearn.methods.arm_parameters import ArmParameters
 from auxlearn.methods.base import Artifact, Cell, Method, Need, Selection, renamed
@@ -66,9 +67,28 @@ class Context:
     def usable(self, target: str | None) -> dict[str, np.ndarray]:
         """Return by task a mask over its training rows, bool [rows]: no row that leaks into the target's dev or test.
 
+        Of the primary, only the rows that the seed draws for itself, if it does (`primary_rows`).
+
         Args:
             target: The task to keep clean; None for all tasks.
         """
+        masks, p = self.clean(target), self.params
+        if not p.primary_rows:
+            return masks
+        # Drawn from what is clean for the primary itself, so that every artifact and arm of the seed sees the same.
+        candidates = self.clean(p.primary)[p.primary]
+        order = seeding.rng(self.seed, "primary", p.primary).permutation(len(candidates))
+        drawn = np.zeros(len(candidates), bool)
+        drawn[order[candidates[order]][: p.primary_rows]] = True
+        if drawn.sum() < p.primary_rows:
+            raise InputError(
+                f"primary_rows: {p.primary_rows} asked for, but {p.primary!r} has {drawn.sum()} usable training rows; "
+                "lower it or raise `rows`"
+            )
+        return masks | {p.primary: masks[p.primary] & drawn}
+
+    def clean(self, target: str | None) -> dict[str, np.ndarray]:
+        """Return by task a mask over its training rows, bool [rows], as `usable` before the seed draws any."""
         from auxlearn.data import usable_rows
 
         if target not in self._usable:
@@ -237,5 +257,5 @@ def _agree(p: Common, wanted: Mapping[str, Any]) -> bool:
     comparable = {name: value for name, value in wanted.items() if name in type(p).model_fields and name != "threads"}
     return all(
         sorted(getattr(p, name)) == sorted(value) if name == "auxiliaries" else getattr(p, name) == value
-        for name, value in comparable.items() if name not in p.not_in_key
+        for name, value in comparable.items() if name not in p.unkeyed()
     )  # fmt: skip

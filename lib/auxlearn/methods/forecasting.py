@@ -77,8 +77,11 @@ class SizedContext(Context):
         self.sizes = sizes
 
     def usable(self, target: str | None) -> dict[str, np.ndarray]:
-        """Take every row for usable: leaks are not known before the rows are."""
-        return {name: np.ones(count, bool) for name, count in self.sizes.rows.items()}
+        """Take every row for usable, as leaks are not known yet; of the primary, as many as a seed draws."""
+        masks = {name: np.ones(count, bool) for name, count in self.sizes.rows.items()}
+        if self.params.primary_rows:
+            masks[self.params.primary][self.params.primary_rows :] = False
+        return masks
 
     def whole_pool(self) -> tuple[pd.DataFrame, np.ndarray]:
         """List all rows of the auxiliaries: task, row and a score of 0."""

@@ -48,7 +48,7 @@ class DataPrep(Common):
     """Parameters of 01, whose result does not depend on the primary."""
 
     stage = "01_data_prep"
-    not_in_key = Common.not_in_key | {"primary", "auxiliaries"}
+    not_in_key = Common.not_in_key | {"primary", "auxiliaries", "primary_rows"}
 
 
 class Efficiency(Common):

@@ -51,6 +51,8 @@ class Common(BaseModel):
     """smoke only shows that the notebook runs; full is for results"""
     rows: int = Field(400, ge=0)
     """most training rows of each task (0: all)"""
+    primary_rows: int = Field(0, ge=0)
+    """training rows of the primary that each seed draws for itself from these (0: all, the same for every seed)"""
     threads: int = Field(1, ge=0)
     """threads of each process (0: all cores)"""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
@@ -111,8 +113,11 @@ class Common(BaseModel):
 
     def key_params(self) -> dict[str, Any]:
         """Return the parameters that this stage's result depends on, in the form that keys hold."""
-        values = self.model_dump(exclude=set(self.not_in_key))
-        return key_forms.forms(values)
+        return key_forms.forms(self.model_dump(exclude=set(self.unkeyed())))
+
+    def unkeyed(self) -> frozenset[str]:
+        """Return `not_in_key`, but for the primary where each seed draws rows of it: nothing then serves others."""
+        return self.not_in_key - ({"primary"} if self.primary_rows and "primary_rows" not in self.not_in_key else set())
 
     def needs(self) -> list[tuple[str, dict[str, Any]]]:
         """List the runs that this one reads: stage, and the parameters that they must agree in."""
@@ -121,7 +126,8 @@ class Common(BaseModel):
     def shared(self, *more: str) -> dict[str, Any]:
         """Return the parameters in which a run agrees with those that it reads, and `more`, by name."""
         names = ("suite", "encoder", "device", "size", "rows", "threads", "precision", "max_length", *more)
-        return {name: getattr(self, name) for name in names}
+        drawn = ("primary_rows", "primary") if self.primary_rows else ("primary_rows",)
+        return {name: getattr(self, name) for name in (*names, *drawn)}
 
 
 def _cuda() -> bool:

@@ -35,6 +35,13 @@ class Heads:
         """Return the task matrices in 0 … 1, float32 [K, L, H], in the order of `tasks`."""
         return np.stack([correlation.task_matrix(self.importances[seed, name][definition]) for name in self.tasks])
 
+    def joined(self, other: Heads) -> Heads:
+        """Return the importances of these seeds and those of another, of the same tasks."""
+        return Heads(
+            self.tasks, [*self.seeds, *other.seeds], self.importances | other.importances, self.rows | other.rows,
+            self.ledgers | other.ledgers, [*self.manifests, *other.manifests],
+        )  # fmt: skip
+
     def all_ledgers(self) -> list[Ledger]:
         """Return the ledgers of all seeds and tasks."""
         return [row for rows in self.ledgers.values() for row in rows]

@@ -137,11 +137,15 @@ def measure_all(contexts: Mapping[int, Context], p: GradTS) -> Heads:
     """
     from auxlearn.methods.gradts import head_tables
 
-    some = p.model_copy(update={"seeds": [seed for seed in p.seeds if seed in contexts]})
-    made = {seed: contexts[seed].make(PROXY).value for seed in some.seeds} if p.at == "proxy" else {}
-    proxies = {seed: (each.plans, each.folds) for seed, each in made.items()}
-    context = contexts[some.seeds[0]]
-    return head_tables.measure(some, context.suite, context.usable(None), context.progress, proxies)
+    heads: Heads | None = None
+    for seed in (seed for seed in p.seeds if seed in contexts):
+        context, one = contexts[seed], p.model_copy(update={"seeds": [seed]})
+        proxy = context.make(PROXY).value if p.at == "proxy" else None
+        proxies = {seed: (proxy.plans, proxy.folds)} if proxy else None
+        own = head_tables.measure(one, context.suite, context.usable(None), context.progress, proxies)
+        heads = heads.joined(own) if heads else own
+    assert heads is not None, "there is one context at least"
+    return heads
 
 
 class _GradTS(Method):
