@@ -51,14 +51,14 @@ def obtained(content: Any, make: Callable[[], tuple[Mapping[str, pa.Table], Mapp
     """
     key = hashlib.sha256(json.dumps([content, _code()], sort_keys=True).encode()).hexdigest()[:16]
     folder = paths.runs_root() / "rows" / key
-    entry = _opened(folder, key)
-    if entry is not None:
+    if entry := _opened(folder, key):
         return entry
     tables, values = make()
-    with contextlib.suppress(InputError):  # no space, no permission; or another process has written it by now
+    if entry := _opened(folder, key):  # another process has made it meanwhile
+        return entry
+    with contextlib.suppress(InputError):  # no space, no permission, or another process was faster
         _write(folder, tables, values)
-    entry = _opened(folder, key)
-    return entry or Entry({name: _dataset(table, key, name) for name, table in tables.items()}, dict(values))
+    return _opened(folder, key) or Entry({name: _dataset(t, key, name) for name, t in tables.items()}, dict(values))
 
 
 @functools.cache

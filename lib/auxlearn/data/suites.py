@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -170,7 +171,7 @@ class Suite(Mapping[str, Task]):
         """
         if str(path) == "planted":
             return _planted()
-        spec, root = schema.read_suite(Path(path))
+        spec, root = schema.read_suite(Path(os.path.expanduser(path)))
         tasks, content = {}, []
         for name, task in spec.tasks.items():
             entry = task_rows.obtained(name, task, root)

@@ -31,7 +31,7 @@ from auxlearn import errors
 from auxlearn.data import schema, suites, usable_rows
 from auxlearn.errors import InputError
 from auxlearn.methods.fastmtl import proxy_plans
-from auxlearn.paths import NOTEBOOKS, PROJECT
+from auxlearn.paths import NOTEBOOKS
 from auxlearn.records import runs
 from auxlearn.records.code_hash import code_hash
 from auxlearn.studies import combinations, study_file
@@ -279,7 +279,7 @@ class _Names(suites.Suite):
 
             names = list(planted.make())
         else:
-            path = Path(suite) if Path(suite).is_absolute() else PROJECT / suite
+            path = schema.located(suite)
             # Not `read_suite`, which also wants the data's root to be known.
             try:
                 names = list(schema.SuiteSpec.model_validate(schema.extended(path)).tasks)
