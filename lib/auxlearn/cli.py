@@ -8,6 +8,7 @@ import select
 import sys
 from pathlib import Path
 
+from auxlearn import hosts
 from auxlearn.errors import InputError
 
 
@@ -22,6 +23,7 @@ def main(argv: list[str] | None = None) -> int:
         130 after Ctrl-C, 141 where whatever reads the output has closed it.
     """
     try:
+        hosts.settle()
         status = _run(_parser().parse_args(argv))
         sys.stdout.flush()
         return status

@@ -112,7 +112,7 @@ SUITES: list[Any] = [
               "metric": "accuracy", "source": {"folder": "t"}},
         "u": {"kind": "regression", "inputs": ["a", "b"], "label": "y", "range": [0, 5], "metric": "pearson",
               "source": {"files": {"train": "a.csv", "dev": "b.csv"}}, "resplit": {"train": 5}},
-        "v": {"kind": "tagging", "inputs": ["tokens"], "label": "tags", "labels": ["O", "V"], "metric": "entity_f1",
+        "v": {"kind": "tagging", "inputs": ["tokens"], "label": "tags", "labels": ["O", "V"], "metric": "f1",
               "source": {"hub": "owner/name", "config": "c"}},
     }},
     {"name": "s", "extends": "other.yaml", "tasks": {"t": {"metric": "f1"}, "u": None}},

@@ -49,9 +49,7 @@ SWITCHES: dict[str, tuple[str, dict[str, Any]]] = {
     "fg of thres": ("gradts_fg", {"fg_tasks": "thres"}),
     "fg of all": ("gradts_fg", {"fg_tasks": "all", "fg_fraction": 0.2}),
     "bandit by the code": ("autosem_p1", {"autosem_rule": "paper", "bandit_decay": 0.3}),
-    "autosem by the code": ("autosem", {
-        "autosem_rule": "paper", "bandit_most": 2, "ratio_highest": 5, "ratio_trials": 11,
-    }),
+    "autosem by the code": ("autosem", {"autosem_rule": "paper", "bandit_most": 2, "ratio_highest": 5}),
     "tawt by the code": ("tawt_joint", {"tawt_rule": "paper"}),
     "tawt_pretrain by the code": ("tawt_pretrain", {"tawt_rule": "paper", "weight_c": 3.0}),
     "scaled": ("tawt_normalised", {"combine": "scaled"}),

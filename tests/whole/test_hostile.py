@@ -9,6 +9,8 @@ import json
 import struct
 import zipfile
 import zlib
+from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 import nbformat.v4 as nb
 import numpy as np
@@ -24,13 +26,13 @@ from auxlearn.data import parquet, schema, validation
 from auxlearn.data.reading import parsing, raw_rows, readers
 from auxlearn.data.schema import Source, TaskSpec
 from auxlearn.errors import InputError
-from auxlearn.export import selections
+from auxlearn.export import exports_of_runs, selections
 from auxlearn.files import bounded_files, documents, stored_arrays, writing
 from auxlearn.records import code_hash, runs
-from auxlearn.reporting import tracking
+from auxlearn.reporting import scalars, tracking
 from auxlearn.reporting.pages import pages, report
 from auxlearn.reporting.plots import palette
-from auxlearn.studies import parameters, provenance, study_file, verify
+from auxlearn.studies import parameters, planning, provenance, study_file, verify
 from auxlearn.studies.engine import profiles, runner
 from auxlearn.training import checkpoint
 
@@ -358,6 +360,40 @@ def test_a_manifest_of_another_shape_is_damaged(runs_folder, changes):
     assert runs.read("train", KEY) == ("damaged", None)
     assert runs.all_runs("train") == []
     assert [row["status"] for row in tracking._rows("train", KEY)] == ["damaged"]
+
+
+@pytest.mark.parametrize(
+    ("content", "status"),
+    [("{}", "damaged"), ("[]", "damaged"), ("null", "damaged"), ("", "damaged"), ('{"stage": "tr', "damaged"),
+     ("\0\ufffd", "damaged"), ({"stage": None}, "damaged"), ({"key": "1" * 16}, "damaged"), ({"code": {}}, "damaged"),
+     ({"params": {}, "ledger": [{"stage": "x", "flops": None}]}, "finished"), ({"finished": "x"}, "finished"),
+     ({"params": {"encoder": 1, "processes": None}}, "finished")],
+)  # fmt: skip
+def test_an_odd_manifest_is_its_own_trouble_alone(runs_folder, content, status, monkeypatch):
+    """What plans, lists and exports read of other runs goes on beside it."""
+    sound = {"params": {"encoder": "e"}, "device": "d", "ledger": [{"stage": "x", "flops": 8.0, "seconds": 2.0}]}
+    manifest(runs_folder, key="2" * 16, **sound, finished="2024-01-01")
+    file = manifest(runs_folder)
+    file.write_text(content if isinstance(content, str) else json.dumps(json.loads(file.read_text()) | content))
+    assert runs.read("train", KEY)[0] == status
+    assert [m.key for m in runs.all_runs("train")] == [KEY, "2" * 16][status == "damaged" :]
+    assert next(row["status"] for row in tracking._rows("train", KEY)) == status
+    monkeypatch.setattr(planning.runs, "device_name", lambda _: "d")
+    monkeypatch.setattr("auxlearn.models.encoders.fingerprint", lambda _: "e")
+    assert planning.seen(SimpleNamespace(encoder="e", precision=None, threads=None, device=None)) == 4.0
+    refused(lambda: exports_of_runs.trained(KEY), KEY)
+    written(file.with_name("history.json"), "{}")
+    monkeypatch.setattr(scalars, "_writer", MagicMock)
+    if status == "finished":
+        refused(lambda: scalars.write(runs_folder / "logs"), KEY, "run its study again")
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", '{"cells": [1]}', '{"cells": [{"cell_type": "code"}]}', '{"cel'])
+def test_a_notebook_that_is_half_written_makes_a_run_stale(runs_folder, tmp_path, monkeypatch, content):
+    written(tmp_path / "x.ipynb", content)
+    monkeypatch.setattr(runs, "NOTEBOOKS", tmp_path)
+    manifest(runs_folder, code={"roots": ["errors"], "notebook": "x.ipynb", "hash": "0"})
+    assert runs.read("train", KEY)[0] == "stale"
 
 
 def test_a_module_that_is_gone_makes_a_run_stale(runs_folder):

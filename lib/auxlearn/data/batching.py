@@ -2,131 +2,94 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
+from auxlearn.data import tokenisation
 from auxlearn.data.suites import Task
+from auxlearn.data.tokenisation import Sequences
+from auxlearn.errors import InputError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 IGNORE = -100  # label of what no loss sees: missing labels, special tokens, all but a word's first piece
 
 
 @dataclass(frozen=True)
-class Encoded:
-    """The tokenised rows of one task as flat arrays.
+class Encoded(Sequences):
+    """The tokenised rows of one task with their labels."""
 
-    Sequence i is `[starts[i]:starts[i + 1]]`, and is row i unless a row was split.
-    """
-
-    ids: np.ndarray  # int32, all tokens
-    types: np.ndarray  # uint8, segment of each token
-    starts: np.ndarray  # int64 [N + 1]
-    labels: np.ndarray  # [N] int64 or float32; tagging: int64, one per token
-    truncated: int  # rows that did not fit max_length
-    rows: np.ndarray | None = None  # int64, the row of each sequence, in order, where some row has several
-
-    def __len__(self) -> int:
-        return len(self.starts) - 1
-
-    @property
-    def lengths(self) -> np.ndarray:
-        """Tokens of each sequence, int64 [N]."""
-        return np.diff(self.starts)
+    labels: np.ndarray = field(kw_only=True)  # [S] int64 or float32; tagging: int64, one per token
+    lost: int = field(default=0, kw_only=True)  # tags of words that were cut off
 
 
 def encode(
-    rows: Iterable[Mapping[str, Any]], task: Task, tokenizer: Any, max_length: int = 128, split: bool = False
+    rows: Any, task: Task, tokenizer: Any, max_length: int = 128, split: bool = False
 ) -> Encoded:  # fmt: skip
-    """Tokenise rows of one task.
-
-    Pairs lose tokens from their longer side first; tags sit on a word's first piece. A sentence to be tagged that is
-    over `max_length` pieces is cut there: the tags of the words cut off are neither trained on nor scored, and
-    `truncated` counts the sentence. With `split` it becomes several sequences instead, split between words and each as
-    long as fits (the TAWT authors' preprocess_max_len.py does so to files); then no tag is lost but those of a word
-    that is too long by itself.
+    """Tokenise rows of one task in memory; `token_store.encoded` keeps the tokens of large splits.
 
     Args:
-        rows: Rows with the task's input columns and, where there is one, its label.
+        rows: A dataset, or a list of rows as dicts, with the task's input columns and, where there is one, its label.
         task: The task that the rows are of.
-        tokenizer: A fast Hugging Face tokenizer.
+        tokenizer: A tokenizer of Hugging Face.
         max_length: Tokens that a sequence may have, special tokens included.
-        split: Whether to split long sentences of a tagging task rather than cut them.
+        split: Whether to split long sentences of a tagging task rather than cut them, see `Tokeniser`. The tags of
+            words that are cut off are neither trained on nor scored.
 
     Returns:
         The rows as arrays; a missing label is IGNORE, or NaN for regression.
     """
-    columns: dict[str, list[Any]] = {c: [] for c in (*task.inputs, task.label)}
-    for row in rows:
-        for column in columns:
-            columns[column].append(row.get(column))
-    texts = [columns[c] for c in task.inputs]
-    tagging = task.kind == "tagging"
-    if not texts[0]:
-        empty = np.zeros(0)
-        return Encoded(empty.astype(np.int32), empty.astype(np.uint8), np.zeros(1, np.int64), empty, 0)
-    tokens = tokenizer(
-        *texts, truncation=True, max_length=max_length, is_split_into_words=tagging, return_token_type_ids=True,
-        return_attention_mask=False,
-    )  # fmt: skip
-    starts = np.concatenate([[0], np.cumsum([len(x) for x in tokens["input_ids"]])]).astype(np.int64)
-    values = columns[task.label]
-    if tagging:
-        labels = np.concatenate([
-            _first_pieces(e.word_ids, tags) for e, tags in zip(tokens.encodings, values, strict=True)
-        ])  # fmt: skip
+    sequences = tokenisation.tokenised(rows, task, tokenizer, max_length, split)
+    return labelled(sequences, tokenisation.table(rows, [task.label])[task.label], task)
+
+
+def labelled(sequences: Sequences, values: pa.ChunkedArray, task: Task) -> Encoded:
+    """Put labels beside tokenised rows.
+
+    Args:
+        sequences: The tokenised rows.
+        values: The label of each row; null where it has none.
+        task: Their task.
+
+    Returns:
+        The rows with labels; a missing one is IGNORE, or NaN for regression.
+    """
+    import pyarrow as pa
+
+    lost = 0
+    if task.kind == "tagging":
+        labels = np.full(len(sequences.ids), IGNORE, np.int64)
+        assert sequences.firsts is not None  # as `Tokeniser` gives them for tagging
+        tags = values.cast(pa.large_list(pa.int64())).combine_chunks()
+        heads = np.add.reduceat(np.append(sequences.firsts, False), sequences.starts[:-1], dtype=np.int64)
+        heads *= sequences.lengths > 0
+        if sequences.rows is not None:
+            heads = np.bincount(sequences.rows, heads, len(tags)).astype(np.int64)
+        known, given = tags.is_valid().to_numpy(zero_copy_only=False), np.diff(tags.offsets.to_numpy())
+        if (short := known & (given < heads)).any():
+            row = int(short.argmax())
+            raise InputError(f"task {task.name!r}: row {row} has {given[row]} tags for {heads[row]} tokens or more")
+        lost = int((given - heads)[known].sum())
+        own = np.repeat(known, heads)
+        flat = tags.values.to_numpy(zero_copy_only=False)
+        starts = tags.offsets.to_numpy()[:-1]
+        labels[np.flatnonzero(sequences.firsts)[own]] = flat[tokenisation.spans(starts[known], heads[known])]
     elif task.kind == "regression":
-        labels = np.array([np.nan if v is None else v for v in values], np.float32)
+        labels = values.cast(pa.float64()).fill_null(float("nan")).to_numpy().astype(np.float32)
     else:
-        labels = np.array([IGNORE if v is None else v for v in values], np.int64)
-    cut = [i for i, e in enumerate(tokens.encodings) if e.overflowing]
-    if split and tagging and cut:
-        parts = {i: _parts(texts[0][i], tokenizer, max_length) for i in cut}
-        if any(len(runs) > 1 for runs in parts.values()):
-            return _split(columns, task, tokenizer, max_length, parts)
-    return Encoded(
-        np.concatenate([np.asarray(x, np.int32) for x in tokens["input_ids"]]),
-        np.concatenate([np.asarray(x, np.uint8) for x in tokens["token_type_ids"]]),
-        starts,
-        labels,
-        len(cut),
-    )
+        labels = values.cast(pa.int64()).fill_null(IGNORE).to_numpy()
+    return Encoded(**{each.name: getattr(sequences, each.name) for each in fields(sequences)}, labels=labels, lost=lost)
 
 
-def _parts(words: Sequence[str], tokenizer: Any, max_length: int) -> list[slice]:
-    """Split words into runs that fit `max_length` tokens, special tokens included; an overlong word stands alone."""
-    whole = tokenizer([list(words)], is_split_into_words=True, return_attention_mask=False).encodings[0]
-    pieces = np.bincount([w for w in whole.word_ids if w is not None], minlength=len(words))
-    room, runs, start, filled = max_length - sum(w is None for w in whole.word_ids), [], 0, 0
-    for at, size in enumerate(pieces):
-        if filled and filled + size > room:
-            runs.append(slice(start, at))
-            start, filled = at, 0
-        filled += size
-    return [*runs, slice(start, len(words))]
-
-
-def _split(
-    columns: Mapping[str, list[Any]], task: Task, tokenizer: Any, max_length: int, parts: Mapping[int, list[slice]]
-) -> Encoded:  # fmt: skip
-    """Encode the rows, each row of `parts` as several sequences."""
-    rows, pieces = [], []
-    for i, (words, tags) in enumerate(zip(columns[task.inputs[0]], columns[task.label], strict=True)):
-        for part in parts.get(i, [slice(None)]):
-            rows.append(i)
-            pieces.append({task.inputs[0]: words[part], task.label: None if tags is None else tags[part]})
-    return replace(encode(pieces, task, tokenizer, max_length), rows=np.array(rows))
-
-
-def _first_pieces(words: Sequence[int | None], tags: Sequence[int] | None) -> np.ndarray:
-    labels, last = np.full(len(words), IGNORE, np.int64), -1
-    for position, word in enumerate(words):
-        if word is not None and word != last and tags is not None:
-            labels[position], last = tags[word], word
-    return labels
+def is_known(labels: torch.Tensor) -> torch.Tensor:
+    """Tell which labels are there, as a boolean tensor of the same shape."""
+    return torch.isfinite(labels) if labels.is_floating_point() else labels != IGNORE
 
 
 def to_batch(encoded: Encoded, index: np.ndarray, task: Task, task_id: int, pad_id: int) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from auxlearn.data import tag_schemes
 from auxlearn.errors import InputError, explain
 from auxlearn.files import bounded_files as files
 from auxlearn.files import documents
@@ -116,6 +117,8 @@ class TaskSpec(_Strict):
         if self.kind == "tagging" and len(self.inputs) != 1:
             raise ValueError("a tagging task has one input column, the tokens")
         self._judged()
+        if self.kind == "tagging" and "entity_f1" in (self.metric, *self.metrics):
+            tag_schemes.scheme(tuple(self.labels or ()))  # refuses labels that mark no spans
         return self
 
     def _judged(self) -> None:

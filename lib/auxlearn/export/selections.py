@@ -230,8 +230,8 @@ def _save_dataset(rows: pd.DataFrame, columns: Mapping[str, list[Any]], folder: 
 def predictions(values: Sequence[Any], task: Task, path: Path, row_ids: Sequence[Any] | None = None) -> Path:
     """Write predictions of a task as CSV (row_id, prediction): label name, number clipped to the range, or tags.
 
-    Tags are joined by spaces; a sentence cut at max_length has one for each word kept. Label names stay as the suite
-    spells them, so that they can be compared.
+    Tags are joined by spaces, one for each word. Label names stay as the suite spells them, so that they can be
+    compared.
 
     Args:
         values: Predictions as `prediction.predict` gives them: label ids, numbers or lists of tag ids; names will do

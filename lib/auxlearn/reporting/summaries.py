@@ -53,11 +53,11 @@ def lengths(suite: Suite, tokenizer: Any, max_length: int) -> pd.DataFrame:
     Returns:
         Index task. Columns p5, p25, p50, p75, p95 (quantiles), mean, truncated (rows).
     """
-    from auxlearn.data import batching
+    from auxlearn.data import token_store
 
     rows = {}
     for name, task in suite.items():
-        encoded = batching.encode(task.train, task, tokenizer, max_length)
+        encoded = token_store.encoded(task, "train", tokenizer, max_length)
         quantiles = np.percentile(encoded.lengths, QUANTILES)
         rows[name] = dict(zip([f"p{q}" for q in QUANTILES], quantiles, strict=True)) | {
             "mean": encoded.lengths.mean(), "truncated": encoded.truncated,
