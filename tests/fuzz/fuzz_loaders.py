@@ -29,8 +29,8 @@ import torch
 import yaml
 from safetensors.torch import save
 
-from auxlearn.data import parquet, schema, validation
-from auxlearn.data.reading import readers
+from auxlearn.data import parquet, schema
+from auxlearn.data.reading import readers, validation
 from auxlearn.data.schema import Source, TaskSpec
 from auxlearn.errors import InputError
 from auxlearn.export import glue_submission, selections

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from auxlearn import seeding
-from auxlearn.data import schema, stored_rows, task_rows
+from auxlearn.data import schema
+from auxlearn.data.reading import stored_rows, task_rows
 from auxlearn.data.reading.split_files import SPLITS
 from auxlearn.data.schema import Kind, Source, TaskSpec
 from auxlearn.errors import InputError

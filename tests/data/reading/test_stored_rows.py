@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from auxlearn.data import stored_rows, validation
+from auxlearn.data.reading import stored_rows, validation
 from auxlearn.data.suites import Suite
 from auxlearn.errors import InputError
 from own_rows import SPEC, rows, suite_file, write
@@ -46,7 +46,8 @@ def test_rows_are_read_once_and_mapped_from_then_on(path, readings, runs_folder)
 def test_another_process_maps_the_same_files(path, readings):
     suite = Suite.from_yaml(path)
     code = f"""
-from auxlearn.data import suites, validation
+from auxlearn.data import suites
+from auxlearn.data.reading import validation
 validation.typed = None
 task = suites.Suite.from_yaml({str(path)!r})["t"]
 print(task.train._fingerprint, task.train["label"][:])"""

@@ -43,7 +43,7 @@ def obtained(content: Any, make: Callable[[], tuple[Mapping[str, pa.Table], Mapp
     """Open the entry of some content, or make it.
 
     Args:
-        content: What decides the rows, as plain values; the code of `data` is added.
+        content: What decides the rows, as plain values; the code that makes rows is added.
         make: Makes the tables, and plain values to keep with them.
 
     Returns:
@@ -63,9 +63,12 @@ def obtained(content: Any, make: Callable[[], tuple[Mapping[str, pa.Table], Mapp
 
 @functools.cache
 def _code() -> str:
-    """Hash the modules of `data`."""
-    code = hashlib.sha256()
-    for file in sorted(Path(__file__).parent.rglob("*.py")):
+    """Hash the modules that make rows."""
+    code, here = hashlib.sha256(), Path(__file__).parent
+    for file in (
+        *sorted(here.glob("*.py")),
+        *(here.parent / f"{name}.py" for name in ("parquet", "planted", "schema")),
+    ):
         code.update(file.read_bytes())
     return code.hexdigest()
 

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from auxlearn.data import labels
-from auxlearn.data.labels import UNKNOWN, UNLABELLED, Coded
-from auxlearn.data.reading import raw_rows
+from auxlearn.data.reading import labels, raw_rows
+from auxlearn.data.reading.labels import UNKNOWN, UNLABELLED, Coded
 from auxlearn.data.reading.raw_rows import ABSENT, RawRows, is_missing
 from auxlearn.data.reading.split_files import SPLITS
 from auxlearn.data.schema import TaskSpec
