@@ -20,6 +20,8 @@ from auxlearn.errors import InputError, shown
 from auxlearn.files import documents
 from auxlearn.files.writing import new_file, new_folder, safe, write_csv
 
+# Columns of a selection that hold no text, whatever a suite's inputs are called.
+OWN = ("task", "row", "row_id", "seed", "score", "rank", "usable", "helpful", "proxy", "in_proxy")
 HIGHEST = 1 << 53  # rank: all whole numbers up to here are floats too
 
 # --- selections --------------------------------------------------------------------------------------------------
@@ -59,7 +61,7 @@ def selection(chosen: pd.DataFrame, suite: Suite, primary: str, folder: Path, wi
     columns = _columns(rows, suite, primary)
     ranks = _ranks(rows)
     text_columns = {"text1", "text2", "tokens", *(column for task in suite.values() for column in task.inputs)}
-    table = rows.drop(columns=[c for c in rows if c in text_columns])
+    table = rows.drop(columns=[c for c in rows if c in text_columns and c not in OWN])
     for column in ("origin", "text_hash", *(("text1", "text2") if with_text else ())):
         if column in columns:
             table[column] = columns[column]

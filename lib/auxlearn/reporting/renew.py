@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import nbformat
 from nbclient import NotebookClient
 
+from auxlearn import hosts
 from auxlearn.errors import InputError
 from auxlearn.paths import NOTEBOOKS
 
@@ -49,8 +50,8 @@ def renew(names: Sequence[str] = ()) -> None:
     files = sorted(NOTEBOOKS.glob("[0-9]*.ipynb"))
     if unknown := set(names) - {f.stem for f in files}:
         raise InputError(f"no notebook is called {', '.join(sorted(unknown))}; there are {[f.stem for f in files]}")
-    with tempfile.TemporaryDirectory(prefix="auxlearn-") as folder:
-        os.environ["AUXLEARN_RUNS"] = folder
+    with tempfile.TemporaryDirectory(prefix="auxlearn-") as folder, hosts.own_kernel() as environment:
+        os.environ |= environment | {"AUXLEARN_RUNS": folder}
         for file in files:
             if names and file.stem not in names:
                 continue

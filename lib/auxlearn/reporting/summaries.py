@@ -21,7 +21,7 @@ def sizes(suite: Suite) -> pd.DataFrame:
 
     Returns:
         Index task. Columns kind, texts (inputs), outputs, metric, train, dev and test (rows), "dev from" (the files
-        that dev rows come from).
+        that dev rows come from); where rows without a label were left out, also dropped (rows).
     """
     rows = {
         name: {
@@ -31,7 +31,9 @@ def sizes(suite: Suite) -> pd.DataFrame:
         }
         for name, task in suite.items()
     }  # fmt: skip
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("task")
+    table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("task")
+    dropped = pd.Series({name: sum(task.dropped.values()) for name, task in suite.items()})
+    return table.assign(dropped=dropped) if dropped.any() else table
 
 
 def _dev_source(task: Task) -> str:
