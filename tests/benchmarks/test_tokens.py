@@ -44,7 +44,7 @@ def measure(n):
 
     from datasets import Dataset
 
-    from auxlearn.data import token_store
+    from auxlearn.data.tokens import token_store
     from auxlearn.models import encoders
 
     tokenizer = encoders.described("minilm")[1]
