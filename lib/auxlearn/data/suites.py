@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from auxlearn import seeding
 from auxlearn.data import readers, schema, validation
 from auxlearn.data.schema import Kind, Source, TaskSpec
-from auxlearn.errors import InputError
+from auxlearn.errors import InputError, meant
 from auxlearn.files import bounded_files
 
 if TYPE_CHECKING:
@@ -75,7 +75,8 @@ class Suite(Mapping[str, Task]):
 
     def __getitem__(self, name: str) -> Task:
         if name not in self._tasks:
-            raise InputError(f"task {name!r} is not in suite {self.name!r}; it has {', '.join(self._tasks)}")
+            near = meant(name, self._tasks)
+            raise InputError(f"task {name!r} is not in suite {self.name!r}{near}; it has {', '.join(self._tasks)}")
         return self._tasks[name]
 
     def __iter__(self) -> Iterator[str]:
