@@ -288,7 +288,7 @@ class _Names(suites.Suite):
             try:
                 names = list(schema.SuiteSpec.model_validate(schema.extended(path)).tasks)
             except ValidationError as error:
-                raise InputError(f"{path}: {errors.explain(error)}") from None
+                raise InputError(f"{path}: {errors.explain(error, schema.ENTRIES)}") from None
         # The name stands for the fingerprint, so that cells over one suite are told apart as they are by `load`.
         super().__init__(suite, {name: cast(suites.Task, SimpleNamespace(name=name)) for name in names}, suite)
 
