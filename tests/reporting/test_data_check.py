@@ -43,7 +43,7 @@ def test_all_problems_are_reported_at_once(tmp_path, capsys):
     for part in (
         "task 'labels', train row 1: unknown label 'x'; labels are bad, good or ids 0 to 1 (rows 1, 3, 4, 5, 6 and 4 m",
         "task 'labels', dev row 0: 'text' must be text, not 7",
-        "task 'labels', dev row 1: no column 'text'",
+        "task 'labels', dev row 1: no 'text' in this row",
         "task 'range', train row 3: the label 'high' is not a number",
         "task 'range', train row 1: the label 9.0 is outside the range 0.0 to 5.0",
         "task 'range', dev row 0: the label is missing",

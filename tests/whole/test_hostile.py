@@ -22,8 +22,8 @@ import torch
 import yaml
 from safetensors.torch import save_file
 
-from auxlearn.data import parquet, schema, validation
-from auxlearn.data.reading import parsing, raw_rows, readers
+from auxlearn.data import parquet, schema
+from auxlearn.data.reading import parsing, raw_rows, readers, validation
 from auxlearn.data.schema import Source, TaskSpec
 from auxlearn.errors import InputError
 from auxlearn.export import exports_of_runs, selections

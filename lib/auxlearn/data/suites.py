@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from auxlearn import seeding
-from auxlearn.data import schema, stored_rows, task_rows
+from auxlearn.data import schema
+from auxlearn.data.reading import stored_rows, task_rows
 from auxlearn.data.reading.split_files import SPLITS
 from auxlearn.data.schema import Kind, Source, TaskSpec
-from auxlearn.errors import InputError
+from auxlearn.errors import InputError, meant
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -89,7 +91,8 @@ class Suite(Mapping[str, Task]):
 
     def __getitem__(self, name: str) -> Task:
         if name not in self._tasks:
-            raise InputError(f"task {name!r} is not in suite {self.name!r}; it has {', '.join(self._tasks)}")
+            near = meant(name, self._tasks)
+            raise InputError(f"task {name!r} is not in suite {self.name!r}{near}; it has {', '.join(self._tasks)}")
         return self._tasks[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -170,7 +173,7 @@ class Suite(Mapping[str, Task]):
         """
         if str(path) == "planted":
             return _planted()
-        spec, root = schema.read_suite(Path(path))
+        spec, root = schema.read_suite(Path(os.path.expanduser(path)))
         tasks, content = {}, []
         for name, task in spec.tasks.items():
             entry = task_rows.obtained(name, task, root)

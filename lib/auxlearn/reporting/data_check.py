@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from auxlearn.data import schema, task_rows, validation
+from auxlearn.data import schema
+from auxlearn.data.reading import task_rows, validation
 from auxlearn.data.suites import Suite, Task
 from auxlearn.errors import InputError
 from auxlearn.files import documents

@@ -1,1 +1,1 @@
-"""Files and hub data sets of others as columns of raw values; what these mean is `data.validation`'s."""
+"""Rows of files and hub data sets: found, read into columns, checked, labels to ids, and kept on disk."""

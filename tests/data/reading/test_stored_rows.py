@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from auxlearn.data import stored_rows, validation
+from auxlearn.data.reading import stored_rows, validation
 from auxlearn.data.suites import Suite
 from auxlearn.errors import InputError
 from own_rows import SPEC, rows, suite_file, write
@@ -46,7 +46,8 @@ def test_rows_are_read_once_and_mapped_from_then_on(path, readings, runs_folder)
 def test_another_process_maps_the_same_files(path, readings):
     suite = Suite.from_yaml(path)
     code = f"""
-from auxlearn.data import suites, validation
+from auxlearn.data import suites
+from auxlearn.data.reading import validation
 validation.typed = None
 task = suites.Suite.from_yaml({str(path)!r})["t"]
 print(task.train._fingerprint, task.train["label"][:])"""
@@ -165,3 +166,11 @@ def test_a_task_of_the_planted_suite_may_stand_in_another(tmp_path, planted):
     assert suite.fingerprint == "7fde4daab755641e"  # as it was when rows were lists of dicts
     assert content(suite)["topic_side"] == content(planted)["topic_side"]
     assert suite["topic_side"].truth
+
+
+def test_processes_that_open_at_once_agree(path, runs_folder):
+    code = f"from auxlearn.data.suites import Suite; print(Suite.from_yaml({str(path)!r})['t'].train['label'][:])"
+    started = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    assert {process.communicate()[0].strip() for process in started} == {str([0, 1] * 15)}
+    (folder,) = (runs_folder / "rows").iterdir()  # nothing half written is left
+    assert (folder / "entry.json").is_file()

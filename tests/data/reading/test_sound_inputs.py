@@ -156,6 +156,12 @@ CASES = {
         ),
         {"text": TEXT, "label": [1, 0, 1]},
     ),
+    "text and labels as bytes": (
+        SPEC,
+        "train.parquet",
+        pa.table({"text": [b"x", "ü".encode()], "label": [b"good", b"bad"]}),
+        {"text": ["x", "ü"], "label": [1, 0]},
+    ),
     "a column whose name has a dot": (
         SPEC | {"inputs": ["text.en"]},
         "train.parquet",

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from auxlearn import seeding
-from auxlearn.data import stored_rows, validation
-from auxlearn.data.reading import raw_rows, readers, split_files
+from auxlearn.data.reading import raw_rows, readers, split_files, stored_rows, validation
 from auxlearn.data.reading.raw_rows import RawRows
+from auxlearn.data.reading.stored_rows import Entry
 from auxlearn.data.schema import Source, TaskSpec
-from auxlearn.data.stored_rows import Entry
 from auxlearn.errors import InputError
 from auxlearn.files import bounded_files
 

@@ -43,7 +43,7 @@ def obtained(content: Any, make: Callable[[], tuple[Mapping[str, pa.Table], Mapp
     """Open the entry of some content, or make it.
 
     Args:
-        content: What decides the rows, as plain values; the code of `data` is added.
+        content: What decides the rows, as plain values; the code that makes rows is added.
         make: Makes the tables, and plain values to keep with them.
 
     Returns:
@@ -51,21 +51,24 @@ def obtained(content: Any, make: Callable[[], tuple[Mapping[str, pa.Table], Mapp
     """
     key = hashlib.sha256(json.dumps([content, _code()], sort_keys=True).encode()).hexdigest()[:16]
     folder = paths.runs_root() / "rows" / key
-    entry = _opened(folder, key)
-    if entry is not None:
+    if entry := _opened(folder, key):
         return entry
     tables, values = make()
-    with contextlib.suppress(InputError):  # no space, no permission; or another process has written it by now
+    if entry := _opened(folder, key):  # another process has made it meanwhile
+        return entry
+    with contextlib.suppress(InputError):  # no space, no permission, or another process was faster
         _write(folder, tables, values)
-    entry = _opened(folder, key)
-    return entry or Entry({name: _dataset(table, key, name) for name, table in tables.items()}, dict(values))
+    return _opened(folder, key) or Entry({name: _dataset(t, key, name) for name, t in tables.items()}, dict(values))
 
 
 @functools.cache
 def _code() -> str:
-    """Hash the modules of `data`."""
-    code = hashlib.sha256()
-    for file in sorted(Path(__file__).parent.rglob("*.py")):
+    """Hash the modules that make rows."""
+    code, here = hashlib.sha256(), Path(__file__).parent
+    for file in (
+        *sorted(here.glob("*.py")),
+        *(here.parent / f"{name}.py" for name in ("parquet", "planted", "schema")),
+    ):
         code.update(file.read_bytes())
     return code.hexdigest()
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from auxlearn.data import labels
-from auxlearn.data.labels import UNKNOWN, UNLABELLED, Coded
-from auxlearn.data.reading import raw_rows
+from auxlearn.data.reading import labels, raw_rows
+from auxlearn.data.reading.labels import UNKNOWN, UNLABELLED, Coded
 from auxlearn.data.reading.raw_rows import ABSENT, RawRows, is_missing
 from auxlearn.data.reading.split_files import SPLITS
 from auxlearn.data.schema import TaskSpec
@@ -148,7 +148,12 @@ def _absent(rows: RawRows, column: str) -> np.ndarray:
 
 
 def _no_column(column: str, rows: RawRows) -> str:
-    return f"no column {column!r}; it has {', '.join(map(str, rows.names))[:500]}"
+    if column in rows.names:
+        return f"no {column!r} in this row, as other rows have"
+    has = ", ".join(map(str, rows.names))
+    mark = next((mark for mark in ";|\t," if len(rows.names) == 1 and mark in has), None)
+    asked = f"; is it separated by {mark!r}? CSV takes commas, TSV takes tabs" if mark else ""
+    return f"no column {column!r}; it has {has[:500]}{asked}"
 
 
 # --- inputs ------------------------------------------------------------------------------------------------------
@@ -200,10 +205,14 @@ def _tokens(rows: RawRows, column: str, _: bool) -> tuple[Any, np.ndarray]:
 
 
 def _decoded(column: Any) -> Any:
-    """Write out a dictionary-encoded column."""
+    """Write out a dictionary-encoded column, and read bytes as text where they are UTF-8."""
     import pyarrow as pa
 
-    return column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
+    column = column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
+    if pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type):
+        with contextlib.suppress(pa.ArrowInvalid):
+            return column.cast(pa.large_string())
+    return column
 
 
 def _strings(column: Any) -> Any:
@@ -313,6 +322,8 @@ class _Labels:
         if not is_list.all():
             given = self.raw[split].values(self.spec.label)
             missing = np.array([is_missing(value) for value in given], bool)
+        if split == "test":
+            missing |= is_list & (length == 0)
         if split != "test" and not self.spec.drop_unlabelled and missing.any():
             faults.append(self._missing(split, np.flatnonzero(missing)))
         tokens = self.inputs[split].get(self.spec.inputs[0])

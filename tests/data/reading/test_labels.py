@@ -5,7 +5,7 @@ import json
 import pyarrow as pa
 import pytest
 
-from auxlearn.data import labels
+from auxlearn.data.reading import labels
 from auxlearn.errors import InputError
 from own_rows import SCORE, SPEC, TAGS, arrow, csv, rows, task
 
@@ -238,7 +238,7 @@ def test_the_field_counts_in_the_fingerprint_only_where_it_is_given():
 
 
 def test_a_wrong_label_column_of_many_values_is_one_fault(tmp_path):
-    from auxlearn.data.validation import Faults
+    from auxlearn.data.reading.validation import Faults
 
     files = {"train.jsonl": rows([f"text number {i}" for i in range(3000)]), "dev.jsonl": rows(["bad"])}
     with pytest.raises(Faults, match="train row 0: unknown label 'text number 0'") as caught:
