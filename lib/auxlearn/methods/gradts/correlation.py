@@ -325,7 +325,8 @@ def trial(
 
     Under `rule="code"` (train_with_corr.py, read_trial_results.py) there is at least one auxiliary. A prefix goes on if
     its *best* epoch is at or above its predecessor's *last* epoch, so that `score` may return (best, last). The best
-    best epoch wins, and ties go to the more tasks. Not copied: deciding by another metric than the one that wins.
+    best epoch wins. Not copied: deciding by another metric than the one that wins; and ties, which go to the more tasks
+    here, and there to whichever result the file system lists last.
 
     Args:
         tau_by_task: By candidate, its tau with the primary.
