@@ -14,10 +14,9 @@ Three definitions:
   `update_no_grad`). `nn.Linear.weight` is [out, in] and heads are rows, so these are blocks of the layer's input.
 
 It differs from the GradTS code in three ways. Dropout is off while measuring (`dropout=True` restores it). A tagging
-row's loss is of its words alone; theirs also gives [CLS] and [SEP] labels of their own (the order of tasks by one task
-matrix and the other agrees to a tau of 0.96). A regression's targets are as they are; theirs are cut to whole numbers
-(0.99 on STS-B). Neither of the two is offered: the one teaches the model labels that are no task's, the other is an
-accident of a conversion.
+row's loss is of its words alone; theirs also gives [CLS] and [SEP] labels of their own. A regression's targets are as
+they are; theirs are cut to whole numbers. Neither of the two is offered: the one teaches the model labels that are no
+task's, the other is an accident of a conversion.
 """
 
 from __future__ import annotations
