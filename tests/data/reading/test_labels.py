@@ -238,7 +238,7 @@ def test_the_field_counts_in_the_fingerprint_only_where_it_is_given():
 
 
 def test_a_wrong_label_column_of_many_values_is_one_fault(tmp_path):
-    from auxlearn.data.reading.validation import Faults
+    from auxlearn.data.reading.faults import Faults
 
     files = {"train.jsonl": rows([f"text number {i}" for i in range(3000)]), "dev.jsonl": rows(["bad"])}
     with pytest.raises(Faults, match="train row 0: unknown label 'text number 0'") as caught:
