@@ -189,7 +189,7 @@ def test_a_batch_without_labels_adds_nothing_to_the_loss(net, small, name):
     net.zero_grad()
     loss = net.task_loss(bare, net(bare).logits)
     loss.backward()
-    assert float(loss) == 0
+    assert loss.item() == 0
     assert all(p.grad is None or not p.grad.any() for p in net.parameters())
     # Beside labelled rows, alone in its part of a joined batch.
     other = multitask.collate([small["topic_side"].train[0]], small["topic_side"], net)

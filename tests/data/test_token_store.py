@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from datasets import Dataset
 
-from auxlearn.data import batching, token_store
+from auxlearn.data import batching
+from auxlearn.data.tokens import token_store
 from auxlearn.models import multitask
 
 LIMIT = 10
@@ -151,7 +152,8 @@ def test_a_folder_that_cannot_be_written_means_memory(small, tokenizer, monkeypa
 def test_processes_that_ask_at_once_make_tokens_once(runs_folder):
     program = """
 import numpy as np
-from auxlearn.data import suites, token_store
+from auxlearn.data import suites
+from auxlearn.data.tokens import token_store
 from auxlearn.models import multitask
 token_store.SMALL = 10
 suite = suites.Suite.from_yaml("planted").capped(500)

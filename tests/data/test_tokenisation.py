@@ -11,7 +11,8 @@ import pytest
 from datasets import Dataset
 
 import encoder_kinds
-from auxlearn.data import batching, tokenisation
+from auxlearn.data import batching
+from auxlearn.data.tokens import pieces
 from auxlearn.errors import InputError
 
 ODD = [
@@ -67,7 +68,7 @@ def test_words_are_tokenised_as_their_text_is(tokenizers, small, kind):
         tokens = np.flatnonzero(encoded.firsts[start:stop])
         lengths = [len(tokenizer(" ".join(sentences[row][:i]), add_special_tokens=False)["input_ids"])
                    for i in range(len(sentences[row]))]  # fmt: skip
-        before = len(tokenisation.layout(tokenizer, 1).specials[0])
+        before = len(pieces.layout(tokenizer, 1).specials[0])
         assert tokens.tolist() == [before + n for n in lengths]
         assert encoded.labels[start:stop][tokens].tolist() == rows[row]["tags"]
     if kind == "roberta":

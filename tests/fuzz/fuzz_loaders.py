@@ -291,11 +291,14 @@ def _submission(rng: random.Random) -> bytes:
     return inputs.flipped(rng, made.getvalue()) if rng.random() < 0.5 else made.getvalue()
 
 
-PROGRESS = json.dumps({"phase": 0, "epoch": 1, "history": [], "steps": [], "chosen": {}, "ledgers": []})
-CHECKPOINT = save(
-    {"model/a": torch.zeros(2, 3), "best/a": torch.ones(2, 3), "optimiser/0/step": torch.zeros(())},
-    {"progress": PROGRESS},
-)
+PROGRESS = json.dumps({
+    "progress": {"phase": 0, "epoch": 1, "history": [], "chosen": {}, "ledgers": []}, "steps": [["tune", "a"]],
+})  # fmt: skip
+CHECKPOINT = save({
+    "model/a": torch.zeros(2, 3), "best/a": torch.ones(2, 3), "optimiser/0/step": torch.zeros(()),
+    "progress": torch.tensor(list(PROGRESS.encode()), dtype=torch.uint8),
+    "steps/codes": torch.zeros(2, dtype=torch.int32), "steps/losses": torch.zeros(2, 2, dtype=torch.float64),
+})  # fmt: skip
 
 
 json_of, bytes_of = inputs.document, inputs.damaged

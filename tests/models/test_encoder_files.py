@@ -11,7 +11,8 @@ import pytest
 import torch
 
 import encoder_kinds
-from auxlearn.data import batching, token_store
+from auxlearn.data import batching
+from auxlearn.data.tokens import token_store
 from auxlearn.errors import InputError
 from auxlearn.export import models
 from auxlearn.files import bounded_files

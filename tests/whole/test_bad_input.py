@@ -316,7 +316,7 @@ def test_an_n_that_the_pool_has_only_with_its_leaks_is_refused(study, arm, stage
     [
         ({"auxiliaries": ["pool", "other"]}, ["task 'other' is not in suite 's'; it has main, pool"]),
         ({"auxiliaries": ["main"]}, ["auxiliaries: 'main' is the primary"]),
-        ({"primary": "Main"}, ["task 'Main' is not in suite 's'; it has main, pool"]),
+        ({"primary": "Main"}, ["task 'Main' is not in suite 's'; did you mean 'main'?; it has main, pool"]),
         ({"seeds": [3, 3]}, ["seeds: ", "[3, 3] names one twice"]),
         ({"suite": "gone.yaml"}, ["gone.yaml: no such file"]),
         ({"lr": "2e-5"}, ["06_mtl: lr: ", "write 1.0e-3 with a dot"]),
@@ -324,7 +324,7 @@ def test_an_n_that_the_pool_has_only_with_its_leaks_is_refused(study, arm, stage
         ({"n": 0}, ["n: "]),
         ({"text": "study: [s\n"}, ["not valid YAML"]),
         ({"text": "study: s\nbase: {lr: 0.1, lr: 0.2}\n"}, ["line 2: 'lr' is given twice"]),
-        ({"text": ""}, ["dictionary"]),
+        ({"text": ""}, ["is empty"]),
     ],
 )
 def test_a_bad_study_is_one_line_at_the_terminal_and_starts_nothing(study, given, parts, capsys, runs_folder):

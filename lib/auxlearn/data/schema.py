@@ -144,6 +144,9 @@ class SuiteSpec(_Strict):
     tasks: dict[str, TaskSpec] = Field(min_length=1)
 
 
+ENTRIES = [name for model in (SuiteSpec, TaskSpec, Source, Resplit) for name in model.model_fields]
+
+
 def extended(path: Path, descendants: tuple[Path, ...] = ()) -> Any:
     """Read a suite YAML with what it extends filled in.
 
@@ -239,7 +242,7 @@ def read_suite(path: Path) -> tuple[SuiteSpec, Path]:
     try:
         spec = SuiteSpec.model_validate(raw)
     except ValidationError as error:
-        raise InputError(f"{path}: {explain(error)}") from None
+        raise InputError(f"{path}: {explain(error, ENTRIES)}") from None
     for name in spec.tasks:
         if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
             raise InputError(f"{path}: task name {name!r} may hold letters, digits, _ and - only")

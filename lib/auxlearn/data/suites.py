@@ -19,7 +19,7 @@ from auxlearn.data import schema
 from auxlearn.data.reading import stored_rows, task_rows
 from auxlearn.data.reading.split_files import SPLITS
 from auxlearn.data.schema import Kind, Source, TaskSpec
-from auxlearn.errors import InputError
+from auxlearn.errors import InputError, meant
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -91,7 +91,8 @@ class Suite(Mapping[str, Task]):
 
     def __getitem__(self, name: str) -> Task:
         if name not in self._tasks:
-            raise InputError(f"task {name!r} is not in suite {self.name!r}; it has {', '.join(self._tasks)}")
+            near = meant(name, self._tasks)
+            raise InputError(f"task {name!r} is not in suite {self.name!r}{near}; it has {', '.join(self._tasks)}")
         return self._tasks[name]
 
     def __iter__(self) -> Iterator[str]:

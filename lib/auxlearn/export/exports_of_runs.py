@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from auxlearn.data import parquet, suites, token_store
+from auxlearn.data import parquet, suites
 from auxlearn.data.suites import Suite, Task
+from auxlearn.data.tokens import token_store
 from auxlearn.errors import InputError
 from auxlearn.export import glue_submission, models, selections
 from auxlearn.methods import context

@@ -11,8 +11,8 @@ import inspect
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from auxlearn.data import tokenisation
 from auxlearn.data.suites import Task
+from auxlearn.data.tokens import pieces
 from auxlearn.errors import InputError
 from auxlearn.files.writing import new_folder
 from auxlearn.models import multitask
@@ -205,7 +205,7 @@ def _readme(net: MultiTaskModel, task: Task, loader: str) -> str:
     words = ", is_split_into_words=True" if tagging else ""
     spaced = (
         ["    texts = [[[' ' * (i > 0) + word for i, word in enumerate(words)] for words in text] for text in texts]"]
-        if tagging and tokenisation.word_prefix(net.tokenizer)
+        if tagging and pieces.word_prefix(net.tokenizer)
         else []
     )  # as words stand in a text
     example = '["A", "tokenised", "sentence"]' if tagging else '"A first text"'

@@ -18,9 +18,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from auxlearn import seeding
-from auxlearn.data import tokenisation
 from auxlearn.data.batching import IGNORE, encode, is_known, to_batch
 from auxlearn.data.suites import Suite, Task
+from auxlearn.data.tokens import pieces
 from auxlearn.errors import InputError
 from auxlearn.models import encoder_files, encoders, fast_dropout
 
@@ -84,7 +84,7 @@ class MultiTaskModel(nn.Module):
         segments = getattr(encoder.config, "type_vocab_size", None)
         takes = "token_type_ids" in inspect.signature(encoder.forward).parameters
         self._segments = segments if takes and (segments is None or segments > 1) else 0
-        special = tokenisation.layout(tokenizer, 1).specials
+        special = pieces.layout(tokenizer, 1).specials
         self.cls_last = tokenizer.cls_token_id in special[-1] and tokenizer.cls_token_id not in special[0]
 
     @property

@@ -53,7 +53,7 @@ def lengths(suite: Suite, tokenizer: Any, max_length: int) -> pd.DataFrame:
     Returns:
         Index task. Columns p5, p25, p50, p75, p95 (quantiles), mean, truncated (rows).
     """
-    from auxlearn.data import token_store
+    from auxlearn.data.tokens import token_store
 
     rows = {}
     for name, task in suite.items():

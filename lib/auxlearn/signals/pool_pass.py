@@ -19,9 +19,9 @@ import torch
 from filelock import FileLock
 
 from auxlearn.cost import Ledger, Meter
-from auxlearn.data import token_store
 from auxlearn.data.batching import Encoded
 from auxlearn.data.suites import Suite, Task
+from auxlearn.data.tokens import token_store
 from auxlearn.errors import InputError
 from auxlearn.files import documents, stored_arrays
 from auxlearn.models import bf16_inference

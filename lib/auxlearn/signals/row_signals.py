@@ -20,9 +20,10 @@ from torch import nn
 
 from auxlearn import cost
 from auxlearn.cost import Ledger
-from auxlearn.data import batch_order, batching, token_store
+from auxlearn.data import batch_order, batching
 from auxlearn.data.batching import Encoded
 from auxlearn.data.suites import Suite, Task
+from auxlearn.data.tokens import token_store
 from auxlearn.errors import InputError
 from auxlearn.models import bf16_inference
 from auxlearn.models.multitask import MultiTaskModel, n_terms

@@ -28,7 +28,7 @@ from typing import Any, cast
 from pydantic import ValidationError
 
 from auxlearn import errors
-from auxlearn.data import schema, suites, usable_rows
+from auxlearn.data import auxiliary_rows, schema, suites, usable_rows
 from auxlearn.errors import InputError
 from auxlearn.methods.fastmtl import proxy_plans
 from auxlearn.paths import NOTEBOOKS
@@ -38,6 +38,8 @@ from auxlearn.studies import combinations, study_file
 from auxlearn.studies import parameters as params
 from auxlearn.studies.study_file import StudyFile
 from auxlearn.training import key_forms
+
+COMPARING_TASKS = ("02_td_proxy", "03_ranking", "04_gradts_correlation", "05_tawt_weighting")  # need two tasks or more
 
 
 @dataclass(eq=False)
@@ -198,6 +200,8 @@ class _Expansion:
         p = self._resolved(params.validate(stage, given))
         suite = self._suite(p)
         suite.auxiliaries(p.primary, p.auxiliaries)
+        if p.stage in COMPARING_TASKS or (p.stage == "06_mtl" and p.method.adds_rows):
+            auxiliary_rows.required(suite, p.primary, p.auxiliaries)
         reads = list(dict.fromkeys(self._upstream(upstream, wanted, p) for upstream, wanted in p.needs()))
         self._enough(p, suite, reads)
         p = p.model_copy(update={"inputs": [cell.key for cell in reads]})
@@ -284,7 +288,7 @@ class _Names(suites.Suite):
             try:
                 names = list(schema.SuiteSpec.model_validate(schema.extended(path)).tasks)
             except ValidationError as error:
-                raise InputError(f"{path}: {errors.explain(error)}") from None
+                raise InputError(f"{path}: {errors.explain(error, schema.ENTRIES)}") from None
         # The name stands for the fingerprint, so that cells over one suite are told apart as they are by `load`.
         super().__init__(suite, {name: cast(suites.Task, SimpleNamespace(name=name)) for name in names}, suite)
 

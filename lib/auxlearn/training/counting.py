@@ -25,7 +25,7 @@ from auxlearn.training.phases import Phase, Plan
 class Tokens:
     """How long the rows of one split are, as tokens that the encoder reads.
 
-    Sequence i is row i unless a long row was split (see `tokenisation.Tokeniser`).
+    Sequence i is row i unless a long row was split (see `tokens.sequences.Tokeniser`).
     """
 
     lengths: np.ndarray  # int64 [S], tokens of each sequence, special tokens included
@@ -82,7 +82,7 @@ def tokens(suite: Suite, tokenizer: Any, max_length: int) -> dict[str, dict[str,
     Returns:
         Lengths by task and split, "train" and "dev".
     """
-    from auxlearn.data import token_store
+    from auxlearn.data.tokens import token_store
 
     def measured(name: str, split: str) -> Tokens:
         encoded = token_store.encoded(suite[name], split, tokenizer, max_length, parts=True)

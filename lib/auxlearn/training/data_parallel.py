@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import distributed
 
-from auxlearn.data import tokenisation
 from auxlearn.data.batching import IGNORE, Encoded
+from auxlearn.data.tokens import sequences
 from auxlearn.training.drawing import Parts
 
 BUCKET = 1 << 24  # values that are added up in one call
@@ -40,7 +40,7 @@ def terms(encoded: Encoded, rows: np.ndarray) -> int:
         The number of labelled rows, or for tagging of their labelled tokens.
     """
     if encoded.firsts is not None:
-        rows = tokenisation.spans(encoded.starts[rows], encoded.lengths[rows])
+        rows = sequences.spans(encoded.starts[rows], encoded.lengths[rows])
     labels = encoded.labels[rows]
     return int((np.isfinite(labels) if labels.dtype.kind == "f" else labels != IGNORE).sum())
 

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from auxlearn.cost import Ledger
-from auxlearn.data import batching, token_store
+from auxlearn.data import batching
 from auxlearn.data.suites import Suite
+from auxlearn.data.tokens import token_store
 from auxlearn.evaluation import metrics
 from auxlearn.models.multitask import MultiTaskModel
 from auxlearn.training import prediction

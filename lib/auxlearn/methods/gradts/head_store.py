@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from auxlearn.cost import Ledger, Meter
-from auxlearn.data import token_store
 from auxlearn.data.suites import Suite
+from auxlearn.data.tokens import token_store
 from auxlearn.files import stored_arrays
 from auxlearn.records import runs
 from auxlearn.signals import head_importance, pass_store, row_signals

@@ -1,13 +1,11 @@
 """Rows to token ids: each distinct text or word is tokenised once, and sequences are put together from these pieces.
 
-What a tokenizer adds around texts, and how a word inside a sentence is written, is learnt from the tokenizer itself, so
-that any family gives the ids that it gives by itself: `tokenizer(first, second)`, or `tokenizer(" ".join(words))`.
+Any family of tokenizers gives the ids that it gives by itself: `tokenizer(first, second)`, or for words
+`tokenizer(" ".join(words))`.
 """
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -17,21 +15,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from auxlearn.data.suites import Task
+from auxlearn.data.tokens.pieces import (
+    PLAIN,
+    THREADED,
+    entangled,
+    filler,
+    layout,
+    pieces,
+    splits_at_spaces,
+    starts_of,
+    word_prefix,
+)  # fmt: skip
 from auxlearn.errors import InputError
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-THREADED = 256  # texts from which on all threads are worth their start
-PARALLEL = "TOKENIZERS_PARALLELISM"
-PROBE = "the minister visited a town , in 1999 ."
-# Texts whose words are read alike alone and in the text: one space between words, and no character that a normaliser
-# joins with a space or turns into one. Others, a small part of most data, are tokenised whole.
-_LETTERS = r"[!-~\x{c0}-\x{24f}\x{388}-\x{3ff}\x{400}-\x{481}\x{48a}-\x{52f}\x{2013}\x{2014}\x{2018}-\x{201d}\x{2026}]+"
-PLAIN = f"^{_LETTERS}( {_LETTERS})*$"
-_forked = [False]
-# Threads of the Rust tokenizers do not outlive a fork: in the child none would answer.
-os.register_at_fork(after_in_child=lambda: _forked.__setitem__(0, True))
 
 
 @dataclass(frozen=True)
@@ -81,25 +79,13 @@ class Sequences:
         lengths = self.lengths[at]
         tokens = spans(self.starts[at], lengths)
         firsts = None if self.firsts is None else self.firsts[tokens]
-        return Sequences(self.ids[tokens], self.types[tokens], _starts(lengths), self.cut[at], firsts, of)
+        return Sequences(self.ids[tokens], self.types[tokens], starts_of(lengths), self.cut[at], firsts, of)
 
 
 def spans(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     """List the positions of some spans one after another: [start, start + length) of each, int64 [lengths.sum()]."""
     ends = np.cumsum(lengths)
     return np.arange(ends[-1] if len(ends) else 0) + np.repeat(np.asarray(starts) - (ends - lengths), lengths)
-
-
-def _distinct(texts: Any) -> tuple[np.ndarray, pa.Array]:
-    """Return which of the distinct texts each text is, int64 [N], and these."""
-    import pyarrow as pa
-
-    coded = (texts.combine_chunks() if isinstance(texts, pa.ChunkedArray) else texts).dictionary_encode()
-    return coded.indices.to_numpy().astype(np.int64), coded.dictionary
-
-
-def _starts(lengths: np.ndarray) -> np.ndarray:
-    return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
 
 
 def table(rows: Any, columns: Sequence[str], first: int = 0, stop: int | None = None) -> pa.Table:
@@ -123,135 +109,12 @@ def table(rows: Any, columns: Sequence[str], first: int = 0, stop: int | None = 
     return pa.table({name: pa.array([row.get(name) for row in some]) for name in columns})
 
 
-# --- what is learnt from a tokenizer -------------------------------------------------------------------------------
+def _distinct(texts: Any) -> tuple[np.ndarray, pa.Array]:
+    """Return which of the distinct texts each text is, int64 [N], and these."""
+    import pyarrow as pa
 
-
-@dataclass(frozen=True)
-class Layout:
-    """What a tokenizer puts around one text, or around and between two: n + 1 runs of special tokens for n texts."""
-
-    specials: tuple[np.ndarray, ...]  # int32, ids of each run
-    special_types: tuple[np.ndarray, ...]  # uint8, segments of each run's tokens
-    types: tuple[int, ...]  # the segment of each text's own tokens
-
-    @property
-    def size(self) -> int:
-        """The number of special tokens of a sequence."""
-        return sum(map(len, self.specials))
-
-
-def layout(tokenizer: Any, texts: int) -> Layout:
-    """Learn what a tokenizer puts around one or two texts.
-
-    Args:
-        tokenizer: A tokenizer of Hugging Face.
-        texts: 1 or 2.
-
-    Raises:
-        InputError: It gives no token for a plain word.
-    """
-    own = pieces([PROBE], tokenizer)[0].tolist()
-    if not own:
-        raise InputError(f"the tokenizer {type(tokenizer).__name__} gives no token for {PROBE!r}; are its files whole?")
-    if tokenizer.is_fast:
-        whole = tokenizer.backend_tokenizer.encode(*[PROBE] * texts)
-        ids, types, of = whole.ids, whole.type_ids, whole.sequence_ids
-    else:
-        both = (own, own)[:texts]
-        ids = tokenizer.build_inputs_with_special_tokens(*both)
-        types = tokenizer.create_token_type_ids_from_sequences(*both)
-        special = tokenizer.get_special_tokens_mask(*both)
-        seen = np.cumsum([not s for s in special])
-        of = [None if s else int(n > len(own)) for s, n in zip(special, seen, strict=True)]
-    places = [[i for i, text in enumerate(of) if text == number] for number in range(texts)]
-    bounds = [0, *chain.from_iterable((at[0], at[-1] + 1) for at in places), len(ids)]
-    runs = list(zip(bounds[::2], bounds[1::2], strict=True))
-    return Layout(
-        tuple(np.array(ids[a:b], np.int32) for a, b in runs),
-        tuple(np.array(types[a:b], np.uint8) for a, b in runs),
-        tuple(types[at[0]] for at in places),
-    )
-
-
-def word_prefix(tokenizer: Any) -> str | None:
-    """Learn what a word that is not its text's first must be preceded by, to give the pieces that it has in the text.
-
-    It is a space for byte-level BPE, whose pieces tell "a" and " a" apart, and nothing for WordPiece.
-
-    Args:
-        tokenizer: A tokenizer of Hugging Face.
-
-    Returns:
-        What precedes a word; None if the pieces of a text are not those of its words.
-    """
-    words = PROBE.split()
-    text = pieces([PROBE], tokenizer)[0].tolist()
-    for prefix in ("", " "):
-        if pieces([words[0], *(prefix + word for word in words[1:])], tokenizer)[0].tolist() == text:
-            return prefix
-    return None
-
-
-def _splits_at_spaces(tokenizer: Any) -> bool:
-    """Tell whether a tokenizer is known to read each word between spaces for itself."""
-    if not tokenizer.is_fast:
-        return False
-    step = json.loads(tokenizer.backend_tokenizer.to_str()).get("pre_tokenizer") or {}
-    return any(
-        each["type"] in ("BertPreTokenizer", "Whitespace", "WhitespaceSplit")
-        or (each["type"] == "ByteLevel" and each.get("use_regex", True))
-        or (each["type"] == "Metaspace" and each.get("split", True))
-        for each in step.get("pretokenizers", [step] if step else [])
-    )
-
-
-def _entangled(tokenizer: Any) -> list[str]:
-    """List added tokens that read the spaces around them, so that a text with one of them is no row of single words."""
-    added = tokenizer.added_tokens_decoder.values()
-    return [each.content for each in added if each.lstrip or each.rstrip or " " in each.content]
-
-
-def filler(tokenizer: Any) -> int:
-    """Return the id that a word without any piece is read as: the unknown token, or else another special one."""
-    names = ("unk_token_id", "mask_token_id", "sep_token_id", "eos_token_id", "pad_token_id")
-    return next((id for name in names if (id := getattr(tokenizer, name, None)) is not None), 0)
-
-
-def pieces(texts: Sequence[str], tokenizer: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Tokenise texts, without special tokens and without a limit.
-
-    Args:
-        texts: The texts.
-        tokenizer: A tokenizer of Hugging Face; one without a fast implementation will do.
-
-    Returns:
-        All ids, int32, and where each text's begin, int64 [N + 1].
-    """
-    if tokenizer.is_fast:
-        rust = tokenizer.backend_tokenizer
-        rust.no_truncation()
-        rust.no_padding()
-        rust.encode_special_tokens = tokenizer.split_special_tokens
-        before = os.environ.get(PARALLEL)
-        if len(texts) >= THREADED and not _forked[0]:
-            os.environ[PARALLEL] = "true"  # read at each call
-        try:
-            lists = [encoding.ids for encoding in rust.encode_batch_fast(list(texts), add_special_tokens=False)]
-        finally:
-            if before is None:
-                os.environ.pop(PARALLEL, None)
-            else:
-                os.environ[PARALLEL] = before
-    else:
-        lists = tokenizer(
-            list(texts), add_special_tokens=False, return_attention_mask=False, return_token_type_ids=False,
-            verbose=False,
-        )["input_ids"]  # fmt: skip
-    starts = _starts(np.fromiter(map(len, lists), np.int64, len(lists)))
-    return np.fromiter(chain.from_iterable(lists), np.int32, int(starts[-1])), starts
-
-
-# --- sequences -----------------------------------------------------------------------------------------------------
+    coded = (texts.combine_chunks() if isinstance(texts, pa.ChunkedArray) else texts).dictionary_encode()
+    return coded.indices.to_numpy().astype(np.int64), coded.dictionary
 
 
 class Tokeniser:
@@ -276,13 +139,13 @@ class Tokeniser:
     def __init__(self, task: Task, tokenizer: Any, max_length: int, split: bool = False):
         self.tagging, self.columns, self.tokenizer, self.split = task.kind == "tagging", task.inputs, tokenizer, split
         self.layout = layout(tokenizer, len(task.inputs))
-        self.prefix, self.special = word_prefix(tokenizer), _entangled(tokenizer)
+        self.prefix, self.special = word_prefix(tokenizer), entangled(tokenizer)
         if self.tagging and self.prefix is None:
             raise InputError(
                 f"task {task.name!r}: the tokenizer {type(tokenizer).__name__} gives a text other pieces than its "
                 "words, so that words cannot be tagged; use an encoder whose tokenizer splits at spaces"
             )
-        if not _splits_at_spaces(tokenizer) and not self.tagging:
+        if not splits_at_spaces(tokenizer) and not self.tagging:
             self.prefix = None  # texts are then read whole
         self.room = max_length - self.layout.size
         self.left = tokenizer.truncation_side == "left" and not self.tagging
@@ -331,7 +194,7 @@ class Tokeniser:
         is_plain = plain.to_numpy(zero_copy_only=False)
         lengths = np.empty(len(texts), np.int64)
         lengths[is_plain], lengths[~is_plain] = np.diff(np.append(0, np.cumsum(size))[bounds]), np.diff(their_starts)
-        starts = _starts(lengths)
+        starts = starts_of(lengths)
         ids = np.empty(starts[-1], np.int32)
         ids[spans(starts[:-1][is_plain], lengths[is_plain])] = by_word[spans(begin, size)]
         ids[spans(starts[:-1][~is_plain], lengths[~is_plain])] = others
@@ -350,7 +213,7 @@ class Tokeniser:
         of, distinct = _distinct(lists.flatten())
         own, n = distinct.to_pylist(), len(distinct)
         counts = np.diff(lists.offsets.to_numpy())
-        bounds = _starts(counts)
+        bounds = starts_of(counts)
         if self.prefix:
             own += [self.prefix + word for word in own]
             later = np.ones(len(of), bool)
@@ -371,7 +234,7 @@ class Tokeniser:
 
     def _composed(self, texts: Sequence[tuple[np.ndarray, np.ndarray]], ids: np.ndarray, cut: np.ndarray) -> Sequences:
         """Put special tokens around pieces: of each text of a sequence, where they begin and how many are kept."""
-        starts = _starts(self.layout.size + np.sum([lengths for _, lengths in texts], axis=0))
+        starts = starts_of(self.layout.size + np.sum([lengths for _, lengths in texts], axis=0))
         composed, types = np.empty(starts[-1], np.int32), np.empty(starts[-1], np.uint8)
         at = starts[:-1].copy()
         for number, (specials, special_types) in enumerate(
@@ -394,7 +257,7 @@ class Tokeniser:
         ids, begin, size, words = self._words(lists)
         ids = np.append(ids, np.int32(filler(self.tokenizer)))
         begin, size = np.where(size > 0, begin, len(ids) - 1), np.maximum(size, 1)
-        ends = _starts(size)
+        ends = starts_of(size)
         counts, of_row = np.diff(words), None
         over = np.flatnonzero(np.diff(ends[words]) > self.room)
         if self.split and len(over):
@@ -402,7 +265,7 @@ class Tokeniser:
             if any(len(own) > 1 for own in runs.values()):
                 of_row = np.repeat(np.arange(len(counts)), [len(runs.get(row, "1")) for row in range(len(counts))])
             counts = np.array(list(chain.from_iterable(runs.get(row, [n]) for row, n in enumerate(counts.tolist()))))
-        bounds = ends[_starts(counts)]
+        bounds = ends[starts_of(counts)]
         kept = np.minimum(np.diff(bounds), self.room)
         sequences = self._composed([(bounds[:-1], kept)], ids[spans(begin, size)], np.diff(bounds) > self.room)
         first, firsts = np.zeros(ends[-1], bool), np.zeros(len(sequences.ids), bool)

@@ -21,10 +21,10 @@ from typing import Any
 import numpy as np
 from filelock import FileLock
 
-from auxlearn.data import tokenisation
-from auxlearn.data.batching import Encoded, labelled
 from auxlearn.data.suites import Task
-from auxlearn.data.tokenisation import Sequences, Tokeniser
+from auxlearn.data.tokens import pieces, sequences
+from auxlearn.data.tokens.encoded import Encoded, labelled
+from auxlearn.data.tokens.sequences import Sequences, Tokeniser
 from auxlearn.errors import InputError
 from auxlearn.files import documents, stored_arrays
 from auxlearn.files.bounded_files import file_hash
@@ -70,12 +70,12 @@ def encoded(
     if rows is not None and np.array_equal(rows, np.arange(len(data))):
         rows = None
     part = data if rows is None else data.select(rows)
-    labels = tokenisation.table(part, [task.label])[task.label]
+    labels = sequences.table(part, [task.label])[task.label]
     if len(data) > SMALL and task.kind != "tagging":
         parts = False  # which then says nothing: both ask for the same tokens
     asked = len(data) if rows is None else max(len(rows), of or 0)
     if len(data) <= SMALL or asked * WHOLE < len(data):
-        return labelled(tokenisation.tokenised(part, task, tokenizer, max_length, parts), labels, task)
+        return labelled(sequences.tokenised(part, task, tokenizer, max_length, parts), labels, task)
     whole = split_tokens(data, task, tokenizer, max_length, parts)
     return labelled(whole if rows is None else whole.take(rows), labels, task)
 
@@ -128,7 +128,7 @@ def _write(folder: Path, data: Any, tokenise: Tokeniser) -> None:
     with ExitStack() as stack:
         arrays: dict[str, stored_arrays.Appended] = {}
         for first in range(0, len(data), CHUNK):
-            chunk = tokenise(tokenisation.table(data, tokenise.columns, first, first + CHUNK))
+            chunk = tokenise(sequences.table(data, tokenise.columns, first, first + CHUNK))
             rows = np.arange(len(chunk)) if chunk.rows is None else chunk.rows
             values = {"ids": chunk.ids, "types": chunk.types, "lengths": chunk.lengths, "cut": chunk.cut}
             if chunk.firsts is not None:
@@ -170,7 +170,7 @@ def texts_digest(data: Any, task: Task) -> str:
     if task.inputs not in known:
         digest = hashlib.blake2b(repr([task.inputs, len(data)]).encode(), digest_size=16)
         for first in range(0, len(data), CHUNK):
-            for column in tokenisation.table(data, task.inputs, first, first + CHUNK).columns:
+            for column in sequences.table(data, task.inputs, first, first + CHUNK).columns:
                 _enter(digest, column)
         known[task.inputs] = digest.hexdigest()
     return known[task.inputs]
@@ -208,7 +208,7 @@ def tokenizer_digest(tokenizer: Any) -> str:
                 for file in sorted(tokenizer.save_pretrained(folder)):
                     if Path(file).is_file():
                         digest.update(Path(file).read_bytes())
-        own = [tokenizer.truncation_side, tokenizer.split_special_tokens, tokenisation.filler(tokenizer)]
+        own = [tokenizer.truncation_side, tokenizer.split_special_tokens, pieces.filler(tokenizer)]
         digest.update(json.dumps([type(tokenizer).__name__, own]).encode())
         known[""] = digest.hexdigest()
     return known[""]
@@ -218,7 +218,10 @@ def _code() -> list[str]:
     """Say by what code tokens are made: another may make others."""
     import tokenizers
 
-    return [tokenizers.__version__, file_hash(Path(tokenisation.__file__)), file_hash(Path(__file__))]
+    return [
+        tokenizers.__version__,
+        *(file_hash(Path(module)) for module in (pieces.__file__, sequences.__file__, __file__)),
+    ]
 
 
 assert set(DTYPES) >= {field.name for field in fields(Sequences)} - {"starts"}
