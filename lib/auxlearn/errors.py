@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 import reprlib
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -39,23 +41,47 @@ def shown(value: Any) -> str:
     return _SHORT.repr(value)
 
 
-def explain(error: ValidationError) -> str:
+def meant(name: object, known: Iterable[str]) -> str:
+    """Ask whether another name was meant.
+
+    Args:
+        name: What was given.
+        known: What there is.
+
+    Returns:
+        "; did you mean 'NAME'?" of the nearest; empty where none is near.
+    """
+    near = difflib.get_close_matches(str(name)[:100], list(known), 1)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def explain(error: ValidationError, known: Iterable[str] = ()) -> str:
     """Put a pydantic error into words.
 
     Args:
         error: What pydantic raised.
+        known: Names of entries there are, for one that there is not.
 
     Returns:
         Per field where it is, what is wrong and what was given, joined by semicolons, with a remedy for YAML's usual
         traps.
     """
     problems = error.errors()
-    text = "; ".join(
-        f"{'.'.join(map(str, e['loc'])) or 'value'}: {e['msg']} (given: {str(e.get('input'))[:80]!r})" for e in problems
-    )
+    text = "; ".join(_problem(dict(problem), list(known)) for problem in problems)
     inputs = [e.get("input") for e in problems]
     if any(isinstance(v, str) and re.fullmatch(r"[-+]?\d+(\.\d*)?[eE]-?\d+", v) for v in inputs):
         text += "; in YAML write 1.0e-3 with a dot, since 1e-3 is read as text"
     if any(isinstance(v, bool) for v in inputs):
         text += "; in YAML write words like no, yes, on, off in quotes"
     return text
+
+
+def _problem(problem: dict[str, Any], known: list[str]) -> str:
+    where, given = ".".join(map(str, problem["loc"])), problem.get("input")
+    if problem["type"] == "extra_forbidden":
+        return f"{where}: there is no such entry{meant(problem['loc'][-1], known)}"
+    said = problem["msg"].removeprefix("Value error, ")
+    if not where:  # the check of a whole names its fields itself
+        return said
+    words = re.findall(r"'([^']*)'", problem["ctx"]["expected"]) if problem["type"] == "literal_error" else []
+    return f"{where}: {said} (given: {str(given)[:80]!r}){meant(given, words)}"

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from auxlearn.records import runs
+from auxlearn.records import checkout
 from auxlearn.reporting.pages import pages
 from auxlearn.training import shared_parameters
 
@@ -74,7 +74,7 @@ def pytest_terminal_summary(terminalreporter):
     terminalreporter.write_line(table())
     if folder := os.environ.get("AUXLEARN_BENCH"):
         target = Path(folder) / f"results-{kind()}.md"
-        state = pages.commit(runs.git_state())
+        state = pages.commit(checkout.state())
         head = f"# Benchmarks\n\nMade by `make bench` on {machine()}, commit {state}.\n"
         text = f"{head}Ratios of runs that alternated: median and range.\n\n{table()}\n"
         target.parent.mkdir(parents=True, exist_ok=True)

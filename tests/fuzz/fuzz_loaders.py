@@ -29,7 +29,8 @@ import torch
 import yaml
 from safetensors.torch import save
 
-from auxlearn.data import parquet, readers, schema, validation
+from auxlearn.data import parquet, schema
+from auxlearn.data.reading import readers, validation
 from auxlearn.data.schema import Source, TaskSpec
 from auxlearn.errors import InputError
 from auxlearn.export import glue_submission, selections
@@ -76,12 +77,12 @@ def _lines(values: Any) -> bytes:
 
 
 def _rows(spec: TaskSpec, path: Path) -> None:
-    validation.clean("t", "train", spec, readers.read_file(path))
+    validation.typed("t", spec, {"train": readers.read_file(path)})
 
 
 def _conll(path: Path) -> None:
     for columns in (None, (1, 3)):
-        validation.clean("t", "train", SPECS["tagging"], readers.read_file(path, columns))
+        validation.typed("t", SPECS["tagging"], {"train": readers.read_file(path, columns)})
 
 
 CSV = [b'text,label\nfine,1\n"a, b",2.5\n', b'text,label\r\n"two\nlines",0\r\n', b"text,label\n=1+1,3\n"]
@@ -111,7 +112,7 @@ SUITES: list[Any] = [
               "metric": "accuracy", "source": {"folder": "t"}},
         "u": {"kind": "regression", "inputs": ["a", "b"], "label": "y", "range": [0, 5], "metric": "pearson",
               "source": {"files": {"train": "a.csv", "dev": "b.csv"}}, "resplit": {"train": 5}},
-        "v": {"kind": "tagging", "inputs": ["tokens"], "label": "tags", "labels": ["O", "V"], "metric": "entity_f1",
+        "v": {"kind": "tagging", "inputs": ["tokens"], "label": "tags", "labels": ["O", "V"], "metric": "f1",
               "source": {"hub": "owner/name", "config": "c"}},
     }},
     {"name": "s", "extends": "other.yaml", "tasks": {"t": {"metric": "f1"}, "u": None}},

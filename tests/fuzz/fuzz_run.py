@@ -28,7 +28,7 @@ import fuzz_inputs
 import fuzz_loaders
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
-from auxlearn.records import runs
+from auxlearn.records import checkout
 from auxlearn.reporting.pages import pages
 
 SECONDS = 60  # after which an input counts as a crash
@@ -113,7 +113,7 @@ def page(tallies: dict[str, list[Tally]], number: int, seconds: float) -> str:
         f"{total.total():,} inputs to {len(fuzz_loaders.LOADERS)} loaders: {total['accepted']:,} accepted, "
         f"{total['refused']:,} refused with one error of ours, {total['crashed']:,} crashed. "
         f"{seconds:,.0f} s, {total.total() / max(seconds, 1e-9):,.0f} inputs a second on one core.", "",
-        f"Written by `make fuzz`. Seed {number}. Commit {pages.commit(runs.git_state())}. "
+        f"Written by `make fuzz`. Seed {number}. Commit {pages.commit(checkout.state())}. "
         f"Python {sys.version.split()[0]}, {', '.join(found)}.", "",
         "An input is a valid document that was damaged as bytes or given values of other types and sizes, one "
         "in ten random bytes or JSON. *Accepted*: it was read. *Refused*: an InputError, or a run that counts as "

@@ -79,7 +79,7 @@ def test_a_name_is_given_once_unless_the_same_class_comes_again():
 def test_what_is_not_there_is_named_with_what_is():
     with pytest.raises(InputError, match=r"'gradts_tres' is no method; did you mean 'gradts_thres'\?"):
         registry.get("gradts_tres")
-    with pytest.raises(InputError, match="'heads' is no artifact; there are proxy, ranking, importance"):
+    with pytest.raises(InputError, match=r"'heads' is no artifact; there are .*ranking"):
         registry.maker("heads")
 
 

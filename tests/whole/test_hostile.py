@@ -9,6 +9,8 @@ import json
 import struct
 import zipfile
 import zlib
+from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 import nbformat.v4 as nb
 import numpy as np
@@ -20,16 +22,17 @@ import torch
 import yaml
 from safetensors.torch import save_file
 
-from auxlearn.data import parquet, parsing, readers, schema, validation
+from auxlearn.data import parquet, schema
+from auxlearn.data.reading import parsing, raw_rows, readers, validation
 from auxlearn.data.schema import Source, TaskSpec
 from auxlearn.errors import InputError
-from auxlearn.export import selections
+from auxlearn.export import exports_of_runs, selections
 from auxlearn.files import bounded_files, documents, stored_arrays, writing
 from auxlearn.records import code_hash, runs
-from auxlearn.reporting import tracking
+from auxlearn.reporting import scalars, tracking
 from auxlearn.reporting.pages import pages, report
 from auxlearn.reporting.plots import palette
-from auxlearn.studies import parameters, provenance, study_file, verify
+from auxlearn.studies import parameters, planning, provenance, study_file, verify
 from auxlearn.studies.engine import profiles, runner
 from auxlearn.training import checkpoint
 
@@ -133,10 +136,9 @@ def test_sources_stay_inside_the_root(tmp_path, source):
     refused(lambda: suites.Suite.from_yaml(suite(tmp_path, source=source)), "task 't': ", "leads out of")
 
 
-def test_what_a_suite_extends_lies_beside_it(tmp_path):
-    written(tmp_path / "base.yaml", "name: b\ntasks: {}\n")
+def test_extending_suites_are_bounded(tmp_path):
     path = written(tmp_path / "in" / "x.yaml", "name: s\nextends: ../base.yaml\n")
-    refused(lambda: schema.read_suite(path), "x.yaml: extends", "leads out of")
+    refused(lambda: schema.read_suite(path), "base.yaml: no such file")
     (tmp_path / "in" / "loop.yaml").symlink_to("loop.yaml")
     written(path, "name: s\nextends: loop.yaml\n")
     refused(lambda: schema.read_suite(path), "loop.yaml")
@@ -193,14 +195,14 @@ def test_an_executor_is_a_name(tmp_path, executor):
     ("spec", "value", "message"),
     [
         ({}, "9" * 5000, "row 0: unknown label"),
-        ({"kind": "regression", "labels": None, "range": (0, 5)}, 10**400, "row 0: the label"),
+        ({"kind": "regression", "labels": None, "range": (0, 5), "metric": "pearson"}, 10**400, "row 0: the label"),
         ({}, ["x" * 100_000], "unknown label"),
     ],
 )
 def test_labels_of_any_size_are_named_shortly(spec, value, message):
     task = TaskSpec(**TASK | spec, source=Source(planted=True))
     with pytest.raises(InputError, match=message) as caught:
-        validation.clean("t", "train", task, [{"text": "x", "label": value}])
+        validation.typed("t", task, {"train": raw_rows.from_batches([{"text": ["x"], "label": [value]}])})
     assert len(str(caught.value)) < 300
 
 
@@ -209,7 +211,8 @@ def test_a_text_that_is_a_deep_list_is_named():
     for _ in range(5000):
         deep = [deep]
     task = TaskSpec(**TASK, source=Source(planted=True))
-    refused(lambda: validation.clean("t", "train", task, [{"text": deep, "label": 0}]), "'text' must be text, not [[")
+    raw = {"train": raw_rows.from_batches([{"text": [deep], "label": [0]}])}
+    refused(lambda: validation.typed("t", task, raw), "'text' must be text, not [[")
 
 
 # --- bombs -----------------------------------------------------------------------------------------------------------
@@ -243,10 +246,27 @@ def test_parquet_is_counted_before_it_is_expanded(tmp_path, monkeypatch, table):
     pq.write_table(pa.table(table), path, compression="zstd")
     monkeypatch.setenv(bounded_files.MAX_BYTES, "7000000")
     assert path.stat().st_size < 200_000
-    for read in (parquet.read_rows, parquet.read_frame):
+    for read in (parquet.read_table, parquet.read_frame):
         refused(lambda read=read: read(path), "x.parquet: its rows would take more than 7,000,000 bytes")
     monkeypatch.setenv(bounded_files.MAX_BYTES, "80000000")
     assert len(parquet.read_frame(path)) == len(next(iter(table.values())))
+
+
+def test_columns_that_nobody_asks_for_do_not_count(tmp_path, monkeypatch):
+    path = tmp_path / "x.parquet"
+    pq.write_table(pa.table({"text": ["x"] * 10, "more": ["y" * 100_000] * 10}), path)
+    monkeypatch.setenv(bounded_files.MAX_BYTES, "1000")
+    table, names = parquet.read_table(path, ("text", "label"))
+    assert (table.to_pydict(), names) == ({"text": ["x"] * 10}, ["text", "more"])
+    refused(lambda: parquet.read_table(path, ("more",)), "more than 1,000 bytes", "set AUXLEARN_MAX_BYTES")
+
+
+@pytest.mark.parametrize(
+    "values", [pa.array([7, 8] * 5), pa.array(["a", "b"] * 5, pa.large_string()), pa.array([0.5, 1.5] * 5)]
+)
+def test_dictionaries_of_any_type_are_read(tmp_path, values):
+    pq.write_table(pa.table({"a": values.dictionary_encode()}), tmp_path / "x.parquet")
+    assert parquet.read_table(tmp_path / "x.parquet")[0].column("a").to_pylist() == values.to_pylist()
 
 
 def header(descr, shape):
@@ -340,6 +360,40 @@ def test_a_manifest_of_another_shape_is_damaged(runs_folder, changes):
     assert runs.read("train", KEY) == ("damaged", None)
     assert runs.all_runs("train") == []
     assert [row["status"] for row in tracking._rows("train", KEY)] == ["damaged"]
+
+
+@pytest.mark.parametrize(
+    ("content", "status"),
+    [("{}", "damaged"), ("[]", "damaged"), ("null", "damaged"), ("", "damaged"), ('{"stage": "tr', "damaged"),
+     ("\0\ufffd", "damaged"), ({"stage": None}, "damaged"), ({"key": "1" * 16}, "damaged"), ({"code": {}}, "damaged"),
+     ({"params": {}, "ledger": [{"stage": "x", "flops": None}]}, "finished"), ({"finished": "x"}, "finished"),
+     ({"params": {"encoder": 1, "processes": None}}, "finished")],
+)  # fmt: skip
+def test_an_odd_manifest_is_its_own_trouble_alone(runs_folder, content, status, monkeypatch):
+    """What plans, lists and exports read of other runs goes on beside it."""
+    sound = {"params": {"encoder": "e"}, "device": "d", "ledger": [{"stage": "x", "flops": 8.0, "seconds": 2.0}]}
+    manifest(runs_folder, key="2" * 16, **sound, finished="2024-01-01")
+    file = manifest(runs_folder)
+    file.write_text(content if isinstance(content, str) else json.dumps(json.loads(file.read_text()) | content))
+    assert runs.read("train", KEY)[0] == status
+    assert [m.key for m in runs.all_runs("train")] == [KEY, "2" * 16][status == "damaged" :]
+    assert next(row["status"] for row in tracking._rows("train", KEY)) == status
+    monkeypatch.setattr(planning.runs, "device_name", lambda _: "d")
+    monkeypatch.setattr("auxlearn.models.encoders.fingerprint", lambda _: "e")
+    assert planning.seen(SimpleNamespace(encoder="e", precision=None, threads=None, device=None)) == 4.0
+    refused(lambda: exports_of_runs.trained(KEY), KEY)
+    written(file.with_name("history.json"), "{}")
+    monkeypatch.setattr(scalars, "_writer", MagicMock)
+    if status == "finished":
+        refused(lambda: scalars.write(runs_folder / "logs"), KEY, "run its study again")
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", '{"cells": [1]}', '{"cells": [{"cell_type": "code"}]}', '{"cel'])
+def test_a_notebook_that_is_half_written_makes_a_run_stale(runs_folder, tmp_path, monkeypatch, content):
+    written(tmp_path / "x.ipynb", content)
+    monkeypatch.setattr(runs, "NOTEBOOKS", tmp_path)
+    manifest(runs_folder, code={"roots": ["errors"], "notebook": "x.ipynb", "hash": "0"})
+    assert runs.read("train", KEY)[0] == "stale"
 
 
 def test_a_module_that_is_gone_makes_a_run_stale(runs_folder):

@@ -15,7 +15,7 @@ import psutil
 import yaml
 
 from auxlearn.paths import NOTEBOOKS
-from auxlearn.records import runs
+from auxlearn.records import checkout
 from auxlearn.reporting.pages import pages
 from helpers import assert_part_of_findings, assert_same_findings
 
@@ -144,7 +144,7 @@ def write(path, rows, laps, took, cells):
         f"`make kills`: {len(rows)} SIGKILLs (seed {SEED}) over {laps} runs of a study of {cells} notebook runs that "
         f"takes {took:.0f} s unharmed. After each, the same command again. In every study all metrics and files "
         "equalled those of an unharmed run bit for bit (but for measured times), no finished run was made twice, and "
-        f"no process or lock was left. Commit {pages.commit(runs.git_state())}.",
+        f"no process or lock was left. Commit {pages.commit(checkout.state())}.",
         "",
         "| " + " | ".join(names) + " |",
         "|" + " --- |" * len(names),

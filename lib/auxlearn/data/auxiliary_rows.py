@@ -45,14 +45,16 @@ def pool(suite: Suite, auxiliaries: list[str], usable: Mapping[str, np.ndarray] 
         usable: Per task a mask over its training rows, bool [N]; None takes every row as usable.
 
     Returns:
-        A table of one row per training row: task, row (position in train), row_id, usable, and helpful where planted.
+        A table of one row per training row: task, row (position in train), row_id, usable; and helpful where the
+        sources of all auxiliaries declare it (`Task.truth`).
     """
     tables = [] if auxiliaries else [pd.DataFrame({"task": [], "row": [], "row_id": [], "usable": []}).astype(EMPTY)]
+    truth = all(suite[name].truth for name in auxiliaries)
     for name in auxiliaries:
         train = suite[name].train
         table = pd.DataFrame({"task": name, "row": np.arange(len(train)), "row_id": train["row_id"][:]})
         table["usable"] = True if usable is None else usable[name]
-        if "helpful" in train.column_names:
+        if truth:
             table["helpful"] = train["helpful"][:]
         tables.append(table)
     return pd.concat(tables, ignore_index=True)

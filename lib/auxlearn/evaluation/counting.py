@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from auxlearn.data import tag_schemes
+
 METRICS = ("accuracy", "f1", "macro_f1", "matthews", "entity_f1")  # of `metrics.FUNCTIONS`
 
 
@@ -26,9 +28,15 @@ def counts(metric: str, labels: Sequence[str], predictions: Any, references: Any
     Returns:
         float64 [N, k], to be summed over rows for `value`: (correct, all) for accuracy; (true positives, predicted,
         gold) for f1 (label 1) and entity_f1; the flat confusion matrix [gold, predicted] otherwise.
+
+    Raises:
+        InputError: For entity_f1, if the labels are of no scheme of tags (see `data.tag_schemes`).
     """
     if metric == "entity_f1":
-        return np.array([_entities(labels, p, r) for p, r in zip(predictions, references, strict=True)], float)
+        scheme = tag_schemes.scheme(tuple(labels))
+        sentences = zip(predictions, references, strict=True)
+        spans = [(scheme.spans(predicted), scheme.spans(gold)) for predicted, gold in sentences]
+        return np.array([(len(p & r), len(p), len(r)) for p, r in spans], float)
     pairs = zip(predictions, references, strict=True)
     rows = [[np.atleast_1d(np.asarray(ids, np.int64)) for ids in pair] for pair in pairs]
     if metric == "accuracy":
@@ -61,14 +69,6 @@ def value(metric: str, sums: np.ndarray) -> np.ndarray:
     n = gold.sum(-1)
     spread = (n**2 - (predicted**2).sum(-1)) * (n**2 - (gold**2).sum(-1))
     return _ratio(right.sum(-1) * n - (predicted * gold).sum(-1), np.sqrt(spread))
-
-
-def _entities(labels: Sequence[str], predicted: Any, gold: Any) -> tuple[int, int, int]:
-    """Count one sentence's entities as seqeval finds them: those in both, those predicted, those in gold."""
-    from seqeval.metrics.sequence_labeling import get_entities
-
-    guesses, real = (set(get_entities([labels[i] for i in row])) for row in (predicted, gold))
-    return len(guesses & real), len(guesses), len(real)
 
 
 def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:

@@ -1,7 +1,8 @@
 """Task metrics, computed through `evaluate.Metric` subclasses of our own, so that nothing is fetched from a hub.
 
 Every task declares one primary metric; further ones are reported beside it. All are fractions (or correlations), never
-percentages. `accuracy` and `f1` of a tagging task count tokens; `entity_f1` is exact-span F1 by seqeval.
+percentages. `accuracy` and `f1` of a tagging task count tokens; `entity_f1` is exact-span F1
+by seqeval, in the scheme that the labels are of (`data.tag_schemes`).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy as np
 
 from auxlearn.data.suites import Task
 from auxlearn.errors import InputError
+from auxlearn.evaluation import counting
 
 Metric = Callable[[Any, Any, Any], float]  # of predictions, references, label names
 
@@ -25,10 +27,7 @@ def _flat(labels: Any) -> np.ndarray:
 
 
 def _entity_f1(p: Any, r: Any, labels: tuple[str, ...]) -> float:
-    from seqeval.metrics import f1_score
-
-    names = lambda rows: [[labels[i] for i in row] for row in rows]  # noqa: E731
-    return f1_score(names(r), names(p), zero_division=0)
+    return float(counting.value("entity_f1", counting.counts("entity_f1", labels, p, r).sum(0)))
 
 
 def _sk(name: str, **options: Any) -> Metric:

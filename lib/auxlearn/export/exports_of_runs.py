@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from auxlearn.data import batching, parquet, suites
+from auxlearn.data import parquet, suites
 from auxlearn.data.suites import Suite, Task
+from auxlearn.data.tokens import token_store
 from auxlearn.errors import InputError
 from auxlearn.export import glue_submission, models, selections
 from auxlearn.methods import context
@@ -120,12 +121,19 @@ def trained(key: str, seed: int | None = None) -> Trained:
     manifest = find(key, ("06_mtl", "train"))
     if manifest.stage == "train":
         return _of_training(manifest, seed)
-    seeds = manifest.params["seeds"]
+    seeds = _seeds(manifest)
     if seed is not None and seed not in seeds:
         raise InputError(f"seed: {manifest.label} has {', '.join(map(str, seeds))}, not {seed}")
     if seed is None and len(seeds) > 1 and len({m["key"] for m in manifest.inputs if m["stage"] == "train"}) > 1:
         raise InputError(f"{manifest.label} has seeds {', '.join(map(str, seeds))}; choose one with --seed")
     return _rebuilt(manifest, seeds[0] if seed is None else seed)
+
+
+def _seeds(run: runs.Manifest) -> list[int]:
+    seeds = run.params.get("seeds")
+    if not isinstance(seeds, list) or not seeds:
+        raise InputError(f"{run.label}: its manifest names no seeds; {AGAIN}")
+    return seeds
 
 
 def _of_training(training: runs.Manifest, seed: int | None) -> Trained:
@@ -134,7 +142,7 @@ def _of_training(training: runs.Manifest, seed: int | None) -> Trained:
     parents = [m for m in parents if runs.read(m.stage, m.key)[0] == "finished"]
     of_another_seed = None
     for parent in parents:
-        for each in parent.params["seeds"]:
+        for each in _seeds(parent):
             if (rebuilt := _rebuilt(parent, each)).training.key == training.key:
                 if seed in (None, each):
                     return rebuilt
@@ -238,7 +246,7 @@ def _predicted(source: Trained, task: Task, split: str) -> tuple[Any, Any]:
     if split == "dev" and task.name == source.params.primary:
         return training_cache.read_predictions(source.training, source.suite, source.plan)[0], ids
     net = source.model()
-    encoded = batching.encode(rows, task, net.tokenizer, net.max_length, split=True)
+    encoded = token_store.encoded(task, split, net.tokenizer, net.max_length, parts=True)
     return prediction.predict(net, encoded, task, source.plan.precision)[0], ids
 
 

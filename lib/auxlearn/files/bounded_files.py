@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
-from auxlearn.errors import InputError
+from auxlearn.errors import InputError, meant
 
 MAX_BYTES = "AUXLEARN_MAX_BYTES"
 Value = TypeVar("Value")
@@ -69,10 +69,20 @@ def open_of(path: Path, remedy: str = "check the suite's `root` and `source`") -
     """
     with system(path):
         if not path.is_file():
-            what = "is not a regular file" if path.exists() else "no such file"
+            what = f"no such file{_nearest(path)}"
+            if path.exists():
+                what = "is not a regular file" + (" but a folder" if path.is_dir() else "")
             raise InputError(f"{path}: {what}; {remedy}")
         with path.open("rb") as file:
             yield file
+
+
+def _nearest(path: Path) -> str:
+    """Ask whether a file beside it was meant."""
+    try:
+        return meant(path.name, sorted(os.listdir(path.parent)[:1000]))
+    except OSError:
+        return ""
 
 
 def read_bytes(path: Path, most: int, remedy: str) -> bytes:
@@ -128,6 +138,11 @@ def file_hash(path: Path) -> str:
 
 @functools.lru_cache(maxsize=4096)
 def _file_hash(path: Path, time_ns: int, size: int) -> str:
+    return content_hash(path)
+
+
+def content_hash(path: Path) -> str:
+    """Return the sha256 of a file in hex, read each time: two edits may fall into one tick of the file's clock."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

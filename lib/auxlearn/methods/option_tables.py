@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from auxlearn.errors import explain
+from auxlearn.errors import explain, meant
 
 Tables = dict[str, dict[str, Any]]
 Model = TypeVar("Model", bound=BaseModel)
@@ -42,6 +41,4 @@ def read(model: type[Model], tables: Mapping[str, Mapping[str, Any]], family: st
 def lacking(name: str, option: str, has: Iterable[str]) -> str:
     """Say that a method or family has no option of a name, what it has, and what was meant."""
     known = list(has)
-    near = difflib.get_close_matches(option, known, 1)
-    meant = f"; did you mean {near[0]!r}?" if near else ""
-    return f"methods: {name} has no option {option!r}{meant}; it has {', '.join(known) or 'none'}"
+    return f"methods: {name} has no option {option!r}{meant(option, known)}; it has {', '.join(known) or 'none'}"

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from auxlearn.errors import InputError
+from auxlearn.errors import InputError, meant
 from auxlearn.methods import option_tables
 from auxlearn.methods.base import Maker, Method, Options, WeightPolicy
 from auxlearn.records import code_hash
@@ -195,7 +195,7 @@ def parse(arm: str) -> tuple[Method, WeightPolicy | None]:
     method = _METHODS.get(rows or ALL_ROWS) if policy else None if plus else _METHODS.get(arm)
     if method is None or (policy and not method.adds_rows) or arm.startswith("+"):
         raise ValueError(
-            f"{arm!r} is no arm{_nearest(arm, [*_METHODS, *_POLICIES])}. Methods: {', '.join(_METHODS)}. Weights, of "
+            f"{arm!r} is no arm{_nearest(arm, [*_METHODS, *_POLICIES])} Methods: {', '.join(_METHODS)}. Weights, of "
             f"all rows or as METHOD+POLICY: {', '.join(_POLICIES)}"
         )
     if policy and policy.by and method.scores not in ("rows", policy.by):
@@ -207,10 +207,9 @@ def parse(arm: str) -> tuple[Method, WeightPolicy | None]:
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name.rpartition("+")[2], list(known), 1) or difflib.get_close_matches(
-        name.partition("+")[0], list(known), 1
-    )
-    return f"; did you mean {near[0]!r}?" if near else ""
+    names = list(known)
+    near = "+".join((difflib.get_close_matches(part, names, 1) or [part])[0] for part in name.split("+"))
+    return meant(name, [near] if near != name else [])
 
 
 def _all() -> list[Method | WeightPolicy]:

@@ -167,12 +167,19 @@ def _cell_syntax(source: str) -> Syntax:
 
 
 def notebook_source(notebook: Path) -> str:
-    """Return the code of a notebook's cells, without (injected) parameters and lines of magics or shell commands."""
-    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
-    sources = [
-        "".join(cell["source"]) for cell in cells
-        if cell["cell_type"] == "code" and not _PARAMETERS & set(cell["metadata"].get("tags", []))
-    ]  # fmt: skip
+    """Return the code of a notebook's cells, without (injected) parameters and lines of magics or shell commands.
+
+    Raises:
+        ValueError: If the file is no notebook, as one that is half written.
+    """
+    content = json.loads(notebook.read_text(encoding="utf-8"))
+    try:
+        sources = [
+            "".join(cell["source"]) for cell in content["cells"]
+            if cell["cell_type"] == "code" and not _PARAMETERS & set(cell["metadata"].get("tags", []))
+        ]  # fmt: skip
+    except (LookupError, TypeError, AttributeError):
+        raise ValueError(f"{notebook.name}: not a notebook") from None
     return "\n".join(line for source in sources for line in source.splitlines() if not line.startswith(("%", "!")))
 
 

@@ -55,10 +55,11 @@ class Code(Shape):
 
 
 class Git(Shape):
-    """The commit that a run was made from, and whether the files differed from it."""
+    """The commit that a run was made from, and whether the files differed from it; else why that is unknown."""
 
     commit: str = ""
     dirty: bool = False
+    unknown: str = ""
 
 
 class _Input(Shape):

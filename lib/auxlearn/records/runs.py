@@ -15,7 +15,6 @@ import json
 import os
 import platform
 import re
-import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,9 +25,9 @@ from filelock import FileLock
 from auxlearn.cost import Ledger
 from auxlearn.errors import InputError
 from auxlearn.files.bounded_files import file_hash
-from auxlearn.paths import NOTEBOOKS, PROJECT, runs_root, short
+from auxlearn.paths import NOTEBOOKS, runs_root, short
+from auxlearn.records import checkout, manifests
 from auxlearn.records import code_hash as code
-from auxlearn.records import manifests
 from auxlearn.records.manifests import Manifest, digest
 
 SCHEMA = 1  # raise when a stage's files or meaning change in a way that the code hash cannot tell
@@ -145,7 +144,7 @@ class Run:
             "inputs": [m.reference() for m in self.inputs],
             "outputs": {name: file_hash(self.folder / name) for name in outputs},
             "metrics": dict(metrics), "ledger": [ledger.as_dict() for ledger in ledgers],
-            "seeds": dict(seeds or {}), "rows": dict(rows or {}), "code": self.code(), "git": git_state(),
+            "seeds": dict(seeds or {}), "rows": dict(rows or {}), "code": self.code(), "git": checkout.state(),
             "versions": versions(), "device": device_name(str(self.params.get("device", "cpu"))),
             "threads": self.params.get("threads"), "started": self.started, "finished": now(), **more,
         }  # fmt: skip
@@ -178,19 +177,6 @@ def versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return versions_by_name
-
-
-def git_state() -> dict[str, Any]:
-    """Return the commit and whether tracked files outside reports/ differ from it; empty outside a git checkout."""
-    ask = lambda *a: subprocess.run(["git", *a], cwd=PROJECT, capture_output=True, text=True)  # noqa: E731
-    try:
-        head = ask("rev-parse", "HEAD")
-        if head.returncode:
-            return {}
-        changed = ask("status", "--porcelain", "--untracked-files=no", "--", ".", ":(exclude)reports").stdout
-    except OSError:
-        return {}
-    return {"commit": head.stdout.strip(), "dirty": bool(changed.strip())}
 
 
 def device_name(device: str) -> str:
@@ -341,11 +327,13 @@ def matching(text: str, stages: Iterable[str]) -> tuple[str, str]:
 
 
 def all_runs(stage: str) -> list[Manifest]:
-    """List every manifest of a stage that can be parsed, whatever its status."""
+    """List every manifest of a stage that is one of its folder's run, whatever its status."""
     manifests_read = []
     for file in sorted((runs_root() / stage).glob("*/manifest.json")):
         with contextlib.suppress(InputError):
-            manifests_read.append(manifests.read(file))
+            manifest = manifests.read(file)
+            if manifests.whole(manifest) and (manifest.stage, manifest.key) == (stage, file.parent.name):
+                manifests_read.append(manifest)
     return manifests_read
 
 
@@ -361,7 +349,8 @@ def agrees(manifest: Manifest, wanted: Mapping[str, Any]) -> bool:
 
 def fits(had: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
     """Tell whether parameters of a key hold what is wanted; a wanted `seed` must be one of its `seeds`."""
-    if "seed" in wanted and "seeds" in had and wanted["seed"] not in had["seeds"]:
+    seeds = had.get("seeds")
+    if "seed" in wanted and "seeds" in had and not (isinstance(seeds, list) and wanted["seed"] in seeds):
         return False
     return all(had[name] == value for name, value in wanted.items() if name in had)
 
@@ -379,11 +368,7 @@ def find(stage: str, wanted: Mapping[str, Any], suite: str, keyed: Mapping[str, 
         InputError: If no run matches, several finished ones do, or none that matches is finished; it has the line
             that makes the run, or the keys to choose from.
     """
-    matches = [
-        m
-        for m in all_runs(stage)
-        if manifests.whole(m) and m.suite == suite and agrees(m, wanted if keyed is None else keyed)
-    ]
+    matches = [m for m in all_runs(stage) if m.suite == suite and agrees(m, wanted if keyed is None else keyed)]
     line = papermill_line(stage, wanted)
     if not matches:
         raise InputError(f"no run of {stage} matches {_shown(wanted)} in {short(runs_root())}; make it with\n  {line}")

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from auxlearn import progress_bar, seeding
+from auxlearn import hosts, progress_bar, seeding
 from auxlearn.cost import Ledger
 from auxlearn.data import suites
 from auxlearn.errors import InputError
@@ -224,8 +224,9 @@ def _find_or_make(p: params.Common, stage: str, wanted: dict[str, Any], suite: s
     out.parent.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "papermill", str(NOTEBOOKS / f"{stage}.ipynb"), str(out)]
     command += ["-y", json.dumps(params.for_notebook(stage, own)), "--no-progress-bar"]
-    unseen = {name: value for name, value in os.environ.items() if name != "JPY_SESSION_NAME"}
-    process = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, env=unseen)
+    with hosts.own_kernel() as environment:
+        environment.pop("JPY_SESSION_NAME", None)
+        process = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, env=environment)
     if process.returncode:
         raise InputError(f"{stage}, which this notebook reads, could not be made:\n{process.stderr[-2000:]}")
     return runs.find(stage, wanted, suite.fingerprint, key_forms.forms(wanted))

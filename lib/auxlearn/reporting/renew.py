@@ -9,8 +9,10 @@ from collections.abc import Sequence
 import nbformat
 from nbclient import NotebookClient
 
+from auxlearn import hosts
 from auxlearn.errors import InputError
 from auxlearn.paths import NOTEBOOKS
+from auxlearn.studies import parameters
 
 
 def normalise(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
@@ -48,9 +50,9 @@ def renew(names: Sequence[str] = ()) -> None:
     """
     files = sorted(NOTEBOOKS.glob("[0-9]*.ipynb"))
     if unknown := set(names) - {f.stem for f in files}:
-        raise InputError(f"no notebook is called {', '.join(sorted(unknown))}; there are {[f.stem for f in files]}")
-    with tempfile.TemporaryDirectory(prefix="auxlearn-") as folder:
-        os.environ["AUXLEARN_RUNS"] = folder
+        raise InputError(parameters.no_notebook(min(unknown)))
+    with tempfile.TemporaryDirectory(prefix="auxlearn-") as folder, hosts.own_kernel() as environment:
+        os.environ |= environment | {"AUXLEARN_RUNS": folder}
         for file in files:
             if names and file.stem not in names:
                 continue

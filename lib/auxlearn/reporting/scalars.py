@@ -41,7 +41,13 @@ def write(folder: Path) -> int:
         for manifest in trainings:
             name = f"{names.get(manifest.key, 'other')}/{manifest.key[:8]}"
             with writer(str(part / name)) as log:
-                _training(log, manifest)
+                try:
+                    _training(log, manifest)
+                except (LookupError, TypeError, ValueError, AttributeError) as error:
+                    raise InputError(
+                        f"{short(manifest.folder)}: manifest or history of another form ({error}); remove it, and run "
+                        "its study again"
+                    ) from None
     return len(trainings)
 
 
@@ -59,7 +65,7 @@ def _names() -> dict[str, str]:
     for stage in ("06_mtl", "02_td_proxy", "04_gradts_correlation", "05_tawt_weighting"):
         for manifest in runs.all_runs(stage):
             p = manifest.params
-            label = f"{p['primary']}/{p['arm']}-n{p['n']}" if stage == "06_mtl" else stage
+            label = f"{p.get('primary')}/{p.get('arm')}-n{p.get('n')}" if stage == "06_mtl" else stage
             for source in manifest.inputs:
                 if source["stage"] == "train":
                     labels_of[source["key"]].append(label)
@@ -68,7 +74,9 @@ def _names() -> dict[str, str]:
 
 def _training(log: Any, manifest: runs.Manifest) -> None:
     history = documents.read_object(manifest.path("history.json"), stored_arrays.AGAIN)
-    at = datetime.datetime.fromisoformat(manifest.finished).timestamp()  # the steps' own times are not recorded
+    at = datetime.datetime.fromisoformat(
+        manifest.data.get("finished", "")
+    ).timestamp()  # the steps' own times are not recorded
     log.add_text("run", f"    {manifest.label}\n    code {manifest.code['hash']}, data {manifest.suite}", 0, at)
     for number, row in enumerate(history["history"], 1):
         for name, value in _numbers(row):

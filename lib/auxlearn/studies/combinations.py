@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import itertools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from auxlearn.errors import InputError
+from auxlearn.errors import InputError, meant
 from auxlearn.methods import registry
 from auxlearn.methods.registry import uses_n
 from auxlearn.studies import parameters
@@ -34,9 +33,7 @@ def check(file: StudyFile) -> None:
             if name not in known:
                 if where := parameters.moved(name):
                     raise InputError(f"{part}: {where}")
-                near = difflib.get_close_matches(name, sorted(known), 1)
-                meant = f"; did you mean {near[0]!r}?" if near else ""
-                raise InputError(f"{part}: no notebook has a parameter {name!r}{meant}")
+                raise InputError(f"{part}: no notebook has a parameter {name!r}{meant(name, known)}")
     for name, values in file.grid.items():
         if not values:
             raise InputError(f"grid: {name} has no values")
@@ -44,10 +41,11 @@ def check(file: StudyFile) -> None:
         raise InputError(f"base: seeds: {listed!r} is not a list of seeds, such as [0, 1, 2]")
     for row in file.exclude:
         if unknown := set(row) - set(file.grid):
-            raise InputError(f"exclude: {', '.join(sorted(unknown))} is not in grid")
+            names = sorted(unknown)
+            raise InputError(f"exclude: {', '.join(names)} is not in grid{meant(names[0], file.grid)}")
     for stage in (*file.stages, *file.notebooks, *file.per_seed):
         if stage not in parameters.MODELS:
-            raise InputError(f"no notebook is called {stage!r}; there are {', '.join(parameters.MODELS)}")
+            raise InputError(parameters.no_notebook(stage))
     if refused := [stage for stage in file.per_seed if stage not in PER_SEED]:
         raise InputError(f"per_seed: {refused[0]} has all seeds in one run; there may stand {', '.join(PER_SEED)}")
     try:

@@ -13,7 +13,6 @@ import functools
 import io
 import json
 import re
-import subprocess
 import tarfile
 import tempfile
 from collections.abc import Collection, Iterator, Mapping
@@ -22,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from auxlearn.files import documents
-from auxlearn.records import code_hash, manifests, module_syntax
+from auxlearn.records import checkout, code_hash, manifests, module_syntax
 from auxlearn.studies.golden_values import GOLDEN, INDEX, VALUES, Case, Cases, moved, stored
 
 LIBRARY, NOTEBOOKS = "lib/auxlearn", "notebooks"
@@ -80,7 +79,8 @@ class Checkout:
             if recorded:
                 return self._by_digests(recorded, families)
             named = f"commit {commit[:10]}" if commit else "the commit"
-            return Evidence(False, f"{named} is not here, nor did the report record golden values")
+            why = " (a shallow clone; `git fetch --unshallow`)" if checkout.shallow(self.project) else ""
+            return Evidence(False, f"{named} is not here{why}, nor did the report record golden values")
         start = commit
         if not self._values(commit):
             first = self._first
@@ -197,8 +197,5 @@ class Checkout:
 
     def _git(self, *arguments: str) -> bytes | None:
         """Return what git says; None where it fails, or there is none."""
-        try:
-            done = subprocess.run(["git", *arguments], cwd=self.project, capture_output=True)
-        except OSError:
-            return None
-        return None if done.returncode else done.stdout
+        done = checkout.ask(self.project, *arguments)
+        return None if done is None or done.returncode else done.stdout

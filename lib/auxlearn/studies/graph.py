@@ -31,7 +31,7 @@ from auxlearn import errors
 from auxlearn.data import auxiliary_rows, schema, suites, usable_rows
 from auxlearn.errors import InputError
 from auxlearn.methods.fastmtl import proxy_plans
-from auxlearn.paths import NOTEBOOKS, PROJECT
+from auxlearn.paths import NOTEBOOKS
 from auxlearn.records import runs
 from auxlearn.records.code_hash import code_hash
 from auxlearn.studies import combinations, study_file
@@ -285,12 +285,12 @@ class _Names(suites.Suite):
 
             names = list(planted.make())
         else:
-            path = Path(suite) if Path(suite).is_absolute() else PROJECT / suite
+            path = schema.located(suite)
             # Not `read_suite`, which also wants the data's root to be known.
             try:
                 names = list(schema.SuiteSpec.model_validate(schema.extended(path)).tasks)
             except ValidationError as error:
-                raise InputError(f"{path}: {errors.explain(error)}") from None
+                raise InputError(f"{path}: {errors.explain(error, schema.ENTRIES)}") from None
         # The name stands for the fingerprint, so that cells over one suite are told apart as they are by `load`.
         super().__init__(suite, {name: cast(suites.Task, SimpleNamespace(name=name)) for name in names}, suite)
 

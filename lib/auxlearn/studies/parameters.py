@@ -8,7 +8,6 @@ text and `no` as False (YAML 1.1).
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Iterable, Mapping
 from types import FunctionType, ModuleType
@@ -16,7 +15,7 @@ from typing import Any, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from auxlearn.errors import InputError, explain
+from auxlearn.errors import InputError, explain, meant
 from auxlearn.methods import listing, registry
 from auxlearn.methods.fastmtl.options import Ranking, TDProxy
 from auxlearn.methods.gradts.options import GradTS
@@ -167,9 +166,7 @@ def unknown(stage: str, names: list[str]) -> str:
     fields = MODELS[stage].model_fields
     if "methods" in fields and (where := moved(names[0])):
         return where
-    near = difflib.get_close_matches(names[0], fields, 1)
-    meant = f"; did you mean {near[0]!r}?" if near else ""
-    return f"unknown parameter {', '.join(map(repr, names))}{meant}; it has {', '.join(fields)}"
+    return f"unknown parameter {', '.join(map(repr, names))}{meant(names[0], fields)}; it has {', '.join(fields)}"
 
 
 def code_roots(p: Any) -> tuple[str, ...]:
@@ -207,7 +204,7 @@ def cell(stage: str) -> str:
 def described(stage: str) -> str:
     """Describe every parameter of a notebook, and every option of its methods, with meaning and default."""
     if stage not in MODELS:
-        raise InputError(f"no notebook is called {stage!r}; there are {', '.join(MODELS)}")
+        raise InputError(no_notebook(stage))
     model = MODELS[stage]
     lines = [f"{stage}: {(model.__doc__ or '').strip().splitlines()[0]}", ""]
     for title, names in (
@@ -225,6 +222,11 @@ def described(stage: str) -> str:
                 *listing.fields(item.Options),
             ]
     return "\n".join(lines).rstrip()
+
+
+def no_notebook(name: str) -> str:
+    """Say that no notebook has a name, and what was meant."""
+    return f"no notebook is called {name!r}{meant(name, MODELS)}; there are {', '.join(MODELS)}"
 
 
 def flat(stage: str, injected: Mapping[str, Any]) -> dict[str, Any]:

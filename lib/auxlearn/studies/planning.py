@@ -98,16 +98,18 @@ def seen(p: parameters.Common) -> float:
     Returns:
         FLOP/s of one process over all such trainings of this run folder; 0 without any.
     """
-    from auxlearn.models import encoders
+    from auxlearn.models import encoder_files
 
-    encoder, here = encoders.fingerprint(p.encoder), runs.device_name(p.device)
+    encoder, here = encoder_files.fingerprint(p.encoder), runs.device_name(p.device)
     flops = seconds = 0.0
     for manifest in runs.all_runs("train"):
-        q = manifest.params
-        alike = (q["encoder"], q["precision"], q["threads"], q["device"]) == (encoder, p.precision, p.threads, p.device)
-        if alike and manifest.device == here:
-            flops += sum(row["flops"] for row in manifest.ledger) / q.get("processes", 1)
-            seconds += sum(row["seconds"] for row in manifest.ledger)
+        q, ledger = manifest.params, manifest.data.get("ledger", [])
+        alike = [q.get(name) for name in ("encoder", "precision", "threads", "device")] == [
+            encoder, p.precision, p.threads, p.device,
+        ]  # fmt: skip
+        if alike and manifest.data.get("device") == here:
+            flops += sum(row.get("flops") or 0 for row in ledger) / (q.get("processes") or 1)
+            seconds += sum(row.get("seconds") or 0 for row in ledger)
     return flops / seconds if seconds else 0.0
 
 

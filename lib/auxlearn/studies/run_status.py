@@ -38,6 +38,10 @@ ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 PREPARED = {"params.yaml", "command.txt"}  # what `runner.prepare` writes before a run begins
 _NAMED = ("primary", "arm", "discriminator", "n", "seed", "seeds", "arms")  # always shown; others where they differ
 _UNSHOWN = {"inputs", "study"}
+_TRACE = "Traceback (most recent call last):"
+REFUSED = f"{InputError.__name__}:"
+# What papermill and Jupyter write beside errors.
+_PAPERMILL = ("Input Notebook:", "Output Notebook:", "attempt ", "Error occurred while starting new kernel client")
 
 
 @dataclass
@@ -147,7 +151,7 @@ def read(cell: Mapping[str, Any]) -> Outcome:
         return outcome
     if outcome.notebook is None:
         files = {path.name for path in outcome.folder.glob("*")}
-        outcome.error = _log_tail(outcome.folder)  # of a process that ended before it saved a notebook
+        outcome.error = (cause(outcome.folder) or [""])[-1]  # of a process that ended before it saved a notebook
         outcome.status = "failed" if outcome.error else "interrupted" if files - PREPARED else "not run"
         return outcome
     node = executed(outcome.notebook)
@@ -158,7 +162,7 @@ def read(cell: Mapping[str, Any]) -> Outcome:
         if aside.is_file() and (old := _parsed(aside)) and _started(node) <= old.data.get("finished", ""):
             outcome.status, outcome.manifest = name, old
             return outcome
-    outcome.error = error(node)
+    outcome.error = error(node) or (cause(outcome.folder)[-1] if _TRACE in _log(outcome.folder) else "")
     outcome.status = "failed" if outcome.error else "interrupted"
     return outcome
 
@@ -230,7 +234,46 @@ def _parsed(path: Path) -> runs.Manifest | None:
         return None
 
 
-def _log_tail(folder: Path) -> str:
+def cause(folder: Path) -> list[str]:
+    """Say why a cell ended, from what it has left in its folder.
+
+    Args:
+        folder: The cell's run folder.
+
+    Returns:
+        The lines of its InputError; else those of its log without papermill's traceback of itself where the log says
+        anything else, such as why a kernel did not start; none where there is nothing to say.
+    """
+    path = folder / "notebook.ipynb"
+    node = executed(path) if path.is_file() else None
+    raised = error(node) if node is not None else ""
+    if raised.startswith(REFUSED):
+        return raised.removeprefix(REFUSED).strip().splitlines()
+    log = _log(folder)
+    if raised:
+        return log
+    said = [line for block in _blocks(log) if not _of_papermill(block) for line in block]
+    said = [line for line in said if line.strip() and not line.startswith(_PAPERMILL)]
+    if not said and log and "Kernel died" in log[-1]:
+        return ["Kernel died without a word, as one does that the system ends for want of memory"]
+    return said or [line for line in log if not line.startswith(_PAPERMILL)]
+
+
+def _log(folder: Path) -> list[str]:
     log = folder / "papermill.log"
-    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines() if log.is_file() else []
-    return lines[-1] if lines else ""
+    return log.read_text(encoding="utf-8", errors="replace").strip().splitlines() if log.is_file() else []
+
+
+def _of_papermill(block: Sequence[str]) -> bool:
+    return block[:1] == [_TRACE] and any("/papermill/" in line for line in block)
+
+
+def _blocks(lines: Sequence[str]) -> list[list[str]]:
+    """Split a log into tracebacks, each with its error's line, and what stands between them."""
+    blocks: list[list[str]] = [[]]
+    for line in lines:
+        inside = blocks[-1][:1] == [_TRACE]
+        if line == _TRACE or (inside and len(blocks[-1]) > 1 and not blocks[-1][-1].startswith(" ")):
+            blocks.append([])
+        blocks[-1].append(line)
+    return blocks

@@ -73,6 +73,9 @@ class StudyFile(BaseModel):
     expects: Expects | None = None
 
 
+ENTRIES = [name for model in (StudyFile, Expects, Shape) for name in model.model_fields]
+
+
 def read(path: Path) -> StudyFile:
     """Read and check a study file.
 
@@ -86,11 +89,27 @@ def read(path: Path) -> StudyFile:
         InputError: If anything in it is wrong; the message names it.
     """
     raw = documents.read_yaml(path)
+    if not isinstance(raw, dict) or "study" not in raw:
+        raise InputError(f"{path}: {_no_study(raw)}")
     try:
         file = StudyFile.model_validate(raw)
         return file.model_copy(update={"plugins": [_plugin(path.parent, name) for name in file.plugins]})
     except ValidationError as error:
-        raise InputError(f"{path}: {errors.explain(error)}") from None
+        raise InputError(f"{path}: {errors.explain(error, ENTRIES)}") from None
+
+
+def _no_study(raw: Any) -> str:
+    """Say what a file is that is no study file, and what to do."""
+    example = "a study file begins with `study: NAME`, as params/starter.yaml does"
+    if raw is None:
+        return f"is empty; {example}"
+    if not isinstance(raw, dict):
+        return f"no study file, but {errors.shown(raw)}; {example}"
+    if "tasks" in raw:
+        return f"a suite, which a study names in its base; {example}"
+    if "nbformat" in raw:
+        return f"a notebook, which papermill runs; {example}"
+    return f"has no `study`; {example}"
 
 
 def _plugin(folder: Path, name: str) -> str:

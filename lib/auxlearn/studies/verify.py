@@ -272,14 +272,17 @@ def _code(found: Finding, content: Mapping[str, Any]) -> list[str]:
     for label, run in content["runs"].items():
         code = run["code"]
         if hashed(*_made_by(run)) != code["hash"]:
-            commit = run["git"].get("commit", "")[:10] or "no git"
+            commit = run["git"].get("commit", "")[:10] or "unknown"
             differing.setdefault((code.get("notebook") or ", ".join(code.get("roots", ())), commit), []).append(label)
         found.count("hashes of code")
     for (what, commit), labels in differing.items():
         found.moved_on.append(f"{what} since commit {commit}: {_counted(labels)}")
-    dirty = [label for label, run in content["runs"].items() if run["git"].get("dirty", True)]
-    if dirty:
-        found.unchecked.append(f"code of {_counted(dirty)} against a commit: made from a tree that no commit holds")
+    unheld: dict[str, list[str]] = {}
+    for label, run in content["runs"].items():
+        if run["git"].get("dirty", True):
+            unheld.setdefault(run["git"].get("unknown") or "made from a tree that no commit holds", []).append(label)
+    for why, labels in unheld.items():
+        found.unchecked.append(f"code of {_counted(labels)} against a commit: {why}")
     return [label for labels in differing.values() for label in labels]
 
 

@@ -165,7 +165,9 @@ def _run(
     )
     environment = os.environ | {"OMP_NUM_THREADS": str(plan.threads)}
     with open(log, "w") as errors:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment)
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=errors, text=True, errors="replace", env=environment
+        )
         try:
             assert process.stdout is not None  # PIPE
             for line in process.stdout:

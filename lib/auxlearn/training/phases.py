@@ -12,7 +12,7 @@ import numpy as np
 
 from auxlearn.data.suites import Suite
 from auxlearn.errors import InputError
-from auxlearn.models import encoders
+from auxlearn.models import encoder_files
 
 if TYPE_CHECKING:
     from auxlearn.models import multitask
@@ -159,7 +159,7 @@ class Plan:
         """
         content = asdict(self) | {
             "suite": suite.fingerprint,
-            "encoder": encoders.fingerprint(self.encoder),
+            "encoder": encoder_files.fingerprint(self.encoder),
         }
         for weighting in (phase["weighting"] for phase in content["phases"] if phase["weighting"]):
             if weighting["policy"] is None:  # as trainings were keyed before there were policies of others

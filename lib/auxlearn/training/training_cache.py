@@ -104,7 +104,7 @@ def trained(plan: phases.Plan, suite: Suite, progress: train.Progress | None = N
 def _train(run: runs.Run, plan: phases.Plan, suite: Suite, progress: train.Progress | None) -> runs.Manifest:
     stamp = run.path("checkpoint.code")
     code = run.code()["hash"]
-    if not stamp.is_file() or stamp.read_text() != code:
+    if not stamp.is_file() or stamp.read_text(errors="replace") != code:
         run.path("checkpoint.safetensors").unlink(missing_ok=True)
         stamp.write_text(code)
     if plan.processes > 1:

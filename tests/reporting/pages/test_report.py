@@ -11,7 +11,7 @@ import pytest
 from auxlearn import cli
 from auxlearn.errors import InputError
 from auxlearn.paths import NOTEBOOKS, PROJECT
-from auxlearn.records import runs
+from auxlearn.records import checkout, runs
 from auxlearn.reporting.pages import pages, report
 from auxlearn.studies import golden_values, headlines, provenance, run_status, verify
 from auxlearn.studies.run_status import Outcome
@@ -496,7 +496,7 @@ def test_verify_without_a_name_lists_every_report_with_its_verdict(shelf, capsys
 
 
 def test_the_front_page_says_what_verify_said_when_and_at_which_commit(shelf, capsys, monkeypatch):
-    monkeypatch.setattr(runs, "git_state", lambda: {"commit": "b" * 40, "dirty": False})
+    monkeypatch.setattr(checkout, "state", lambda: {"commit": "b" * 40, "dirty": False})
     monkeypatch.setattr(runs, "now", lambda: "2031-01-02T03:04:05+00:00")
     assert cli.main(["verify", "--page"]) == 1
     assert len(capsys.readouterr().out.splitlines()) == len(VERDICTS)

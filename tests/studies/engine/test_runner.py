@@ -167,3 +167,44 @@ def test_a_report_can_be_marked_stale_and_says_so_on_the_front_page(monkeypatch,
     assert "<b>Stale.</b> made before x &lt; y" in front
     with pytest.raises(runner.InputError, match="no report 'gone'"):
         report.mark_stale("gone", "x")
+
+
+LINE = "2026-01-02T03:04:05+00:00 06_mtl/0123456789abcdef tune: epoch 1/2"
+
+
+@pytest.mark.parametrize(
+    ("content", "shown"),
+    [
+        (LINE.encode() + b"\n", "tune: epoch 1/2 [06_mtl/0123456789abcdef]"),
+        (b"", ""),
+        (b"\n\n", ""),
+        (b"half", ""),
+        (
+            LINE.encode() + b"\n" + LINE.encode()[:30],
+            "tune: epoch 1/2 [06_mtl/0123456789abcdef]",
+        ),  # the last is not whole
+        (
+            b"\x00\xff\xfe\n" + LINE.encode() + b"\n" + b"\x80" * 200 + b"\n",
+            "tune: epoch 1/2 [06_mtl/0123456789abcdef]",
+        ),
+        (LINE.encode() + b"\n" + LINE.encode() + b"\x1b[2J\n", "tune: epoch 1/2 [06_mtl/0123456789abcdef]"),
+        (b"9" * 50_000 + b"/" + b"9" * 50_000 + b"\n", ""),
+        (b"9" * 50_000 + b"\n" + LINE.encode() + b"\n", "tune: epoch 1/2 [06_mtl/0123456789abcdef]"),
+    ],
+)
+def test_a_garbled_progress_file_is_passed_over(tmp_path, content, shown):
+    (tmp_path / "progress.log").write_bytes(content)
+    assert runner.last_message(tmp_path / "progress.log") == shown
+    assert runner.last_message(tmp_path / "gone.log") == ""
+
+
+def test_the_engine_looks_on_whatever_the_progress_file_holds(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(runner, "HEARTBEAT_SECONDS", 0.0)
+    progress = tmp_path / "progress.log"
+    watcher = runner._Watcher([], progress)
+    for content in (b"\xff\x00 a", b"one\n", b"one two\n", LINE.encode() + b"\n", b"\n"):
+        progress.write_bytes(content)
+        watcher.look()
+    progress.unlink()
+    watcher.look()
+    assert capsys.readouterr().out.count("…") == 1

@@ -38,8 +38,9 @@ def environment() -> jinja2.Environment:
 
 
 def commit(git: Mapping[str, Any]) -> str:
-    """Return a commit as shown: ten digits, and whether there were uncommitted changes."""
-    return git.get("commit", "no git")[:10] + (" with uncommitted changes" if git.get("dirty") else "")
+    """Return a commit as shown: ten digits, and whether there were uncommitted changes; else why there is none."""
+    unknown = f"unknown ({git.get('unknown') or 'no git'})"
+    return (git.get("commit", "")[:10] or unknown) + (" with uncommitted changes" if git.get("dirty") else "")
 
 
 def page(

@@ -22,7 +22,7 @@ from auxlearn.errors import InputError
 from auxlearn.evaluation import stats
 from auxlearn.files import bounded_files, documents, writing
 from auxlearn.paths import PROJECT, runs_root
-from auxlearn.records import runs
+from auxlearn.records import checkout, runs
 from auxlearn.reporting.pages import pages, shapes
 from auxlearn.reporting.plots import palette
 from auxlearn.studies import provenance, run_status, verify
@@ -213,10 +213,8 @@ def _publishable(name: str) -> None:
         if cell["params"].get("size") == "smoke":
             raise InputError(f"{cell['label']}: smoke results are not published")
         if manifest.git.get("dirty", True):
-            raise InputError(
-                f"{cell['label']}: was made from a tree with uncommitted changes (or outside git); commit, remove "
-                f"{manifest.folder} and run the study again"
-            )
+            why = manifest.git.get("unknown") or "made from a tree with uncommitted changes; commit them"
+            raise InputError(f"{cell['label']}: {why}; remove {manifest.folder} and run the study again from a commit")
 
 
 def _results(rows: Sequence[Outcome], target: Path) -> None:
@@ -283,7 +281,7 @@ def front_page() -> list[verify.Finding]:
             "pages": len(list(index.parent.glob("0*.html"))),
         })  # fmt: skip
     text = pages.environment().get_template("front.html").render(
-        title="auxlearn: published studies", studies=studies, day=runs.now()[:10], git=runs.git_state(),
+        title="auxlearn: published studies", studies=studies, day=runs.now()[:10], git=checkout.state(),
         verdicts=Counter(finding.verdict for finding in findings), meaning=verify.MEANING,
     )  # fmt: skip
     (home / "index.html").write_text(text, encoding="utf-8")

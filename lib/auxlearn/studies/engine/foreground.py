@@ -97,7 +97,7 @@ def _progress() -> Iterator[None]:
             last = ended.wait(timeout=0.2)
             sys.stderr.writelines(f"  … {line.split(' ', 2)[-1]}" for line in lines)
 
-    with tempfile.NamedTemporaryFile("r", encoding="utf-8", prefix="auxlearn-") as lines:
+    with tempfile.NamedTemporaryFile("r", encoding="utf-8", errors="replace", prefix="auxlearn-") as lines:
         os.environ["AUXLEARN_PROGRESS"] = lines.name
         ended, thread = threading.Event(), threading.Thread(target=follow)
         thread.start()

@@ -7,7 +7,6 @@ locks are the machine's, not the run folder's: studies in two run folders do not
 
 from __future__ import annotations
 
-import getpass
 import os
 import subprocess
 import tempfile
@@ -40,7 +39,7 @@ def devices() -> list[str]:
 
 def folder() -> Path:
     """Return the folder of the locks: one per user and machine."""
-    return Path(tempfile.gettempdir()) / f"auxlearn-leases-{getpass.getuser()}"
+    return Path(tempfile.gettempdir()) / f"auxlearn-leases-{os.getuid()}"
 
 
 def acquire(count: int = 1, wait: float | None = None) -> list[FileLock]:

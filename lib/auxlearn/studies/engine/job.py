@@ -18,7 +18,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from auxlearn import processes
+from auxlearn import hosts, processes
 from auxlearn.errors import InputError
 from auxlearn.studies.engine import gpu_leases
 
@@ -41,6 +41,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("folder", type=Path)
     given = parser.parse_args(argv)
     processes.watch(given.parent)
+    hosts.settle()
     log = given.folder / "papermill.log"
     log.write_text("")  # that it is there says that the job has begun
     held = []
@@ -70,10 +71,10 @@ def run(notebook: Path, folder: Path) -> int:
     out, log = folder / "notebook.ipynb", folder / "papermill.log"
     command = processes.command("papermill", notebook, out, "-f", folder / "params.yaml", "--no-progress-bar")
     for attempt in range(1, ATTEMPTS + 1):
-        with open(log, "a") as told:
+        with open(log, "a") as told, hosts.own_kernel() as environment:
             told.write(f"attempt {attempt}\n" if attempt > 1 else "")
             told.flush()
-            process = subprocess.Popen(command, stdout=told, stderr=subprocess.STDOUT)
+            process = subprocess.Popen(command, stdout=told, stderr=subprocess.STDOUT, env=environment)
             try:
                 code = process.wait()
             except KeyboardInterrupt:  # sent to papermill too, which stops its kernel and writes what it has
@@ -100,7 +101,7 @@ def refused(notebook: Path) -> bool:
     from auxlearn.studies import run_status
 
     node = run_status.executed(notebook) if notebook.is_file() else None
-    return node is not None and run_status.error(node).startswith(f"{InputError.__name__}:")
+    return node is not None and run_status.error(node).startswith(run_status.REFUSED)
 
 
 if __name__ == "__main__":

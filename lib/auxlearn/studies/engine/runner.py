@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import time
 from collections.abc import Callable
@@ -18,11 +19,13 @@ from auxlearn.errors import InputError
 from auxlearn.files import bounded_files
 from auxlearn.paths import NOTEBOOKS, PROJECT, runs_root
 from auxlearn.records import run_lock, runs
-from auxlearn.studies import graph, parameters
+from auxlearn.studies import graph, parameters, run_status
 from auxlearn.studies.engine import gpu_leases, profiles
 
 POLL_SECONDS = 0.5
 HEARTBEAT_SECONDS = 30.0
+LINES = 12  # of a log that are shown
+TAIL = 10_000  # bytes of the progress file that are looked at
 # A manifest is written last and in one step, so that one that is there is whole, whatever became of its job. Left to
 # itself Snakemake deletes it where the job was killed between that step and its end, and makes a finished run again.
 MANIFEST_DECIDES = ("--ignore-incomplete", "--keep-incomplete")
@@ -169,11 +172,10 @@ class _Watcher:
                 took = time.monotonic() - self.started[key]
                 self._say(f"done   {cell['label']} ({took:.0f} s); {left} of {len(self.todo)} left")
         if time.monotonic() - self.last > HEARTBEAT_SECONDS:
-            latest = (self.progress.read_text().splitlines() or [""])[-1]
-            if latest != self.shown:
+            latest = last_message(self.progress)
+            if latest not in ("", self.shown):
                 self.shown = latest
-                _, run, message = latest.split(" ", 2)
-                self._say(f"  …    {message} [{run}]")
+                self._say(f"  …    {latest}")
 
     def _say(self, text: str) -> None:
         self.last = time.monotonic()
@@ -181,12 +183,38 @@ class _Watcher:
         print(f"[{minutes:3d}:{seconds:02d}] {text}", flush=True)
 
 
+def last_message(progress: Path) -> str:
+    """Return the last message that notebooks have written of their progress, as people read it.
+
+    Args:
+        progress: The file that they write to, each line "TIME STAGE/KEY MESSAGE"; several write at once, and a crash or
+            a full disk may leave anything in it.
+
+    Returns:
+        The message and its run; empty where the end of the file holds no whole line of that form.
+    """
+    try:
+        with open(progress, "rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL))
+            end = file.read(TAIL).decode("utf-8", "replace")
+    except OSError:
+        return ""
+    lines = re.findall(r"(?m)^\d\S{,40} (\w+/\w+) (.+)\n", end)
+    whole = [f"{message} [{run}]" for run, message in lines if message.isprintable()]
+    return whole[-1] if whole else ""
+
+
 def _explain_failure(todo: list[dict[str, Any]], log: Path) -> None:
     print(f"\nnot every run finished; Snakemake's log: {log}")
+    explained = False
     for cell in todo:
         home = runs_root() / cell["stage"] / cell["key"]
-        output = home / "papermill.log"
-        if output.is_file() and not (home / "manifest.json").is_file():
+        if (home / "papermill.log").is_file() and not (home / "manifest.json").is_file():
             print(f"\n{cell['label']} failed; its notebook as far as it came: {home / 'notebook.ipynb'}")
             print(f"  here and now, to see where: auxlearn cell {cell['stage']}/{cell['key']} --pdb")
-            print("  " + "\n  ".join(output.read_text(errors="replace").strip().splitlines()[-12:]))
+            said = run_status.cause(home)[-LINES:]
+            print("", *said, sep="\n  ")
+            explained |= bool(said)
+    if not explained:  # it ended before any cell could say anything
+        said = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+        print("", *said[-LINES:], sep="\n  ")
