@@ -139,6 +139,7 @@ def start(stage: str, namespace: Mapping[str, Any]) -> Session:
     Raises:
         InputError: If a parameter, the suite or a run that it reads cannot be used.
     """
+    show_messages_alone()
     opened = code_hash.notebook_source(NOTEBOOKS / f"{stage}.ipynb")  # first: what follows may take its time
     p = params.check(stage, namespace).resolved()
     bound_threads(p.threads)
@@ -167,6 +168,21 @@ def start(stage: str, namespace: Mapping[str, Any]) -> Session:
     return Session(
         p, suite, run, list(inputs), params.of_runs(inputs), progress_bar.Bar() if progress_bar.someone() else None
     )
+
+
+def show_messages_alone() -> None:
+    """Let an InputError end a notebook's cell with its message alone: where it was raised helps nobody to mend input."""
+    from IPython import get_ipython
+
+    shell = get_ipython()
+    if not hasattr(shell, "kernel"):  # no notebook, or `auxlearn cell`, which is there to show where
+        return
+
+    def show(shell: Any, kind: type[InputError], error: InputError, trace: Any, tb_offset: int | None = None) -> None:
+        sys.last_type, sys.last_value, sys.last_traceback = kind, error, trace  # for %debug
+        shell._showtraceback(kind, error, [f"{kind.__name__}: {error}"])
+
+    shell.set_custom_exc((InputError,), show)
 
 
 def bound_threads(threads: int) -> None:
