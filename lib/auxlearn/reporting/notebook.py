@@ -22,6 +22,7 @@ from auxlearn.methods.context import Context
 from auxlearn.paths import NOTEBOOKS, PROJECT
 from auxlearn.records import code_hash, run_lock, runs
 from auxlearn.studies import parameters as params
+from auxlearn.studies import run_status
 from auxlearn.studies.engine import seed_workers
 from auxlearn.training import key_forms
 
@@ -171,7 +172,7 @@ def start(stage: str, namespace: Mapping[str, Any]) -> Session:
 
 
 def show_messages_alone() -> None:
-    """Let an InputError end a notebook's cell with its message alone: where it was raised helps nobody to mend input."""
+    """Let an InputError end a notebook's cell with its message alone, for where it was raised mends no input."""
     from IPython import get_ipython
 
     shell = get_ipython()
@@ -244,5 +245,7 @@ def _find_or_make(p: params.Common, stage: str, wanted: dict[str, Any], suite: s
         environment.pop("JPY_SESSION_NAME", None)
         process = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, env=environment)
     if process.returncode:
-        raise InputError(f"{stage}, which this notebook reads, could not be made:\n{process.stderr[-2000:]}")
+        node = run_status.executed(out) if out.is_file() else None
+        why = ((node and run_status.error(node)) or process.stderr[-2000:]).removeprefix(run_status.REFUSED)
+        raise InputError(f"{stage}, which this notebook reads, could not be made: {why}")
     return runs.find(stage, wanted, suite.fingerprint, key_forms.forms(wanted))

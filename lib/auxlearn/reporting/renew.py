@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import tempfile
 import time
@@ -82,4 +83,5 @@ def _execute(client: NotebookClient) -> None:
                 if provisioner and provisioner.process:
                     provisioner.process.kill()
                 time.sleep(0.1)
+            atexit.unregister(client._cleanup_kernel)
             raise
