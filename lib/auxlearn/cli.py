@@ -7,7 +7,6 @@ import os
 import select
 import signal
 import sys
-from collections import Counter
 from pathlib import Path
 
 from auxlearn import hosts
@@ -62,11 +61,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     for name, text in (
         ("plan", "show a study's cells, what is finished and how long the rest will take, and run nothing"),
-        ("check", "validate every cell of a study file without reading its data"),
+        ("check", "validate every cell of a study file, or a suite, without reading data"),
         ("price", "forecast what a study would cost in FLOPs, and run nothing"),
     ):
         one = commands.add_parser(name, help=text)
         one.add_argument("file", type=Path)
+        if name == "check":
+            one.add_argument("--data", action="store_true", help="read the data too, and report all problems at once")
         if name == "plan":
             one.add_argument("--cores", type=int, default=None, help="cores it would use (default: all)")
     methods = commands.add_parser("methods", help="list all methods and weight policies with their options")
@@ -141,10 +142,11 @@ def _run(given: argparse.Namespace) -> int:
 
         print(planning.shown(planning.plan(given.file.resolve()), given.cores))
     elif given.command == "check":
-        from auxlearn.studies import graph
+        from auxlearn.reporting import data_check
 
-        counts = Counter(stage for stage, _ in graph.validated(given.file.resolve()))
-        print(f"{given.file}: valid; " + ", ".join(f"{stage} {count}" for stage, count in sorted(counts.items())))
+        checked = data_check.check(given.file, given.data)
+        print(checked)
+        return checked.status
     elif given.command == "price":
         from auxlearn.studies import forecasts
 

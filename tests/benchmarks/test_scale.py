@@ -21,7 +21,11 @@ from auxlearn.data import suites
 SIZES = [n for n in (10_000, 100_000, 1_000_000) if n <= int(os.environ.get("AUXLEARN_SCALE", 1_000_000))]
 THREADS = int(os.environ.get("BENCH_THREADS", os.cpu_count() or 1))
 TASKS, TARGET_ROWS = 10, 10_000
-AIMS = {"tau, 8 references": 25.0, "leaks against 10,000 rows": 60.0}  # seconds at 10^6 rows; every other: 5
+AIMS = {
+    "tau, 8 references": 25.0,
+    "leaks against 10,000 rows": 60.0,
+    "leaks, copies": 60.0,
+}  # seconds at 10^6 rows; every other: 5
 
 
 def pool(n):
@@ -73,25 +77,58 @@ def _fg(n):
 
 
 def _leaks(n):
+    """Pairs of the real tasks, drawn with repeats, a word changed in half of them."""
+    from dataclasses import replace
+
+    from datasets import Dataset
+
     from auxlearn.data import leakage
 
-    suite = suites.load("params/suites/sentence.yaml")
-    target = leakage.rows(suite, suite.names, ["dev", "test"], 2)
-    kept = np.random.default_rng(0).permutation(len(target.texts))[:TARGET_ROWS]
-    target = leakage.Rows(target.place.iloc[kept], [target.texts[i] for i in kept], [target.words[i] for i in kept])
-    found = leakage.rows(suite, suite.names, ["train"], 2)
-    drawn = [found.texts[i] for i in np.random.default_rng(1).integers(0, len(found.texts), n)]
+    real, rng = suites.load("params/suites/sentence.yaml"), np.random.default_rng(0)
+    tasks = [task for task in real.values() if task.is_pair]
 
-    def run():
-        words = [tuple(map(leakage.normalise, row)) for row in drawn]
-        return leakage.between(leakage.Rows(found.place, drawn, words), target, 0.8)
+    def drawn(splits, size, edit):
+        found = [
+            p
+            for t in tasks
+            for s in splits
+            if getattr(t, s)
+            for p in zip(*(getattr(t, s)[c][:] for c in t.inputs), strict=True)
+        ]
+        columns = {c: [] for c in tasks[0].inputs}
+        for i in rng.integers(0, len(found), size):
+            first, second = found[i]
+            if edit and rng.random() < 0.5:
+                words = [*first.split(), "end"]
+                words[rng.integers(len(words))] = f"word{rng.integers(1000)}"
+                first = " ".join(words)
+            for texts, text in zip(columns.values(), (first, second), strict=True):
+                texts.append(text)
+        return Dataset.from_dict(columns | {"row_id": range(size)})
 
-    return run
+    rows = {"train": drawn(["train"], n, True), "dev": drawn(["dev", "test"], TARGET_ROWS, False), "test": None}
+    suite = suites.Suite("drawn", {tasks[0].name: replace(tasks[0], **rows)}, "")
+    return lambda: leakage.find(suite)
+
+
+def _copies(n):
+    """Copies of one row against as many."""
+    from dataclasses import replace
+
+    from datasets import Dataset
+
+    from auxlearn.data import leakage
+
+    task = suites.Suite.from_yaml("planted")["topic_side"]
+    copies = Dataset.from_dict({c: [task.train[0][c]] * n for c in task.inputs} | {"row_id": range(n)})
+    suite = suites.Suite("copies", {task.name: replace(task, train=copies, dev=copies, test=None)}, "")
+    return lambda: leakage.find(suite)
 
 
 WHAT = {
     "global": _select("global"), "quota": _select("quota"), "matched random": _select("matched"), "random": _random,
     "GradTS-fg": _fg, "tau, 8 references": _tau, "leaks against 10,000 rows": _leaks,
+    "leaks, copies": _copies,
 }  # fmt: skip
 
 
@@ -109,7 +146,7 @@ def measure(what, n):
 @pytest.mark.benchmark
 @pytest.mark.parametrize("what", WHAT)
 def test_scale(what, ratios):
-    if what.startswith("leaks") and not os.environ.get("AUXLEARN_DATA"):
+    if what.startswith("leaks against") and not os.environ.get("AUXLEARN_DATA"):
         pytest.skip("needs the real task folders; set AUXLEARN_DATA")
     made = {}
     for n in SIZES:

@@ -7,6 +7,7 @@ from datasets import Dataset
 
 from auxlearn import seeding
 from auxlearn.data import batching
+from auxlearn.errors import InputError
 from auxlearn.models import multitask
 from auxlearn.training import prediction, training_cache
 from auxlearn.training.phases import Phase, Plan, Recipe, Weighting
@@ -135,7 +136,87 @@ def test_split_sentences_are_trained_scored_and_weighed(long, small, weighting):
         assert training.updates[0]["names"] == ["topic_side", "word_class#0", "word_class#1"]
 
 
-def test_a_first_word_without_a_piece_takes_no_other_word_s_tag():
-    """An empty word has no piece, so that the first piece of a sentence may be the second word's."""
-    labels = batching._first_pieces([None, 1, 1, 2, None], [5, 6, 7])
-    assert labels.tolist() == [batching.IGNORE, 6, batching.IGNORE, 7, batching.IGNORE]
+def test_what_was_cut_off_is_not_left_out_of_a_score(long, small):
+    net = multitask.build("tiny", small, max_length=16)
+    cut = batching.encode(long.dev, long, net.tokenizer, 16)
+    lost = sum(map(len, long.dev["tags"])) - int(cut.firsts.sum())
+    assert cut.lost == lost > 0
+    with pytest.raises(InputError, match=rf"'word_class': {lost} words were cut off.*split=True"):
+        prediction.predict(net, cut, long)
+
+
+# --- words of which a tokenizer makes nothing ----------------------------------------------------------------------
+
+VANISHING = ["\u200b", " ", "", "\u0301", "\x00"]
+
+
+@pytest.mark.parametrize("word", VANISHING)
+@pytest.mark.parametrize("at", [0, 1])
+def test_a_word_that_vanishes_keeps_its_tag(net, small, word, at):
+    task = small["word_class"]
+    known = task.train[0]["tokens"][0]
+    row = {"tokens": [known, known], "tags": [1, 2]}
+    row["tokens"][at] = word
+    encoded = batching.encode([row, {"tokens": [word], "tags": [0]}], task, net.tokenizer)
+    unknown, usual = net.tokenizer.unk_token_id, net.tokenizer.convert_tokens_to_ids(known)
+    assert encoded.ids[encoded.firsts].tolist() == [*((unknown, usual) if at == 0 else (usual, unknown)), unknown]
+    assert encoded.labels[encoded.firsts].tolist() == [1, 2, 0]
+    tags, gold = prediction.predict(net, encoded, task)
+    assert gold == [[1, 2], [0]]
+    assert [len(each) for each in tags] == [2, 1]
+
+
+def test_words_without_tags_are_predicted_too(net, small):
+    task = small["word_class"]
+    rows = [dict(task.train[0]), dict(task.train[1]) | {"tags": None}]
+    tags, gold = prediction.predict(net, batching.encode(rows, task, net.tokenizer), task)
+    assert [len(each) for each in tags] == [len(row["tokens"]) for row in rows]
+    assert gold == [rows[0]["tags"], [batching.IGNORE] * len(rows[1]["tokens"])]
+
+
+def test_tags_that_are_too_few_are_an_error(net, small):
+    with pytest.raises(InputError, match="'word_class': row 0 has 1 tags for 2"):
+        batching.encode([{"tokens": ["a", "b"], "tags": [1]}], small["word_class"], net.tokenizer)
+
+
+# --- rows and batches without labels -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["topic_side", "side_share", "word_class"])
+def test_a_batch_without_labels_adds_nothing_to_the_loss(net, small, name):
+    task = small[name]
+    bare = multitask.collate([dict(task.train[i]) | {task.label: None} for i in range(3)], task, net)
+    net.zero_grad()
+    loss = net.task_loss(bare, net(bare).logits)
+    loss.backward()
+    assert loss.item() == 0
+    assert all(p.grad is None or not p.grad.any() for p in net.parameters())
+    # Beside labelled rows, alone in its part of a joined batch.
+    other = multitask.collate([small["topic_side"].train[0]], small["topic_side"], net)
+    net.eval()
+    joined = batching.join([bare, other], net.pad_id)
+    alone = net.task_loss(other, net(other).logits)
+    assert torch.isclose(net.task_loss(joined, net(joined).logits), alone / 4, atol=1e-6)
+    net.train()
+
+
+def test_a_regression_s_rows_without_a_label_are_no_one_s_loss(net, small):
+    task = small["side_share"]
+    rows = [dict(task.train[0]), dict(task.train[1]) | {"label": None}]
+    net.eval()
+    both, alone = (multitask.collate(each, task, net) for each in (rows, rows[:1]))
+    assert torch.isclose(net.task_loss(both, net(both).logits), net.task_loss(alone, net(alone).logits), atol=1e-6)
+    net.train()
+
+
+def test_a_batch_that_has_no_label_ends_no_training(small):
+    """33 sentences, one of them empty, in batches of 32."""
+    task = small["word_class"]
+    rows = [dict(row) for row in task.train.select(range(32))]
+    rows.append(rows[0] | {"tokens": [], "tags": []})
+    data = Dataset.from_list(rows, features=task.train.features)
+    suite = type(small)("odd", {"word_class": replace(task, train=data, dev=task.dev.select(range(20)))}, "f")
+    phase = Phase("tune", {"word_class": np.arange(33)}, 2, Recipe(1e-3, 32))
+    result = training_cache.trained(Plan("tiny", (phase,), seeding.record(0), "word_class"), suite)
+    assert np.isfinite(result.steps["task_loss"]).all()
+    assert (result.steps["task_loss"] == 0).any()

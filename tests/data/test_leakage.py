@@ -6,11 +6,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
-from auxlearn.data import leakage, suites
+from auxlearn.data import leakage, near_duplicates, normalisation, suites
 from auxlearn.errors import InputError
 from helpers import write_jsonl
 
@@ -68,6 +71,11 @@ def kind(build, train, dev):
         ("at & amp ; t costs $ 5 , 000", "AT&T costs $5,000"),
         ("Ｆｕｌｌ width ﬁne", "full width fine"),
         ("what ' s that", "What's that?"),
+        ("हिन्दी में", "हिन्दी, में"),
+        ("كَتَبَ الوَلَدُ", "كتب الولد"),
+        ("الســـلام عليكم", "السلام عليكم"),
+        ("می\u200cخواهم", "میخواهم"),
+        ("co\u00adoperate 1\ufe0f\u20e3", "cooperate 1"),
     ],
 )
 def test_normalise_makes_tokenised_and_plain_text_equal(tokenised, plain):
@@ -81,6 +89,27 @@ def test_normalise_keeps_words_apart():
     assert leakage.normalise("“…” ?!") == ""
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("हिन्दी में की", ["हिन्दी", "में", "की"]),  # vowel signs belong to their word
+        ("Привет, мир", ["привет", "мир"]),
+        ("Việt Nam", ["việt", "nam"]),
+        ("우리는 어제 갔다.", ["우리는", "어제", "갔다"]),
+        ("我在MIT看书。", ["我", "在", "mit", "看", "书"]),
+        ("東京へ行く", ["東", "京", "へ", "行", "く"]),
+        ("กิน ข้าว", list("กินข้าว")),
+    ],
+)
+def test_words_of_every_script(text, words):
+    assert normalisation.words(leakage.normalise(text)) == words
+
+
+def test_a_vowel_sign_tells_words_apart():
+    assert leakage.normalise("की") != leakage.normalise("का")
+    assert leakage.normalise("กิน") != leakage.normalise("กัน")
+
+
 def test_columns_positions_and_ids(build):
     suite = build(
         pool={"train": [FILL.format(0), LONG, "An  Other"]},
@@ -90,8 +119,8 @@ def test_columns_positions_and_ids(build):
     assert tuple(hits.columns) == leakage.COLUMNS
     assert hits.to_dict("records") == [
         dict(zip(leakage.COLUMNS, values, strict=True))
-        for values in [("pool", 2, 2, "target", "dev", 1, "normalised", 1.0),
-                       ("pool", 1, 1, "target", "test", 0, "exact", 1.0)]
+        for values in [("pool", 2, 2, "target", "dev", 1, "normalised", 1.0, 1),
+                       ("pool", 1, 1, "target", "test", 0, "exact", 1.0, 1)]
     ]  # fmt: skip
 
 
@@ -194,6 +223,39 @@ def test_copies_are_counted_once_a_row(build):
     assert leakage.flagged(hits, suite)["pool"].tolist() == [True, True, False]
 
 
+def test_n_copies_against_m_are_compared_once(build, monkeypatch):
+    """Of 300 x 200 pairs each training row lists five; all are counted."""
+    copies = [LONG + " today", LONG.title() + " TODAY"] * 150
+    suite = build(
+        pool={"train": [*copies, OTHER]}, target={"train": ["z"], "dev": [LONG + " today"] * 200, "test": [LONG]}
+    )
+    hits = leakage.find(suite)
+    dev, test = (hits[hits["split"] == split] for split in ("dev", "test"))
+    assert len(dev) == 300 * leakage.MATCHES
+    assert dev.groupby("row")["target_row"].apply(list).tolist() == [list(range(leakage.MATCHES))] * 300
+    assert [dev[dev["row"] == row]["kind"].unique().tolist() for row in (0, 1)] == [["exact"], ["normalised"]]
+    assert dev["pairs"].unique().tolist() == [200]
+    assert (test["kind"].unique().tolist(), test["pairs"].unique().tolist(), len(test)) == (["near"], [1], 300)
+    assert np.flatnonzero(leakage.flagged(hits, suite)["pool"]).tolist() == list(range(300))
+
+
+def test_the_strongest_matches_are_listed(build):
+    """Rows 0 to 2 are near, by one word or two; 3 to 8 are equal but for case, 9 to 11 as they stand."""
+    near = [
+        TWENTY.replace("geese", "white ducks"),
+        TWENTY.replace("geese", "ducks"),
+        TWENTY.replace("grey geese", "a b"),
+    ]
+    dev = [*near, *[TWENTY.upper()] * 6, *[TWENTY] * 3]
+    hits = leakage.find(build(pool={"train": [TWENTY]}, target={"train": ["z"], "dev": dev}))
+    assert hits["target_row"].tolist() == [3, 4, 9, 10, 11]
+    assert hits["kind"].tolist() == ["normalised"] * 2 + ["exact"] * 3
+    assert hits["pairs"].tolist() == [12] * 5
+    few = leakage.find(build(pool={"train": [TWENTY]}, target={"train": ["z"], "dev": dev[:4]}))
+    assert few["kind"].tolist() == ["near"] * 3 + ["normalised"]
+    assert few["similarity"].tolist() == pytest.approx([19 / 21, 19 / 20, 18 / 20, 1])
+
+
 def test_shared_sentences_are_reported_apart(build):
     suite = build(
         pair={"train": [(LONG, "yes"), (LONG, OTHER), ("a b", "c d")], "test": [(OTHER, LONG), ("a b", "e f")]},
@@ -210,41 +272,104 @@ def test_a_shared_sentence_has_five_words(build):
 
 
 def test_chunks_change_nothing(planted, monkeypatch):
-    """Dev rows put into the pool, their second text cut by a word, are all found as near, in one chunk or in many."""
-    rows = leakage.rows(planted, planted.names[:1], ["dev"], 2)
-    words = [(a, b.rsplit(" ", 1)[0]) for a, b in rows.words]
-    cut = leakage.Rows(rows.place, words, words)
-    whole = leakage.between(cut, rows, 0.5)
-    assert set(whole["kind"]) == {"near"}
-    assert whole["pool"].tolist() == whole["target"].tolist() == list(range(len(words)))
-    monkeypatch.setattr(leakage, "CHUNK_CHARS", 500)
-    monkeypatch.setattr(leakage, "CHUNK_PRODUCTS", 100)
-    pd.testing.assert_frame_equal(leakage.between(cut, rows, 0.5), whole)
+    """Dev rows, their second text cut by a word, are all found as near, in one chunk or in many."""
+    task = planted[planted.names[0]]
+    rows = [tuple(leakage.normalise(row[c]) for c in task.inputs) for row in task.dev]
+    cut = [(a, b.rsplit(" ", 1)[0]) for a, b in rows]
+
+    def found():
+        parts = [np.array(part) for part in near_duplicates.pairs(cut, rows, 0.5)]
+        whole = np.concatenate(parts, axis=1)
+        return len(parts), whole[:, np.lexsort(whole[1::-1])]
+
+    count, whole = found()
+    assert count == 1
+    assert whole[0].tolist() == whole[1].tolist() == list(range(len(rows)))
+    monkeypatch.setattr(near_duplicates, "CHUNK_CHARS", 500)
+    monkeypatch.setattr(near_duplicates, "CHUNK_PRODUCTS", 100)
+    count, again = found()
+    assert count > 10
+    assert again.tolist() == whole.tolist()
+
+
+@given(*[st.lists(st.sampled_from("abcd"), max_size=80)] * 2)
+def test_common_words_in_order_as_counted_by_the_textbook(left, right):
+    table = np.zeros((len(left) + 1, len(right) + 1), int)
+    for i, a in enumerate(left):
+        for j, b in enumerate(right):
+            table[i + 1, j + 1] = table[i, j] + 1 if a == b else max(table[i, j + 1], table[i + 1, j])
+    assert near_duplicates._common(left, right) == table[-1, -1]
+
+
+TWENTY = (
+    "one evening in march the old keeper of our lighthouse counted forty seven grey geese flying south over the bay"
+)
+
+
+@pytest.mark.parametrize(
+    ("other", "similarity"),
+    [
+        (TWENTY.replace("forty", "thirty"), 19 / 20),
+        (TWENTY.replace("forty", "thirty").replace("south", "north"), 18 / 20),
+        (TWENTY.replace("grey geese", "geese grey"), 19 / 20),
+        (TWENTY.replace("old ", "").replace("march", "late march"), 19 / 20),
+        (TWENTY.replace("forty", "thirty").replace("south", "north").replace("march", "may"), None),
+        (" ".join(sorted(TWENTY.split())), None),
+    ],
+)
+def test_one_word_in_ten_may_be_changed(build, other, similarity):
+    hits = leakage.find(build(pool={"train": [other]}, target={"train": ["z"], "dev": [TWENTY]}))
+    assert hits["similarity"].tolist() == ([] if similarity is None else [pytest.approx(similarity)])
+    assert set(hits["kind"]) <= {"near"}
+
+
+def test_a_word_may_be_changed_from_twelve_words_on(build):
+    twelve = "nobody had seen the keeper of the lighthouse since late last winter"
+    assert kind(build, twelve, twelve.replace("seen", "met")) == "near"
+    eleven = twelve.replace(" late", "")
+    assert kind(build, eleven, eleven.replace("seen", "met")) is None
+
+
+def test_a_changed_text_of_a_pair_is_long_enough_by_itself(build):
+    changed = TWENTY.replace("forty", "thirty")
+    assert kind(build, (TWENTY, OTHER), (OTHER, changed)) == "near"
+    assert kind(build, (TWENTY, OTHER + " 1"), (changed, OTHER + " 2")) == "near"
+    question = "how many geese did the keeper count"
+    assert kind(build, (TWENTY, question), (TWENTY, question.replace("many", "few"))) is None
+
+
+def test_one_character_of_a_chinese_sentence(build):
+    sentence = "我昨天在图书馆里借了三本关于历史的书。"
+    hits = leakage.find(
+        build(pool={"train": [sentence]}, target={"train": ["z"], "dev": [sentence.replace("三", "两")]})
+    )
+    assert hits[["kind", "similarity"]].values.tolist() == [["near", pytest.approx(17 / 18)]]
 
 
 def test_common_phrases_do_not_count(build, monkeypatch):
     assert kind(build, "well " + LONG, LONG) == "near"
-    monkeypatch.setattr(leakage, "COMMON", 0)
+    monkeypatch.setattr(near_duplicates, "COMMON", 0)
     assert kind(build, "well " + LONG, LONG) is None
     assert kind(build, LONG + " .", LONG) == "normalised"
 
 
 def test_a_phrase_is_common_in_more_rows_than_that(build, monkeypatch):
-    """Each n-gram stands in two rows of the target."""
-    suite = build(pool={"train": ["well " + LONG]}, target={"train": [FILL.format(1)], "dev": [LONG, LONG]})
-    for common, count in ((2, 2), (1, 0)):
-        monkeypatch.setattr(leakage, "COMMON", common)
+    """Most n-grams stand in two different rows of the target; a row's copies are no template."""
+    dev = [LONG, LONG, LONG + " there"]
+    suite = build(pool={"train": ["well " + LONG]}, target={"train": [FILL.format(1)], "dev": dev})
+    for common, count in ((2, 3), (1, 0)):
+        monkeypatch.setattr(near_duplicates, "COMMON", common)
         assert len(leakage.find(suite, ["target"])) == count
 
 
 def test_hashes_are_the_same_in_every_process():
-    code = "from auxlearn.data import leakage as l; print(l._grams(['a b c d', 'x'])[1].tolist())"
+    code = "from auxlearn.data import near_duplicates as l; print(l._grams(['a b c d', 'x'])[1].tolist())"
     said = {
         subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONHASHSEED": seed}, check=True,
                        capture_output=True, text=True).stdout
         for seed in ("1", "2")
     }  # fmt: skip
-    assert said == {f"{leakage._grams(['a b c d', 'x'])[1].tolist()}\n"}
+    assert said == {f"{near_duplicates._grams(['a b c d', 'x'])[1].tolist()}\n"}
 
 
 @pytest.mark.data

@@ -16,7 +16,7 @@ from auxlearn.data import planted, suites
 from auxlearn.evaluation import stats
 from auxlearn.methods.fastmtl import discriminator as td
 from auxlearn.methods.fastmtl import proxy_plans
-from auxlearn.models import encoders
+from auxlearn.models import encoder_files
 from auxlearn.signals import pass_store
 from auxlearn.studies.parameters import TDProxy
 from auxlearn.training import train, training_cache
@@ -105,7 +105,7 @@ def test_every_word_is_whole_in_the_tiny_vocabulary():
         for text in task.train[column]
         for word in (text if isinstance(text, list) else text.split())
     }
-    assert 7000 < len(words) <= encoders.TINY_WORDS
+    assert 7000 < len(words) <= encoder_files.TINY_WORDS
 
 
 def test_truth_is_marked_in_every_row():

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import yaml
 
-from auxlearn.data import leakage, suites, usable_rows
+from auxlearn.data import auxiliary_rows, leakage, suites, usable_rows
+from auxlearn.errors import InputError
 from auxlearn.records import code_hash, runs
 from helpers import write_jsonl
 
@@ -80,3 +81,14 @@ def test_another_threshold_is_another_search(suite, monkeypatch):
     monkeypatch.setattr(leakage, "find", lambda suite, near: pytest.fail(f"looked for leaks from {near}"))
     with pytest.raises(pytest.fail.Exception, match=r"looked for leaks from 0\.9"):
         usable_rows.hits(suite)
+
+
+def test_a_suite_of_one_task_has_an_empty_pool(suite):
+    one = suites.Suite("one", {"target": suite["target"]}, "one")
+    pool = auxiliary_rows.pool(one, [], usable_rows.usable(one, "target"))
+    assert pool.empty
+    assert pool.columns.tolist() == ["task", "row", "row_id", "usable"]
+    assert auxiliary_rows.pool_size(one, [], {}) == 0
+    with pytest.raises(InputError, match=r"'one' has no task but the primary 'target'.*add a task"):
+        auxiliary_rows.required(one, "target")
+    assert auxiliary_rows.required(suite, "target") == ["pool"]

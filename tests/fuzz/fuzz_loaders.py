@@ -29,7 +29,8 @@ import torch
 import yaml
 from safetensors.torch import save
 
-from auxlearn.data import parquet, readers, schema, validation
+from auxlearn.data import parquet, schema
+from auxlearn.data.reading import readers, validation
 from auxlearn.data.schema import Source, TaskSpec
 from auxlearn.errors import InputError
 from auxlearn.export import glue_submission, selections
@@ -76,12 +77,12 @@ def _lines(values: Any) -> bytes:
 
 
 def _rows(spec: TaskSpec, path: Path) -> None:
-    validation.clean("t", "train", spec, readers.read_file(path))
+    validation.typed("t", spec, {"train": readers.read_file(path)})
 
 
 def _conll(path: Path) -> None:
     for columns in (None, (1, 3)):
-        validation.clean("t", "train", SPECS["tagging"], readers.read_file(path, columns))
+        validation.typed("t", SPECS["tagging"], {"train": readers.read_file(path, columns)})
 
 
 CSV = [b'text,label\nfine,1\n"a, b",2.5\n', b'text,label\r\n"two\nlines",0\r\n', b"text,label\n=1+1,3\n"]
@@ -290,11 +291,14 @@ def _submission(rng: random.Random) -> bytes:
     return inputs.flipped(rng, made.getvalue()) if rng.random() < 0.5 else made.getvalue()
 
 
-PROGRESS = json.dumps({"phase": 0, "epoch": 1, "history": [], "steps": [], "chosen": {}, "ledgers": []})
-CHECKPOINT = save(
-    {"model/a": torch.zeros(2, 3), "best/a": torch.ones(2, 3), "optimiser/0/step": torch.zeros(())},
-    {"progress": PROGRESS},
-)
+PROGRESS = json.dumps({
+    "progress": {"phase": 0, "epoch": 1, "history": [], "chosen": {}, "ledgers": []}, "steps": [["tune", "a"]],
+})  # fmt: skip
+CHECKPOINT = save({
+    "model/a": torch.zeros(2, 3), "best/a": torch.ones(2, 3), "optimiser/0/step": torch.zeros(()),
+    "progress": torch.tensor(list(PROGRESS.encode()), dtype=torch.uint8),
+    "steps/codes": torch.zeros(2, dtype=torch.int32), "steps/losses": torch.zeros(2, 2, dtype=torch.float64),
+})  # fmt: skip
 
 
 json_of, bytes_of = inputs.document, inputs.damaged

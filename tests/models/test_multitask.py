@@ -4,7 +4,7 @@ import torch
 
 from auxlearn.data import batching
 from auxlearn.errors import InputError
-from auxlearn.models import encoders, multitask
+from auxlearn.models import encoder_files, encoders, multitask
 from auxlearn.training import prediction
 
 
@@ -88,23 +88,23 @@ def test_any_encoder_folder_works_and_is_known_by_content(small, tmp_path):
         net = multitask.build(str(tmp_path / name), small).eval()
         assert net.pool == pool
         assert net(multitask.collate(rows(task), task, net)).features.shape == (12, 16)
-        marks.add(encoders.fingerprint(str(tmp_path / name)))
+        marks.add(encoder_files.fingerprint(str(tmp_path / name)))
     assert len(marks) == 2
     (tmp_path / "bert").rename(tmp_path / "moved")
-    assert encoders.fingerprint(str(tmp_path / "moved")) in marks
+    assert encoder_files.fingerprint(str(tmp_path / "moved")) in marks
 
 
 def test_a_folder_is_named_from_the_project_not_from_where_one_stands(small, tmp_path, monkeypatch):
-    monkeypatch.setattr(encoders, "PROJECT", tmp_path / "project")
+    monkeypatch.setattr(encoder_files, "PROJECT", tmp_path / "project")
     net = multitask.build("tiny", small)
     for part in (net.encoder, net.tokenizer):
         part.save_pretrained(tmp_path / "project" / "mine")
     (tmp_path / "stand" / "other").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "stand")
-    known = encoders.fingerprint(str(tmp_path / "project" / "mine"))
-    assert known == encoders.fingerprint("mine") != "mine"
+    known = encoder_files.fingerprint(str(tmp_path / "project" / "mine"))
+    assert known == encoder_files.fingerprint("mine") != "mine"
     assert multitask.build("mine", small).encoder.config.hidden_size == net.encoder.config.hidden_size
-    for call in (encoders.fingerprint, encoders.described):
+    for call in (encoder_files.fingerprint, encoders.described):
         with pytest.raises(
             InputError, match=r"encoder 'other': a folder is named from .*project, or by its whole path"
         ):
@@ -143,10 +143,10 @@ def test_the_first_layers_of_an_encoder_are_an_encoder(small, tmp_path):
     assert len(cut.encoder.encoder.layer) == 1
     layer = [v for k, v in cut.encoder.state_dict().items() if "layer.0" in k]
     assert all(torch.equal(a, b) for a, b in zip(layer, [v for k, v in theirs.items() if "layer.0" in k], strict=True))
-    prints = [encoders.fingerprint(f"{tmp_path / 'e'}{end}") for end in ("", ":1", ":2")]
+    prints = [encoder_files.fingerprint(f"{tmp_path / 'e'}{end}") for end in ("", ":1", ":2")]
     assert len(set(prints)) == 3
     assert all(p.startswith("folder:") for p in prints)
-    assert encoders.parse("org/name") == ("org/name", None)
+    assert encoder_files.parse("org/name") == ("org/name", None)
     for encoder, words in (
         (f"{tmp_path / 'e'}:3", "has 2 layers, not 3"),
         ("tiny:9", "has 2 layers"),

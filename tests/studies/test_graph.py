@@ -4,7 +4,8 @@ import json
 import pytest
 import yaml
 
-from auxlearn.data import readers, suites
+from auxlearn.data import suites
+from auxlearn.data.reading import readers
 from auxlearn.errors import InputError
 from auxlearn.paths import PROJECT
 from auxlearn.records import code_hash, runs

@@ -91,7 +91,7 @@ def test_a_bound_pads_to_the_longest_sequence_that_a_batch_may_hold():
         "a": {"train": counting.Tokens(np.array([3, 9, 2, 5, 5]))},
         "b": {"train": counting.Tokens(np.array([4, 1, 1]))},
     }
-    config = multitask.encoders.TINY | {"model_type": "bert"}
+    config = multitask.encoder_files.TINY | {"model_type": "bert"}
     config = type("Config", (), config)
     phase = Phase("x", {"a": np.arange(5), "b": np.arange(3)}, 1, Recipe(1.0, batch_size=2))
 
@@ -134,16 +134,6 @@ def test_lengths_of_rows_are_those_that_a_trainer_encodes(small, model, lengths)
         assert lengths[name]["train"].cut(rows, SHORT).tolist() == cut.lengths.tolist()
         assert not len(lengths[name]["train"].of(np.zeros(0, int)))
         assert lengths[name]["train"].n_rows == len(task.train)
-
-
-def test_rows_are_tokenised_some_at_a_time(small, model, lengths, monkeypatch):
-    monkeypatch.setattr(counting, "AT_ONCE", 7)
-    again = counting.tokens(small, model.tokenizer, SHORT)
-    for name, splits in lengths.items():
-        for split, tokens in splits.items():
-            assert again[name][split].lengths.tolist() == tokens.lengths.tolist()
-            if tokens.rows is not None:
-                assert again[name][split].rows.tolist() == tokens.rows.tolist()
 
 
 def test_a_sequence_has_no_more_tokens_than_the_encoder_has_positions_for(small):

@@ -133,7 +133,15 @@ CSV = "text,label\nfine,good\nawful,bad\n"
             id="superscript label",
         ),
         pytest.param(
-            TAGS, {"train.jsonl": '{"text": ["x"], "label": [NaN]}\n'}, ["train row 0: unknown label nan"],
+            ONE, {"train.jsonl": [{"text": "x", "label": 1}, {"text": "y"}]},
+            ["train row 1: no 'label' in this row, as other rows have"], id="a row without a label column",
+        ),
+        pytest.param(
+            ONE, {"train.csv": CSV.replace(",", ";")},
+            ["train row 0: no column 'text'; it has text;label; is it separated by ';'?"], id="another separator",
+        ),
+        pytest.param(
+            TAGS, {"train.jsonl": '{"text": ["x"], "label": [NaN]}\n'}, ["train row 0: unknown label None"],
             id="NaN tag",
         ),
     ],
@@ -142,7 +150,7 @@ def test_bad_rows_are_named(suite, spec, files, parts):
     refused(lambda: suites.Suite.from_yaml(suite(spec, files)), *parts)
 
 
-@pytest.mark.parametrize("labels", [["1", "0"], ["1", "2"]])
+@pytest.mark.parametrize("labels", [["1", "2"], ["-1", "1"], ["2", "1"]])
 def test_labels_whose_names_are_numbers_mean_the_same_in_every_format(suite, labels):
     rows = [{"text": f"number {i}", "label": labels[i % 2]} for i in range(4)]
     table = "text,label\n" + "".join(f"{row['text']},{row['label']}\n" for row in rows)
@@ -328,7 +336,7 @@ def test_a_bad_study_is_one_line_at_the_terminal_and_starts_nothing(study, given
     assert err.count("\n") == 1
     for part in parts:
         assert part in err
-    assert {folder.name for folder in runs_folder.glob("*")} <= {"leaks", ".engine.lock"}
+    assert {folder.name for folder in runs_folder.glob("*")} <= {"leaks", "rows", ".engine.lock"}
 
 
 @pytest.mark.parametrize(

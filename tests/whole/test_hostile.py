@@ -22,7 +22,8 @@ import torch
 import yaml
 from safetensors.torch import save_file
 
-from auxlearn.data import parquet, parsing, readers, schema, validation
+from auxlearn.data import parquet, schema
+from auxlearn.data.reading import parsing, raw_rows, readers, validation
 from auxlearn.data.schema import Source, TaskSpec
 from auxlearn.errors import InputError
 from auxlearn.export import exports_of_runs, selections
@@ -135,10 +136,9 @@ def test_sources_stay_inside_the_root(tmp_path, source):
     refused(lambda: suites.Suite.from_yaml(suite(tmp_path, source=source)), "task 't': ", "leads out of")
 
 
-def test_what_a_suite_extends_lies_beside_it(tmp_path):
-    written(tmp_path / "base.yaml", "name: b\ntasks: {}\n")
+def test_extending_suites_are_bounded(tmp_path):
     path = written(tmp_path / "in" / "x.yaml", "name: s\nextends: ../base.yaml\n")
-    refused(lambda: schema.read_suite(path), "x.yaml: extends", "leads out of")
+    refused(lambda: schema.read_suite(path), "base.yaml: no such file")
     (tmp_path / "in" / "loop.yaml").symlink_to("loop.yaml")
     written(path, "name: s\nextends: loop.yaml\n")
     refused(lambda: schema.read_suite(path), "loop.yaml")
@@ -195,14 +195,14 @@ def test_an_executor_is_a_name(tmp_path, executor):
     ("spec", "value", "message"),
     [
         ({}, "9" * 5000, "row 0: unknown label"),
-        ({"kind": "regression", "labels": None, "range": (0, 5)}, 10**400, "row 0: the label"),
+        ({"kind": "regression", "labels": None, "range": (0, 5), "metric": "pearson"}, 10**400, "row 0: the label"),
         ({}, ["x" * 100_000], "unknown label"),
     ],
 )
 def test_labels_of_any_size_are_named_shortly(spec, value, message):
     task = TaskSpec(**TASK | spec, source=Source(planted=True))
     with pytest.raises(InputError, match=message) as caught:
-        validation.clean("t", "train", task, [{"text": "x", "label": value}])
+        validation.typed("t", task, {"train": raw_rows.from_batches([{"text": ["x"], "label": [value]}])})
     assert len(str(caught.value)) < 300
 
 
@@ -211,7 +211,8 @@ def test_a_text_that_is_a_deep_list_is_named():
     for _ in range(5000):
         deep = [deep]
     task = TaskSpec(**TASK, source=Source(planted=True))
-    refused(lambda: validation.clean("t", "train", task, [{"text": deep, "label": 0}]), "'text' must be text, not [[")
+    raw = {"train": raw_rows.from_batches([{"text": [deep], "label": [0]}])}
+    refused(lambda: validation.typed("t", task, raw), "'text' must be text, not [[")
 
 
 # --- bombs -----------------------------------------------------------------------------------------------------------
@@ -245,10 +246,27 @@ def test_parquet_is_counted_before_it_is_expanded(tmp_path, monkeypatch, table):
     pq.write_table(pa.table(table), path, compression="zstd")
     monkeypatch.setenv(bounded_files.MAX_BYTES, "7000000")
     assert path.stat().st_size < 200_000
-    for read in (parquet.read_rows, parquet.read_frame):
+    for read in (parquet.read_table, parquet.read_frame):
         refused(lambda read=read: read(path), "x.parquet: its rows would take more than 7,000,000 bytes")
     monkeypatch.setenv(bounded_files.MAX_BYTES, "80000000")
     assert len(parquet.read_frame(path)) == len(next(iter(table.values())))
+
+
+def test_columns_that_nobody_asks_for_do_not_count(tmp_path, monkeypatch):
+    path = tmp_path / "x.parquet"
+    pq.write_table(pa.table({"text": ["x"] * 10, "more": ["y" * 100_000] * 10}), path)
+    monkeypatch.setenv(bounded_files.MAX_BYTES, "1000")
+    table, names = parquet.read_table(path, ("text", "label"))
+    assert (table.to_pydict(), names) == ({"text": ["x"] * 10}, ["text", "more"])
+    refused(lambda: parquet.read_table(path, ("more",)), "more than 1,000 bytes", "set AUXLEARN_MAX_BYTES")
+
+
+@pytest.mark.parametrize(
+    "values", [pa.array([7, 8] * 5), pa.array(["a", "b"] * 5, pa.large_string()), pa.array([0.5, 1.5] * 5)]
+)
+def test_dictionaries_of_any_type_are_read(tmp_path, values):
+    pq.write_table(pa.table({"a": values.dictionary_encode()}), tmp_path / "x.parquet")
+    assert parquet.read_table(tmp_path / "x.parquet")[0].column("a").to_pylist() == values.to_pylist()
 
 
 def header(descr, shape):

@@ -8,6 +8,28 @@ import numpy as np
 import pandas as pd
 
 from auxlearn.data.suites import Suite
+from auxlearn.errors import InputError
+
+EMPTY = {"task": str, "row": int, "row_id": int, "usable": bool}
+
+
+def required(suite: Suite, primary: str, only: list[str] | None = None) -> list[str]:
+    """List the tasks that may help `primary`, as `Suite.auxiliaries` does, and refuse a suite that has none.
+
+    Args:
+        suite: The suite.
+        primary: The task to help.
+        only: The auxiliaries to use; None or an empty list stands for all other tasks.
+
+    Raises:
+        InputError: There is no task but the primary, or as from `Suite.auxiliaries`.
+    """
+    if not (names := suite.auxiliaries(primary, only)):
+        raise InputError(
+            f"suite {suite.name!r} has no task but the primary {primary!r}, so there are no rows to choose from; "
+            "add a task to it, or compare arms without other tasks: single, step_matched"
+        )
+    return names
 
 
 def pool(suite: Suite, auxiliaries: list[str], usable: Mapping[str, np.ndarray] | None = None) -> pd.DataFrame:
@@ -19,14 +41,16 @@ def pool(suite: Suite, auxiliaries: list[str], usable: Mapping[str, np.ndarray] 
         usable: Per task a mask over its training rows, bool [N]; None takes every row as usable.
 
     Returns:
-        A table of one row per training row: task, row (position in train), row_id, usable, and helpful where planted.
+        A table of one row per training row: task, row (position in train), row_id, usable; and helpful where the
+        sources of all auxiliaries declare it (`Task.truth`).
     """
-    tables = []
+    tables = [] if auxiliaries else [pd.DataFrame({"task": [], "row": [], "row_id": [], "usable": []}).astype(EMPTY)]
+    truth = all(suite[name].truth for name in auxiliaries)
     for name in auxiliaries:
         train = suite[name].train
         table = pd.DataFrame({"task": name, "row": np.arange(len(train)), "row_id": train["row_id"][:]})
         table["usable"] = True if usable is None else usable[name]
-        if "helpful" in train.column_names:
+        if truth:
             table["helpful"] = train["helpful"][:]
         tables.append(table)
     return pd.concat(tables, ignore_index=True)

@@ -1,14 +1,14 @@
-"""Parquet of others, as rows or as a table: sizes are checked before they are believed, nothing is executed."""
+"""Parquet of others, as columns or as a data frame: sizes are checked before they are believed, nothing is executed."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
-from auxlearn.data.parsing import Row, unique
 from auxlearn.errors import InputError
 from auxlearn.files.bounded_files import MAX_BYTES, Value, converted, most_bytes, open_of
+from auxlearn.files.documents import repeated
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,14 +18,15 @@ TABLE_BYTES = 4 << 30  # that the rows of one file may take, or AUXLEARN_MAX_BYT
 CELL_BYTES = 8  # that a cell takes at least
 
 
-def read_rows(path: Path) -> list[Row]:
-    """Read the rows of a data file.
+def read_table(path: Path, only: Iterable[str] | None = None) -> tuple[pa.Table, list[str]]:
+    """Read columns of a data file.
 
     Args:
         path: A Parquet file from anyone.
+        only: The columns to read, as far as they are there; all if None.
 
     Returns:
-        One dict per row, by column name.
+        The columns as Arrow has them, metadata included; and the names of all columns.
 
     Raises:
         InputError: If the file is no readable Parquet, is too large when written out, or has a column twice.
@@ -34,10 +35,23 @@ def read_rows(path: Path) -> list[Row]:
 
     again = "write or copy it again"
     with open_of(path) as file:
-        _bounded(path, file, again)
-        table = _converted(path, lambda: pyarrow.parquet.ParquetFile(file).read(), again)
-    unique(path, table.column_names)
-    return _converted(path, table.to_pylist, again)
+        names = _converted(path, lambda: pyarrow.parquet.ParquetFile(file).schema_arrow.names, again)
+        if twice := repeated(names):
+            what = f"column {twice[0][:80]!r} is there twice; name every column differently"
+            raise InputError(f"{path}: {what}")
+        wanted = names if only is None else [name for name in only if name in names]
+        _bounded(path, file, again, wanted)
+        return _converted(path, lambda: _columns(file, wanted), again), names
+
+
+def _columns(file: BinaryIO, names: Sequence[str], **options: Any) -> pa.Table:
+    """Read whole columns: `columns=` of Arrow's reader takes "a" for "a.b" too, and a dot in a name for a path."""
+    import pyarrow.parquet
+
+    reader = pyarrow.parquet.ParquetFile(file, **options)
+    if list(names) == reader.schema_arrow.names:
+        return reader.read()
+    return reader.read(columns=list(names)).select(names)
 
 
 def read_frame(path: Path, columns: Iterable[str] = (), remedy: str = "make its run anew") -> pd.DataFrame:
@@ -64,8 +78,8 @@ def read_frame(path: Path, columns: Iterable[str] = (), remedy: str = "make its 
     return table
 
 
-def _bounded(path: Path, file: BinaryIO, remedy: str) -> None:
-    """Refuse a file whose rows, written out, take more than the bound.
+def _bounded(path: Path, file: BinaryIO, remedy: str, names: Sequence[str] | None = None) -> None:
+    """Refuse a file whose rows, written out, take more than the bound; of these columns alone, where they are named.
 
     Parquet holds a text that many rows share once, and a run of equal numbers as one: a few KB may stand for terabytes.
     Texts stay shared here while they are counted.
@@ -75,13 +89,19 @@ def _bounded(path: Path, file: BinaryIO, remedy: str) -> None:
     most = most_bytes(TABLE_BYTES)
     reader = _converted(path, lambda: pyarrow.parquet.ParquetFile(file), remedy)
     metadata, leaves = reader.metadata, [reader.schema.column(i) for i in range(len(reader.schema))]
-    size = sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
+    if names is not None:
+        leaves = [leaf for leaf in leaves if leaf.path in names or leaf.path.split(".")[0] in names]
+    paths = {leaf.path for leaf in leaves}
+    groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
+    chunks = [group.column(j) for group in groups for j in range(group.num_columns)]
+    size = sum(chunk.total_uncompressed_size for chunk in chunks if chunk.path_in_schema in paths)
     size = max(size, metadata.num_rows * len(leaves) * CELL_BYTES)
     if size <= most:
         texts = [leaf.path for leaf in leaves if leaf.physical_type == "BYTE_ARRAY"]
 
         def read() -> int:
-            table = pyarrow.parquet.ParquetFile(file, read_dictionary=texts).read()
+            wanted = reader.schema_arrow.names if names is None else names
+            table = _columns(file, wanted, read_dictionary=texts)
             return sum(_bytes(chunk) for column in table.columns for chunk in column.chunks)
 
         size = _converted(path, read, remedy)
@@ -95,6 +115,8 @@ def _bytes(array: pa.Array) -> int:
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    if pa.types.is_dictionary(array.type) and not _text(array.type.value_type):
+        return max(CELL_BYTES, array.dictionary.type.bit_width // 8) * len(array)
     if pa.types.is_dictionary(array.type):
         lengths = pc.binary_length(array.dictionary) if len(array.dictionary) else None
         used = lengths.take(array.indices.drop_null()) if lengths is not None else pa.array([], pa.int64())
@@ -105,6 +127,12 @@ def _bytes(array: pa.Array) -> int:
     if pa.types.is_struct(array.type):
         return CELL_BYTES * len(array) + sum(map(_bytes, array.flatten()))
     return max(array.nbytes, CELL_BYTES * len(array))
+
+
+def _text(kind: pa.DataType) -> bool:
+    import pyarrow.types as types
+
+    return types.is_string(kind) or types.is_large_string(kind) or types.is_binary(kind) or types.is_large_binary(kind)
 
 
 def _converted(path: Path, call: Callable[[], Value], remedy: str) -> Value:

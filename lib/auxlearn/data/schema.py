@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 import os
 import re
@@ -14,11 +15,19 @@ from auxlearn.data import tag_schemes
 from auxlearn.errors import InputError, explain
 from auxlearn.files import bounded_files as files
 from auxlearn.files import documents
+from auxlearn.paths import PROJECT, short
 
 Kind = Literal["classification", "regression", "tagging"]
-RESERVED = ("row_id", "origin", "helpful")  # columns that reading a row adds
+RESERVED = ("row_id", "origin")  # columns that reading a row adds
+WORDS = ("labels", "inputs", "label")  # fields of words, whatever YAML takes these for
+SHIPPED = PROJECT / "params" / "suites"
 EXTENDED = 8  # suites that one may extend, one after the other
-METRICS = ("accuracy", "f1", "macro_f1", "matthews", "pearson", "spearman", "entity_f1")
+_CLASSES: tuple[Kind, ...] = ("classification", "tagging")
+# The kinds of task that each metric judges.
+METRICS: dict[str, tuple[Kind, ...]] = {
+    "accuracy": _CLASSES, "f1": _CLASSES, "macro_f1": _CLASSES, "matthews": _CLASSES,
+    "pearson": ("regression",), "spearman": ("regression",), "entity_f1": ("tagging",),
+}  # fmt: skip
 
 
 class _Strict(BaseModel):
@@ -28,11 +37,12 @@ class _Strict(BaseModel):
 class Source(_Strict):
     """Where rows come from: one of `folder`, `files`, `glue_data`, `hub` (`config`, `revision`), or the word planted.
 
+    `files` gives one file per split, or a list of files that follow one another.
     `columns` are the token and the tag column of CoNLL files (default first and last, counted from 0).
     """
 
     folder: str | None = None
-    files: dict[Literal["train", "dev", "test"], str] | None = None
+    files: dict[Literal["train", "dev", "test"], str | Annotated[list[str], Field(min_length=1)]] | None = None
     columns: tuple[int, int] | None = None
     glue_data: str | None = None  # a folder of the classic download, such as RTE
     hub: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_.-]*(/[A-Za-z0-9_-][A-Za-z0-9_.-]*)?$")] | None = None
@@ -76,10 +86,17 @@ class TaskSpec(_Strict):
     label: str
     labels: list[str] | None = None
     range: tuple[float, float] | None = None
-    metric: Literal[METRICS]  # type: ignore[valid-type]
-    metrics: list[Literal[METRICS]] = []  # type: ignore[valid-type]
+    metric: Literal[tuple(METRICS)]  # type: ignore[valid-type]
+    metrics: list[Literal[tuple(METRICS)]] = []  # type: ignore[valid-type]
     source: Source
     resplit: Resplit | None = None
+    label_values: Literal["names", "ids"] | None = None  # what the label column holds, where it may be either
+    drop_unlabelled: bool = False  # leave rows of train and dev without a label out
+
+    def content(self) -> dict[str, Any]:
+        """Return what counts in a suite's fingerprint: all fields but the source; later fields only where given."""
+        later = {"label_values", "drop_unlabelled"}
+        return self.model_dump(exclude={"source", *(later - self.model_fields_set)})
 
     @model_validator(mode="after")
     def _fits(self) -> TaskSpec:
@@ -95,18 +112,31 @@ class TaskSpec(_Strict):
                 raise ValueError("a regression task has a range, no labels")
         elif not self.labels or len(self.labels) < 2 or len(set(self.labels)) != len(self.labels):
             raise ValueError(f"a {self.kind} task needs two or more distinct labels, in id order")
+        elif not all(name.strip() for name in self.labels):
+            raise ValueError("a label is empty; write its name, or quote it")
         if self.kind == "tagging" and len(self.inputs) != 1:
             raise ValueError("a tagging task has one input column, the tokens")
+        self._judged()
         if self.kind == "tagging" and "entity_f1" in (self.metric, *self.metrics):
             tag_schemes.scheme(tuple(self.labels or ()))  # refuses labels that mark no spans
         return self
+
+    def _judged(self) -> None:
+        """Refuse a metric that does not judge such a task."""
+        fits = {name: self.kind in kinds for name, kinds in METRICS.items()}
+        fits["f1"] &= len(self.labels or ()) == 2  # of the second label, as GLUE's
+        for name in (self.metric, *self.metrics):
+            if not fits[name]:
+                what = f"{len(self.labels)} labels" if self.labels else "a range"
+                good = ", ".join(metric for metric, fit in fits.items() if fit)
+                raise ValueError(f"{name} does not judge a {self.kind} task with {what}; {good} do")
 
 
 class SuiteSpec(_Strict):
     """A suite YAML: a name, a root for relative paths, tasks by name.
 
-    `extends: OTHER.yaml` (beside it) starts from another suite's root and tasks; what is given here replaces or adds to
-    each task's fields.
+    `extends: OTHER.yaml` (a path from here, or the name of a suite of params/suites) starts from another suite's root
+    and tasks; what is given here replaces or adds to each task's fields.
     """
 
     name: str
@@ -130,12 +160,12 @@ def extended(path: Path, descendants: tuple[Path, ...] = ()) -> Any:
     Raises:
         InputError: If a file cannot be read, extends itself or what is no suite, or too many extend one another.
     """
-    raw = documents.read_yaml(path)
+    raw = documents.read_yaml(path, WORDS)
     if not isinstance(raw, dict) or "extends" not in raw:
         return raw
     if len(descendants) >= EXTENDED:
         raise InputError(f"{path}: extends a suite that extends another, and so on {EXTENDED} times; write it out")
-    base = Path(os.path.realpath(files.inside(path.parent, str(raw.pop("extends")), f"{path}: extends")))
+    base = Path(os.path.realpath(_base(path, str(raw.pop("extends")))))
     descendants = (*descendants, Path(os.path.realpath(path)))
     if base in descendants:
         raise InputError(f"{path}: extends itself")
@@ -152,7 +182,48 @@ def extended(path: Path, descendants: tuple[Path, ...] = ()) -> Any:
             continue
         both = isinstance(fields, dict) and isinstance(tasks.get(name, {}), dict)
         tasks[name] = tasks.get(name, {}) | fields if both else fields
+    root = parent.get("root", ".")
+    if isinstance(root, str) and not root.startswith(("$", "~")):  # it is relative to the suite that says it
+        parent = parent | {"root": str(base.parent / root)}
     return parent | raw | {"tasks": tasks}
+
+
+def _base(path: Path, name: str) -> Path:
+    """Find the suite that one extends: from its own folder, else from the project, else by a shipped suite's name."""
+    if "\0" in name:
+        raise InputError(f"{path}: extends {name[:200]!r}, which is no path")
+    written = Path(os.path.expanduser(name))
+    options = [path.parent / written, PROJECT / written, SHIPPED / written.name, SHIPPED / f"{written.name}.yaml"]
+    if len(written.parts) > 1:
+        options = options[:2]
+    with files.system(path):
+        found = next((option for option in options if option.is_file()), None)
+    return found or options[0]
+
+
+def located(suite: str) -> Path:
+    """Find the suite that a study names.
+
+    Args:
+        suite: Path of the YAML, relative to the project's root unless absolute; `~` is the user's home.
+
+    Raises:
+        InputError: If it is not there; it says what is near.
+    """
+    path = PROJECT / os.path.expanduser(suite)
+    with files.system(path):
+        if not path.exists():
+            start = " (relative paths start at the project's folder)" * (not os.path.isabs(os.path.expanduser(suite)))
+            raise InputError(f"{suite}: no such file{start}{_near(path)}")
+    return path
+
+
+def _near(path: Path) -> str:
+    """Suggest suites of about the same name, as the end of a message."""
+    known = {file.stem: short(file) for folder in (SHIPPED, path.parent) for file in sorted(folder.glob("*.yaml"))}
+    known["planted"] = "planted"
+    close = difflib.get_close_matches(path.stem, known, 1, 0.6)
+    return f"; did you mean {known[close[0]]}?" if close else f"; suites are {', '.join(sorted(known.values()))[:900]}"
 
 
 def read_suite(path: Path) -> tuple[SuiteSpec, Path]:
@@ -175,7 +246,7 @@ def read_suite(path: Path) -> tuple[SuiteSpec, Path]:
     for name in spec.tasks:
         if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
             raise InputError(f"{path}: task name {name!r} may hold letters, digits, _ and - only")
-    expanded = os.path.expandvars(spec.root)
+    expanded = os.path.expanduser(os.path.expandvars(spec.root))
     if "$" in expanded:
         raise InputError(f"{path}: root {spec.root!r} names an environment variable that is not set")
     return spec, Path(os.path.realpath(path.parent / expanded))

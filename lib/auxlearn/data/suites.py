@@ -8,22 +8,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from auxlearn import seeding
-from auxlearn.data import readers, schema, validation
+from auxlearn.data import schema
+from auxlearn.data.reading import stored_rows, task_rows
+from auxlearn.data.reading.split_files import SPLITS
 from auxlearn.data.schema import Kind, Source, TaskSpec
 from auxlearn.errors import InputError, meant
-from auxlearn.files import bounded_files
 
 if TYPE_CHECKING:
     from datasets import Dataset
-
-Splits = dict[str, list[dict[str, Any]]]  # by split
-DEV_FRACTION = 0.1  # of train, when a task has no dev split
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +33,11 @@ class Task:
     (`resplit`), also of `origin`, the split whose file `row_id` counts in. Labels are ids in the order of `labels`
     (classification), floats within `range` (regression) or lists of ids, one per token (tagging); None where a test row
     is unlabelled.
+
+    Attributes:
+        dev_carved: Whether dev is a part of the train file.
+        truth: Whether the source says which rows were made to help the primary: in the column `helpful`, bool.
+        dropped: Rows without a label that were left out (`drop_unlabelled`), by split.
     """
 
     name: str
@@ -48,6 +52,18 @@ class Task:
     dev: Dataset
     test: Dataset | None
     dev_carved: bool = False
+    truth: bool = False
+    dropped: dict[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, name: str, spec: TaskSpec, rows: Mapping[str, Dataset], values: Mapping[str, Any]) -> Task:
+        """Make a task of its fields in the suite, and its rows and what is known of them (see `task_rows.obtained`)."""
+        metrics = tuple(dict.fromkeys([spec.metric, *spec.metrics]))
+        return cls(
+            name, spec.kind, tuple(spec.inputs), spec.label, tuple(spec.labels) if spec.labels else None, spec.range,
+            spec.metric, metrics, rows["train"], rows["dev"], rows.get("test"), values["carved"], spec.source.planted,
+            values["dropped"],
+        )  # fmt: skip
 
     @property
     def n_outputs(self) -> int:
@@ -156,9 +172,14 @@ class Suite(Mapping[str, Task]):
             InputError: If the YAML or any row is wrong; it names file, task and row.
         """
         if str(path) == "planted":
-            return _suite("planted", _planted_parts())
-        spec, root = schema.read_suite(Path(path))
-        return _suite(spec.name, ((name, task, *_rows(name, task, root)) for name, task in spec.tasks.items()))
+            return _planted()
+        spec, root = schema.read_suite(Path(os.path.expanduser(path)))
+        tasks, content = {}, []
+        for name, task in spec.tasks.items():
+            entry = task_rows.obtained(name, task, root)
+            tasks[name] = Task.of(name, task, entry.tables, entry.values)
+            content.append([name, task.content(), entry.values["digest"]])
+        return Suite(spec.name, tasks, _fingerprint(json.dumps(content, sort_keys=True)))
 
 
 def load(suite: str, limit: int = 0) -> Suite:
@@ -171,111 +192,39 @@ def load(suite: str, limit: int = 0) -> Suite:
     Raises:
         InputError: If the YAML or any row is wrong, or `limit` is negative.
     """
-    from auxlearn.paths import PROJECT
-
-    path = Path(suite)
-    loaded = Suite.from_yaml(suite if suite == "planted" or path.is_absolute() else PROJECT / path)
-    return loaded.capped(limit)
+    return Suite.from_yaml(suite if suite == "planted" else schema.located(suite)).capped(limit)
 
 
 # --- reading -----------------------------------------------------------------------------------------------------
-
-
-def _rows(name: str, task: TaskSpec, root: Path) -> tuple[Splits, str]:
-    """Read a task's raw rows by split, and a digest of their content that no path enters."""
-    source = task.source
-    if source.planted:
-        from auxlearn.data import planted
-
-        tasks = planted.make()
-        if name not in tasks:
-            raise InputError(f"task {name!r}: the planted suite has no such task; it has {', '.join(tasks)}")
-        rows = {split: getattr(tasks[name], split) for split in readers.SPLITS}
-    elif source.hub:
-        local = bounded_files.inside(root, source.hub, f"task {name!r}: hub")
-        rows = readers.read_hub(str(local) if local.is_dir() else source.hub, source.config, source.revision)
-    elif source.glue_data:
-        rows = readers.read_glue(bounded_files.inside(root, source.glue_data, f"task {name!r}: glue_data"))
-    else:
-        if source.folder is not None:
-            files = readers.folder_files(bounded_files.inside(root, source.folder, f"task {name!r}: folder"))
-        else:
-            files = {
-                split: bounded_files.inside(root, file, f"task {name!r}: files.{split}")
-                for split, file in (source.files or {}).items()
-            }
-        rows = {split: readers.read_file(file, source.columns) for split, file in files.items()}
-        digests = {split: hashlib.sha256(file.read_bytes()).hexdigest() for split, file in files.items()}
-        return rows, json.dumps([digests, source.columns], sort_keys=True)
-    text = json.dumps(rows, sort_keys=True, default=str)
-    return rows, hashlib.sha256(text.encode()).hexdigest()
-
-
-def _build(name: str, spec: TaskSpec, raw: Splits) -> Task:
-    """Make a Task of raw rows: labels to ids, columns checked, dev carved from train where it is missing."""
-    from datasets import Dataset
-
-    clean = {split: validation.clean(name, split, spec, part) for split, part in raw.items() if part or split != "test"}
-    for split in ("train", "dev"):
-        if split in clean and not clean[split]:
-            raise InputError(f"task {name!r}: {split} is empty")
-    carved = "dev" not in clean
-    if carved:
-        train = clean["train"]
-        if len(train) < 20:
-            raise InputError(f"task {name!r}: no dev split, and {len(train)} training rows are too few to carve one")
-        clean["dev"], clean["train"] = _divided(train, max(1, round(DEV_FRACTION * len(train))), 0, "carve-dev", name)
-    if spec.resplit:
-        clean = _resplit(name, spec, clean)
-    datasets = {split: Dataset.from_list(part) for split, part in clean.items()}
-    metrics = tuple(dict.fromkeys([spec.metric, *spec.metrics]))
-    return Task(
-        name, spec.kind, tuple(spec.inputs), spec.label, tuple(spec.labels) if spec.labels else None, spec.range,
-        spec.metric, metrics, datasets["train"], datasets["dev"], datasets.get("test"), carved,
-    )  # fmt: skip
-
-
-def _resplit(name: str, spec: TaskSpec, clean: Splits) -> Splits:
-    """Redraw the splits as `schema.Resplit` says: a cut train split, and every other labelled row as dev."""
-    resplit = spec.resplit
-    assert resplit is not None  # the caller has looked
-    size, total = resplit.train, len(clean["train"])
-    if size >= total:
-        raise InputError(f"task {name!r}: resplit keeps {size} of {total} training rows; none would be left for dev")
-    if resplit.rest == "leave":
-        return clean | {"train": _divided(clean["train"], size, resplit.seed, "resplit", name)[0]}
-    marked = {split: [row | {"origin": split} for row in part] for split, part in clean.items()}
-    train, rest = _divided(marked["train"], size, resplit.seed, "resplit", name)
-    labelled = [row for row in marked.get("test", []) if row[spec.label] is not None]
-    return {"train": train, "dev": [*rest, *marked["dev"], *labelled]}
-
-
-def _divided(rows: list[dict[str, Any]], size: int, seed: int, *purpose: str) -> tuple[list[Any], list[Any]]:
-    """Draw `size` rows: these, and the others, both in order."""
-    order = seeding.rng(seed, *purpose).permutation(len(rows))
-    return [rows[i] for i in sorted(order[:size])], [rows[i] for i in sorted(order[size:])]
-
-
-def _suite(name: str, parts: Iterable[tuple[str, TaskSpec, Splits, Any]]) -> Suite:
-    """Make a suite of each task's name, spec, raw rows and what the fingerprint takes for these."""
-    tasks, content = {}, []
-    for task, spec, raw, digest in parts:
-        tasks[task] = _build(task, spec, raw)
-        content.append([task, spec.model_dump(exclude={"source"}), digest])
-    return Suite(name, tasks, _fingerprint(json.dumps(content, sort_keys=True)))
 
 
 def _fingerprint(content: str) -> str:
     return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
-def _planted_parts() -> Iterator[tuple[str, TaskSpec, Splits, Splits]]:
+def _planted() -> Suite:
+    """Open the planted suite, or make it."""
     from auxlearn.data import planted
 
-    for name, task in planted.make().items():
-        spec = TaskSpec(
-            kind=task.kind, inputs=list(task.inputs), label=task.label, labels=list(task.labels or ()) or None,
-            range=task.range, metric=task.metric, source=Source(planted=True),
-        )  # fmt: skip
-        raw = {split: getattr(task, split) for split in readers.SPLITS}
-        yield name, spec, raw, raw
+    specs = {
+        name: TaskSpec(kind=kind, inputs=list(inputs), label="tags" if kind == "tagging" else "label",
+                       labels=list(labels or ()) or None, range=limits, metric=metric, source=Source(planted=True))
+        for name, (_, kind, inputs, labels, limits, metric) in planted.PLAN.items()
+    }  # fmt: skip
+
+    def made() -> task_rows.Made:
+        tables: dict[str, Any] = {}
+        content = []
+        for name, task in planted.make().items():
+            raw = {split: getattr(task, split) for split in SPLITS}
+            content.append([name, specs[name].content(), raw])
+            splits, _ = task_rows.made(name, specs[name], {s: task_rows.in_columns(raw[s]) for s in SPLITS})
+            tables |= {f"{name}-{split}": table for split, table in splits.items()}
+        return tables, {"fingerprint": _fingerprint(json.dumps(content, sort_keys=True))}
+
+    entry = stored_rows.obtained("planted", made)
+    tasks = {}
+    for name, spec in specs.items():
+        rows = {split: entry.tables[f"{name}-{split}"] for split in SPLITS}
+        tasks[name] = Task.of(name, spec, rows, {"carved": False, "dropped": {}})
+    return Suite("planted", tasks, entry.values["fingerprint"])

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from auxlearn.data import batching, parquet, suites
+from auxlearn.data import parquet, suites
 from auxlearn.data.suites import Suite, Task
+from auxlearn.data.tokens import token_store
 from auxlearn.errors import InputError
 from auxlearn.export import glue_submission, models, selections
 from auxlearn.methods import context
@@ -245,7 +246,7 @@ def _predicted(source: Trained, task: Task, split: str) -> tuple[Any, Any]:
     if split == "dev" and task.name == source.params.primary:
         return training_cache.read_predictions(source.training, source.suite, source.plan)[0], ids
     net = source.model()
-    encoded = batching.encode(rows, task, net.tokenizer, net.max_length, split=True)
+    encoded = token_store.encoded(task, split, net.tokenizer, net.max_length, parts=True)
     return prediction.predict(net, encoded, task, source.plan.precision)[0], ids
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from auxlearn.data.suites import Task
+from auxlearn.data.tokens import pieces
 from auxlearn.errors import InputError
 from auxlearn.files.writing import new_folder
 from auxlearn.models import multitask
@@ -162,7 +163,8 @@ def _tokenizer(net: MultiTaskModel) -> Any:
     """Return the tokenizer as the model was trained with it: its length limit, and the encoder's inputs."""
     tokenizer = copy.deepcopy(net.tokenizer)
     tokenizer.model_max_length = net.max_length
-    names = ["input_ids", *(["token_type_ids"] if net._takes_types else []), "attention_mask"]
+    tokenizer.padding_side = tokenizer.init_kwargs["padding_side"] = "right"
+    names = ["input_ids", *(["token_type_ids"] if net.takes_types else []), "attention_mask"]
     tokenizer.model_input_names = tokenizer.init_kwargs["model_input_names"] = names
     if tokenizer.is_fast:  # the last call's settings are no property of the tokenizer
         tokenizer.backend_tokenizer.no_truncation()
@@ -188,7 +190,12 @@ def _readme(net: MultiTaskModel, task: Task, loader: str) -> str:
         features = {
             "tagging": ["    features = model(**inputs).last_hidden_state"],
             "pooler": ["    features = model(**inputs).pooler_output"],
-            "cls": ["    features = model(**inputs).last_hidden_state[:, 0]"],
+            "cls": ["    features = model(**inputs).last_hidden_state[:, 0]"]
+            if not net.cls_last
+            else [
+                "    last = inputs['attention_mask'].sum(1) - 1",
+                "    features = model(**inputs).last_hidden_state[torch.arange(len(last)), last]",
+            ],
             "mean": [
                 "    states, mask = model(**inputs).last_hidden_state, inputs['attention_mask'].unsqueeze(-1)",
                 "    features = (states * mask).sum(1) / mask.sum(1)",
@@ -196,11 +203,16 @@ def _readme(net: MultiTaskModel, task: Task, loader: str) -> str:
         }["tagging" if tagging else net.pool]
         lines = [*features, "    return features @ head['weight'].T + head['bias']"]
     words = ", is_split_into_words=True" if tagging else ""
+    spaced = (
+        ["    texts = [[[' ' * (i > 0) + word for i, word in enumerate(words)] for words in text] for text in texts]"]
+        if tagging and pieces.word_prefix(net.tokenizer)
+        else []
+    )  # as words stand in a text
     example = '["A", "tokenised", "sentence"]' if tagging else '"A first text"'
     example = f"[{example}]" + (', ["Its second text"]' if task.is_pair else "")
     code = "\n".join([
         "import torch", *imports, "", 'folder = "."  # this one', "tokenizer = AutoTokenizer.from_pretrained(folder)",
-        f"model = {load}", "", "", "@torch.inference_mode()", "def outputs(*texts):",
+        f"model = {load}", "", "", "@torch.inference_mode()", "def outputs(*texts):", *spaced,
         f"    inputs = tokenizer(*texts{words}, truncation=True, padding=True, return_tensors='pt')", *lines, "", "",
         f"print(outputs({example}))",
     ])  # fmt: skip

@@ -20,6 +20,8 @@ from auxlearn.errors import InputError, shown
 from auxlearn.files import documents
 from auxlearn.files.writing import new_file, new_folder, safe, write_csv
 
+# Columns of a selection that hold no text, whatever a suite's inputs are called.
+OWN = ("task", "row", "row_id", "seed", "score", "rank", "usable", "helpful", "proxy", "in_proxy")
 HIGHEST = 1 << 53  # rank: all whole numbers up to here are floats too
 
 # --- selections --------------------------------------------------------------------------------------------------
@@ -59,7 +61,7 @@ def selection(chosen: pd.DataFrame, suite: Suite, primary: str, folder: Path, wi
     columns = _columns(rows, suite, primary)
     ranks = _ranks(rows)
     text_columns = {"text1", "text2", "tokens", *(column for task in suite.values() for column in task.inputs)}
-    table = rows.drop(columns=[c for c in rows if c in text_columns])
+    table = rows.drop(columns=[c for c in rows if c in text_columns and c not in OWN])
     for column in ("origin", "text_hash", *(("text1", "text2") if with_text else ())):
         if column in columns:
             table[column] = columns[column]
@@ -228,8 +230,8 @@ def _save_dataset(rows: pd.DataFrame, columns: Mapping[str, list[Any]], folder: 
 def predictions(values: Sequence[Any], task: Task, path: Path, row_ids: Sequence[Any] | None = None) -> Path:
     """Write predictions of a task as CSV (row_id, prediction): label name, number clipped to the range, or tags.
 
-    Tags are joined by spaces; a sentence cut at max_length has one for each word kept. Label names stay as the suite
-    spells them, so that they can be compared.
+    Tags are joined by spaces, one for each word. Label names stay as the suite spells them, so that they can be
+    compared.
 
     Args:
         values: Predictions as `prediction.predict` gives them: label ids, numbers or lists of tag ids; names will do

@@ -6,7 +6,7 @@ import itertools
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -118,11 +118,12 @@ def read_notebook(path: Path, remedy: str = "execute it again") -> nbformat.Note
     return nbformat.v4.rwbase.rejoin_lines(nbformat.from_dict(value))
 
 
-def read_yaml(path: Path) -> Any:
+def read_yaml(path: Path, words: Sequence[str] = ()) -> Any:
     """Read plain YAML from a file: text, numbers, dates, lists and mappings with unique names; nothing else is allowed.
 
     Args:
         path: A file from anyone.
+        words: Names whose values, and the items of these, are text as written: `[yes, no]` is no list of booleans.
 
     Returns:
         The values; None for an empty file.
@@ -139,6 +140,8 @@ def read_yaml(path: Path) -> Any:
             if node is None:
                 return None
             _bounded(node, {})
+            if words:
+                _as_written(node, words, set())
             return loader.construct_document(node)
         finally:
             loader.dispose()
@@ -206,6 +209,22 @@ def _mapping(loader: _Plain, node: yaml.MappingNode) -> Any:
 for _kind in ("null", "bool", "int", "float", "timestamp", "str"):
     _Plain.add_constructor(_TAG + _kind, _scalar)
 _Plain.add_constructor(_TAG + "map", _mapping)
+
+
+def _as_written(node: yaml.Node, words: Sequence[str], known: set[int]) -> None:
+    """Make text of the plain values of some names, in any mapping."""
+    if id(node) in known or isinstance(node, yaml.ScalarNode):
+        return
+    known.add(id(node))
+    for part in node.value:
+        key, value = part if isinstance(node, yaml.MappingNode) else (None, part)
+        if isinstance(key, yaml.ScalarNode) and key.value in words:
+            listed = isinstance(value, yaml.SequenceNode)
+            for scalar in value.value if listed else [value]:
+                plain = isinstance(scalar, yaml.ScalarNode) and scalar.style is None and scalar.value
+                if plain and (listed or scalar.tag != _TAG + "null"):
+                    scalar.tag = _TAG + "str"
+        _as_written(value, words, known)
 
 
 def _bounded(node: yaml.Node, known: dict[int, tuple[int, int] | None]) -> tuple[int, int]:

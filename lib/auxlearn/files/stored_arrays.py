@@ -9,9 +9,10 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, BinaryIO
+from typing import IO, TYPE_CHECKING, BinaryIO, Self
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from auxlearn.errors import InputError
 from auxlearn.files.bounded_files import MAX_BYTES, Value, converted, most_bytes, open_of
@@ -81,6 +82,37 @@ def array(path: Path, remedy: str = AGAIN) -> np.ndarray:
         file.seek(0)
         _converted(path, lambda: _header(file, size), remedy)
     return _converted(path, lambda: np.asarray(np.load(path, mmap_mode="c", allow_pickle=False)), remedy)
+
+
+class Appended:
+    """An .npy file of one dimension that is written piece by piece, for a `with` statement.
+
+    Args:
+        path: The file, made anew.
+        dtype: Type of its numbers.
+    """
+
+    def __init__(self, path: Path, dtype: DTypeLike):
+        self.dtype, self.size = np.dtype(dtype), 0
+        self._file = open(path, "wb")  # noqa: SIM115  # closed on leaving the `with` statement
+        self._write_header()
+
+    def append(self, values: np.ndarray) -> None:
+        """Write further values."""
+        self._file.write(np.ascontiguousarray(values, self.dtype).data)
+        self.size += len(values)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.seek(0)
+        self._write_header()  # of the same length: NumPy leaves room for a first axis that grows
+        self._file.close()
+
+    def _write_header(self) -> None:
+        form = {"descr": np.lib.format.dtype_to_descr(self.dtype), "fortran_order": False, "shape": (self.size,)}
+        np.lib.format.write_array_header_1_0(self._file, form)
 
 
 def tensors(file: Path, device: str = "cpu", remedy: str = AGAIN) -> tuple[dict[str, torch.Tensor], dict[str, str]]:

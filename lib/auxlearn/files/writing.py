@@ -9,12 +9,13 @@ import shutil
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from auxlearn.errors import InputError
 from auxlearn.files.bounded_files import system
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # What a spreadsheet takes for a formula (OWASP, "CSV Injection"); the last four are full-width = + - @.
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
@@ -29,6 +30,8 @@ def safe(table: pd.DataFrame) -> pd.DataFrame:
     Returns:
         A table of the same shape; numbers stay as they are.
     """
+
+    import pandas as pd
 
     def cell(value: Any) -> Any:
         return "'" + value if isinstance(value, str) and value.startswith(FORMULA) else value

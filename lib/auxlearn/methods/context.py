@@ -60,8 +60,10 @@ class Context:
 
     @property
     def auxiliaries(self) -> list[str]:
-        """Names of the auxiliary tasks, in the suite's order."""
-        return self.suite.auxiliaries(self.params.primary, self.params.auxiliaries)
+        """Names of the auxiliary tasks, one at least, in the suite's order."""
+        from auxlearn.data import auxiliary_rows
+
+        return auxiliary_rows.required(self.suite, self.params.primary, self.params.auxiliaries)
 
     def usable(self, target: str | None) -> dict[str, np.ndarray]:
         """Return by task a mask over its training rows, bool [rows]: no row that leaks into the target's dev or test.

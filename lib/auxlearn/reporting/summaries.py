@@ -21,7 +21,7 @@ def sizes(suite: Suite) -> pd.DataFrame:
 
     Returns:
         Index task. Columns kind, texts (inputs), outputs, metric, train, dev and test (rows), "dev from" (the files
-        that dev rows come from).
+        that dev rows come from); where rows without a label were left out, also dropped (rows).
     """
     rows = {
         name: {
@@ -31,7 +31,9 @@ def sizes(suite: Suite) -> pd.DataFrame:
         }
         for name, task in suite.items()
     }  # fmt: skip
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("task")
+    table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("task")
+    dropped = pd.Series({name: sum(task.dropped.values()) for name, task in suite.items()})
+    return table.assign(dropped=dropped) if dropped.any() else table
 
 
 def _dev_source(task: Task) -> str:
@@ -51,11 +53,11 @@ def lengths(suite: Suite, tokenizer: Any, max_length: int) -> pd.DataFrame:
     Returns:
         Index task. Columns p5, p25, p50, p75, p95 (quantiles), mean, truncated (rows).
     """
-    from auxlearn.data import batching
+    from auxlearn.data.tokens import token_store
 
     rows = {}
     for name, task in suite.items():
-        encoded = batching.encode(task.train, task, tokenizer, max_length)
+        encoded = token_store.encoded(task, "train", tokenizer, max_length)
         quantiles = np.percentile(encoded.lengths, QUANTILES)
         rows[name] = dict(zip([f"p{q}" for q in QUANTILES], quantiles, strict=True)) | {
             "mean": encoded.lengths.mean(), "truncated": encoded.truncated,

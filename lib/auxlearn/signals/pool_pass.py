@@ -19,9 +19,9 @@ import torch
 from filelock import FileLock
 
 from auxlearn.cost import Ledger, Meter
-from auxlearn.data import batching
 from auxlearn.data.batching import Encoded
 from auxlearn.data.suites import Suite, Task
+from auxlearn.data.tokens import token_store
 from auxlearn.errors import InputError
 from auxlearn.files import documents, stored_arrays
 from auxlearn.models import bf16_inference
@@ -146,8 +146,8 @@ class PoolPass:
         """
         ledger, arrays = Ledger("scoring"), {}
         with Meter(ledger, model.device.type):
-            rows = task.train.select(shard.rows.tolist())
-            encoded = batching.encode(rows, task, model.tokenizer, model.max_length)
+            of = sum(len(each.rows) for each in self.shards if each.task == shard.task)
+            encoded = token_store.encoded(task, "train", model.tokenizer, model.max_length, rows=shard.rows, of=of)
             for index, values in read(encoded, task, ledger):
                 for name, value in values.items():
                     block = value.float().cpu().numpy()

@@ -23,6 +23,7 @@ from auxlearn.cost import Ledger
 from auxlearn.data import batch_order, batching
 from auxlearn.data.batching import Encoded
 from auxlearn.data.suites import Suite, Task
+from auxlearn.data.tokens import token_store
 from auxlearn.errors import InputError
 from auxlearn.models import bf16_inference
 from auxlearn.models.multitask import MultiTaskModel, n_terms
@@ -167,7 +168,7 @@ def targets(
         if name not in suite.names or not len(at):
             raise InputError(f"targets: {name!r} needs rows of a task of the suite ({', '.join(suite.names)})")
         task = suite[name]
-        encoded = batching.encode(task.train.select(at.tolist()), task, model.tokenizer, model.max_length)
+        encoded = token_store.encoded(task, "train", model.tokenizer, model.max_length, rows=at)
         batches = batch_order.by_tokens(encoded.lengths, head_importance.tokens(model.device.type))
         if ledger is not None:  # forward, and backward to activations and weights; no optimiser step
             for index in batches:

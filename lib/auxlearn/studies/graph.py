@@ -28,16 +28,18 @@ from typing import Any, cast
 from pydantic import ValidationError
 
 from auxlearn import errors
-from auxlearn.data import schema, suites, usable_rows
+from auxlearn.data import auxiliary_rows, schema, suites, usable_rows
 from auxlearn.errors import InputError
 from auxlearn.methods.fastmtl import proxy_plans
-from auxlearn.paths import NOTEBOOKS, PROJECT
+from auxlearn.paths import NOTEBOOKS
 from auxlearn.records import runs
 from auxlearn.records.code_hash import code_hash
 from auxlearn.studies import combinations, study_file
 from auxlearn.studies import parameters as params
 from auxlearn.studies.study_file import StudyFile
 from auxlearn.training import key_forms
+
+COMPARING_TASKS = ("02_td_proxy", "03_ranking", "04_gradts_correlation", "05_tawt_weighting")  # need two tasks or more
 
 
 @dataclass(eq=False)
@@ -198,6 +200,8 @@ class _Expansion:
         p = self._resolved(params.validate(stage, given))
         suite = self._suite(p)
         suite.auxiliaries(p.primary, p.auxiliaries)
+        if p.stage in COMPARING_TASKS or (p.stage == "06_mtl" and p.method.adds_rows):
+            auxiliary_rows.required(suite, p.primary, p.auxiliaries)
         reads = list(dict.fromkeys(self._upstream(upstream, wanted, p) for upstream, wanted in p.needs()))
         self._enough(p, suite, reads)
         p = p.model_copy(update={"inputs": [cell.key for cell in reads]})
@@ -279,7 +283,7 @@ class _Names(suites.Suite):
 
             names = list(planted.make())
         else:
-            path = Path(suite) if Path(suite).is_absolute() else PROJECT / suite
+            path = schema.located(suite)
             # Not `read_suite`, which also wants the data's root to be known.
             try:
                 names = list(schema.SuiteSpec.model_validate(schema.extended(path)).tasks)

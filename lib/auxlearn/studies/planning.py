@@ -98,9 +98,9 @@ def seen(p: parameters.Common) -> float:
     Returns:
         FLOP/s of one process over all such trainings of this run folder; 0 without any.
     """
-    from auxlearn.models import encoders
+    from auxlearn.models import encoder_files
 
-    encoder, here = encoders.fingerprint(p.encoder), runs.device_name(p.device)
+    encoder, here = encoder_files.fingerprint(p.encoder), runs.device_name(p.device)
     flops = seconds = 0.0
     for manifest in runs.all_runs("train"):
         q, ledger = manifest.params, manifest.data.get("ledger", [])

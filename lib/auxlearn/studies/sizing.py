@@ -88,12 +88,12 @@ def measured(p: Common) -> Sizes:
     Raises:
         InputError: If the suite or the encoder is not at hand.
     """
-    from auxlearn.models import encoders, multitask
+    from auxlearn.models import encoder_files, encoders, multitask
 
     try:
         suite = suites.load(p.suite, p.rows)
-        name, layers = encoders.parse(p.encoder)
-        if name in encoders.NAMED:
+        name, layers = encoder_files.parse(p.encoder)
+        if name in encoder_files.NAMED:
             net = multitask.build(p.encoder, suite)
             config, tokenizer = net.encoder.config, net.tokenizer
         else:  # a forecast needs no weights

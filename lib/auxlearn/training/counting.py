@@ -20,14 +20,12 @@ from auxlearn.data.suites import Suite
 from auxlearn.training import drawing, extension_points, phases
 from auxlearn.training.phases import Phase, Plan
 
-AT_ONCE = 4096  # rows that are tokenised at a time; of all others only lengths are held
-
 
 @dataclass(frozen=True)
 class Tokens:
     """How long the rows of one split are, as tokens that the encoder reads.
 
-    Sequence i is row i unless a long row was split (see `batching.encode`).
+    Sequence i is row i unless a long row was split (see `tokens.sequences.Tokeniser`).
     """
 
     lengths: np.ndarray  # int64 [S], tokens of each sequence, special tokens included
@@ -84,20 +82,13 @@ def tokens(suite: Suite, tokenizer: Any, max_length: int) -> dict[str, dict[str,
     Returns:
         Lengths by task and split, "train" and "dev".
     """
-    from auxlearn.data import batching
+    from auxlearn.data.tokens import token_store
 
-    def measured(rows: Any, name: str) -> Tokens:
-        lengths, of, split = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)], False
-        for first in range(0, len(rows), AT_ONCE):
-            some = rows.select(range(first, min(first + AT_ONCE, len(rows))))
-            encoded = batching.encode(some, suite[name], tokenizer, max_length, split=True)
-            lengths.append(encoded.lengths)
-            of.append(first + (np.arange(len(some)) if encoded.rows is None else encoded.rows))
-            split |= encoded.rows is not None
-        return Tokens(np.concatenate(lengths), np.concatenate(of) if split else None)
+    def measured(name: str, split: str) -> Tokens:
+        encoded = token_store.encoded(suite[name], split, tokenizer, max_length, parts=True)
+        return Tokens(encoded.lengths, encoded.rows)
 
-    return {name: {split: measured(getattr(task, split), name) for split in ("train", "dev")}
-            for name, task in suite.items()}  # fmt: skip
+    return {name: {split: measured(name, split) for split in ("train", "dev")} for name in suite.names}  # fmt: skip
 
 
 def count(

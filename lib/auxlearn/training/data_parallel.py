@@ -16,6 +16,7 @@ import torch
 from torch import distributed
 
 from auxlearn.data.batching import IGNORE, Encoded
+from auxlearn.data.tokens import sequences
 from auxlearn.training.drawing import Parts
 
 BUCKET = 1 << 24  # values that are added up in one call
@@ -36,11 +37,12 @@ def terms(encoded: Encoded, rows: np.ndarray) -> int:
         rows: Positions in `encoded`.
 
     Returns:
-        The number of rows, or for tagging of their labelled tokens.
+        The number of labelled rows, or for tagging of their labelled tokens.
     """
-    if len(encoded.labels) == len(encoded):
-        return len(rows)
-    return sum(int((encoded.labels[encoded.starts[i] : encoded.starts[i + 1]] != IGNORE).sum()) for i in rows)
+    if encoded.firsts is not None:
+        rows = sequences.spans(encoded.starts[rows], encoded.lengths[rows])
+    labels = encoded.labels[rows]
+    return int((np.isfinite(labels) if labels.dtype.kind == "f" else labels != IGNORE).sum())
 
 
 def share(

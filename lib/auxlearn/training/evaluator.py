@@ -9,6 +9,7 @@ import numpy as np
 from auxlearn.cost import Ledger
 from auxlearn.data import batching
 from auxlearn.data.suites import Suite
+from auxlearn.data.tokens import token_store
 from auxlearn.evaluation import metrics
 from auxlearn.models.multitask import MultiTaskModel
 from auxlearn.training import prediction
@@ -29,12 +30,14 @@ class Evaluator:
         self.encoded: dict[tuple[str, str], batching.Encoded] = {}
 
     def _train_rows(self, name: str, rows: np.ndarray, phase: str) -> batching.Encoded:
-        return self._encode(name, f"phase/{phase}", self.suite[name].train.select(rows.tolist()))
+        return self._encode(name, f"phase/{phase}", rows)
 
-    def _encode(self, name: str, part: str, rows: Any) -> batching.Encoded:
+    def _encode(self, name: str, part: str, rows: np.ndarray | None, split: str = "train") -> batching.Encoded:
         if (name, part) not in self.encoded:
-            encoded = batching.encode(rows, self.suite[name], self.model.tokenizer, self.model.max_length, split=True)
-            self.encoded[name, part] = encoded
+            net = self.model
+            self.encoded[name, part] = token_store.encoded(
+                self.suite[name], split, net.tokenizer, net.max_length, rows=rows, parts=True
+            )
         return self.encoded[name, part]
 
     def _judge(self, phase: Phase, ledger: Ledger) -> float:
@@ -51,12 +54,7 @@ class Evaluator:
         self, split: str, rows: np.ndarray | None, ledger: Ledger | None = None
     ) -> tuple[dict[str, float], Any, Any]:
         task = self.suite[self._primary()]
-        if split == "dev":
-            source = task.dev
-        else:
-            assert rows is not None, "rows of train are scored by their positions"
-            source = task.train.select(rows.tolist())
-        encoded = self._encode(task.name, f"{split}/score", source)
+        encoded = self._encode(task.name, f"{split}/score", rows, split)
         predictions, references = prediction.predict(self.model, encoded, task, self.plan.precision, ledger)
         return metrics.score(task, predictions, references), predictions, references
 
@@ -65,7 +63,7 @@ class Evaluator:
         logits, ids = [], []
         for name, rows in self.plan.watch.items():
             task = self.suite[name]
-            encoded = self._encode(name, "train/watch", task.train.select(rows.tolist()))
+            encoded = self._encode(name, "train/watch", rows)
             for _, out in prediction.outputs(self.model, encoded, task, self.plan.precision, ledger):
                 logits.append(out.discriminator.cpu().numpy())
                 ids.append(np.full(len(logits[-1]), self.model.columns[name]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from auxlearn.models import encoders
+from auxlearn.models import encoder_files
 
 
 def forms(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -28,12 +28,12 @@ def form(name: str, value: Any) -> Any:
         value: Its value.
 
     Returns:
-        `auxiliaries` sorted, encoders by their fingerprint (see `encoders.fingerprint`), anything else as it is.
+        `auxiliaries` sorted, encoders by their fingerprint (see `encoder_files.fingerprint`), anything else as it is.
     """
     if name == "auxiliaries":  # they are taken in the suite's order
         return sorted(value)
     if name == "encoder":
-        return encoders.fingerprint(value)
+        return encoder_files.fingerprint(value)
     if name == "also":  # more encoders
-        return [encoders.fingerprint(each) for each in value]
+        return [encoder_files.fingerprint(each) for each in value]
     return value

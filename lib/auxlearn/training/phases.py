@@ -12,7 +12,7 @@ import numpy as np
 
 from auxlearn.data.suites import Suite
 from auxlearn.errors import InputError
-from auxlearn.models import encoders
+from auxlearn.models import encoder_files
 
 if TYPE_CHECKING:
     from auxlearn.models import multitask
@@ -122,7 +122,11 @@ class Phase:
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything that decides a training run's result; `key_content` is what its key is made of."""
+    """Everything that decides a training run's result; `key_content` is what its key is made of.
+
+    Raises:
+        InputError: Two phases have one name, by which their rows, the epoch kept and costs are told apart.
+    """
 
     encoder: str
     phases: tuple[Phase, ...]
@@ -139,6 +143,11 @@ class Plan:
     processes: int = 1  # that share each batch (`training.data_parallel`), each with so many threads
     keep_model: bool = False
 
+    def __post_init__(self) -> None:
+        names = [phase.name for phase in self.phases]
+        if len(set(names)) < len(names):
+            raise InputError(f"phases {', '.join(map(repr, names))}: each needs a name of its own; rename one")
+
     def key_content(self, suite: Suite) -> dict[str, Any]:
         """Describe the plan over a suite: rows by hash, the suite and the encoder by fingerprint.
 
@@ -150,7 +159,7 @@ class Plan:
         """
         content = asdict(self) | {
             "suite": suite.fingerprint,
-            "encoder": encoders.fingerprint(self.encoder),
+            "encoder": encoder_files.fingerprint(self.encoder),
         }
         for weighting in (phase["weighting"] for phase in content["phases"] if phase["weighting"]):
             if weighting["policy"] is None:  # as trainings were keyed before there were policies of others
@@ -213,9 +222,6 @@ def check(plan: Plan, suite: Suite) -> None:
     Raises:
         InputError: A phase contradicts itself, the plan or the suite.
     """
-    names = [phase.name for phase in plan.phases]
-    if len(set(names)) < len(names):  # rows, the epoch kept and costs are told apart by it
-        raise InputError(f"phases {', '.join(names)}: each needs a name of its own")
     for phase in plan.phases:
         if min(phase.epochs, 1 if phase.steps is None else phase.steps) < 1 or not any(map(len, phase.rows.values())):
             raise InputError(f"phase {phase.name!r}: needs at least one epoch, one step and one row")

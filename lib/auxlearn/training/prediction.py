@@ -11,7 +11,7 @@ import torch
 
 from auxlearn.cost import Ledger
 from auxlearn.data import batch_order, batching
-from auxlearn.data.batching import IGNORE, Encoded
+from auxlearn.data.batching import Encoded
 from auxlearn.data.suites import Task
 from auxlearn.errors import InputError
 from auxlearn.models import bf16_inference
@@ -69,22 +69,29 @@ def predict(
 
     Returns:
         Predictions and references in row order: arrays [N], int64 or for a regression float32; for tagging lists of
-        lists of label ids, in which the sequences of a split row are joined.
+        lists of label ids, one for each word of the row (the reference of a row without tags is IGNORE), in which the
+        sequences of a split row are joined.
 
     Raises:
-        InputError: Logits are not finite.
+        InputError: Logits are not finite, or words to be tagged were cut off.
     """
     size = len(encoded)
     if task.kind == "tagging":
+        assert encoded.firsts is not None  # as `Tokeniser` gives them for tagging
+        if encoded.lost:
+            raise InputError(
+                f"task {task.name!r}: {encoded.lost} words were cut off, whose tags nothing would predict; encode the "
+                "rows with split=True"
+            )
         tags: list[list[int]] = [[] for _ in range(size)]
         gold: list[list[int]] = [[] for _ in range(size)]
         for index, out in outputs(model, encoded, task, precision, ledger):
             best = out.logits.argmax(-1).cpu().numpy()
             for row, position in enumerate(index):
-                labels = encoded.labels[encoded.starts[position] : encoded.starts[position + 1]]
-                labelled = labels != IGNORE
-                tags[position] = best[row, : len(labels)][labelled].tolist()
-                gold[position] = labels[labelled].tolist()
+                tokens = slice(encoded.starts[position], encoded.starts[position + 1])
+                heads = np.flatnonzero(encoded.firsts[tokens])
+                tags[position] = best[row, heads].tolist()
+                gold[position] = encoded.labels[tokens][heads].tolist()
         return _joined(tags, encoded.rows), _joined(gold, encoded.rows)
     predicted = np.zeros(size, np.float32 if task.kind == "regression" else np.int64)
     for index, out in outputs(model, encoded, task, precision, ledger):

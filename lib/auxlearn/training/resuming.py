@@ -24,6 +24,7 @@ from auxlearn.files import stored_arrays
 from auxlearn.models import multitask, trimmed_embedding
 from auxlearn.training import checkpoint, data_parallel, evaluator
 from auxlearn.training.phases import Phase, Plan, Recipe
+from auxlearn.training.step_table import Steps
 
 CHECKPOINT_SECONDS = 60.0  # an epoch boundary writes a checkpoint when the last one is older than this
 Progress = Callable[[str], None]
@@ -51,7 +52,6 @@ class _Progress(BaseModel):
     phase: int = Field(ge=0)
     epoch: int = Field(ge=0)
     history: list[dict[str, Any]]
-    steps: list[dict[str, Any]]
     chosen: dict[str, int]
     ledgers: list[Ledger]
 
@@ -75,7 +75,7 @@ class Resumable(evaluator.Evaluator):
         self.rank, self.size = data_parallel.world()
         self.file = folder / "checkpoint.safetensors" if folder else None
         self.history: list[dict[str, Any]] = []
-        self.steps: list[dict[str, Any]] = []
+        self.steps = Steps()
         self.ledgers = [Ledger(phase.name) for phase in plan.phases]
         self.chosen: dict[str, int] = {}
         self.updates: list[dict[str, Any]] = []
@@ -101,14 +101,14 @@ class Resumable(evaluator.Evaluator):
         assert self.file is not None  # as checked by whoever calls
         self._meter.lap()
         progress = {
-            "phase": phase, "epoch": epoch, "history": self.history, "steps": self.steps, "chosen": self.chosen,
+            "phase": phase, "epoch": epoch, "history": self.history, "chosen": self.chosen,
             "ledgers": [ledger.as_dict() for ledger in self.ledgers],
         } | self._extra()  # fmt: skip
         net, best = self.model, self.best
         checkpoint.save(
             self.file, trimmed_embedding.whole_state(net, net.state_dict()),
             best and trimmed_embedding.whole_state(net, best),
-            trimmed_embedding.whole_optimiser(net, optimiser.state_dict()["state"]), progress,
+            trimmed_embedding.whole_optimiser(net, optimiser.state_dict()["state"]), progress, self.steps,
         )  # fmt: skip
         self.saved = time.monotonic()
 
@@ -129,7 +129,7 @@ class Resumable(evaluator.Evaluator):
         for state in (saved.best, saved.model) if saved.best else (saved.model,):
             stored_arrays.fitted(self.model, state, self.file, checkpoint.AGAIN)
         self.best = saved.best
-        self.history, self.steps, self.chosen = progress["history"], progress["steps"], progress["chosen"]
+        self.history, self.steps, self.chosen = progress["history"], saved.steps, progress["chosen"]
         self.ledgers = [Ledger.from_dict(row) for row in progress["ledgers"]]
         self._take(progress)
         phase = self.plan.phases[progress["phase"]]

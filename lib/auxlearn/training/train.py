@@ -29,6 +29,7 @@ from auxlearn.training import data_parallel, drawing, extension_points, phases, 
 from auxlearn.training.drawing import Lengths, Parts
 from auxlearn.training.phases import Phase, Plan, Recipe
 from auxlearn.training.resuming import Progress, Running
+from auxlearn.training.step_table import Steps
 
 __all__ = ["Phase", "Plan", "Progress", "Recipe", "Result", "Running", "run"]
 
@@ -39,7 +40,7 @@ class Result:
 
     model: model.MultiTaskModel
     history: list[dict[str, Any]]  # one row per epoch
-    steps: list[dict[str, Any]]  # one row per step: task, task_loss, disc_loss
+    steps: Steps  # one row per step: phase, task, task_loss, disc_loss
     ledgers: list[Ledger]  # one per phase
     scores: dict[str, float]  # the primary's metrics on dev
     predictions: Any = None
@@ -228,10 +229,7 @@ class Trainer(resuming.Resumable):
                 f"phase {phase.name!r}: the loss of task {names[bad[0]]!r} is not finite at epoch {epoch + 1}, "
                 f"step {bad[0] + 1}; lower lr (now {phase.recipe.lr}) or use precision fp32"
             )
-        self.steps += [
-            {"phase": phase.name, "task": name, "task_loss": float(v[0]), "disc_loss": float(v[1])}
-            for name, v in zip(names, values, strict=True)
-        ]
+        self.steps.add(phase.name, names, values)
         row: dict[str, Any] = {"phase": phase.name, "epoch": epoch + 1, "loss": float(values[:, 0].mean())}
         if phase.discriminator:
             row["disc_loss"] = float(values[:, 1].mean())

@@ -15,11 +15,13 @@ import numpy as np
 import pandas as pd
 
 from auxlearn.cost import Ledger
+from auxlearn.data import parquet
 from auxlearn.data.suites import Suite
 from auxlearn.files import documents, stored_arrays
 from auxlearn.records import code_hash as code
 from auxlearn.records import runs
 from auxlearn.training import extension_points, launch, phases, train
+from auxlearn.training.step_table import LOSSES
 
 
 @dataclass
@@ -93,8 +95,10 @@ def trained(plan: phases.Plan, suite: Suite, progress: train.Progress | None = N
             manifest = _train(run, plan, suite, progress)
     detail = documents.read_object(manifest.path("history.json"), stored_arrays.AGAIN)
     predictions, references = read_predictions(manifest, suite, plan)
-    history, steps = (pd.DataFrame(detail[name]) for name in ("history", "steps"))
-    return Training(manifest, history, steps, predictions, references, detail["updates"])
+    steps = parquet.read_frame(manifest.path("steps.parquet"), ("phase", "task", *LOSSES))
+    return Training(
+        manifest, pd.DataFrame(detail["history"]), steps, predictions, references, read_updates(manifest)
+    )  # fmt: skip
 
 
 def _train(run: runs.Run, plan: phases.Plan, suite: Suite, progress: train.Progress | None) -> runs.Manifest:
@@ -126,9 +130,15 @@ def written(result: train.Result, plan: phases.Plan, suite: Suite, folder: Path)
     Returns:
         A dict that JSON holds: "outputs" (names of the files), "metrics" and "ledger".
     """
-    detail = {"history": result.history, "steps": result.steps, "updates": result.updates}
-    runs.write_json(folder / "history.json", detail)
-    outputs = ["history.json"]
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    runs.write_json(folder / "history.json", {"history": result.history})
+    result.steps.write(folder / "steps.parquet")
+    outputs = ["history.json", "steps.parquet"]
+    if result.updates:
+        pq.write_table(pa.Table.from_struct_array(pa.array(result.updates)), folder / "updates.parquet")
+        outputs.append("updates.parquet")
     if plan.primary:
         flat = {"predictions": result.predictions, "references": result.references}
         if suite[plan.primary].kind == "tagging":
@@ -143,6 +153,15 @@ def written(result: train.Result, plan: phases.Plan, suite: Suite, folder: Path)
         outputs.append("model.safetensors")
     metrics = {"dev": result.scores, "chosen": result.chosen, "truncated": result.truncated}
     return {"outputs": outputs, "metrics": metrics, "ledger": [row.as_dict() for row in result.ledgers]}
+
+
+def read_updates(manifest: runs.Manifest) -> list[dict[str, Any]]:
+    """Read the updates of a training's weights; a training without any has none."""
+    if "updates.parquet" not in manifest.outputs:
+        return []
+    table, _ = parquet.read_table(manifest.path("updates.parquet"))
+    rows = table.to_pylist()
+    return [row if row["update"] else {k: v for k, v in row.items() if v is not None} for row in rows]  # 0: the prior
 
 
 def read_predictions(manifest: runs.Manifest, suite: Suite, plan: phases.Plan) -> tuple[Any, Any]:

@@ -121,6 +121,16 @@ def test_ceilings_nulls_and_agreement_are_correlations(made):
     assert np.allclose(agreement, agreement.T)
 
 
+def test_two_tasks_have_a_tau_but_no_order(small, made):
+    two = replace(made, tasks=["topic_side", "word_class"])
+    assert len(head_tables.task_table(two, "gate")) == 2 * 2
+    for table in (head_tables.agreement(two), head_tables.encoders({"tiny": two}, "gate")):
+        assert table.isna().all(axis=None)
+    assert list(head_tables.nulls(two, "gate", "topic_side", 9).index) == ["word_class"]
+    table = head_tables.task_table(two, "gate")
+    assert np.isnan(head_tables.planted_order(table, small, ["word_class"], "topic_side")["order"])
+
+
 def test_every_tau_in_the_figure_can_be_read():
     values = np.linspace(-1, 1, 81).reshape(9, 9)
     rows = [

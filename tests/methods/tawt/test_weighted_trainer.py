@@ -14,7 +14,7 @@ from auxlearn.errors import InputError
 from auxlearn.methods.tawt import cosine, weighted_trainer
 from auxlearn.methods.tawt import task_weights as weighting
 from auxlearn.signals import target_gradients
-from auxlearn.training import linear_head, phases, resuming, train
+from auxlearn.training import linear_head, phases, resuming, train, training_cache
 from auxlearn.training.phases import Phase, Plan, Recipe, Weighting
 
 RECIPE = Recipe(lr=1e-3, batch_size=16)
@@ -61,6 +61,14 @@ def test_uniform_weights_train_as_no_weights_do_bit_for_bit(small, combine):
     assert same(plain, made)
     assert plain.steps == made.steps
     assert all(row["weights"] == pytest.approx(THIRD) for row in made.updates)
+
+
+@pytest.mark.parametrize("given", [measured(every=2), Weighting(THIRD, "null"), Weighting(THIRD, "fixed", watch=True)])
+def test_updates_and_steps_are_read_back_from_the_run_as_they_were(small, runs_folder, given):
+    made, kept = weighted_trainer.run(plan(given), small), training_cache.trained(plan(given), small)
+    assert kept.updates == made.updates
+    assert len(kept.updates) > 1
+    assert kept.steps.to_dict("records") == list(made.steps)
 
 
 def test_uniform_weights_scale_log_classes_alike(small):

@@ -21,7 +21,7 @@ from auxlearn.data.batching import Encoded
 from auxlearn.data.suites import Suite, Task
 from auxlearn.errors import InputError
 from auxlearn.files import stored_arrays
-from auxlearn.models import bf16_inference, encoders, multitask
+from auxlearn.models import bf16_inference, encoder_files, multitask
 from auxlearn.records import runs
 from auxlearn.signals import pool_pass
 from auxlearn.training import phases
@@ -53,7 +53,7 @@ def states(
     Raises:
         InputError: No layer is named, or one that the encoder lacks.
     """
-    layers, (name, has) = sorted(set(layers)), encoders.parse(plan.encoder)
+    layers, (name, has) = sorted(set(layers)), encoder_files.parse(plan.encoder)
     if not layers or layers[0] < 0 or (has and layers[-1] > has):
         raise InputError(f"exit_layers: {layers} of encoder {plan.encoder!r}; name one or more of its layers, or 0")
     groups = {name: np.flatnonzero(rows["task"] == name) for name in suite.names}

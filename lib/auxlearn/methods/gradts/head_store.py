@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from auxlearn.cost import Ledger, Meter
-from auxlearn.data import batching
 from auxlearn.data.suites import Suite
+from auxlearn.data.tokens import token_store
 from auxlearn.files import stored_arrays
 from auxlearn.records import runs
 from auxlearn.signals import head_importance, pass_store, row_signals
@@ -59,7 +59,7 @@ def _measure(
     if plan.device == "cpu":
         torch.set_num_threads(plan.threads)
     net, task, ledger = pass_store.load_model(training, plan, suite), suite[name], Ledger("importance")
-    encoded = batching.encode(task.train.select(rows.tolist()), task, net.tokenizer, net.max_length)
+    encoded = token_store.encoded(task, "train", net.tokenizer, net.max_length, rows=rows)
     importances: dict[str, np.ndarray] = {}
     with Meter(ledger, plan.device):
         for index, batch in head_importance.over_rows(net, encoded, task, dropout=dropout, seed=plan.seeds["dropout"]):

@@ -198,7 +198,7 @@ def agreement(heads: Heads) -> pd.DataFrame:
         heads: The importances.
 
     Returns:
-        Index and columns are the definitions; 1 means the same order of all pairs of tasks.
+        Index and columns are the definitions; 1 means the same order of all pairs of tasks, NaN that there is one pair.
     """
     return _same_order({name: (heads, name) for name in next(iter(heads.importances.values()))})
 
@@ -219,8 +219,8 @@ def _same_order(measures: Mapping[str, tuple[Heads, str]]) -> pd.DataFrame:
     """Return tau between the orders that measures (heads, definition) put all pairs of tasks in, mean over seeds."""
     first, _ = next(iter(measures.values()))
     upper = np.triu_indices(len(first.tasks), 1)
-    out = np.zeros((len(measures), len(measures)))
-    for seed in first.seeds:
+    out = np.full((len(measures), len(measures)), 0.0 if len(upper[0]) > 1 else np.nan)
+    for seed in first.seeds if len(upper[0]) > 1 else ():  # one pair of tasks has no order
         taus = [correlation.task_taus(heads.matrices(seed, name))[upper] for heads, name in measures.values()]
         out += correlation.kendall_tau(np.stack(taus), np.stack(taus)) / len(first.seeds)
     return pd.DataFrame(out, index=list(measures), columns=list(measures))
@@ -264,8 +264,10 @@ def planted_order(table: pd.DataFrame, suite: Suite, auxiliaries: list[str], pri
 
     Returns:
         Kendall's tau between both orders: order, its mean over seeds, and low and high, its t interval. 1 is the
-        planted order, 0 chance.
+        planted order, 0 chance; NaN for a single auxiliary.
     """
+    if len(auxiliaries) < 2:
+        return dict.fromkeys(("order", "low", "high"), np.nan)
     share = np.array([np.mean(suite[name].train["helpful"][:]) for name in auxiliaries])
     each = []
     for _, part in table[table["task"] == primary].groupby("seed"):

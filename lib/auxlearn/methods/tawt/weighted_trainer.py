@@ -204,7 +204,7 @@ class _Weigher(train.Trainer):
         layer = cast(torch.nn.Linear, self.model.heads[primary])
         before = (layer.weight.detach().clone(), layer.bias.detach().clone())
         rows = weighted_steps.kept(self.plan)
-        encoded = self._encode(primary, "train/head", self.suite[primary].train.select(rows.tolist()))
+        encoded = self._encode(primary, "train/head", rows)
         inputs = self._to_batches(primary, encoded, np.arange(len(encoded)), gradient=False)
         features, labels = linear_head.head_inputs(self.model, inputs, self.plan.precision)
         task = self.suite[primary]
@@ -219,7 +219,7 @@ class _Weigher(train.Trainer):
     def _target_rows(self, w: phases.Weighting) -> batching.Encoded:
         """Return the rows that the target's gradient is measured on."""
         name, rows = self._primary(), weighted_steps.target_rows(self.plan, w)
-        return self._encode(name, f"train/{w.target_rows}", self.suite[name].train.select(rows.tolist()))
+        return self._encode(name, f"train/{w.target_rows}", rows)
 
     def _others(self, phase: Phase) -> list[batching.Encoded]:
         return [self._target_rows(phase.weighting)] if phase.weighting else []

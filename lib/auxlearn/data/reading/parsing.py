@@ -1,0 +1,281 @@
+"""Text formats in columns: JSON lines, CSV, TSV and CoNLL, plain or gzipped, each fault with its line."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import itertools
+import re
+import zlib
+from array import array
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from auxlearn.data.reading import raw_rows
+from auxlearn.data.reading.raw_rows import ABSENT, BATCH, RawRows
+from auxlearn.errors import InputError
+from auxlearn.files.bounded_files import MAX_BYTES, most_bytes, open_of
+from auxlearn.files.documents import loads, repeated
+
+# What a gz file may expand to, and one of its lines; where AUXLEARN_MAX_BYTES is set, that.
+GZIP_MOST, GZIP_LINE = 4 << 30, 64 << 20
+_SUBWORD = re.compile(r"[0-9]+[-.][0-9]+")  # CoNLL-U: multi-word ids and empty nodes
+Lines = Iterator[tuple[int, list[str]]]
+
+
+def filled(path: Path, rows: RawRows) -> RawRows:
+    """Return the rows as they are, if there are any.
+
+    Raises:
+        InputError: If there are none; it names the file.
+    """
+    if not len(rows):
+        raise InputError(f"{path}: is empty or holds no rows; give a file with data, or leave the split out")
+    return rows
+
+
+def lines_of(path: Path) -> Iterator[tuple[int, str]]:
+    """Read the lines of a UTF-8 text file, plain or gzipped (.gz), one by one.
+
+    A BOM is dropped, line ends are kept.
+
+    Args:
+        path: A file from anyone.
+
+    Yields:
+        Line number, from 1, and line.
+
+    Raises:
+        InputError: If the file is not UTF-8, damaged gzip, or expands beyond the bound (a zip bomb); it names the line.
+    """
+    number, packed = 0, path.suffix == ".gz"
+    with open_of(path) as raw:
+        left, longest = most_bytes(GZIP_MOST), most_bytes(GZIP_LINE)
+        file = gzip.GzipFile(fileobj=raw) if packed else raw
+        while True:
+            try:
+                line = file.readline(min(left, longest) + 1 if packed else -1)
+                if not line:
+                    return
+                number += 1
+                if packed and len(line) > min(left, longest):
+                    size = f"{most_bytes(GZIP_MOST):,} bytes, or {longest:,} in one line"
+                    what = f"expands beyond {size} (a zip bomb?); if it is sound, unpack it or set {MAX_BYTES} to more"
+                    raise InputError(f"{path}, line {number}: {what}")
+                text = line.decode("utf-8" if number > 1 else "utf-8-sig")
+            except UnicodeDecodeError as error:
+                what = f"not UTF-8 ({error.reason} at byte {error.start} of the line); convert it, as with iconv"
+                raise InputError(f"{path}, line {number}: {what}") from None
+            except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+                what = f"truncated or damaged gzip ({error}); copy or pack the file again"
+                raise InputError(f"{path}, after line {number}: {what}") from None
+            left -= len(line)
+            yield number, text
+
+
+def read_jsonl(path: Path, only: Iterable[str] | None = None) -> RawRows:
+    """Read JSON lines: one object per line, blank lines passed over.
+
+    Args:
+        path: The file.
+        only: The columns to keep; all if None.
+
+    Raises:
+        InputError: If a line is not a JSON object; it names the line.
+    """
+    names: dict[str, None] = {}
+
+    def objects() -> Iterator[dict[str, Any]]:
+        for number, line in lines_of(path):
+            if not line.strip():
+                continue
+            try:
+                row = loads(line)
+            except (ValueError, RecursionError) as error:
+                reason = getattr(error, "msg", error)
+                raise InputError(f"{path}, line {number}: not JSON ({reason}); one object per line") from None
+            if not isinstance(row, dict):
+                raise InputError(f"{path}, line {number}: a JSON object is expected, not {type(row).__name__}")
+            yield row
+
+    def batches() -> Iterator[dict[str, list[Any]]]:
+        rows = objects()
+        while batch := list(itertools.islice(rows, BATCH)):
+            here = dict.fromkeys(itertools.chain.from_iterable(batch))
+            names.update(here)
+            kept = here if only is None else (name for name in only if name in names)
+            # A batch needs a column to be counted by, whatever is asked for.
+            yield {name: [row.get(name, ABSENT) for row in batch] for name in kept} or {"": [ABSENT] * len(batch)}
+
+    return raw_rows.from_batches(batches(), names)
+
+
+def read_table(path: Path, only: Iterable[str] | None = None) -> RawRows:
+    """Read a CSV or TSV file whose first row names the columns; every cell is text, null where it is empty.
+
+    Raises:
+        InputError: As from `table`.
+    """
+    header, batches = table(path)
+    kept = [(name, place) for place, name in enumerate(header) if only is None or name in set(only)]
+
+    def columns() -> Iterator[dict[str, list[Any]]]:
+        for _, cells in batches:
+            yield {name: cells[place] for name, place in kept} or {"": cells[0]}
+
+    return raw_rows.from_batches(columns(), header)
+
+
+def table(
+    path: Path, names: list[str] | None = None
+) -> tuple[list[str], Iterator[tuple[array[int], list[list[str | None]]]]]:
+    """Read a CSV or TSV file whose rows are all equally wide.
+
+    Quotes are data in TSV (the GLUE convention), and markup in CSV.
+
+    Args:
+        path: The file; any suffix but .csv is read as TSV.
+        names: Column names, for a file without a header; None takes its first row.
+
+    Returns:
+        Column names; and batches of rows, as line numbers and cells by column, None where one is empty.
+
+    Raises:
+        InputError: If the file names a column twice, or has no rows, or (from the batches) one of another width; it
+            names the lines.
+    """
+    tsv = ((number, text.split("\t")) for number, line in lines_of(path) if (text := line.rstrip("\r\n")))
+    records = csv_records(path) if path.suffix == ".csv" else tsv
+    if names is None:
+        _, names = next(records, (0, []))
+        unique(path, names)
+    first = next(records, None)
+    if first is None:
+        raise InputError(f"{path}: is empty or holds no rows; give a file with data, or leave the split out")
+    return names, _batches(path, itertools.chain([first], records), len(names))
+
+
+def _batches(path: Path, records: Lines, wide: int) -> Iterator[tuple[array[int], list[list[str | None]]]]:
+    bad, width = [], 0  # lines of another width, and the first one's
+    while batch := list(itertools.islice(records, BATCH)):
+        for number, cells in batch:
+            if len(cells) != wide:
+                width = width or len(cells)
+                bad.append(number)
+        if not bad:
+            columns = zip(*(cells for _, cells in batch), strict=True)
+            yield array("q", [n for n, _ in batch]), [[cell or None for cell in column] for column in columns]
+    if bad:
+        which = f" (as {len(bad)} lines: {', '.join(map(str, bad[:20]))}{', …' * (len(bad) > 20)})" * (len(bad) > 1)
+        known = "; QQP as published holds such lines, the hub's drops them" * (path.absolute().parent.name == "QQP")
+        what = f"{width} columns instead of {wide}{which}; mend or delete every such line{known}"
+        raise InputError(f"{path}, line {bad[0]}: {what}")
+
+
+def csv_records(path: Path) -> Lines:
+    """Read CSV records; a quoted cell may span several lines.
+
+    Args:
+        path: The file.
+
+    Yields:
+        Number of the record's first line, and its cells.
+
+    Raises:
+        InputError: If the file is not CSV; it names the line.
+    """
+    csv.field_size_limit((1 << 31) - 1)  # the default refuses a text of 128 KiB
+    reader = csv.reader((line for _, line in lines_of(path)), strict=True)
+    start = 1
+    try:
+        for cells in reader:
+            if cells:
+                yield start, cells
+            start = reader.line_num + 1
+    except csv.Error as error:
+        raise InputError(f'{path}, line {start}: not CSV ({error}); quote a cell as "…", a quote in it as ""') from None
+
+
+def unique(path: Path, names: list[str]) -> None:
+    """Check that no column name occurs twice.
+
+    Raises:
+        InputError: If one does; it names the file and the column.
+    """
+    if twice := repeated(names):
+        raise InputError(f"{path}: column {twice[0][:80]!r} is there twice; name every column differently")
+
+
+def read_conll(path: Path, columns: tuple[int, int]) -> RawRows:
+    """Read sentences that blank lines separate, one token per line, as the columns tokens and tags.
+
+    `# …` may be a comment or the token #, as CoNLL-2000 and tweets have it: it is a token if it has the columns of one,
+    and stands inside a sentence or has a tag that other tokens have.
+
+    Args:
+        path: A file in columns, separated by tabs or by spaces.
+        columns: Positions of token and tag, from 0, negative from the end.
+
+    Returns:
+        One row per sentence.
+
+    Raises:
+        InputError: If there are no such columns, a line has another number of them or an empty token or tag, or the
+            column of tokens only numbers them (CoNLL-U).
+    """
+    first = next((line for line in _conll_lines(path) if line[1] == "token"), None)
+    if first is None:
+        return raw_rows.from_batches([])
+    shape, width = first[2], max(2, first[2][1])
+    if not all(-width <= column < width for column in columns):
+        raise InputError(f"{path}, line {first[0]}: {width} columns; `columns` asks for {list(columns)}")
+    known = {
+        cells[columns[1]] for _, what, _, cells in _conll_lines(path) if what == "token" and len(cells) == width
+    }  # fmt: skip
+    counted = [True, False]  # whether every sentence numbers its tokens; whether one has several
+
+    def sentences() -> Iterator[tuple[list[str], list[str]]]:
+        tokens: list[str] = []
+        tags: list[str] = []
+        for number, what, form, cells in _conll_lines(path):
+            # A token # has the columns of a token, and stands inside a sentence or has a tag that other tokens have.
+            comment = what == "hash" and not (form == shape and (tokens or cells[columns[1]] in known))
+            if what == "gap" and tokens:
+                yield tokens, tags
+                tokens, tags = [], []
+            if what == "gap" or comment or (columns[0] != 0 and _SUBWORD.fullmatch(cells[0])):
+                continue
+            if len(cells) != width:
+                raise InputError(f"{path}, line {number}: {len(cells)} columns instead of {width}; mend the line")
+            token, tag = (cells[column] for column in columns)
+            if not token or not tag:
+                raise InputError(f"{path}, line {number}: the {'tag' if token else 'token'} is empty; mend the line")
+            tokens.append(token)
+            tags.append(tag)
+        if tokens:
+            yield tokens, tags
+
+    def batches() -> Iterator[dict[str, list[Any]]]:
+        rows = sentences()
+        while batch := list(itertools.islice(rows, BATCH)):
+            for tokens, _ in batch:
+                words = [token for token in tokens if not _SUBWORD.fullmatch(token)]
+                counted[0] &= words == [str(i + 1) for i in range(len(words))]
+                counted[1] |= len(words) > 1
+            yield {"tokens": [tokens for tokens, _ in batch], "tags": [tags for _, tags in batch]}
+
+    rows = raw_rows.from_batches(batches())
+    if all(counted):
+        raise InputError(f"{path}: its first column numbers the tokens; give `columns`, as [1, 3] for words and UPOS")
+    return rows
+
+
+def _conll_lines(path: Path) -> Iterator[tuple[int, str, tuple[bool, int], list[str]]]:
+    """Number, kind (token, hash or gap), form (has tabs, number of cells) and cells of each line."""
+    for number, raw in lines_of(path):
+        line = raw.rstrip("\r\n")
+        tabs = "\t" in line
+        cells = [cell.strip(" ") for cell in line.split("\t")] if tabs else [cell for cell in line.split(" ") if cell]
+        what = "hash" if line.startswith("# ") else "token"
+        yield number, what if any(cells) and cells[0] != "-DOCSTART-" else "gap", (tabs, len(cells)), cells

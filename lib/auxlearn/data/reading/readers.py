@@ -1,0 +1,311 @@
+"""Rows from files and from the hub: plain data is parsed, nothing in it is ever executed.
+
+No row is dropped in silence: what cannot be read is an InputError that names the file, the line and the remedy.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from auxlearn.data import parquet
+from auxlearn.data.reading import parsing, raw_rows, split_files
+from auxlearn.data.reading.raw_rows import RawRows
+from auxlearn.data.reading.split_files import SPLIT_OF, SPLITS, SUFFIXES
+from auxlearn.errors import InputError, shown
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from datasets import Dataset, DatasetDict
+
+Raw = dict[str, RawRows]  # by split
+# The tasks of the glue_data layout: the file's column for each of the hub's input columns, and the file's label column.
+GLUE: dict[str, tuple[dict[str, str], str]] = {
+    "CoLA": ({"sentence": "sentence"}, "label"),
+    "SST-2": ({"sentence": "sentence"}, "label"),
+    "MRPC": ({"sentence1": "#1 String", "sentence2": "#2 String"}, "Quality"),
+    "QQP": ({"question1": "question1", "question2": "question2"}, "is_duplicate"),
+    "STS-B": ({"sentence1": "sentence1", "sentence2": "sentence2"}, "score"),
+    "MNLI": ({"premise": "sentence1", "hypothesis": "sentence2"}, "gold_label"),
+    "QNLI": ({"question": "question", "sentence": "sentence"}, "label"),
+    "RTE": ({"sentence1": "sentence1", "sentence2": "sentence2"}, "label"),
+    "WNLI": ({"sentence1": "sentence1", "sentence2": "sentence2"}, "label"),
+}
+_COLA = ["source", "label", "mark", "sentence"]  # train and dev of CoLA have no header
+
+
+def read_file(path: Path, columns: tuple[int, int] | None = None, only: tuple[str, ...] | None = None) -> RawRows:
+    """Read the rows of one file of a known suffix (SUFFIXES).
+
+    Args:
+        path: The file.
+        columns: For CoNLL only: positions of token and tag, from 0, negative from the end; first and last if None.
+        only: The columns to keep, as far as they are there; all if None.
+
+    Returns:
+        One row at least. Cells of CSV and TSV are text.
+
+    Raises:
+        InputError: If the suffix is unknown, the file is empty or cannot be parsed, or `columns` is given for another
+            format.
+    """
+    kind = split_files.suffix_of(path)
+    if kind is None:
+        raise InputError(f"{path}: unknown format; use one of {', '.join(SUFFIXES)}")
+    if kind.startswith(".conll"):
+        return parsing.filled(path, parsing.read_conll(path, columns or (0, -1)))
+    if columns is not None:
+        raise InputError(f"{path}: `columns` is for .conll files; a {kind} file names its columns itself")
+    if kind.startswith(".jsonl"):
+        return parsing.filled(path, parsing.read_jsonl(path, only))
+    if kind == ".parquet":
+        table, names = parquet.read_table(path, only)
+        return parsing.filled(path, _named(RawRows(table, tuple(names)), _names_of(table.schema), str(path)))
+    return parsing.read_table(path, only)
+
+
+def read_files(
+    files: Mapping[str, Sequence[Path]], columns: tuple[int, int] | None = None, only: tuple[str, ...] | None = None
+) -> Raw:
+    """Read the splits of a task, each from one file or several (see `read_file`)."""
+    return {split: raw_rows.joined([read_file(p, columns, only) for p in paths]) for split, paths in files.items()}
+
+
+def glue_files(folder: Path) -> dict[str, list[Path]]:
+    """Find the split files of a folder of the classic glue_data layout, such as glue_data/RTE.
+
+    Args:
+        folder: The folder, which must have the task's name.
+
+    Returns:
+        The files by split, of those splits that are there; for MNLI the matched ones.
+
+    Raises:
+        InputError: If the name is no task's, there is no such folder, or it has no train file.
+    """
+    name = folder.absolute().name
+    if name not in GLUE:
+        raise InputError(f"{folder}: {name!r} is no task of the glue_data layout; it has {', '.join(GLUE)}")
+    end = "_matched.tsv" if name == "MNLI" else ".tsv"
+    return split_files.single_files(folder, {"train": "train.tsv", "dev": "dev" + end, "test": "test" + end})
+
+
+def read_glue(folder: Path) -> Raw:
+    """Read the splits of a glue_data folder with the hub's column names.
+
+    Args:
+        folder: The folder, which must have the task's name.
+
+    Returns:
+        Rows by split; labels are the files' strings, STS-B's are floats. Test rows have no `label` where the file has
+        none.
+
+    Raises:
+        InputError: If files are not there, or not as GLUE publishes them.
+    """
+    return {split: _glue(folder.absolute().name, split, path) for split, (path,) in glue_files(folder).items()}
+
+
+def _glue(name: str, split: str, path: Path) -> RawRows:
+    inputs, label = GLUE[name]
+    header, batches = parsing.table(path, _COLA if name == "CoLA" and split != "test" else None)
+    columns = {**inputs, "label": label} if split != "test" or label in header else inputs
+    for column in columns.values():
+        if column not in header:
+            raise InputError(f"{path}, line 1: no {column!r} in the header ({', '.join(header)}); is this {name}?")
+    places = {column: header.index(own) for column, own in columns.items()}
+
+    def score(text: str | None, number: int) -> float | None:
+        try:
+            return float(text) if text else None
+        except ValueError:
+            raise InputError(f"{path}, line {number}: the score {text!r} is no number; mend the line") from None
+
+    def renamed() -> Iterator[dict[str, list[Any]]]:
+        for numbers, cells in batches:
+            batch: dict[str, list[Any]] = {column: cells[place] for column, place in places.items()}
+            if name == "STS-B" and "label" in batch:
+                batch["label"] = [score(text, n) for text, n in zip(batch["label"], numbers, strict=True)]
+            yield batch
+
+    return raw_rows.from_batches(renamed())
+
+
+@dataclass(frozen=True)
+class HubSet:
+    """A hub data set that is loaded.
+
+    Attributes:
+        splits: Its data sets, by the names that splits have here.
+        what: What it is called, for messages.
+    """
+
+    splits: dict[str, Dataset]
+    what: str
+
+    def rows(self, only: Iterable[str]) -> Raw:
+        """Return the columns asked for; ids that the data set has names for are these names."""
+        wanted = set(only)
+        out = {}
+        for split, rows in self.splits.items():
+            keep = [name for name in rows.column_names if name in wanted]
+            table = rows.select_columns(keep).with_format("arrow")[:]
+            names = {name: names for name in keep if (names := _class_names(rows.features[name])) is not None}
+            out[split] = _named(RawRows(table, tuple(rows.column_names)), names, f"{self.what}, {split}")
+        return out
+
+    def files(self) -> dict[str, list[Path]]:
+        """Return the Arrow files that hold its splits."""
+        return {split: [Path(each["filename"]) for each in rows.cache_files] for split, rows in self.splits.items()}
+
+
+def read_hub(name: str, config: str | None, revision: str | None) -> HubSet:
+    """Load a hub data set, or a local folder in the hub's layout, by `datasets.load_dataset`.
+
+    Args:
+        name: The data set, as owner/name, or a folder's path.
+        config: Its configuration, if it has several.
+        revision: Its commit, branch or tag; the newest if None.
+
+    Returns:
+        The data set; the hub's validation split is dev here.
+
+    Raises:
+        InputError: If the data set cannot be loaded or has no train split, or the name is a file format's.
+    """
+    import datasets
+
+    # `load_dataset("csv")` is no data set of that name, but whatever lies in the folder one happens to be in.
+    if name in datasets.packaged_modules._PACKAGED_DATASETS_MODULES:
+        raise InputError(f"hub: {name!r} is a file format, no data set; name one as owner/name, or use `files`")
+    what = f"hub data set {name!r} (config {config!r}, revision {revision!r})"
+    try:
+        splits = _loaded(name, config, revision)
+    except Exception as error:
+        raise InputError(
+            f"{what} cannot be loaded: {error.__cause__ or error}. Is the hub reachable? Otherwise download it once "
+            "and use `source: {folder: …}`"
+        ) from None
+    return HubSet(_hub_splits(splits, f"hub data set {name!r}"), what)
+
+
+def _loaded(name: str, config: str | None, revision: str | None) -> DatasetDict:
+    import datasets
+
+    builder = datasets.load_dataset_builder(name, config, revision=revision)
+    options: dict[str, Any] = {}
+    if hasattr(builder.config, "keep_default_na"):  # CSV: "NA" and "007" are texts, whatever pandas takes them for
+        options = {"keep_default_na": False, "na_values": [""]}
+        if builder.info.features is None:
+            splits = datasets.load_dataset(name, config, revision=revision, streaming=True, **options)
+            first: dict[str, Any] = next(iter(next(iter(splits.values()))), {})
+            options["features"] = datasets.Features({column: datasets.Value("string") for column in first})
+    return datasets.load_dataset(name, config, revision=revision, **options)
+
+
+def _hub_splits(splits: Mapping[str, Dataset], what: str) -> dict[str, Dataset]:
+    """Choose the splits by their usual names; of MNLI's, the matched ones."""
+    has = ", ".join(splits)
+    chosen: dict[str, Dataset] = {}
+    for split in SPLITS:
+        names = [name for name in splits if SPLIT_OF.get(name.lower()) == split]
+        names = names or [name for name in splits if SPLIT_OF.get(name.lower().removesuffix("_matched")) == split]
+        if len(names) > 1:
+            raise InputError(f"{what}: {' and '.join(names)} are both {split}; download it and use `files`")
+        if names:
+            chosen[split] = splits[names[0]]
+    if "train" not in chosen:
+        raise InputError(f"{what} has no train split (it has {has})")
+    return chosen
+
+
+def digest(rows: Mapping[str, Iterable[Mapping[str, Any]]]) -> str:
+    """Hash rows by split: the sha256 of them as JSON, of which no more than a row is in memory."""
+    content = hashlib.sha256(b"{")
+    for i, split in enumerate(sorted(rows)):
+        content.update(f"{', ' if i else ''}{json.dumps(split)}: [".encode())
+        for j, row in enumerate(rows[split]):
+            text = json.dumps(row, sort_keys=True, default=str)
+            content.update((", " + text if j else text).encode())
+        content.update(b"]")
+    content.update(b"}")
+    return content.hexdigest()
+
+
+# --- label names that a source carries ---------------------------------------------------------------------------
+
+
+def _names_of(schema: pa.Schema) -> dict[str, list[str]]:
+    """Return the label names in the metadata that `datasets` writes into Parquet, by column."""
+    try:
+        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
+        found = {name: _json_names(feature) for name, feature in features.items() if name in schema.names}
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
+        return {}  # no metadata, or no such metadata
+    return {name: names for name, names in found.items() if names is not None}
+
+
+def _json_names(feature: Any) -> list[str] | None:
+    while isinstance(feature, (list, dict)):
+        if isinstance(feature, dict) and feature.get("_type") == "ClassLabel":
+            names = feature.get("names")
+            return names if isinstance(names, list) and all(isinstance(name, str) for name in names) else None
+        if isinstance(feature, list) and len(feature) != 1:
+            return None
+        feature = feature[0] if isinstance(feature, list) else feature.get("feature")
+    return None
+
+
+def _class_names(feature: Any) -> list[str] | None:
+    return feature.names if hasattr(feature, "names") else _class_names(inner) if (
+        inner := getattr(feature, "feature", None)
+    ) is not None else None  # fmt: skip
+
+
+def _named(rows: RawRows, names: Mapping[str, list[str]], where: str) -> RawRows:
+    """Put the source's own names in place of its ids: splits and shards may number them differently."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.types as types
+
+    table, named = rows.table, dict(rows.named)
+    for column, own in names.items():
+        chunks = []
+        for chunk in table.column(column).chunks:
+            nested = (
+                types.is_list(chunk.type) or types.is_large_list(chunk.type) or types.is_fixed_size_list(chunk.type)
+            )
+            ids = pc.list_flatten(chunk) if nested else chunk
+            if not types.is_integer(ids.type):
+                break  # names already
+            unlabelled = pc.equal(ids, -1)
+            outside = pc.and_not(pc.invert(pc.and_(pc.greater_equal(ids, 0), pc.less(ids, len(own)))), unlabelled)
+            if pc.any(outside).as_py():
+                value = ids.filter(outside)[0].as_py()
+                what = (
+                    f"{column!r} holds {shown(value)}, for which its own names ({', '.join(own)[:300]}) have no entry"
+                )
+                raise InputError(f"{where}: {what}; mend the file")
+            safe = pc.if_else(unlabelled, pa.scalar(None, ids.type), ids)
+            texts = pa.array(own, pa.string()).take(safe)
+            chunks.append(_nested_as(chunk, texts) if nested else texts)
+        else:
+            place = table.column_names.index(column)
+            kind = chunks[0].type if chunks else pa.string()
+            table = table.set_column(place, pa.field(column, kind), pa.chunked_array(chunks, kind))
+            named[column] = tuple(own)
+    return replace(rows, table=table, named=named)
+
+
+def _nested_as(lists: pa.Array, values: pa.Array) -> pa.Array:
+    """Return lists as long as those given, null where they are, over other values."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    lengths = pc.fill_null(pc.cast(pc.list_value_length(lists), pa.int64()), 0)
+    offsets = pa.concat_arrays([pa.array([0], pa.int64()), pc.cumulative_sum(lengths)])
+    return pa.LargeListArray.from_arrays(offsets, values, mask=pc.is_null(lists) if lists.null_count else None)

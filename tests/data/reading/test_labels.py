@@ -1,0 +1,260 @@
+"""Labels: names or ids, decided once over all splits; every value that may be read one way is read so, others not."""
+
+import json
+
+import pyarrow as pa
+import pytest
+
+from auxlearn.data.reading import labels
+from auxlearn.errors import InputError
+from own_rows import SCORE, SPEC, TAGS, arrow, csv, rows, task
+
+NUMBERS = SPEC | {"labels": ["1", "2"]}
+
+
+def both(make, train, dev):
+    return {f"train.{make[0]}": make[1](train), f"dev.{make[0]}": make[1](dev, "dev")}
+
+
+JSONL, CSV = ("jsonl", rows), ("csv", csv)
+PARQUET = ("parquet", arrow)
+
+
+@pytest.mark.parametrize("form", [JSONL, CSV, PARQUET], ids=["jsonl", "csv", "parquet"])
+@pytest.mark.parametrize(
+    ("names", "train", "dev", "ids"),
+    [
+        (["1", "2"], [0, 1, 0], [1], [0, 1, 0]),
+        (["1", "2"], [1, 2, 1], [2], [0, 1, 0]),
+        (["1", "2"], [1, 1, 1], [2], [0, 0, 0]),  # dev alone tells that these are names
+        (["1", "2"], [1, 1, 1], [0], [1, 1, 1]),  # and here that they are ids
+        (["0", "1", "2"], [0, 2, 1], [1], [0, 2, 1]),  # both, which agree
+        (["-1", "0", "1"], [-1, 1, 0], [0], [0, 2, 1]),
+        (["0.5", "1.0"], [0.5, 1.0], [0.5], [0, 1]),
+        (["0.5", "1"], [0.5, 1.0], [0.5], [0, 1]),
+        (["5", "10"], ["5", "10"], ["10"], [0, 1]),
+        (["01", "02"], [1, 2], [2], [0, 1]),
+        (["1", "2"], ["01", "02"], ["02"], [0, 1]),
+        (["bad", "good"], [0, 1, 1], [0], [0, 1, 1]),
+        (["bad", "good"], [0.0, 1.0], [1.0], [0, 1]),
+        (["bad", "good"], ["good", "bad"], ["bad"], [1, 0]),
+        (["false", "true"], [False, True], [True], [0, 1]),
+        (["True", "False"], [False, True], [True], [1, 0]),
+        (["no", "yes"], [False, True], [True], [0, 1]),
+        (["0", "1"], [True, False], [True], [1, 0]),
+    ],
+)
+def test_values_that_fit_one_reading_are_read_so(tmp_path, form, names, train, dev, ids):
+    if form is CSV and names in (["no", "yes"], ["0", "1"]) and isinstance(train[0], bool):
+        pytest.skip("the words True and False are not these labels")
+    read = task(tmp_path, both(form, train, dev), SPEC | {"labels": names})
+    assert read.train["label"][:] == ids
+
+
+@pytest.mark.parametrize("form", [JSONL, CSV, PARQUET], ids=["jsonl", "csv", "parquet"])
+@pytest.mark.parametrize(("names", "values"), [(["1", "0"], [0, 1]), (["1", "2"], [1, 1]), (["-1", "0", "1"], [0, 1])])
+def test_values_that_fit_both_readings_and_differ_are_an_error_until_settled(tmp_path, form, names, values):
+    files = both(form, values, values)
+    with pytest.raises(InputError, match="may hold names or ids") as caught:
+        task(tmp_path, files, SPEC | {"labels": names})
+    first = values[0]
+    for part in ("task 't'", f"is {str(first)!r} if read as a name", f"{names[first]!r} if read as an id",
+                 "train row 0", "`label_values: names` or `label_values: ids`"):  # fmt: skip
+        assert part in str(caught.value)
+    by_name = task(tmp_path, files, SPEC | {"labels": names, "label_values": "names"})
+    assert by_name.train["label"][:] == [names.index(str(value)) for value in values]
+    by_id = task(tmp_path, files, SPEC | {"labels": names, "label_values": "ids"})
+    assert by_id.train["label"][:] == values
+
+
+@pytest.mark.parametrize(
+    ("train", "dev"), [(rows(["good", "bad"]), rows([0, 1], "dev")), (rows(["good", 0]), rows(["bad"], "dev"))]
+)
+def test_names_in_some_rows_and_ids_in_others_are_an_error(tmp_path, train, dev):
+    with pytest.raises(InputError, match=r"holds both names \(train row 0: 'good'.*and ids 0 to 1 \((dev|train) row"):
+        task(tmp_path, {"train.jsonl": train, "dev.jsonl": dev})
+
+
+@pytest.mark.parametrize(
+    ("names", "value", "message"),
+    [
+        (["bad", "good"], "Good", "unknown label 'Good'; labels are bad, good or ids 0 to 1; did you mean 'good'"),
+        (["bad", "good"], " good", "unknown label ' good'.*did you mean 'good'"),
+        (["bad", "good"], "goood", ".*did you mean 'good'"),
+        (["bad", "good"], 2, "unknown label 2; labels are bad, good or ids 0 to 1$"),
+        (["bad", "good"], True, "unknown label True;.*`label_values: ids` takes false as 0 and true as 1"),
+        (["bad", "good"], ["good", "bad"], r"unknown label \['good', 'bad'\]: one label per row.*multi-label"),
+        (["bad", "good"], [], ".*multi-label"),
+        (["bad", "good"], {"name": "good"}, ".*multi-label"),
+        (["1.5", "01.5", "x"], 1.5, "unknown label 1.5"),
+    ],
+)
+def test_what_is_no_label_is_named_with_what_was_meant(tmp_path, names, value, message):
+    given = rows([names[0], value, value])
+    with pytest.raises(InputError, match="train row 1: " + message):
+        task(tmp_path, {"train.jsonl": given, "dev.jsonl": rows([names[0]], "dev")}, SPEC | {"labels": names})
+
+
+def test_booleans_are_ids_where_the_suite_says_so(tmp_path):
+    files = {"train.jsonl": rows([True, False]), "dev.jsonl": rows([1], "dev")}
+    assert task(tmp_path, files, SPEC | {"label_values": "ids"}).train["label"][:] == [1, 0]
+
+
+def test_a_class_called_minus_one_keeps_its_label_in_test(tmp_path):
+    names = ["-1", "0", "1"]
+    files = {f"{split}.csv": csv([-1, 0, 1], split) for split in ("train", "dev", "test")}
+    assert task(tmp_path, files, SPEC | {"labels": names}).test["label"][:] == [0, 1, 2]
+    files = {f"{split}.csv": csv([0, 1, 1], split) for split in ("train", "dev")} | {"test.csv": csv([-1, 0, -1])}
+    assert task(tmp_path, files).test["label"][:] == [None, 0, None]
+
+
+def test_the_words_false_and_true_of_a_csv_are_the_labels_false_and_true(tmp_path):
+    files = {f"{split}.csv": csv(["False", "True", "TRUE"], split) for split in ("train", "dev")}
+    assert task(tmp_path, files, SPEC | {"labels": ["true", "false"]}).train["label"][:] == [1, 0, 0]
+
+
+def test_tags_are_decided_over_all_splits_too(tmp_path):
+    spec = TAGS | {"labels": ["1", "2", "3"]}
+
+    def made(train, dev):
+        files = {f"{s}.jsonl": [{"tokens": ["a", "b"], "tags": t}] for s, t in (("train", train), ("dev", dev))}
+        return task(tmp_path, files, spec).train["tags"][:]
+
+    assert made([1, 2], [2, 3]) == [[0, 1]]
+    assert made([1, 2], [0, 1]) == [[1, 2]]
+    assert made(["1", "2"], [2, 3]) == [[0, 1]]
+    with pytest.raises(InputError, match="'tags' may hold names or ids"):
+        made([1, 2], [1, 2])
+    with pytest.raises(InputError, match=r"dev row 0: unknown label 7"):
+        made([1, 3], [7, 2])
+
+
+# --- names that files carry --------------------------------------------------------------------------------------
+
+
+def test_names_of_a_file_are_mapped_split_by_split(tmp_path):
+    """The splits number them differently, and otherwise than the suite."""
+    files = {
+        "train.parquet": arrow([0, 1, 1], names=["good", "bad"]),
+        "dev.parquet": arrow([0, 1], "dev", names=["bad", "good"]),
+        "test.parquet": arrow([-1, 0], "test", pa.int8(), names=["good", "bad"]),
+    }
+    read = task(tmp_path, files)
+    assert read.train["label"][:] == [1, 0, 0]
+    assert read.dev["label"][:] == [0, 1]
+    assert read.test["label"][:] == [None, 1]
+
+
+def test_what_datasets_writes_is_read_by_its_names(tmp_path):
+    import datasets
+
+    names = ["I", "O", "B"]
+    features = datasets.Features(
+        {"tokens": datasets.List(datasets.Value("string")), "tags": datasets.List(datasets.ClassLabel(names=names))}
+    )
+    made = datasets.Dataset.from_list([{"tokens": ["a", "b", "c"], "tags": [2, 0, 1]}], features=features)
+    for split in ("train", "dev"):
+        made.to_parquet(tmp_path / f"{split}.parquet")
+    source = {"files": {"train": "train.parquet", "dev": "dev.parquet"}}
+    assert task(tmp_path, {}, TAGS, source=source).train["tags"][:] == [[1, 2, 0]]
+    tuples = TAGS | {"labels": ["O", "B", "X"]}
+    with pytest.raises(InputError, match="train row 0: unknown label 'I': the source's own names are I, O, B; the s"):
+        task(tmp_path, {}, tuples, source=source)
+
+
+def test_names_of_a_file_that_are_not_the_suite_s_are_an_error_with_both_lists(tmp_path):
+    files = {"train.parquet": arrow([0, 1], names=["negative", "positive"]), "dev.jsonl": rows(["bad"], "dev")}
+    message = "unknown label 'negative': the source's own names are negative, positive; the suite's are bad, good"
+    with pytest.raises(InputError, match=message):
+        task(tmp_path, files)
+    files["train.parquet"] = arrow([0, 2], names=["good", "bad"])
+    with pytest.raises(InputError, match=r"train\.parquet: 'label' holds 2, for which its own names \(good, bad\)"):
+        task(tmp_path, files)
+
+
+@pytest.mark.parametrize("metadata", [b"{", b"[]", b'{"info": {"features": {"label": 3}}}', b'{"info": 1}'])
+def test_metadata_of_another_kind_is_passed_over(tmp_path, metadata):
+    table = arrow([0, 1]).replace_schema_metadata({b"huggingface": metadata})
+    assert task(tmp_path, {"train.parquet": table, "dev.parquet": table}).train["label"][:] == [0, 1]
+
+
+def test_a_hub_folder_s_names_are_mapped(tmp_path, monkeypatch):
+    import datasets
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    features = datasets.Features(
+        {"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["good", "bad"])}
+    )
+    for split in ("train", "validation"):
+        made = datasets.Dataset.from_dict({"text": ["x", "y"], "label": [0, 1]}, features=features)
+        (tmp_path / "hub").mkdir(exist_ok=True)
+        made.to_parquet(tmp_path / "hub" / f"{split}-00000-of-00001.parquet")
+    assert task(tmp_path, {}, source={"hub": "hub"}).train["label"][:] == [1, 0]
+
+
+def test_dictionary_encoded_labels_are_their_values(tmp_path):
+    """With categories that no row has, as pandas keeps them."""
+    categories = pa.DictionaryArray.from_arrays(pa.array([1, 2, 1], pa.int8()), pa.array(["unused", "good", "bad"]))
+    numbers = pa.DictionaryArray.from_arrays(pa.array([1, 0], pa.int8()), pa.array([1, 0]))
+    for given, dev, ids in ((categories, "bad", [1, 0, 1]), (numbers, 1, [0, 1])):
+        files = {"train.parquet": arrow(given), "dev.jsonl": rows([dev], "dev")}
+        assert task(tmp_path, files).train["label"][:] == ids
+
+
+# --- rows without a label ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mark", [-1, None, "", "-"])
+def test_rows_without_a_label_are_dropped_where_the_suite_says_so(tmp_path, mark):
+    names = ["bad", "good"] if mark in (None, "", "-") else [0, 1]
+    files = {"train.jsonl": rows([names[0], mark, names[1], mark]), "dev.jsonl": rows([mark, names[1]], "dev"),
+             "test.jsonl": rows([names[0], None])}  # fmt: skip
+    message = "unknown label '-'" if mark == "-" else r"train row 1: the label is missing.*`drop_unlabelled: true`"
+    with pytest.raises(InputError, match=message):
+        task(tmp_path, files)
+    read = task(tmp_path, files, drop_unlabelled=True)
+    assert read.train[:] == {"row_id": [0, 2], "text": ["train text 0", "train text 2"], "label": [0, 1]}
+    assert (read.dev["row_id"][:], read.dropped) == ([1], {"train": 2, "dev": 1})
+    assert read.test["label"][:] == [0, None]
+
+
+def test_scores_and_tags_that_are_missing_are_dropped_too(tmp_path):
+    read = task(tmp_path, {"train.csv": csv([1, "", 2.5]), "dev.csv": csv([3])}, SCORE, drop_unlabelled=True)
+    assert (read.train["label"][:], read.dropped) == ([1.0, 2.5], {"train": 1})
+    given = [{"tokens": ["a"], "tags": ["B"]}, {"tokens": ["b"], "tags": None}]
+    read = task(tmp_path, {"train.jsonl": given, "dev.jsonl": given[:1]}, TAGS, drop_unlabelled=True)
+    assert (read.train["tags"][:], read.dropped) == ([[1]], {"train": 1})
+    given = [{"text": "x", "label": -1}]
+    with pytest.raises(InputError, match=r"task 't': train is empty, 1 unlabelled rows left out"):
+        task(tmp_path, {"train.jsonl": given, "dev.jsonl": rows([0])}, drop_unlabelled=True)
+
+
+def test_the_field_counts_in_the_fingerprint_only_where_it_is_given():
+    from auxlearn.data.schema import Source, TaskSpec
+
+    spec = TaskSpec(**SPEC, source=Source(planted=True))
+    assert not {"label_values", "drop_unlabelled"} & spec.content().keys()
+    assert TaskSpec(**SPEC, source=Source(planted=True), drop_unlabelled=True).content()["drop_unlabelled"] is True
+
+
+def test_a_wrong_label_column_of_many_values_is_one_fault(tmp_path):
+    from auxlearn.data.reading.validation import Faults
+
+    files = {"train.jsonl": rows([f"text number {i}" for i in range(3000)]), "dev.jsonl": rows(["bad"])}
+    with pytest.raises(Faults, match="train row 0: unknown label 'text number 0'") as caught:
+        task(tmp_path, files)
+    (fault,) = caught.value.faults
+    assert len(fault.rows) == 3000
+    assert fault.in_full().endswith("(rows 0, 1, 2, 3, 4 and 2,995 more)")
+
+
+def test_numbers_of_any_size_are_no_labels_and_no_crash():
+    names = labels.Names(["1", "2"])
+    for value in (10**30, "9" * 400, float("inf"), "1e400", "²", "١"):
+        assert names.by_name(value) is None
+        assert names.by_id(value) is None
+
+
+def test_json_of_mixed_numbers_and_text_is_read_by_value(tmp_path):
+    lines = "".join(json.dumps({"text": f"x {i}", "label": v}) + "\n" for i, v in enumerate([1, "1", 1.0, "2"]))
+    assert task(tmp_path, {"train.jsonl": lines, "dev.jsonl": lines}, NUMBERS).train["label"][:] == [0, 0, 0, 1]

@@ -1,0 +1,107 @@
+"""`auxlearn check FILE --data`: what a suite's data holds, and all that is wrong with it at once."""
+
+import pytest
+import yaml
+
+from auxlearn import cli
+from auxlearn.data import suites
+from auxlearn.reporting import data_check, summaries
+from own_rows import SCORE, SPEC, TAGS, csv, rows, suite_file, write
+
+
+def suite_of(folder, **tasks):
+    """A suite of several tasks, each of a spec and its files."""
+    content = {"name": "s", "tasks": {}}
+    for name, (spec, files) in tasks.items():
+        for file, text in files.items():
+            write(folder / name / file, text)
+        content["tasks"][name] = spec | {"source": {"folder": name}}
+    return write(folder / "suite.yaml", yaml.safe_dump(content, sort_keys=False))
+
+
+GOOD = {"train.jsonl": rows([1, 0, 1, 1]), "dev.csv": csv(["0"], "dev"), "test.jsonl": rows([None, 1, -1], "test")}
+
+
+def test_all_problems_are_reported_at_once(tmp_path, capsys):
+    path = suite_of(
+        tmp_path,
+        fine=(SPEC, GOOD),
+        labels=(
+            SPEC,
+            {"train.jsonl": rows([1, "x", 0, *"yzabcdef"]), "dev.jsonl": [{"text": 7, "label": 1}, {"label": 1}]},
+        ),
+        range=(SCORE, {"train.csv": csv([1, 9, 2, "high"]), "dev.csv": csv([""])}),
+        gone=(SPEC, {}),
+        twice=(SPEC, GOOD | {"valid.jsonl": rows([1])}),
+        tags=(
+            TAGS,
+            {"train.jsonl": [{"tokens": ["a", "b"], "tags": ["O"]}], "dev.jsonl": [{"tokens": ["a"], "tags": ["O"]}]},
+        ),
+    )
+    assert cli.main(["check", str(path), "--data"]) == 1
+    said = capsys.readouterr().out
+    for part in (
+        "task 'labels', train row 1: unknown label 'x'; labels are bad, good or ids 0 to 1 (rows 1, 3, 4, 5, 6 and 4 m",
+        "task 'labels', dev row 0: 'text' must be text, not 7",
+        "task 'labels', dev row 1: no 'text' in this row",
+        "task 'range', train row 3: the label 'high' is not a number",
+        "task 'range', train row 1: the label 9.0 is outside the range 0.0 to 5.0",
+        "task 'range', dev row 0: the label is missing",
+        "gone: no such folder",
+        "dev exists more than once (dev.csv, valid.jsonl)",
+        "task 'tags', train row 0: 'tags' must list one tag per token",
+        "9 problems:",
+    ):
+        assert part in said
+    (line,) = (line for line in said.splitlines() if line.startswith("fine"))
+    assert line.split()[1:6] == ["classification", "4", "1", "3", "dev"]
+    assert line.endswith("good 75%, bad 25%")
+
+
+def test_a_sound_suite_is_a_table_and_status_0(tmp_path, capsys):
+    spec = SPEC | {"drop_unlabelled": True}
+    files = {"train.jsonl": [{"text": "three words here", "label": i % 2} for i in range(40)] + rows([None, -1])}
+    path = suite_of(tmp_path, one=(spec, files), two=(SCORE, {"train.csv": csv([1, 2.5]), "dev.csv": csv([3])}))
+    assert cli.main(["check", str(path), "--data"]) == 0
+    assert "2 tasks" in capsys.readouterr().out
+    suite = suites.Suite.from_yaml(path)
+    table = data_check.table(suite)
+    assert table.loc["one"].to_dict() == {
+        "kind": "classification", "train": 36, "dev": 4, "test": 0, "dev from": "train", "unlabelled": 0, "dropped": 2,
+        "longest": 3, "labels": table.loc["one", "labels"],
+    }  # fmt: skip
+    assert table.loc["two", "labels"] == "1 to 2.5, mean 1.75"
+    assert summaries.sizes(suite)["dropped"].to_dict() == {"one": 2, "two": 0}
+
+
+def test_a_suite_s_own_faults_are_problems_too(tmp_path, capsys):
+    path = suite_file(tmp_path, {"train.jsonl": rows([1])}, SPEC | {"metric": "pearson"})
+    assert cli.main(["check", str(path), "--data"]) == 1
+    assert "pearson does not judge a classification task" in capsys.readouterr().out
+    assert cli.main(["check", str(path)]) == 2
+    path = suite_file(tmp_path, {"train.jsonl": rows(["x"])})
+    assert cli.main(["check", str(path)]) == 0  # whose rows are not looked at
+
+
+def test_a_study_s_suites_are_read_and_its_own_faults_reported_with_theirs(tmp_path, capsys):
+    suite = suite_of(tmp_path, main=(SPEC, GOOD), pool=(SPEC, GOOD | {"train.jsonl": rows([3])}))
+    study = {"study": "s", "base": {"suite": str(suite), "primary": "main", "size": "full"}, "stages": ["01_data_prep"]}
+    path = write(tmp_path / "study.yaml", yaml.safe_dump(study))
+    assert cli.main(["check", str(path)]) == 0
+    assert cli.main(["check", str(path), "--data"]) == 1
+    said = capsys.readouterr().out
+    assert "task 'pool', train row 0: unknown label 3" in said
+    assert "study.yaml: valid; 01_data_prep 1" in said
+    study["base"]["primary"] = "Main"
+    write(path, yaml.safe_dump(study))
+    assert cli.main(["check", str(path), "--data"]) == 1
+    said = capsys.readouterr().out
+    assert "task 'Main' is not in suite" in said
+    assert "task 'pool', train row 0: unknown label 3" in said
+
+
+@pytest.mark.parametrize("text", ["", "[1]", "study: [s\n", "name: x\n"])
+def test_what_is_neither_study_nor_suite_is_one_problem(tmp_path, capsys, text):
+    path = write(tmp_path / "x.yaml", text)
+    assert cli.main(["check", str(path), "--data"]) == 1
+    assert "1 problem:" in capsys.readouterr().out
