@@ -81,7 +81,7 @@ def _sample(lengths: np.ndarray, most: int) -> np.ndarray:
 
 
 def _closing(plan: Plan, phase: Phase, lengths: Lengths, config: Any) -> float:
-    """Return the FLOP of what ends an epoch: rows that are watched, rows that judge it."""
+    """Return the FLOP of what ends an epoch: the rows that judge it."""
     ledger = Ledger(phase.name)
     extension_points.counter(plan)(plan, lengths, config).close_epoch(phase, ledger)
     return ledger.flops

@@ -254,9 +254,7 @@ class Counter:
         self._enter(ledger, dearest, padded, flops)
 
     def close_epoch(self, phase: Phase, ledger: Ledger) -> None:
-        """Enter what ends an epoch: rows that are watched, rows that it is judged by."""
-        for name, rows in self.plan.watch.items():
-            self.enter_pass(ledger, self.lengths[name]["train"].of(rows))
+        """Enter what ends an epoch: the rows that it is judged by."""
         if phase.choose != "last" or phase.rounds:
             self.judge(phase, ledger)
 

@@ -58,13 +58,13 @@ class Evaluator:
         predictions, references = prediction.predict(self.model, encoded, task, self.plan.precision, ledger)
         return metrics.score(task, predictions, references), predictions, references
 
-    def _watch(self, ledger: Ledger) -> list[float]:
-        """Measure the AUC of each discriminator column on rows that the discriminator is not trained on."""
+    def _watch(self) -> list[float]:
+        """Measure the AUC of each discriminator column on rows that the discriminator is not trained on; uncharged."""
         logits, ids = [], []
         for name, rows in self.plan.watch.items():
             task = self.suite[name]
             encoded = self._encode(name, "train/watch", rows)
-            for _, out in prediction.outputs(self.model, encoded, task, self.plan.precision, ledger):
+            for _, out in prediction.outputs(self.model, encoded, task, self.plan.precision):
                 logits.append(out.discriminator.cpu().numpy())
                 ids.append(np.full(len(logits[-1]), self.model.columns[name]))
         return metrics.column_auc(np.concatenate(logits), np.concatenate(ids)).tolist()
