@@ -36,6 +36,7 @@ SWITCHES: dict[str, tuple[str, dict[str, Any]]] = {
     "mt-dnn's recipe": ("all_data", {"all_data_recipe": "mtdnn"}),
     "mixed batches": ("td_bce", {"mixing": "mixed"}),
     "losses by classes": ("random", {"loss_scale": "log_classes"}),
+    "idle heads coast": ("td_bce", {"idle_heads": "coasts"}),
     "first token": ("single", {"pool": "cls"}),
     "leaks kept": ("all_data", {"keep_leaks": True}),
     "steps": ("td_bce", {"steps": 12, "tune_steps": 4}),

@@ -395,3 +395,21 @@ def test_the_discriminator_s_loss_weighs_columns_by_the_rows_of_the_phase(small,
     wanted = discriminator.pos_weight([8 + 4 * k for k in range(len(small))])
     assert seen
     assert all(torch.equal(weight, wanted) for weight in seen)
+
+
+@pytest.mark.parametrize("idle", ["still", "coasts"])
+def test_the_head_of_a_task_without_rows_in_a_batch_stays_or_coasts(small, idle):
+    """Three steps of one task, two of the other: Adam's moments move the first head on, or leave it alone."""
+    recipe = Recipe(lr=1e-2, batch_size=8, decay="none", idle_heads=idle)
+    rows = {"look_alike": np.arange(24), "topic_side": np.arange(16)}
+    order = np.array([0, 0, 0, 1, 1])
+
+    def heads(steps):
+        phase = Phase("stage2", rows, 1, recipe, order=order[:steps])
+        model = train.run(Plan("tiny", (phase,), seeding.record(0), "look_alike"), small).model
+        return [model.heads[name].weight.detach().clone() for name in ("look_alike", "topic_side", "away_topic")]
+
+    before, after, untouched = heads(3), heads(5), heads(1)
+    assert torch.equal(before[0], after[0]) == (idle == "still")
+    assert not torch.equal(before[1], after[1])
+    assert torch.equal(untouched[2], after[2])  # a head that never had a gradient has no moments

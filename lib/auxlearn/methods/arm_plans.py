@@ -77,8 +77,8 @@ def alone(p: ArmParameters, suite: Suite, seed: int, usable: np.ndarray | None, 
     """
     trained, held = holdout(suite, p.primary, p.holdout if p.choose == "holdout" else 0.0, seed, usable)
     phase = Phase(
-        "tune", {p.primary: trained}, epochs, Recipe(p.lr, p.batch_size), steps=p.steps or None, choose=p.choose,
-        loss_scale=p.loss_scale, seed=FIXED_TUNE if p.seed_policy == "fixed" else None,
+        "tune", {p.primary: trained}, epochs, Recipe(p.lr, p.batch_size, idle_heads=p.idle_heads),
+        steps=p.steps or None, choose=p.choose, loss_scale=p.loss_scale, seed=FIXED_TUNE if p.seed_policy == "fixed" else None,
     )  # fmt: skip
     return _plan(p, seed, held, phase)
 
@@ -113,7 +113,7 @@ def two_stages(
         FastMTL (Kung et al., EMNLP 2021), section 3.
     """
     trained, held = holdout(suite, p.primary, p.holdout if p.choose == "holdout" else 0.0, seed, usable)
-    own, rows = Recipe(p.lr, p.batch_size), {p.primary: trained}
+    own, rows = Recipe(p.lr, p.batch_size, idle_heads=p.idle_heads), {p.primary: trained}
     fixed = p.seed_policy == "fixed"
     first: dict[str, Any] = {"mixing": p.mixing, "loss_scale": p.loss_scale, "seed": FIXED_STAGE2 if fixed else None}
     steps = p.stage2_epochs * -(-(len(trained) + p.n) // p.batch_size)

@@ -134,7 +134,9 @@ class AllData(Method):
         """Plan stage 2 over all rows, by MT-DNN's recipe if so asked."""
         p, recipe = cell.params, None
         if options.recipe == "mtdnn":
-            recipe = Recipe(options.mtdnn_lr, p.batch_size, 0.01, warmup=0.1, optimiser="adamax")
+            recipe = Recipe(
+                options.mtdnn_lr, p.batch_size, 0.01, warmup=0.1, optimiser="adamax", idle_heads=p.idle_heads
+            )
         usable = context.usable(cell.primary)[cell.primary]
         return arm_plans.two_stages(p, context.suite, cell.seed, selection.rows, usable, recipe=recipe)
 

@@ -50,7 +50,7 @@ def plan(
     parts = {name: part["row"].to_numpy() for name, part in tables.items()}
     if not parts:
         raise InputError(f"{p.primary!r}: no source rows to weigh; name auxiliaries that have usable rows")
-    alone, recipe = {p.primary: trained}, Recipe(p.lr, p.batch_size)
+    alone, recipe = {p.primary: trained}, Recipe(p.lr, p.batch_size, idle_heads=p.idle_heads)
     common: dict[str, Any] = {"loss_scale": p.loss_scale}
     tune = p.tune_steps if p.steps else 0
     if pretrain:

@@ -36,6 +36,9 @@ class Recipe:
     clip: float = 1.0
     optimiser: Literal["adamw", "adamax"] = "adamw"
     decay: Literal["linear", "none"] = "linear"
+    # What a step does to the head of a task that its batch has no rows of. "coasts": it moves on by Adam's moments, as
+    # under the torch that the papers' code is pinned to (1.4, 1.7), whose `zero_grad` leaves zeros, not nothing.
+    idle_heads: Literal["still", "coasts"] = "still"
 
 
 @dataclass(frozen=True)

@@ -173,6 +173,8 @@ class Trained(Common):
     """batches of one task each (MT-DNN, FastMTL), or over all tasks"""
     loss_scale: Literal["none", "log_classes"] = "none"
     """log_classes divides a loss by its value at chance"""
+    idle_heads: Literal["still", "coasts"] = "still"
+    """what a step does to heads of tasks that its batch has no rows of; coasts is the old torch of the authors' code"""
     keep_leaks: bool = False
     """leave in rows that also occur in dev or test (see `data.leakage`)"""
     processes: int = Field(1, ge=1)

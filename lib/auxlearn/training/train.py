@@ -197,7 +197,7 @@ class Trainer(resuming.Resumable):
             data_parallel.add_up_gradients(list(net.parameters()))
         self._clip(running, parts)
         running.optimiser.step()
-        running.optimiser.zero_grad()
+        running.optimiser.zero_grad(set_to_none=running.phase.recipe.idle_heads == "still")
         return losses
 
     def _backward(

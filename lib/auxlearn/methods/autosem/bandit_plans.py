@@ -35,7 +35,7 @@ def bandit(p: ArmParameters, options: BanditOptions, suite: Suite, seed: int, us
     trained, held = holdout(suite, p.primary, p.holdout, seed, usable[p.primary])
     rows = {p.primary: trained}
     rows |= {name: np.flatnonzero(usable[name]) for name in suite.auxiliaries(p.primary, p.auxiliaries)}
-    recipe = Recipe(p.lr, p.batch_size, decay="none")
+    recipe = Recipe(p.lr, p.batch_size, decay="none", idle_heads=p.idle_heads)
     rounds = Rounds(options.bandit_batches, options.bandit_decay, options.autosem_rule)
     phase = Phase("bandit", rows, options.bandit_rounds, recipe, loss_scale=p.loss_scale, rounds=rounds)
     return Plan(phases=(phase,), seeds=seeding.record(seed), primary=p.primary, holdout=held, **common(p))

@@ -79,7 +79,7 @@ def proxies(
         InputError: A task has too few usable rows.
     """
     samples, watch, fold_of = proxy_sample(suite, p.proxy_rows, p.watch_rows, seed, usable, folds(p))
-    recipe = Recipe(p.lr, p.batch_size)
+    recipe = Recipe(p.lr, p.batch_size, idle_heads=p.idle_heads)
     phases = [
         Phase("proxy", rows, p.epochs, recipe, p.discriminator, p.disc_weight, "last", p.mixing, p.loss_scale)
         for rows in samples

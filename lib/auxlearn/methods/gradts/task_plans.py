@@ -33,7 +33,7 @@ def task_tuning(p: GradTS, suite: Suite, name: str, seed: int, usable: np.ndarra
     """
     order = _measurable(name, seed, usable)
     rows = np.sort(order[: p.tune_rows or len(order)])
-    recipe = Recipe(p.lr, p.batch_size)
+    recipe = Recipe(p.lr, p.batch_size, idle_heads=p.idle_heads)
     phase = Phase("tune", {name: rows}, p.epochs, recipe, loss_scale=p.loss_scale)
     plan = Plan(phases=(phase,), seeds=seeding.record(seed), keep_model=True, **common(p))
     return plan, measured_rows(p, name, seed, usable)
