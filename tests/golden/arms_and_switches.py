@@ -52,6 +52,7 @@ SWITCHES: dict[str, tuple[str, dict[str, Any]]] = {
     "trial by the code": ("gradts_trial", {"trial_rule": "code", "trial_patience": 1}),
     "patience": ("gradts_trial", {"trial_patience": 1, "trial_most": 3}),
     "fg of thres": ("gradts_fg", {"fg_tasks": "thres"}),
+    "fg by the code": ("gradts_fg", {"fg_tasks": "all", "fg_fraction": 0.2, "fg_rule": "code"}),
     "fg of all": ("gradts_fg", {"fg_tasks": "all", "fg_fraction": 0.2}),
     "bandit by the code": ("autosem_p1", {"autosem_rule": "paper", "bandit_decay": 0.3}),
     "autosem by the code": ("autosem", {

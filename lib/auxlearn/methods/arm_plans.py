@@ -78,7 +78,8 @@ def alone(p: ArmParameters, suite: Suite, seed: int, usable: np.ndarray | None, 
     trained, held = holdout(suite, p.primary, p.holdout if p.choose == "holdout" else 0.0, seed, usable)
     phase = Phase(
         "tune", {p.primary: trained}, epochs, Recipe(p.lr, p.batch_size, idle_heads=p.idle_heads),
-        steps=p.steps or None, choose=p.choose, loss_scale=p.loss_scale, seed=FIXED_TUNE if p.seed_policy == "fixed" else None,
+        steps=p.steps or None, choose=p.choose, loss_scale=p.loss_scale,
+        seed=FIXED_TUNE if p.seed_policy == "fixed" else None,
     )  # fmt: skip
     return _plan(p, seed, held, phase)
 

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 class Recipe:
     """The optimiser and its schedule, by default FastMTL's with AdamW.
 
+    The AdamW of transformers 2 to 4, which the papers used, adds eps before it corrects the bias of the second moment,
+    torch's after: the first steps differ where gradients are near eps (1e-8), and are not reproduced.
+
     The learning rate warms up linearly, then decays linearly to 0 (or stays); the gradient is clipped by its global
     norm. "adamax" with a warm-up of 0.1 and a weight decay of 0.01 is MT-DNN's recipe (see `optimisers.Adamax`).
 

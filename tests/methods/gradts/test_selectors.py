@@ -93,6 +93,9 @@ def test_fg_keeps_the_best_rows_of_its_tasks(small):
     # 40 measured rows a task, the best 4 of each: 16 rows, fewer than n.
     assert len(made.rows) == 16
     assert set(made.rows["row"]) == {72, 74, 76, 78}
+    made, _ = chosen(rule("fg", fg_tasks="all", fg_fraction=0.1, fg_rule="code"), small)
+    assert len(made.rows) == 20  # one more of each
+    assert set(made.rows["row"]) == {70, 72, 74, 76, 78}
 
 
 @pytest.fixture

@@ -99,3 +99,5 @@ class FineOptions(ThresholdOptions, TrialOptions):
     """the rule that takes the tasks"""
     fg_fraction: float = Field(0.7, gt=0, le=1)
     """the share of a task's measured rows that is kept"""
+    fg_rule: Literal["corrected", "code"] = "corrected"
+    """exactly that share; or, as the authors' code has it, one row more and all that tie with it"""
