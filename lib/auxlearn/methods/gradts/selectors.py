@@ -315,8 +315,9 @@ class Fine(_GradTS):
 
         assert isinstance(options, FineOptions)
         rated = context.pool().merge(importance.rows(), on=["task", "row"], how="inner", validate="one_to_one")
+        how = options.fg_fraction, context.seed, options.fg_rule
         finest = [
-            part.iloc[correlation.fg_fraction(part["tau"].to_numpy(), options.fg_fraction, context.seed, options.fg_rule)]
+            part.iloc[correlation.fg_fraction(part["tau"].to_numpy(), *how)]
             for name, part in rated.groupby("task", sort=False) if name in selection.tasks
         ]  # fmt: skip
         return pd.concat(finest, ignore_index=True) if finest else rated.iloc[:0]
