@@ -174,9 +174,7 @@ def test_names_of_a_file_that_are_not_the_suite_s_are_an_error_with_both_lists(t
 
 def test_ids_beside_a_source_that_numbers_otherwise_are_an_error_until_settled(tmp_path):
     files = {"train.parquet": arrow([0, 1], names=["good", "bad"]), "dev.jsonl": rows([0, 1], "dev")}
-    message = (
-        r"ids without names \(dev row 0: 0\), but the source of train numbers its labels good, bad, and the s"
-    )
+    message = r"ids without names \(dev row 0: 0\), but the source of train numbers its labels good, bad, and the s"
     with pytest.raises(InputError, match=message):
         task(tmp_path, files)
     read = task(tmp_path, files, label_values="ids")
