@@ -159,8 +159,7 @@ def read_updates(manifest: runs.Manifest) -> list[dict[str, Any]]:
     """Read the updates of a training's weights; a training without any has none."""
     if "updates.parquet" not in manifest.outputs:
         return []
-    table, _ = parquet.read_table(manifest.path("updates.parquet"))
-    rows = table.to_pylist()
+    rows = parquet.read_table(manifest.path("updates.parquet"))[0].to_pylist()
     return [row if row["update"] else {k: v for k, v in row.items() if v is not None} for row in rows]  # 0: the prior
 
 
