@@ -383,6 +383,7 @@ def test_an_odd_manifest_is_its_own_trouble_alone(runs_folder, content, status, 
     assert planning.seen(SimpleNamespace(encoder="e", precision=None, threads=None, device=None)) == 4.0
     refused(lambda: exports_of_runs.trained(KEY), KEY)
     written(file.with_name("history.json"), "{}")
+    written(file.with_name("steps.parquet"), "")
     monkeypatch.setattr(scalars, "_writer", MagicMock)
     if status == "finished":
         refused(lambda: scalars.write(runs_folder / "logs"), KEY, "run its study again")
