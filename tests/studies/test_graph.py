@@ -10,7 +10,7 @@ from auxlearn.errors import InputError
 from auxlearn.paths import PROJECT
 from auxlearn.records import code_hash, runs
 from auxlearn.reporting.pages import report
-from auxlearn.studies import graph, parameters
+from auxlearn.studies import graph, parameters, run_status, study_file
 from auxlearn.studies.engine import runner
 from helpers import write_jsonl
 
@@ -315,3 +315,69 @@ def test_publishing_refuses_what_is_unfinished_or_unknown(tmp_path):
     runner.prepare(graph.load(written(tmp_path)))
     with pytest.raises(InputError, match=r"was interrupted|is not there"):
         report.publish("s")
+
+
+def test_one_option_is_an_axis_of_the_grid(tmp_path):
+    """Labels show it, where the arm has it; what is excluded by it is left out; the rest of `methods` stays."""
+    study = {
+        "study": "sweep", "base": {"suite": "planted", "primary": "topic_side", "size": "full", "encoder": "tiny"},
+        "grid": {"arm": ["single", "random", "tawt_joint"], "methods.single.epochs": [3, 5],
+                 "methods.tawt.weight_c": [1.0, 30.0]},
+        "exclude": [{"arm": "single", "methods.single.epochs": 5}], "stages": ["06_mtl"],
+        "methods": {"tawt": {"tawt_rule": "paper"}},
+    }  # fmt: skip
+    path = tmp_path / "sweep.yaml"
+    path.write_text(yaml.safe_dump(study))
+    cells = graph.expanded(path, graph.Unread(study_file.read(path)))
+    assert [cell.label.partition(" topic_side ")[2] for cell in cells] == [
+        "single seeds=[0, 1] epochs=3", "random n=200 seeds=[0, 1]",
+        "tawt_joint seeds=[0, 1] weight_c=1.0", "tawt_joint seeds=[0, 1] weight_c=30.0",
+    ]  # fmt: skip
+    assert [cell.params.methods["tawt"] for cell in cells[2:]] == [
+        {"tawt_rule": "paper", "weight_c": 1.0}, {"tawt_rule": "paper", "weight_c": 30.0},
+    ]  # fmt: skip
+    plain = study | {"grid": {"arm": ["tawt_joint"], "methods": [{"tawt": {"tawt_rule": "paper", "weight_c": c}}
+                                                                for c in (1.0, 30.0)]}, "exclude": []}  # fmt: skip
+    path.write_text(yaml.safe_dump(plain))
+    assert [c.key for c in graph.expanded(path, graph.Unread(study_file.read(path)))] == [c.key for c in cells[2:]]
+    outcomes = [
+        run_status.Outcome({"stage": c.stage, "key": c.key, "label": "", "params": c.params.model_dump()}, "", None)
+        for c in cells
+    ]
+    assert "tawt.weight_c 30.0" in run_status.parameters(outcomes)[3]
+
+
+@pytest.mark.parametrize(
+    ("axis", "said"),
+    [("methods.tawt.weightc", "tawt has no option 'weightc'; did you mean 'weight_c'"),
+     ("methods.tawtt.weight_c", "'tawtt'"),
+     ("methods.tawt", "write methods.METHOD.OPTION"), ("methods.single.epochs", "single: epochs")],
+)  # fmt: skip
+def test_an_axis_over_no_option_is_refused(tmp_path, axis, said):
+    path = tmp_path / "sweep.yaml"
+    path.write_text(
+        yaml.safe_dump({"study": "s", "base": {"suite": "planted", "primary": "topic_side"}, "grid": {axis: [0]}})
+    )
+    with pytest.raises(InputError, match=f"grid: .*{said}"):
+        graph.validated(path)
+
+
+@pytest.mark.parametrize("checked", [graph.validated, graph.load])
+def test_what_cannot_work_is_refused_before_anything_is_trained(tmp_path, checked):
+    """The planted pool is known without data; a metric that one row does not have is no sentence test's."""
+    path = tmp_path / "s.yaml"
+    base = {"suite": "planted", "primary": "topic_side", "size": "full", "encoder": "tiny", "rows": 100}
+    study = {"study": "s", "base": base, "grid": {"arm": ["single", "random"], "n": [600]}}
+    path.write_text(yaml.safe_dump(study))
+    assert checked(path)
+    path.write_text(yaml.safe_dump(study | {"grid": {"arm": ["single", "random"], "n": [701]}}))
+    with pytest.raises(InputError, match=r"n: 701 rows asked for, but 06_mtl can choose from (700|6\d\d)"):
+        checked(path)
+    for primary, fits in (("word_class", True), ("topic_side", True), ("side_share", False)):
+        blocks = {"notebooks": {"07_efficiency": {"sentence_test": True}}, "base": base | {"primary": primary}}
+        path.write_text(yaml.safe_dump(study | blocks))
+        if fits:
+            assert checked(path)
+        else:
+            with pytest.raises(InputError, match=r"sentence_test: one row of 'side_share' has no pearson"):
+                checked(path)

@@ -13,6 +13,7 @@ from auxlearn.studies import parameters
 from auxlearn.studies.study_file import StudyFile
 
 # Notebooks that may be run once per seed, because what reads them asks for one seed at a time.
+OPTION = "methods."  # and METHOD.OPTION: a grid's axis over one option
 PER_SEED = ("02_td_proxy", "03_ranking", "04_gradts_correlation", "05_tawt_weighting")
 
 
@@ -30,7 +31,9 @@ def check(file: StudyFile) -> None:
     known = {name for model in parameters.MODELS.values() for name in model.model_fields}
     for part in ("base", "grid"):
         for name in getattr(file, part):
-            if name not in known:
+            if part == "grid" and name.startswith(OPTION):
+                _check_option(name, file.grid[name])
+            elif name not in known:
                 if where := parameters.moved(name):
                     raise InputError(f"{part}: {where}")
                 raise InputError(f"{part}: no notebook has a parameter {name!r}{meant(name, known)}")
@@ -55,6 +58,36 @@ def check(file: StudyFile) -> None:
     for stage, block in file.notebooks.items():
         if unknown := set(block) - set(parameters.MODELS[stage].model_fields):
             raise InputError(f"notebooks.{stage}: {parameters.unknown(stage, sorted(unknown))}")
+
+
+def _check_option(axis: str, values: list[Any]) -> None:
+    _, method, *option = axis.split(".")
+    if len(option) != 1:
+        raise InputError(f"grid: {axis}: write methods.METHOD.OPTION, such as methods.single.epochs")
+    for value in values:
+        try:
+            registry.check_tables({method: {option[0]: value}})
+        except ValueError as error:
+            raise InputError(f"grid: {error}") from None
+
+
+def swept(file: StudyFile) -> list[tuple[str, str]]:
+    """List the options, as (method or family, option), that are axes of a study's grid."""
+    return [(method, option) for _, method, option in (n.split(".") for n in file.grid if n.startswith(OPTION))]
+
+
+def _folded(params: dict[str, Any]) -> dict[str, Any]:
+    """Put options that are axes of the grid among the options by method."""
+    folded = {name: value for name, value in params.items() if not name.startswith(OPTION)}
+    for name, value in params.items():
+        if name.startswith(OPTION):
+            _, method, option = name.split(".")
+            tables = folded.get("methods", {})
+            own = tables.get(method, {}) if isinstance(tables, dict) else None
+            if not isinstance(own, dict):
+                raise InputError(f"methods: {tables!r} holds no options by method, to which {name} could be added")
+            folded["methods"] = tables | {method: own | {option: value}}
+    return folded
 
 
 def defaults(file: StudyFile, stage: str) -> dict[str, Any]:
@@ -92,7 +125,7 @@ def combinations(file: StudyFile, stage: str) -> Iterator[dict[str, Any]]:
         InputError: If `exclude` leaves 07 without its baseline.
     """
     fields = parameters.MODELS[stage].model_fields
-    axes = {k: v for k, v in file.grid.items() if k in fields}
+    axes = {k: v for k, v in file.grid.items() if k in fields or (k.startswith(OPTION) and "methods" in fields)}
     if stage in file.per_seed and "seeds" in file.base:
         axes["seeds"] = [[seed] for seed in file.base["seeds"]]
     common = defaults(file, stage)
@@ -108,7 +141,7 @@ def combinations(file: StudyFile, stage: str) -> Iterator[dict[str, Any]]:
             params = _compared(file, params)
             if len(params["arms"]) < 2:  # beside the baseline alone there is nothing to compare
                 continue
-        yield params
+        yield _folded(params)
 
 
 def _excluded(file: StudyFile, given: Mapping[str, Any]) -> bool:

@@ -3,7 +3,7 @@
     study: NAME            # a label; enters no key
     title: …               # one line for the report
     base: {…}              # parameters for all notebooks that have them
-    grid: {arm: […], n: […]}   # every combination
+    grid: {arm: […], n: […]}   # every combination; methods.METHOD.OPTION: […] is one too
     exclude: [{arm: …, n: …}]  # but these
     stages: [06_mtl, …]    # what is wanted; what it reads is added (default: 01, 06, 07)
     notebooks: {06_mtl: {lr: …}}   # a notebook's own parameters
@@ -18,7 +18,7 @@ reads the suite, because keys are made of its content; `validated` needs neither
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -30,6 +30,7 @@ from pydantic import ValidationError
 from auxlearn import errors
 from auxlearn.data import auxiliary_rows, schema, suites, usable_rows
 from auxlearn.errors import InputError
+from auxlearn.methods import registry
 from auxlearn.methods.fastmtl import proxy_plans
 from auxlearn.paths import NOTEBOOKS
 from auxlearn.records import runs
@@ -51,6 +52,7 @@ class Cell:
     code: str  # hash of its code and of all that it reads, transitively
     reads: list[Cell]
     suite: str  # fingerprint
+    swept: Sequence[tuple[str, str]] = ()  # options that tell the study's cells apart, as (method or family, option)
 
     @property
     def stage(self) -> str:
@@ -89,10 +91,19 @@ class Cell:
         p = self.params
         parts = [str(getattr(p, f)) for f in ("primary", "arm", "discriminator") if getattr(p, f, None)]
         parts += [f"{f}={getattr(p, f)}" for f in ("n", "seed", "seeds") if f in self._keyed]
+        parts += self._options()
         parts += ["at=proxy"] if getattr(p, "at", "") == "proxy" else []
         if self.stage in ("01_data_prep", "02_td_proxy", "04_gradts_correlation"):
             parts = parts[1:]
         return " ".join([self.stage, *parts])
+
+    def _options(self) -> list[str]:
+        options = self._keyed.get("methods", {})
+        homes = {name: (name, registry.get(name).family) for name in options}
+        return list(dict.fromkeys(
+            f"{option}={options[name][option]}"
+            for table, option in self.swept for name in options if table in homes[name] and option in options[name]
+        ))  # fmt: skip
 
 
 @dataclass
@@ -164,11 +175,13 @@ class _Expansion:
         self.file = file
         self.elsewhere = elsewhere
         self.made: dict[tuple[str, str], Cell] = {}
+        self.swept: list[tuple[str, str]] = []
         self.suites: dict[tuple[str, int], Any] = {}
         self.codes: dict[tuple[str, tuple[str, ...]], str] = {}
 
     def cells(self) -> list[Cell]:
         combinations.check(self.file)
+        self.swept = combinations.swept(self.file)
         for stage in params.MODELS:  # in order, so that 07 finds the 06 cells of the grid
             if stage in self.file.stages:
                 for given in combinations.combinations(self.file, stage):
@@ -200,6 +213,7 @@ class _Expansion:
         p = self._resolved(params.validate(stage, given))
         suite = self._suite(p)
         suite.auxiliaries(p.primary, p.auxiliaries)
+        self._judged(p, suite)
         if p.stage in COMPARING_TASKS:
             auxiliary_rows.required(suite, p.primary, p.auxiliaries, 1, p.stage)
         elif p.stage == "06_mtl" and p.method.adds_rows:
@@ -210,8 +224,16 @@ class _Expansion:
         key = runs.key(stage, p.key_params(), suite.fingerprint, p.inputs)
         if (stage, key) not in self.made:
             code = runs.digest([self._code(p), [cell.code for cell in reads]])
-            self.made[stage, key] = Cell(p, key, code, reads, suite.fingerprint)
+            self.made[stage, key] = Cell(p, key, code, reads, suite.fingerprint, self.swept)
         return self.made[stage, key]
+
+    def _judged(self, p: Any, suite: Any) -> None:
+        """Refuse a comparison by sentences of a metric that one row does not have before anything is trained for it."""
+        task = suite[p.primary]
+        if getattr(p, "sentence_test", False) and task.kind != "tagging" and task.metric != "accuracy":
+            raise InputError(
+                f"sentence_test: one row of {p.primary!r} has no {task.metric}; it needs tagging or accuracy"
+            )
 
     def _enough(self, p: Any, suite: Any, reads: list[Cell]) -> None:
         """Refuse an n that the pool does not hold before a proxy is trained for it."""
@@ -283,16 +305,23 @@ class _Names(suites.Suite):
         if suite == "planted":
             from auxlearn.data import planted
 
-            names = list(planted.make())
+            tasks: dict[str, Any] = {
+                name: SimpleNamespace(name=name, kind=task.kind, metric=task.metric, rows=len(task.train))
+                for name, task in planted.make().items()
+            }
         else:
             path = schema.located(suite)
             # Not `read_suite`, which also wants the data's root to be known.
             try:
-                names = list(schema.SuiteSpec.model_validate(schema.extended(path)).tasks)
+                spec = schema.SuiteSpec.model_validate(schema.extended(path))
             except ValidationError as error:
                 raise InputError(f"{path}: {errors.explain(error, schema.ENTRIES)}") from None
+            tasks = {
+                name: SimpleNamespace(name=name, kind=task.kind, metric=task.metric)
+                for name, task in spec.tasks.items()
+            }
         # The name stands for the fingerprint, so that cells over one suite are told apart as they are by `load`.
-        super().__init__(suite, {name: cast(suites.Task, SimpleNamespace(name=name)) for name in names}, suite)
+        super().__init__(suite, cast("dict[str, suites.Task]", tasks), suite)
 
 
 class Unread(_Expansion):
@@ -314,9 +343,13 @@ class Unread(_Expansion):
             raise InputError(f"expects.rows: of {', '.join(expects.rows)}; {p.suite!r} has {', '.join(suite.names)}")
 
     def _pool(self, p: Any, suite: suites.Suite, reads: list[Cell]) -> int | None:
-        if self.file.expects is None:
+        if self.file.expects is not None:
+            rows = self.file.expects.capped(p.rows)
+        elif p.suite == "planted":  # whose rows are known without data; leaks among them are not
+            rows = {name: min(task.rows, p.rows or task.rows) for name, task in cast("dict[str, Any]", suite).items()}
+        else:
             return None
-        rows, taken = self.file.expects.capped(p.rows), 0
+        taken = 0
         if p.stage == "03_ranking":
             proxy = cast(params.TDProxy, reads[0].params)
             taken = proxy.proxy_rows if proxy.proxies == "one" else 0

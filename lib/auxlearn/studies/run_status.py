@@ -177,13 +177,25 @@ def parameters(outcomes: Sequence[Outcome]) -> list[str]:
         One text per outcome, in their order.
     """
     texts = []
+    all_params = {id(o): _by_option(o.params) for o in outcomes}
     for each in outcomes:
-        same = [o.params for o in outcomes if o.stage == each.stage]
+        params, same = all_params[id(each)], [all_params[id(o)] for o in outcomes if o.stage == each.stage]
         unshown = _UNSHOWN if each.sized else _UNSHOWN | {"n"}
-        shown = [n for n in _NAMED if n in each.params and n not in unshown]
-        shown += [n for n, v in each.params.items() if n not in {*shown, *unshown} and any(p.get(n) != v for p in same)]
-        texts.append(" · ".join(f"{n} {_value(each.params[n])}" for n in shown))
+        shown = [n for n in _NAMED if n in params and n not in unshown]
+        shown += [n for n, v in params.items() if n not in {*shown, *unshown} and any(p.get(n) != v for p in same)]
+        texts.append(" · ".join(f"{n} {_value(params[n])}" for n in shown))
     return texts
+
+
+def _by_option(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Give every option of methods a name of its own: METHOD.OPTION."""
+    tables = params.get("methods")
+    options = {
+        f"{method}.{option}": value
+        for method, table in (tables.items() if isinstance(tables, dict) else ()) if isinstance(table, dict)
+        for option, value in table.items()
+    }  # fmt: skip
+    return {name: value for name, value in params.items() if name != "methods"} | options
 
 
 def _value(value: Any) -> str:
