@@ -89,6 +89,8 @@ def test_a_suite_of_one_task_has_an_empty_pool(suite):
     assert pool.empty
     assert pool.columns.tolist() == ["task", "row", "row_id", "usable"]
     assert auxiliary_rows.pool_size(one, [], {}) == 0
-    with pytest.raises(InputError, match=r"'one' has no task but the primary 'target'.*add a task"):
+    with pytest.raises(
+        InputError, match=r"another task beside the primary 'target', and suite 'one' gives none; add a task"
+    ):
         auxiliary_rows.required(one, "target")
     assert auxiliary_rows.required(suite, "target") == ["pool"]

@@ -161,6 +161,15 @@ def test_two_tasks_and_the_order_of_rows(suite):
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_rows_are_read_in_chunks_which_change_nothing(suite, monkeypatch):
+    rows = features.as_rows({name: np.arange(len(task.train))[::-1] for name, task in suite.items()})
+    whole, real, sizes = features.design(suite, rows), features.surface, []
+    monkeypatch.setattr(features, "CHUNK", 7)
+    monkeypatch.setattr(features, "surface", lambda part, task: sizes.append(len(part)) or real(part, task))
+    assert np.array_equal(features.design(suite, rows), whole)
+    assert (max(sizes), sum(sizes)) == (7, len(rows))
+
+
 def test_a_fit_counts_its_iterations_forward_and_back_and_predicts_once(suite, monkeypatch):
     """One iteration over 3 tasks' 20 rows, of 4 FLOPs a cue and task, and 6 rows asked for, of 2."""
     monkeypatch.setattr(features, "MAX_ITER", 1)

@@ -12,6 +12,7 @@ from auxlearn.records import code_hash, runs
 from auxlearn.reporting.pages import report
 from auxlearn.studies import graph, parameters
 from auxlearn.studies.engine import runner
+from helpers import write_jsonl
 
 pytestmark = pytest.mark.usefixtures("planted_once")
 BASE = {"suite": "planted", "primary": "topic_side", "size": "full", "precision": "fp32", "rows": 100, "seeds": [0, 1]}
@@ -220,11 +221,34 @@ def test_one_parameter_changed_changes_only_what_depends_on_it(tmp_path):
             "03_ranking can choose from 280",  # 60 rows a task trained the proxy
         ),
         ({"grid": {"lr": [0.1, 0.2]}, "base": BASE | {"arm": "single"}}, "leave 07_efficiency out"),
+        (
+            {"base": BASE | {"auxiliaries": ["word_class"]}, "grid": {"arm": ["shuffled_joint"]}, "stages": ["06_mtl"]},
+            "shuffled_joint: needs 2 tasks beside the primary 'topic_side', and .* gives word_class",
+        ),
     ],
 )
 def test_a_bad_study_is_refused_before_its_first_job(tmp_path, changes, message):
     with pytest.raises(InputError, match=message):
         graph.load(written(tmp_path, **changes))
+
+
+@pytest.mark.parametrize(
+    "arm", ["step_matched", "random", "all_data", "gradts_thres", "autosem", "td_bce", "tawt_joint"]
+)
+def test_a_suite_of_one_task_is_for_arms_that_choose_no_rows(tmp_path, runs_folder, arm):
+    for split in ("train", "dev", "test"):
+        write_jsonl(tmp_path / "t" / f"{split}.jsonl", [{"a": f"{split} {i}", "y": i % 2} for i in range(8)])
+    task = {"kind": "classification", "inputs": ["a"], "label": "y", "labels": ["n", "p"], "metric": "accuracy"}
+    suite = tmp_path / "one.yaml"
+    suite.write_text(yaml.safe_dump({"name": "one", "tasks": {"t": task | {"source": {"folder": "t"}}}}))
+    base = BASE | {"suite": str(suite), "primary": "t"}
+    study = written(tmp_path, base=base, grid={"arm": ["single", arm], "n": [2]})
+    for read in (graph.validated, graph.load):
+        if arm == "step_matched":
+            read(study)
+            continue
+        with pytest.raises(InputError, match=r"needs another task beside the primary 't'.*add a task"):
+            read(study)
 
 
 @pytest.fixture(scope="module")

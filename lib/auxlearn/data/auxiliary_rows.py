@@ -13,21 +13,25 @@ from auxlearn.errors import InputError
 EMPTY = {"task": str, "row": int, "row_id": int, "usable": bool}
 
 
-def required(suite: Suite, primary: str, only: list[str] | None = None) -> list[str]:
-    """List the tasks that may help `primary`, as `Suite.auxiliaries` does, and refuse a suite that has none.
+def required(suite: Suite, primary: str, only: list[str] | None = None, least: int = 1, by: str = "") -> list[str]:
+    """List the tasks that may help `primary`, as `Suite.auxiliaries` does, and refuse a suite that has too few.
 
     Args:
         suite: The suite.
         primary: The task to help.
         only: The auxiliaries to use; None or an empty list stands for all other tasks.
+        least: How many there must be.
+        by: What needs them, for the message.
 
     Raises:
-        InputError: There is no task but the primary, or as from `Suite.auxiliaries`.
+        InputError: There are fewer, or as from `Suite.auxiliaries`.
     """
-    if not (names := suite.auxiliaries(primary, only)):
+    names = suite.auxiliaries(primary, only)
+    if len(names) < least:
         raise InputError(
-            f"suite {suite.name!r} has no task but the primary {primary!r}, so there are no rows to choose from; "
-            "add a task to it, or compare arms without other tasks: single, step_matched"
+            f"{by or 'choosing rows'}: needs {'another task' if least == 1 else f'{least} tasks'} beside the primary "
+            f"{primary!r}, and suite {suite.name!r} gives {', '.join(names) or 'none'}; add a task to it, or compare "
+            "arms that do with fewer (single and step_matched need none)"
         )
     return names
 

@@ -307,6 +307,7 @@ class WeightPolicy:
         moves: Whether `move` is called, once per epoch or every `every` steps.
         measures: Whether `move` is told the cosines between the tasks' gradients and the primary's.
         every: Optimiser steps between moves; 0 moves once per epoch.
+        sources: How many auxiliary tasks it needs at least.
         contrasts: Policies over the same rows that it is compared with; "" is the same rows without weights.
     """
 
@@ -318,6 +319,7 @@ class WeightPolicy:
     moves: bool = False
     measures: bool = False
     every: int = 0
+    sources: int = 1
     contrasts: Sequence[str] = ()
     Options: type[Options] = Options
 

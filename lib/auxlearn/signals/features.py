@@ -33,6 +33,7 @@ CUES = (
     "ends_exclamation", "question", "quotes",
 )  # fmt: skip
 COLUMNS = ("texts", "ratio", *(f"{cue}_{text}" for text in (1, 2) for cue in CUES))
+CHUNK = 10_000  # rows whose characters are looked at together: some 100 MB
 MAX_ITER = 2000
 LEAST_POINTS = 5
 
@@ -201,7 +202,9 @@ def design(suite: Suite, rows: pd.DataFrame) -> np.ndarray:
         places = positions[own].astype(np.int64)
         if not 0 <= places.min() <= places.max() < len(task.train):
             raise ValueError(f"task {name!r}: a row position is outside its {len(task.train)} training rows")
-        cues[own] = surface(task.train.select(places.tolist()), task)
+        for first in range(0, len(own), CHUNK):
+            part = slice(first, first + CHUNK)
+            cues[own[part]] = surface(task.train.select(places[part].tolist()), task)
     counts = [column.startswith(("chars_", "words_")) for column in COLUMNS]
     cues[:, counts] = np.log1p(cues[:, counts])
     return cues

@@ -200,8 +200,10 @@ class _Expansion:
         p = self._resolved(params.validate(stage, given))
         suite = self._suite(p)
         suite.auxiliaries(p.primary, p.auxiliaries)
-        if p.stage in COMPARING_TASKS or (p.stage == "06_mtl" and p.method.adds_rows):
-            auxiliary_rows.required(suite, p.primary, p.auxiliaries)
+        if p.stage in COMPARING_TASKS:
+            auxiliary_rows.required(suite, p.primary, p.auxiliaries, 1, p.stage)
+        elif p.stage == "06_mtl" and p.method.adds_rows:
+            auxiliary_rows.required(suite, p.primary, p.auxiliaries, p.policy.sources if p.policy else 1, p.arm)
         reads = list(dict.fromkeys(self._upstream(upstream, wanted, p) for upstream, wanted in p.needs()))
         self._enough(p, suite, reads)
         p = p.model_copy(update={"inputs": [cell.key for cell in reads]})

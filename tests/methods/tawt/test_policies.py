@@ -170,6 +170,12 @@ def test_final_weights_are_from_a_training_of_the_same_length():
     assert (by_epochs["stage2_epochs"], by_epochs["tune_epochs"], "tune_steps" in by_epochs) == (5, 4, False)
 
 
+def test_a_single_source_has_nobody_to_exchange_cosines_with(small, usable):
+    with pytest.raises(InputError, match="needs two or more; there is word_class alone"):
+        planned(arm("shuffled_joint", auxiliaries=["word_class"]), small, usable)
+    assert len(planned(arm("tawt_joint", auxiliaries=["word_class"]), small, usable).phases[0].weighting.prior) == 2
+
+
 def test_steps_that_leave_nothing_are_refused(small, usable):
     with pytest.raises(ValueError, match="leave none"):
         MTL(steps=10, tune_steps=10)

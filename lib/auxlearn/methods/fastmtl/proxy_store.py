@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -24,8 +25,13 @@ class Scored:
 
     rows: pd.DataFrame  # task, row, row_id, length, proxy (which one scores the row), in_proxy (was trained on by it)
     logits: np.ndarray  # float32 [N, K]
-    features: np.ndarray  # float16 [N, d]; of two proxies: two unrelated spaces
     manifests: list[runs.Manifest]  # the passes, one per proxy
+    features_of: tuple[list[np.ndarray], np.ndarray]  # the passes' features, and the order of the rows in them
+
+    @functools.cached_property
+    def features(self) -> np.ndarray:
+        """Pooled features, float16 [N, d]; of two proxies: two unrelated spaces. Read when they are asked for."""
+        return _in_order(*self.features_of)
 
     def ledgers(self) -> list[Ledger]:
         """Return the ledgers of all passes."""
@@ -68,8 +74,9 @@ def score(
         stores.append((store, store.rows.assign(proxy=fold, in_proxy=np.concatenate(trained))))
     rows = pd.concat([table for _, table in stores], ignore_index=True)
     order = np.lexsort((rows["row"], rows["task"].map(suite.names.index)))
-    logits, features = (_in_order([getattr(s, x) for s, _ in stores], order) for x in ("logits", "features"))
-    return Scored(rows.iloc[order].reset_index(drop=True), logits, features, [s.manifest for s, _ in stores])
+    logits, features = ([getattr(s, x) for s, _ in stores] for x in ("logits", "features"))
+    rows = rows.iloc[order].reset_index(drop=True)
+    return Scored(rows, _in_order(logits, order), [s.manifest for s, _ in stores], (features, order))
 
 
 def column_aucs(stores: Mapping[int, Scored], suite: Suite) -> pd.DataFrame:

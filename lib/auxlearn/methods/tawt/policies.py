@@ -79,6 +79,8 @@ class TaskWeights(WeightPolicy):
         self.title = f"{paradigm}: {EVIDENCE[evidence]}"
         self.reference = REFERENCE if evidence in ("measured", "final") else ""
         self.Options = OPTIONS.get(paradigm, WeightOptions)
+        # Exchanged are sources, of deciles those of one task too.
+        self.sources = 2 if evidence == "shuffled" and paradigm != "deciles" else 1
         self.by = {"deciles": "rows", "scored": "tasks"}.get(paradigm)  # type: ignore[assignment]
         if evidence == "measured":
             controls = [f"{PREFIXES[kind]}{paradigm}" for kind in PARADIGMS[paradigm] if kind != evidence]
@@ -127,7 +129,13 @@ class TaskWeights(WeightPolicy):
             least = 2 * options.probe_chunks
             parts = {name: deciles(values, options.score_buckets, least) for name, values in scores.items()}
             phase = replace(phase, weighting=Weighting((), parts=parts))
-        prior = self._prior(primary, options, weighted_plans.sizes(phase, primary), tables, final)
+        sizes = weighted_plans.sizes(phase, primary)
+        if self.evidence == "shuffled" and len(set(sizes) - {primary}) < 2:
+            raise InputError(
+                f"{self.name}: exchanges the cosines of source tasks, so it needs two or more; there is "
+                f"{', '.join(set(sizes) - {primary})} alone; add a task, or leave {self.name} out"
+            )
+        prior = self._prior(primary, options, sizes, tables, final)
         evidence = cast(
             "Evidence", "fixed" if self.evidence in ("final", "share") else self.evidence
         )  # fmt: skip
