@@ -1,9 +1,18 @@
 """What a user meant is guessed at in the message, and no message holds what only a programmer understands."""
 
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import nbformat.v4 as nb
+import psutil
 import pytest
 import yaml
+from nbclient import NotebookClient
 
-from auxlearn import cli
+from auxlearn import cli, hosts
 
 BASE = {"suite": "planted", "primary": "topic_side"}
 
@@ -83,3 +92,42 @@ def test_a_file_of_a_near_name_is_meant(tmp_path, capsys):
 def test_a_mistyped_notebook(command, capsys):
     assert cli.main([command, "06_mlt"]) == 2
     assert "no notebook is called '06_mlt'; did you mean '06_mtl'?" in capsys.readouterr().err
+
+
+def test_an_input_error_ends_a_notebook_with_its_message_alone():
+    quiet = "from auxlearn.reporting.notebook import *\nshow_messages_alone()"
+    cells = [nb.new_code_cell(text) for text in (quiet, "raise InputError('lr: too high')", "raise ValueError('x')")]
+    book = nb.new_notebook(cells=cells)
+    with hosts.own_kernel() as environment, pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        NotebookClient(book, kernel_name="python3", allow_errors=True).execute()
+    (mine,), (other,) = (cell.outputs for cell in book.cells[1:])
+    assert (mine.ename, mine.evalue, mine.traceback) == ("InputError", "lr: too high", ["InputError: lr: too high"])
+    assert "Traceback" in "".join(other.traceback)  # anything else is a fault of ours
+
+
+@pytest.mark.parametrize("command", ["study", "notebooks"])
+def test_an_interrupt_from_a_script_ends_a_command_and_all_that_it_started(tmp_path, command):
+    """A shell without a terminal starts its background jobs with interrupts ignored."""
+    path, ready = tmp_path / "s.yaml", tmp_path / "ready"
+    path.write_text(yaml.safe_dump({"study": "s", "base": BASE, "stages": ["01_data_prep"]}))
+    environment = os.environ | {"AUXLEARN_RUNS": str(tmp_path / "runs"), "TMPDIR": str(tmp_path)}
+    with open(ready, "w") as said:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "auxlearn.cli", command, str(path) if command == "study" else "01_data_prep"],
+            stdout=said, stderr=subprocess.STDOUT, env=environment, start_new_session=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
+        )  # fmt: skip
+    started = []
+    while process.poll() is None and not any("ipykernel_launcher" in each.cmdline() for each in started):
+        time.sleep(0.1)
+        started = [each for each in psutil.Process(process.pid).children(recursive=True) if each.is_running()]
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 130, ready.read_text()
+    _, alive = psutil.wait_procs(started, timeout=10)
+    assert alive == []
+    said = ready.read_text()
+    assert "Traceback" not in said.replace("IPKernelApp", "")
+    assert ("interrupted: waiting" in said) == (command == "study")
+    assert not list(tmp_path.glob("auxlearn-*"))

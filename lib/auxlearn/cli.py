@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import select
+import signal
 import sys
 from pathlib import Path
 
@@ -22,6 +23,9 @@ def main(argv: list[str] | None = None) -> int:
         The exit status: 0 when all went well, 1 where a report has changed or a cell has failed, 2 after an InputError,
         130 after Ctrl-C, 141 where whatever reads the output has closed it.
     """
+    # A script's shell starts what it puts in the background with interrupts ignored; whoever sends one means it.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         hosts.settle()
         status = _run(_parser().parse_args(argv))

@@ -17,6 +17,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from auxlearn.errors import InputError
 
@@ -74,6 +75,15 @@ def _spare() -> Path:
     return Path(folder)
 
 
+def _able() -> dict[str, Any]:
+    """Return what this Python's installed kernel can do, such as encrypt what it sends."""
+    try:
+        content = json.loads(Path(sys.prefix, "share", "jupyter", "kernels", "python3", "kernel.json").read_text())
+        return {name: content[name] for name in ("metadata", "kernel_protocol_version")}
+    except (OSError, ValueError, LookupError, TypeError):
+        return {}
+
+
 @contextlib.contextmanager
 def own_kernel() -> Iterator[dict[str, str]]:
     """Let notebooks run in this very Python, without the user's kernels, start-up files and Jupyter settings.
@@ -85,7 +95,7 @@ def own_kernel() -> Iterator[dict[str, str]]:
         spec = Path(folder, "kernels", "python3", "kernel.json")
         spec.parent.mkdir(parents=True)
         argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
-        spec.write_text(json.dumps({"argv": argv, "display_name": "Python 3", "language": "python"}))
+        spec.write_text(json.dumps(_able() | {"argv": argv, "display_name": "Python 3", "language": "python"}))
         own = {
             name: str(Path(folder, part))
             for name, part in (

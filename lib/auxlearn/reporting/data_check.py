@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from auxlearn.data import schema
-from auxlearn.data.reading import task_rows, validation
+from auxlearn.data.reading import faults, task_rows
 from auxlearn.data.suites import Suite, Task
 from auxlearn.errors import InputError
 from auxlearn.files import documents
@@ -100,7 +100,7 @@ def _read(suite: str, checked: Checked) -> None:
                     entry = task_rows.obtained(name, task, root)
                     tasks[name] = Task.of(name, task, entry.tables, entry.values)
                 except InputError as error:
-                    checked.problems.extend(validation.in_full(error))
+                    checked.problems.extend(faults.in_full(error))
     except InputError as error:
         checked.problems.append(str(error))
     if tasks:

@@ -22,6 +22,7 @@ from auxlearn.methods.context import Context
 from auxlearn.paths import NOTEBOOKS, PROJECT
 from auxlearn.records import code_hash, run_lock, runs
 from auxlearn.studies import parameters as params
+from auxlearn.studies import run_status
 from auxlearn.studies.engine import seed_workers
 from auxlearn.training import key_forms
 
@@ -139,6 +140,7 @@ def start(stage: str, namespace: Mapping[str, Any]) -> Session:
     Raises:
         InputError: If a parameter, the suite or a run that it reads cannot be used.
     """
+    show_messages_alone()
     opened = code_hash.notebook_source(NOTEBOOKS / f"{stage}.ipynb")  # first: what follows may take its time
     p = params.check(stage, namespace).resolved()
     bound_threads(p.threads)
@@ -167,6 +169,21 @@ def start(stage: str, namespace: Mapping[str, Any]) -> Session:
     return Session(
         p, suite, run, list(inputs), params.of_runs(inputs), progress_bar.Bar() if progress_bar.someone() else None
     )
+
+
+def show_messages_alone() -> None:
+    """Let an InputError end a notebook's cell with its message alone, for where it was raised mends no input."""
+    from IPython import get_ipython
+
+    shell = get_ipython()
+    if not hasattr(shell, "kernel"):  # no notebook, or `auxlearn cell`, which is there to show where
+        return
+
+    def show(shell: Any, kind: type[InputError], error: InputError, trace: Any, tb_offset: int | None = None) -> None:
+        sys.last_type, sys.last_value, sys.last_traceback = kind, error, trace  # for %debug
+        shell._showtraceback(kind, error, [f"{kind.__name__}: {error}"])
+
+    shell.set_custom_exc((InputError,), show)
 
 
 def bound_threads(threads: int) -> None:
@@ -228,5 +245,7 @@ def _find_or_make(p: params.Common, stage: str, wanted: dict[str, Any], suite: s
         environment.pop("JPY_SESSION_NAME", None)
         process = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, env=environment)
     if process.returncode:
-        raise InputError(f"{stage}, which this notebook reads, could not be made:\n{process.stderr[-2000:]}")
+        node = run_status.executed(out) if out.is_file() else None
+        why = ((node and run_status.error(node)) or process.stderr[-2000:]).removeprefix(run_status.REFUSED)
+        raise InputError(f"{stage}, which this notebook reads, could not be made: {why}")
     return runs.find(stage, wanted, suite.fingerprint, key_forms.forms(wanted))

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import tempfile
+import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import nbformat
 from nbclient import NotebookClient
@@ -61,7 +65,23 @@ def renew(names: Sequence[str] = ()) -> None:
                 if cell.cell_type == "code":
                     cell.outputs, cell.execution_count = [], None
             place = {"metadata": {"path": NOTEBOOKS}}
-            NotebookClient(notebook, timeout=600, kernel_name="python3", resources=place).execute()
+            _execute(NotebookClient(notebook, timeout=600, kernel_name="python3", resources=place))
             notebook.cells[0]["id"] = f"{file.stem}-00"
             nbformat.write(normalise(notebook), file)
             print(f"executed {file.name}", flush=True)
+
+
+def _execute(client: NotebookClient) -> None:
+    """Execute a notebook in a thread: in the main one, nbclient would turn an interrupt into errors of its own."""
+    with ThreadPoolExecutor(1) as thread:
+        running = thread.submit(client.execute)
+        try:
+            running.result()
+        except KeyboardInterrupt:
+            while not running.done():
+                provisioner: Any = client.km and client.km.provisioner
+                if provisioner and provisioner.process:
+                    provisioner.process.kill()
+                time.sleep(0.1)
+            atexit.unregister(client._cleanup_kernel)
+            raise

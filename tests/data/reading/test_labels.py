@@ -172,6 +172,19 @@ def test_names_of_a_file_that_are_not_the_suite_s_are_an_error_with_both_lists(t
         task(tmp_path, files)
 
 
+def test_ids_beside_a_source_that_numbers_otherwise_are_an_error_until_settled(tmp_path):
+    files = {"train.parquet": arrow([0, 1], names=["good", "bad"]), "dev.jsonl": rows([0, 1], "dev")}
+    message = (
+        r"ids without names \(dev row 0: 0\), but the source of train numbers its labels good, bad, and the s"
+    )
+    with pytest.raises(InputError, match=message):
+        task(tmp_path, files)
+    read = task(tmp_path, files, label_values="ids")
+    assert (read.train["label"][:], read.dev["label"][:]) == ([1, 0], [0, 1])
+    files["train.parquet"] = arrow([0, 1], names=["bad", "good"])
+    assert task(tmp_path, files).dev["label"][:] == [0, 1]
+
+
 @pytest.mark.parametrize("metadata", [b"{", b"[]", b'{"info": {"features": {"label": 3}}}', b'{"info": 1}'])
 def test_metadata_of_another_kind_is_passed_over(tmp_path, metadata):
     table = arrow([0, 1]).replace_schema_metadata({b"huggingface": metadata})
@@ -238,7 +251,7 @@ def test_the_field_counts_in_the_fingerprint_only_where_it_is_given():
 
 
 def test_a_wrong_label_column_of_many_values_is_one_fault(tmp_path):
-    from auxlearn.data.reading.validation import Faults
+    from auxlearn.data.reading.faults import Faults
 
     files = {"train.jsonl": rows([f"text number {i}" for i in range(3000)]), "dev.jsonl": rows(["bad"])}
     with pytest.raises(Faults, match="train row 0: unknown label 'text number 0'") as caught:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+import yaml
 
 from auxlearn.errors import InputError
 from auxlearn.records import runs
@@ -109,3 +110,26 @@ def test_what_names_no_cell_is_refused_with_a_remedy(runs_folder, key, remedy):
     with pytest.raises(InputError) as error:
         foreground.run(key)
     assert remedy in str(error.value)
+
+
+PLUGIN = """from auxlearn.methods.base import Method
+from auxlearn.methods.registry import register
+
+@register
+class OfAFile(Method):
+    name, title, contrasts = "of_a_file", "of a file", ()
+"""
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_a_cell_of_a_study_with_a_plugin_runs_again_but_none_from_a_run_folder(tmp_path, runs_folder, own):
+    plugin = (tmp_path if own else runs_folder) / "of_a_file.py"
+    plugin.parent.mkdir(exist_ok=True)
+    plugin.write_text(PLUGIN)
+    params = {"suite": "planted", "primary": "topic_side", "rows": 60, "settings": {"plugins": [str(plugin)]}}
+    folder = runs_folder / "01_data_prep" / ("a" * 16)
+    folder.mkdir(parents=True)
+    (folder / "params.yaml").write_text(yaml.safe_dump(params))
+    made = cell_command("aaaa")
+    assert (made.returncode == 0) == own, made.stdout + made.stderr
+    assert ("code that no study of this command names" in made.stderr) == (not own)

@@ -145,15 +145,16 @@ class Decision:
 
 
 def decide(
-    columns: Mapping[str, Coded], names: Names, column: str, named: Iterable[str] = (), settled: Reading | None = None
-) -> Decision:
+    columns: Mapping[str, Coded], names: Names, column: str, named: Mapping[str, Sequence[str]],
+    settled: Reading | None = None,
+) -> Decision:  # fmt: skip
     """Decide whether a column holds label names or ids, over all splits, and look every value up.
 
     Args:
         columns: The column in each split.
         names: The suite's label names.
         column: What the column is called, for messages.
-        named: Splits whose source carries names, so that values are names there whatever they look like.
+        named: By split the names that its source carries, if it does: its values are names whatever they look like.
         settled: What the suite says, if it does.
 
     Returns:
@@ -195,6 +196,11 @@ def decide(
                 what += f" if read as a name, and {second!r} if read as an id from 0; labels are {names}"
                 return Decision({}, f"{what}. Say which: `label_values: names` or `label_values: ids`")
         reading = "ids" if alone["ids"] else "names"
+        other = next((split for split, own in named.items() if list(own) != names.names[: len(own)]), None)
+        if reading == "ids" and other:
+            what = f"{column!r} holds ids without names ({_where(columns, alone['ids'][0])}), but the source of {other}"
+            what += f" numbers its labels {', '.join(named[other])[:500]}, and the suite {names}"
+            return Decision({}, f"{what}. Give names, or say `label_values: ids` if the suite's order is meant")
     ids = {}
     for split, each in columns.items():
         look = by["names" if split in known else reading][split]

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from auxlearn.errors import shown
 
 if TYPE_CHECKING:
@@ -62,6 +64,15 @@ def plain(column: pa.ChunkedArray, kind: pa.Field) -> list[Any]:
     """Return an Arrow column as Python values; ABSENT where a row lacks it."""
     values = column.to_pylist()
     return [ABSENT if text is None else json.loads(text) for text in values] if is_json(kind) else values
+
+
+def absent(rows: RawRows, column: str) -> np.ndarray:
+    """Return the rows that lack a column, int64."""
+    if column not in rows.table.column_names:
+        return np.arange(len(rows))
+    if not is_json(rows.table.schema.field(column)):
+        return np.zeros(0, np.int64)
+    return np.flatnonzero(rows.table.column(column).is_null())
 
 
 def from_batches(batches: Iterable[dict[str, list[Any]]], names: Iterable[str] = ()) -> RawRows:

@@ -174,9 +174,11 @@ class Tokeniser:
         of, distinct = _distinct(pa.chunked_array(list(chain.from_iterable(c.chunks for c in columns))))
         ids, starts = self._pieces(distinct)
         of = of.reshape(len(columns), -1)  # [texts, N], which of the distinct texts each is
-        own = np.diff(starts)[of]
+        own, begin = np.diff(starts)[of], starts[of]
+        if not self.layout.size and (bare := own.sum(0) == 0).any():  # no sequence is empty
+            own[0, bare], begin[0, bare], ids = 1, len(ids), np.append(ids, np.int32(filler(self.tokenizer)))
         kept = self._kept(own)
-        begin = starts[of] + (own - kept if self.left else 0)
+        begin = begin + (own - kept if self.left else 0)
         return self._composed(list(zip(begin, kept, strict=True)), ids, own.sum(0) > self.room)
 
     def _pieces(self, texts: pa.Array) -> tuple[np.ndarray, np.ndarray]:

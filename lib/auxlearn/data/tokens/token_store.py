@@ -218,10 +218,8 @@ def _code() -> list[str]:
     """Say by what code tokens are made: another may make others."""
     import tokenizers
 
-    return [
-        tokenizers.__version__,
-        *(file_hash(Path(module)) for module in (pieces.__file__, sequences.__file__, __file__)),
-    ]
+    files = (pieces.__file__, sequences.__file__, __file__)
+    return [tokenizers.__version__, *(file_hash(Path(file)) for file in files)]
 
 
 assert set(DTYPES) >= {field.name for field in fields(Sequences)} - {"starts"}

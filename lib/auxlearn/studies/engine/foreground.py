@@ -13,14 +13,16 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from auxlearn.errors import InputError
 from auxlearn.files import documents
+from auxlearn.methods import registry
 from auxlearn.paths import NOTEBOOKS, runs_root, short
 from auxlearn.records import runs
 from auxlearn.studies.engine import gpu_leases
-from auxlearn.studies.parameters import MODELS, flat, validate
+from auxlearn.studies.parameters import MODELS, SETTINGS, flat, validate
 
 
 def run(key: str, debug: bool = False) -> int:
@@ -42,6 +44,7 @@ def run(key: str, debug: bool = False) -> int:
     if not isinstance(params, dict):
         raise InputError(f"{short(folder)}: no parameters in params.yaml; run its study again, which writes them")
     notebook = documents.read_notebook(NOTEBOOKS / f"{stage}.ipynb", "restore it from the repository")
+    _plug(params)
     checked, (status, _) = validate(stage, flat(stage, params), plug=False), runs.read(stage, key)
     print(f"{stage}/{key} ({status}) in {short(folder)}", flush=True)
     processes = getattr(checked, "processes", 1)
@@ -58,6 +61,14 @@ def run(key: str, debug: bool = False) -> int:
         manifest.replace(folder / "manifest.foreground.json")
         print("\nnothing failed; run the study again, which finishes this run and writes its notebook")
     return int(failed)
+
+
+def _plug(params: dict[str, Any]) -> None:
+    """Import the study's plug-ins, but none that lies in the run folder, which may have come from anyone."""
+    settings = params.get(SETTINGS)
+    given = settings.get("plugins") if isinstance(settings, dict) else None
+    names = [name for name in given if isinstance(name, str)] if isinstance(given, list) else []
+    registry.plug(name for name in names if not Path(name).resolve().is_relative_to(runs_root()))
 
 
 def _shell() -> Any:

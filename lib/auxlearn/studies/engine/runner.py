@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import signal
 import subprocess
 import time
 from collections.abc import Callable
@@ -131,7 +133,11 @@ def _snakemake(plan: Path, todo: list[dict[str, Any]], cores: int | None, place:
     environment |= place.environment
     progress.write_text("")
     with open(log_path, "w") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment, cwd=runs_root())
+        # In a group of its own, which is interrupted as a whole whether a terminal or a script interrupts this process.
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=environment, cwd=runs_root(),
+            process_group=0,
+        )  # fmt: skip
         watcher = _Watcher(todo, progress)
         try:
             while process.poll() is None:
@@ -139,6 +145,8 @@ def _snakemake(plan: Path, todo: list[dict[str, Any]], cores: int | None, place:
                 time.sleep(POLL_SECONDS)
         except KeyboardInterrupt:
             print("\ninterrupted: waiting for the running notebooks to stop; the same command goes on from here")
+            with contextlib.suppress(ProcessLookupError):  # it has just ended
+                os.killpg(process.pid, signal.SIGINT)
             place.stopped(process)
             raise
         watcher.look()

@@ -95,6 +95,9 @@ def test_a_tokenizer_that_joins_words_is_refused_for_tags(small):
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=merged, unk_token="[UNK]", pad_token="[UNK]")
     with pytest.raises(InputError, match=r"'word_class'.*other pieces than its words"):
         batching.encode(small["word_class"].train, small["word_class"], tokenizer)
+    assert batching.encode([{"sentence1": ""}], small["away_topic"], tokenizer).ids.tolist() == [
+        0
+    ]  # and no special one
     rows = small["away_topic"].train.select(range(5))
     encoded = batching.encode(rows, small["away_topic"], tokenizer)
     assert encoded.ids.tolist() == np.concatenate(tokenizer(rows["sentence1"][:])["input_ids"]).tolist()
