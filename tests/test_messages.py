@@ -27,7 +27,7 @@ BASE = {"suite": "planted", "primary": "topic_side"}
          ["'topic_sid' is not in suite 'planted'; did you mean 'topic_side'?"]),
         ({"base": BASE | {"auxiliaries": ["side_shar"]}}, ["'side_shar'", "did you mean 'side_share'?"]),
         ({"base": BASE | {"suite": "params/suites/sentense.yaml", "size": "full"}},
-         ["params/suites/sentense.yaml: no such file; did you mean 'sentence.yaml'?"]),
+         ["params/suites/sentense.yaml: no such file", "did you mean params/suites/sentence.yaml?"]),
         ({"base": BASE | {"encodr": "tiny"}}, ["base: no notebook has a parameter 'encodr'; did you mean 'encoder'?"]),
         ({"base": BASE | {"size": "ful"}},
          ["size: Input should be 'smoke' or 'full' (given: 'ful'); did you mean 'full'?"]),
@@ -73,7 +73,7 @@ def test_what_is_no_study_file_is_named_for_what_it_is(tmp_path, capsys, name, c
         path.mkdir()
     else:
         path.write_text(content)
-    for command in ("check", "plan", "price", "study"):
+    for command in ("check", "plan", "price", "study")[name == "suite.yaml" :]:  # a suite can be checked
         assert cli.main([command, str(path)]) == 2
         said = capsys.readouterr().err
         assert said.count("\n") == 1

@@ -177,7 +177,7 @@ RUN_TIME = {
     "training.extension_points",  # trainers, objectives, a pass's share: `training_cache.code_roots`, `pass_store`
     "methods.registry",  # methods, policies and makers: roots of the run that names them
     "studies.engine.profiles",  # looks for a plugin of Snakemake
-    "models.encoders",  # looks for a package of weights, whose content is in keys
+    "models.encoder_files",  # looks for a package of weights, whose content is in keys
     "records.plugins",  # finds files, imports nothing
     "processes",  # a module as a program: `command` names it
 }

@@ -375,3 +375,24 @@ def test_an_axis_over_no_option_is_refused(tmp_path, axis, said):
     )
     with pytest.raises(InputError, match=f"grid: .*{said}"):
         graph.validated(path)
+
+
+@pytest.mark.parametrize("checked", [graph.validated, graph.load])
+def test_what_cannot_work_is_refused_before_anything_is_trained(tmp_path, checked):
+    """The planted pool is known without data; a metric that one row does not have is no sentence test's."""
+    path = tmp_path / "s.yaml"
+    base = {"suite": "planted", "primary": "topic_side", "size": "full", "encoder": "tiny", "rows": 100}
+    study = {"study": "s", "base": base, "grid": {"arm": ["single", "random"], "n": [600]}}
+    path.write_text(yaml.safe_dump(study))
+    assert checked(path)
+    path.write_text(yaml.safe_dump(study | {"grid": {"arm": ["single", "random"], "n": [701]}}))
+    with pytest.raises(InputError, match=r"n: 701 rows asked for, but 06_mtl can choose from (700|6\d\d)"):
+        checked(path)
+    for primary, fits in (("word_class", True), ("topic_side", True), ("side_share", False)):
+        blocks = {"notebooks": {"07_efficiency": {"sentence_test": True}}, "base": base | {"primary": primary}}
+        path.write_text(yaml.safe_dump(study | blocks))
+        if fits:
+            assert checked(path)
+        else:
+            with pytest.raises(InputError, match=r"sentence_test: one row of 'side_share' has no pearson"):
+                checked(path)

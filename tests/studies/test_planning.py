@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from auxlearn.cost import Ledger
+from auxlearn.models import encoder_files
 from auxlearn.records import runs
 from auxlearn.reporting import notebook
 from auxlearn.studies import forecasts, graph, planning
@@ -85,7 +86,7 @@ def test_the_rate_is_read_from_finished_trainings_alike(file):
     p = next(c.params for c in graph.load(file).cells if c.stage == "06_mtl")
     assert planning.seen(p) == 0
     ledger = Ledger("tune", seconds=2.0, flops=6e9)
-    content = {"encoder": "tiny", "precision": "fp32", "threads": 1, "device": "cpu"}
+    content = {"encoder": encoder_files.fingerprint("tiny"), "precision": "fp32", "threads": 1, "device": "cpu"}
     runs.Run("train", "a" * 16, content, "s").finish([], {}, [ledger])
     runs.Run("train", "b" * 16, content | {"threads": 2}, "s").finish([], {}, [ledger, ledger])
     assert planning.seen(p) == 3e9

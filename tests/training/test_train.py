@@ -161,12 +161,18 @@ def test_the_key_follows_all_that_decides_the_result(small):
         ({"phases": (Phase("x", {"topic_side": np.arange(70)}, 1, RECIPE),)}, "held out"),
         ({"holdout": np.arange(0)}, "needs held-out rows"),
         ({"phases": (Phase("x", {"topic_side": np.arange(60)}, 1, Recipe(lr=1e30)),)}, "not finite"),
-        ({"phases": (Phase("x", {"topic_side": np.arange(60)}, 1, RECIPE),) * 2}, "a name of its own"),
     ],
 )
 def test_a_plan_that_cannot_work_is_refused(small, changes, message):
     with pytest.raises(InputError, match=message):
         train.run(plan(**changes), small)
+
+
+def test_two_phases_of_one_name_are_refused_when_the_plan_is_made():
+    both = [Phase("a", {"topic_side": np.arange(first, first + 9)}, 1, RECIPE) for first in (0, 30)]
+    with pytest.raises(InputError, match="phases 'a', 'a': each needs a name of its own"):
+        Plan("tiny", tuple(both), seeding.record(0))
+    assert Plan("tiny", (both[0], replace(both[1], name="b")), seeding.record(0)).phases[1].name == "b"
 
 
 def test_bf16_learns_as_fp32_does(planted):

@@ -74,9 +74,8 @@ def _names() -> dict[str, str]:
 
 def _training(log: Any, manifest: runs.Manifest) -> None:
     history = documents.read_object(manifest.path("history.json"), stored_arrays.AGAIN)
-    at = datetime.datetime.fromisoformat(
-        manifest.data.get("finished", "")
-    ).timestamp()  # the steps' own times are not recorded
+    finished = datetime.datetime.fromisoformat(manifest.data.get("finished", ""))
+    at = finished.timestamp()  # the steps' own times are not recorded
     log.add_text("run", f"    {manifest.label}\n    code {manifest.code['hash']}, data {manifest.suite}", 0, at)
     for number, row in enumerate(history["history"], 1):
         for name, value in _numbers(row):

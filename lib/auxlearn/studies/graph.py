@@ -221,6 +221,7 @@ class _Expansion:
         p = self._resolved(params.validate(stage, given))
         suite = self._suite(p)
         suite.auxiliaries(p.primary, p.auxiliaries)
+        self._judged(p, suite)
         if p.stage in COMPARING_TASKS:
             auxiliary_rows.required(suite, p.primary, p.auxiliaries, 1, p.stage)
         elif p.stage == "06_mtl" and p.method.adds_rows:
@@ -233,6 +234,14 @@ class _Expansion:
             code = runs.digest([self._code(p), [cell.code for cell in reads]])
             self.made[stage, key] = Cell(p, key, code, reads, suite.fingerprint, self.swept)
         return self.made[stage, key]
+
+    def _judged(self, p: Any, suite: Any) -> None:
+        """Refuse a comparison by sentences of a metric that one row does not have before anything is trained for it."""
+        task = suite[p.primary]
+        if getattr(p, "sentence_test", False) and task.kind != "tagging" and task.metric != "accuracy":
+            raise InputError(
+                f"sentence_test: one row of {p.primary!r} has no {task.metric}; it needs tagging or accuracy"
+            )
 
     def _enough(self, p: Any, suite: Any, reads: list[Cell]) -> None:
         """Refuse an n that the pool does not hold before a proxy is trained for it."""
@@ -304,16 +313,23 @@ class _Names(suites.Suite):
         if suite == "planted":
             from auxlearn.data import planted
 
-            names = list(planted.make())
+            tasks: dict[str, Any] = {
+                name: SimpleNamespace(name=name, kind=task.kind, metric=task.metric, rows=len(task.train))
+                for name, task in planted.make().items()
+            }
         else:
             path = schema.located(suite)
             # Not `read_suite`, which also wants the data's root to be known.
             try:
-                names = list(schema.SuiteSpec.model_validate(schema.extended(path)).tasks)
+                spec = schema.SuiteSpec.model_validate(schema.extended(path))
             except ValidationError as error:
                 raise InputError(f"{path}: {errors.explain(error, schema.ENTRIES)}") from None
+            tasks = {
+                name: SimpleNamespace(name=name, kind=task.kind, metric=task.metric)
+                for name, task in spec.tasks.items()
+            }
         # The name stands for the fingerprint, so that cells over one suite are told apart as they are by `load`.
-        super().__init__(suite, {name: cast(suites.Task, SimpleNamespace(name=name)) for name in names}, suite)
+        super().__init__(suite, cast("dict[str, suites.Task]", tasks), suite)
 
 
 class Unread(_Expansion):
@@ -335,9 +351,13 @@ class Unread(_Expansion):
             raise InputError(f"expects.rows: of {', '.join(expects.rows)}; {p.suite!r} has {', '.join(suite.names)}")
 
     def _pool(self, p: Any, suite: suites.Suite, reads: list[Cell]) -> int | None:
-        if self.file.expects is None:
+        if self.file.expects is not None:
+            rows = self.file.expects.capped(p.rows)
+        elif p.suite == "planted":  # whose rows are known without data; leaks among them are not
+            rows = {name: min(task.rows, p.rows or task.rows) for name, task in cast("dict[str, Any]", suite).items()}
+        else:
             return None
-        rows, taken = self.file.expects.capped(p.rows), 0
+        taken = 0
         if p.stage == "03_ranking":
             proxy = cast(params.TDProxy, reads[0].params)
             taken = proxy.proxy_rows if proxy.proxies == "one" else 0

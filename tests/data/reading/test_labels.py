@@ -167,6 +167,11 @@ def test_names_of_a_file_that_are_not_the_suite_s_are_an_error_with_both_lists(t
     message = "unknown label 'negative': the source's own names are negative, positive; the suite's are bad, good"
     with pytest.raises(InputError, match=message):
         task(tmp_path, files)
+    files["train.parquet"] = arrow([0, 1], names=["good", "-1"])  # a name, which does not stand for none
+    files["test.parquet"] = files["train.parquet"]
+    with pytest.raises(InputError, match="unknown label '-1'"):
+        task(tmp_path, files)
+    del files["test.parquet"]
     files["train.parquet"] = arrow([0, 2], names=["good", "bad"])
     with pytest.raises(InputError, match=r"train\.parquet: 'label' holds 2, for which its own names \(good, bad\)"):
         task(tmp_path, files)
@@ -174,7 +179,9 @@ def test_names_of_a_file_that_are_not_the_suite_s_are_an_error_with_both_lists(t
 
 def test_ids_beside_a_source_that_numbers_otherwise_are_an_error_until_settled(tmp_path):
     files = {"train.parquet": arrow([0, 1], names=["good", "bad"]), "dev.jsonl": rows([0, 1], "dev")}
-    message = r"ids without names \(dev row 0: 0\), but the source of train numbers its labels good, bad, and the s"
+    message = (
+        r"ids without names \(dev row 0: 0, dev row 1: 1\), but the source of train numbers its labels good, bad, and"
+    )
     with pytest.raises(InputError, match=message):
         task(tmp_path, files)
     read = task(tmp_path, files, label_values="ids")

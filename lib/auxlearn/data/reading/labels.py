@@ -160,63 +160,57 @@ def decide(
     Returns:
         The ids; what is neither a name nor an id is UNKNOWN, which is for the caller to say.
     """
-    known = set(named)
     by: dict[Reading, dict[str, list[int | None]]] = {
         "names": {split: [names.by_name(value) for value in each.values] for split, each in columns.items()},
-        "ids": {
-            split: [names.by_id(value, settled == "ids") for value in each.values] if split not in known else []
-            for split, each in columns.items()
-        },
+        "ids": {split: [names.by_id(v, settled == "ids") for v in each.values] for split, each in columns.items()},
     }
-    free = [split for split in columns if split not in known]
-    places = [
-        (split, code) for split in free for code, value in enumerate(columns[split].values)
-        if not is_missing(value) and not is_unlabelled(value, names)
-    ]  # fmt: skip
-    fits = {reading: [at for at in places if table[at[0]][at[1]] is not None] for reading, table in by.items()}
-    reading = settled
-    if reading is None:
-        both = set(fits["names"]) & set(fits["ids"])
-        alone = {one: [at for at in fits[one] if at not in both] for one in fits}
-        if alone["names"] and alone["ids"]:
-            shows = " and ".join(
-                f"{what} ({', '.join(_where(columns, at) for at in alone[one][:2])})" for one, what in
-                zip(fits, ("names", f"ids 0 to {len(names.names) - 1}"), strict=True)
-            )  # fmt: skip
-            return Decision({}, f"{column!r} holds both {shows}; labels are {names}. Write all of them one way")
-        if both and not alone["names"] and not alone["ids"]:
-            differ = [at for at in places if at in both and by["names"][at[0]][at[1]] != by["ids"][at[0]][at[1]]]
-            if differ:
-                split, code = differ[0]
-                value = columns[split].values[code]
-                first, second = (names.names[by[one][split][code] or 0] for one in ("names", "ids"))
-                what = (
-                    f"{column!r} may hold names or ids: {shown(value)} ({_place(columns, (split, code))}) is {first!r}"
-                )
-                what += f" if read as a name, and {second!r} if read as an id from 0; labels are {names}"
-                return Decision({}, f"{what}. Say which: `label_values: names` or `label_values: ids`")
-        reading = "ids" if alone["ids"] else "names"
-        other = next((split for split, own in named.items() if list(own) != names.names[: len(own)]), None)
-        if reading == "ids" and other:
-            what = f"{column!r} holds ids without names ({_where(columns, alone['ids'][0])}), but the source of {other}"
-            what += f" numbers its labels {', '.join(named[other])[:500]}, and the suite {names}"
-            return Decision({}, f"{what}. Give names, or say `label_values: ids` if the suite's order is meant")
+    reading, problem = (settled, "") if settled else _reading(columns, names, by, named)
+    if problem:
+        return Decision({}, f"{column!r} {problem}")
     ids = {}
     for split, each in columns.items():
-        look = by["names" if split in known else reading][split]
+        look, free = by["names" if split in named else reading][split], split not in named
         ids[split] = np.array([
-            UNLABELLED if is_unlabelled(value, names if split in known or reading == "names" else None)
+            UNLABELLED if free and is_unlabelled(value, names if reading == "names" else None)
             else UNKNOWN if at is None else at for value, at in zip(each.values, look, strict=True)
         ], np.int64)  # fmt: skip
     return Decision(ids)
 
 
-def _place(columns: Mapping[str, Coded], at: tuple[str, int]) -> str:
-    return f"{at[0]} row {columns[at[0]].first(at[1])}"
+def _reading(
+    columns: Mapping[str, Coded], names: Names, by: Mapping[Reading, Mapping[str, Sequence[int | None]]],
+    named: Mapping[str, Sequence[str]],
+) -> tuple[Reading, str]:  # fmt: skip
+    """Return the reading that fits all values of splits without names of their own, or what is wrong with them."""
+    places = [
+        (split, code) for split, each in columns.items() if split not in named
+        for code, value in enumerate(each.values) if not is_missing(value) and not is_unlabelled(value, names)
+    ]  # fmt: skip
+    pairs = [(at, by["names"][at[0]][at[1]], by["ids"][at[0]][at[1]]) for at in places]
+    as_names = [at for at, name, number in pairs if name is not None and number is None]
+    as_ids = [at for at, name, number in pairs if name is None and number is not None]
+    if as_names and as_ids:
+        what = f"names ({_shown(columns, as_names)}) and ids 0 to {len(names.names) - 1} ({_shown(columns, as_ids)})"
+        return "names", f"holds both {what}; labels are {names}. Write all of them one way"
+    differ = [(at, name, number) for at, name, number in pairs if None not in (name, number) and name != number]
+    if differ and not as_names and not as_ids:
+        (split, code), first, second = differ[0][0], *(names.names[i or 0] for i in differ[0][1:])
+        what = f"may hold names or ids: {shown(columns[split].values[code])} ({split} row {columns[split].first(code)})"
+        what += f" is {first!r} if read as a name, and {second!r} if read as an id from 0; labels are {names}"
+        return "names", f"{what}. Say which: `label_values: names` or `label_values: ids`"
+    other = next((split for split, own in named.items() if list(own) != names.names[: len(own)]), None)
+    if as_ids and other:
+        what = f"holds ids without names ({_shown(columns, as_ids)}), but the source of {other} numbers its labels "
+        what += f"{', '.join(named[other])[:500]}, and the suite {names}"
+        return "ids", f"{what}. Give names, or say `label_values: ids` if the suite's order is meant"
+    return "ids" if as_ids else "names", ""
 
 
-def _where(columns: Mapping[str, Coded], at: tuple[str, int]) -> str:
-    return f"{_place(columns, at)}: {shown(columns[at[0]].values[at[1]])}"
+def _shown(columns: Mapping[str, Coded], places: Sequence[tuple[str, int]]) -> str:
+    """Show the first of some values with the rows that have them."""
+    return ", ".join(
+        f"{split} row {columns[split].first(code)}: {shown(columns[split].values[code])}" for split, code in places[:2]
+    )
 
 
 def unknown(value: Any, names: Names, own: Sequence[str] | None, settled: Reading | None) -> str:
