@@ -379,7 +379,7 @@ def test_an_odd_manifest_is_its_own_trouble_alone(runs_folder, content, status, 
     assert [m.key for m in runs.all_runs("train")] == [KEY, "2" * 16][status == "damaged" :]
     assert next(row["status"] for row in tracking._rows("train", KEY)) == status
     monkeypatch.setattr(planning.runs, "device_name", lambda _: "d")
-    monkeypatch.setattr("auxlearn.models.encoders.fingerprint", lambda _: "e")
+    monkeypatch.setattr("auxlearn.models.encoder_files.fingerprint", lambda _: "e")
     assert planning.seen(SimpleNamespace(encoder="e", precision=None, threads=None, device=None)) == 4.0
     refused(lambda: exports_of_runs.trained(KEY), KEY)
     written(file.with_name("history.json"), "{}")
