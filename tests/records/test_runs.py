@@ -331,7 +331,10 @@ def test_a_seed_is_found_in_the_run_that_holds_it_among_others():
     with pytest.raises(InputError, match="no run of 02_td_proxy matches seed=5"):
         runs.find("02_td_proxy", {"seed": 5}, "s")
     finished(given={"seeds": [4]})
-    with pytest.raises(InputError, match=r"2 runs of 02_td_proxy match seed=4.*\n.*seeds=\[3, 4\].*\n.*seeds=\[4\]"):
+    both = r"(?s)2 runs of 02_td_proxy match seed=4(?=.*seeds=\[3, 4\])(?=.*seeds=\[4\])"
+    with pytest.raises(InputError, match=both):
+        InputError, match=r"(?s)2 runs of 02_td_proxy match seed=4(?=.*seeds=\[3, 4\])(?=.*seeds=\[4\])"
+    ):
         runs.find("02_td_proxy", {"seed": 4}, "s")
 
 

@@ -31,12 +31,12 @@ def prices():
 def test_fastmtl_prices_to_the_notes(prices):
     """Section 8 of the notes, in PFLOP and to their digits.
 
-    Two rows a task are watched, which theirs are not, and the proxy's own rows are scored too.
+    The proxy's own rows are scored too.
     """
     price = prices("fastmtl")
     table = price.table.loc[:, :"all_data"] / 1e15
     td = table.xs("td_bce", level="arm")
-    assert td["proxy"].to_numpy() == pytest.approx(8 * 5 * (3 * 500 + 2) * SEQUENCE / 1e15)
+    assert td["proxy"].to_numpy() == pytest.approx(8 * 5 * 3 * 500 * SEQUENCE / 1e15)
     assert td["proxy"].to_numpy() == pytest.approx(1.34, abs=0.005)
     assert td["scoring"].to_numpy() == pytest.approx(949_101 * SEQUENCE / 1e15)
     assert td["scoring"].to_numpy() == pytest.approx(21.2, abs=0.05)
@@ -51,7 +51,7 @@ def test_fastmtl_prices_to_the_notes(prices):
 
 
 def test_fastmtl_prices_to_its_published_costs(prices):
-    """But for the watched rows, and the proxy's own that are scored."""
+    """But for the proxy's own rows, which are scored."""
     price, known = prices("fastmtl"), published_costs.published()
     td = price.table.xs("td_bce", level="arm")
     for name in ("stage2", "tune", "all_data"):
@@ -136,7 +136,7 @@ def test_what_cannot_be_read_needs_expects(tmp_path, monkeypatch):
 GLUE8 = ["cola", "mrpc", "sst2", "wnli", "mnli", "qnli", "rte", "qqp"]
 TRAIN = dict(zip(GLUE8, (8_551, 3_668, 67_349, 635, 392_702, 104_743, 2_490, 363_846), strict=True))
 TOKENS = dict(zip(GLUE8, (12, 53, 13, 37, 39, 51, 70, 31), strict=True))
-PADDED = 1.05  # at most, by rows of other tasks in batches of 16
+PADDED = 1.2  # at most, by rows of other tasks, and of jittered lengths, in batches of 16
 
 
 def bert(name):
