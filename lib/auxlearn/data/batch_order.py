@@ -1,10 +1,7 @@
 """Which rows form a batch: orders of training batches, cuts of a pass by tokens. It takes lengths, and reads no text.
 
 Padding to a fixed length wastes most of the arithmetic on short texts, so batches are cut from rows of similar length:
-inside a shuffled window for training, over everything for inference (order does not matter there). In training, lengths
-are jittered before they are sorted, or a small task's rows would meet the same rows in every epoch: of 300 NLI rows,
-two that share a batch share one again in the next epoch with probability 0.9 without jitter, 0.3 with it, 0.1 at
-random, for some 15 % more padded tokens. Batches are equally large but for one row, so that every row weighs alike.
+inside a shuffled window for training (randomness kept), over everything for inference (order does not matter there).
 """
 
 from __future__ import annotations
@@ -16,7 +13,6 @@ import numpy as np
 
 TOKEN_BUDGET = 4096  # padded tokens per batch of a forward pass; beyond this a CPU gains nothing
 TOKEN_BUDGET_GPU = 65536
-JITTER = 0.25  # a length is taken up to so much shorter or longer when batches of training are cut
 
 
 def homogeneous(
@@ -25,11 +21,11 @@ def homogeneous(
     """Draw one epoch of task-pure batches in random order: every row once, ceil(N / batch_size) batches per task.
 
     Tasks thus mix in proportion to their sizes, as in MT-DNN and FastMTL. Rows of a task are shuffled, and every
-    `window` batches of them are sorted by jittered length before they are cut; a task's batches differ by one row.
+    `window` batches of them are sorted by length before they are cut; only the last batch of a task may be smaller.
 
     Args:
         lengths: Per task the tokens of each row, int [N].
-        batch_size: Rows per batch, at most.
+        batch_size: Rows per batch.
         rng: Source of both orders.
         window: Batches per shuffled window.
 
@@ -44,17 +40,13 @@ def homogeneous(
 
 
 def _shuffled(lengths: np.ndarray, batch_size: int, rng: np.random.Generator, window: int) -> Iterator[np.ndarray]:
-    """Cut shuffled rows into equal batches, after sorting every `window` batches of them by jittered length."""
-    if not len(lengths):
-        return
+    """Cut shuffled rows into batches, after sorting every `window` batches of them by length."""
     order = rng.permutation(len(lengths))
-    jittered = lengths * rng.uniform(1 - JITTER, 1 + JITTER, len(lengths))
-    batches = np.array_split(order, -(-len(order) // batch_size))
-    for start in range(0, len(batches), window):
-        part = batches[start : start + window]
-        rows = np.concatenate(part)
-        rows = rows[np.argsort(-jittered[rows], kind="stable")]
-        yield from np.split(rows, np.cumsum([len(batch) for batch in part])[:-1])
+    for start in range(0, len(order), window * batch_size):
+        chunk = order[start : start + window * batch_size]
+        # Longest first: the one short batch then holds the shortest rows, which is the cheapest place for it.
+        chunk = chunk[np.argsort(-lengths[chunk], kind="stable")]
+        yield from (chunk[i : i + batch_size] for i in range(0, len(chunk), batch_size))
 
 
 def in_order(
@@ -87,7 +79,7 @@ def mixed(
 ) -> list[list[tuple[str, np.ndarray]]]:
     """Draw one epoch of batches over all tasks' rows together: every row once, ceil(N / batch_size) batches.
 
-    Rows are sorted by jittered length within a shuffled window, as in `homogeneous`.
+    Rows are sorted by length within a shuffled window, as in `homogeneous`.
 
     Args:
         lengths: Per task the tokens of each row, int [N].
