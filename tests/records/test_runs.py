@@ -333,8 +333,6 @@ def test_a_seed_is_found_in_the_run_that_holds_it_among_others():
     finished(given={"seeds": [4]})
     both = r"(?s)2 runs of 02_td_proxy match seed=4(?=.*seeds=\[3, 4\])(?=.*seeds=\[4\])"
     with pytest.raises(InputError, match=both):
-        InputError, match=r"(?s)2 runs of 02_td_proxy match seed=4(?=.*seeds=\[3, 4\])(?=.*seeds=\[4\])"
-    ):
         runs.find("02_td_proxy", {"seed": 4}, "s")
 
 
