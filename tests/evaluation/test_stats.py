@@ -83,7 +83,7 @@ def test_holm_by_hand():
 @pytest.mark.parametrize("seeds", [2, 3, 5, 10])
 @pytest.mark.parametrize(("between", "rows"), [(0.05, 0.2), (0.02, 1.0), (0.0, 1.0), (0.1, 0.0)])
 def test_the_interval_over_seeds_and_rows_covers_what_it_says(seeds, between, rows):
-    """Differences of 1 + seed's part + row's part + noise, over 200 rows; the bootstrap over both covers 0.8 to 0.9."""
+    """Differences of 1 + seed's part + row's part + noise, over 200 rows."""
     rng, covered, wider = np.random.default_rng(3), [], []
     for _ in range(400):
         d = 1 + rng.normal(0, between, (seeds, 1)) + rng.normal(0, rows, (1, 200)) + rng.normal(0, 0.5, (seeds, 200))

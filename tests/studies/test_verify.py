@@ -137,7 +137,7 @@ def test_runs_that_no_commit_holds_are_told_by_none(made):
 
 
 def test_of_code_that_is_not_ours_golden_values_tell_nothing(made):
-    run = ("06_mtl/a", ["errors", "file:/home/me/mine.py"], "1" * 16, {"arm": "mine"})
+    run = ("06_mtl/a", ["errors", "file:/elsewhere/mine.py"], "1" * 16, {"arm": "mine"})
     found = verify.check(made(run), Told(), never)
     assert found.verdict == "cannot be told"
     assert found.reason == "code has moved on; no golden values are of file:mine.py"

@@ -156,8 +156,8 @@ def seeds_and_rows_interval(differences: Sequence[float], spread: float, level: 
     """Compute an interval of the mean paired difference for other seeds *and* other test rows.
 
     It is the t interval over seeds, widened by what other rows would change: half-widths add up as variances do. So it
-    is never narrower than over seeds alone, as a bootstrap over both is with few seeds (of 3 seeds it covers 0.79 to
-    0.93 where 0.95 is meant; `tests/evaluation` has this one's coverage).
+    is never narrower than over seeds alone, as a bootstrap over both may be with few seeds (`tests/evaluation` has its
+    coverage).
 
     Args:
         differences: Paired difference per seed; of a single seed, the interval is over rows alone.
