@@ -56,15 +56,11 @@ class StepMatched(Method):
 
 
 @register
-class StepMatchedAll(Method):
+class StepMatchedAll(StepMatched):
     """Fine-tuning alone, for as many steps as all_data takes."""
 
-    name, title, level = "step_matched_all", "none, but as many steps as with all rows of all auxiliaries", "none"
-    uses_n, adds_rows, counts_pool = False, False, True
-
-    def select(self, context: Context, cell: Cell, options: Options) -> Selection:
-        """Choose nothing."""
-        return Selection()
+    name, title = "step_matched_all", "none, but as many steps as with all rows of all auxiliaries"
+    uses_n, counts_pool = False, True
 
     def plan(self, context: Context, cell: Cell, selection: Selection, options: Options) -> Plan:
         """Plan stage 2 over the primary for the steps of all rows."""
