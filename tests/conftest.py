@@ -111,3 +111,14 @@ LONGEST = ("test_runner.py", "test_planted.py", "test_kills.py")
 
 def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
+
+
+@pytest.fixture(scope="module")
+def one_thread():
+    """Torch on one thread, as tiny models are fastest."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

@@ -14,12 +14,7 @@ from encoder_kinds import HEADS, LAYERS, WIDTH, built
 KINDS = ["topic_side", "side_share", "word_class"]  # classification, regression, tagging
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def rows(task, n=6):

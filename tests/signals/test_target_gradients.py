@@ -16,16 +16,11 @@ from auxlearn.signals import target_gradients
 from auxlearn.training import linear_head
 
 # PyTorch's own forward-mode rules still use what it deprecates.
-pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script:DeprecationWarning")
+pytestmark = [
+    pytest.mark.usefixtures("one_thread"),
+    pytest.mark.filterwarnings("ignore:.torch.jit.script:DeprecationWarning"),
+]
 KINDS = ["topic_side", "side_share", "word_class"]  # classification, regression, tagging
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
