@@ -48,8 +48,8 @@ def test_a_trial_is_judged_on_held_out_rows_though_the_arm_looks_at_dev(small, m
 
     def trained(plan, suite, progress=None):
         seen.append(plan)
-        history = pd.DataFrame({"phase": ["tune"], "holdout": [0.5]})
-        return SimpleNamespace(history=history, manifest=SimpleNamespace(key="k"), ledgers=[])
+        looks = pd.DataFrame({"phase": ["tune"], "step": [2], "score": [0.5]})
+        return SimpleNamespace(looks=looks, manifest=SimpleNamespace(key="k"), ledgers=[])
 
     monkeypatch.setattr(training_cache, "trained", trained)
     asked = Told(small, arm("gradts_trial", choose="dev", n=10, auxiliaries=NAMES), 0, everything(small))

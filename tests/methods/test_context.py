@@ -105,9 +105,9 @@ def trained(monkeypatch):
     def trained(plan, suite, progress=None):
         plans.append(plan)
         key = training_cache.training_key(plan, suite)
-        history = pd.DataFrame({"phase": [plan.phases[-1].name] * 2, "holdout": [0.5, 0.25]})
+        looks = pd.DataFrame({"phase": [plan.phases[-1].name] * 2, "step": [2, 4], "score": [0.5, 0.25]})
         return SimpleNamespace(
-            history=history, ledgers=[Ledger("tune", flops=7.0)],
+            looks=looks, ledgers=[Ledger("tune", flops=7.0)],
             manifest=Manifest({"stage": "train", "key": key, "ledger": []}, None),
         )  # fmt: skip
 

@@ -56,6 +56,7 @@ LONG = {
     "batches of a task": plan(PHASE),
     "mixed": plan(replace(PHASE, mixing="mixed")),
     "judged on held-out rows": plan(replace(PHASE, choose="holdout"), replace(TUNE, choose="holdout")),
+    "looked at": plan(replace(PHASE, looks=10, choose="holdout"), replace(TUNE, looks=7, choose="holdout")),
     "judged on dev": plan(replace(PHASE, choose="dev")),
     "watched": plan(PHASE, watch={"a": np.arange(50), "long": np.arange(9)}),
     "by steps": plan(replace(PHASE, steps=331)),

@@ -26,7 +26,7 @@ def arm(folder, name, predictions, gold, task, seeds=(0, 1)):
     np.savez(path, predictions=np.stack([flat(p) for p in predictions]), references=flat(gold),
              lengths=[len(g) for g in gold])  # fmt: skip
     dev = [{task.metric: metrics.FUNCTIONS[task.metric](p, gold, LABELS)} for p in predictions]
-    by_seed = {str(s): {"dev": score, "epoch": 1, "added": 0} for s, score in zip(seeds, dev, strict=True)}
+    by_seed = {str(s): {"dev": score, "step": 1, "added": 0} for s, score in zip(seeds, dev, strict=True)}
     params, metered = {"arm": name, "seeds": list(seeds)}, {"seeds": dict(sorted(by_seed.items()))}
     return SimpleNamespace(params=params, metrics=metered, path=lambda _: path)
 
@@ -115,7 +115,7 @@ def graded(folder, name, right, dev=400, added=100):
     predictions = np.stack([(np.arange(dev) < r).astype(int) for r in right])
     np.savez(path, predictions=predictions, references=np.ones(dev, int))
     seeds_ = {
-        str(s): {"dev": {"accuracy": r / dev}, "epoch": 1, "added": added, "target_share": 1}
+        str(s): {"dev": {"accuracy": r / dev}, "step": 1, "added": added, "target_share": 1}
         for s, r in enumerate(right)
     }
     params = {"arm": name, "seeds": list(range(len(right)))}

@@ -32,7 +32,7 @@ COST = {"stage": "tune", "seconds": 2.0, "flops": 3e12, "tokens": 5, "padded_tok
 def some(runs_folder):
     """One run of each form of metrics."""
     seeds = {
-        str(seed): {"dev": {"accuracy": 0.5 + seed, "f1": 0.25}, "epoch": 3, "added": 10, "ledger": [COST]}
+        str(seed): {"dev": {"accuracy": 0.5 + seed, "f1": 0.25}, "step": 3, "added": 10, "ledger": [COST]}
         for seed in (0, 1)
     }
     run("06_mtl", "a", {"arm": "random", "n": 10, "seeds": [0, 1], "lr": 0.1, "keep_leaks": False, "study": "=1+1"},
@@ -57,7 +57,7 @@ def test_one_row_is_one_number(some):
     table = tracking.table()
     scores = rows(table, stage="06_mtl", split="dev", metric="accuracy")
     assert scores[["seed", "value"]].to_numpy().tolist() == [[0, 0.5], [1, 1.5]]
-    assert rows(table, stage="06_mtl", metric="epoch")["value"].tolist() == [3, 3]
+    assert rows(table, stage="06_mtl", metric="step")["value"].tolist() == [3, 3]
     assert rows(table, metric="difference", of="random")["value"].tolist() == [0.1]
     assert rows(table, metric="difference", of="random − all_data")["value"].tolist() == [-0.2]
     assert rows(table, metric="verdict")["text"].tolist() == ["better"]

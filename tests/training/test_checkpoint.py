@@ -46,7 +46,7 @@ def test_progress_may_be_larger_than_a_header(tmp_path):
 
 def test_a_checkpoint_of_another_form_is_refused(tmp_path, steps):
     file = tmp_path / "checkpoint.safetensors"
-    said = {"phase": 0, "epoch": 1, "history": [], "steps": [], "chosen": {}, "ledgers": []}
+    said = {"phase": 0, "epoch": 1, "history": [], "looks": [], "steps": [], "chosen": {}, "ledgers": []}
     text = torch.tensor(list(json.dumps({"progress": said, "steps": [["a", "b"]]}).encode()), dtype=torch.uint8)
     sound = {
         "progress": text,

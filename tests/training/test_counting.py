@@ -45,6 +45,7 @@ def plan(*phases, **changes):
 PLANS = {
     "single": plan(TUNE),
     "single, held-out rows": plan(replace(TUNE, choose="holdout")),
+    "single, looks": plan(replace(TUNE, choose="holdout", looks=5)),
     "single, dev": plan(replace(TUNE, choose="dev")),
     "stage 2, two phases": plan(STAGE2, replace(TUNE, choose="holdout")),
     "mixed": plan(replace(STAGE2, mixing="mixed")),

@@ -32,7 +32,7 @@ def plan(**changes):
     rows = {"topic_side": np.arange(60), "side_share": np.arange(20), "word_class": np.arange(16)}
     phases = (
         Phase("stage2", rows, 2, RECIPE),
-        Phase("tune", {"topic_side": np.arange(60)}, 3, RECIPE, choose="holdout"),
+        Phase("tune", {"topic_side": np.arange(60)}, 3, RECIPE, choose="holdout", looks=5),
     )
     base = {"encoder": "tiny", "phases": phases, "seeds": seeding.record(0), "primary": "topic_side"}
     return Plan(**(base | {"holdout": np.arange(60, 80)} | changes))
@@ -53,7 +53,7 @@ def test_a_plan_trains_all_kinds_and_counts_what_it_ran(done):
     assert stage2.steps == 2 * (4 + 2 + 1)
     assert tune.steps == 3 * 4
     assert stage2.examples == 2 * 96
-    assert tune.examples == 3 * (60 + 20)  # choosing the epoch is part of the cost
+    assert tune.examples == 3 * 60 + 5 * 20  # choosing what is kept is part of the cost
     assert {s["task"] for s in done.steps} == {"topic_side", "side_share", "word_class"}
     assert 0 <= done.scores["accuracy"] <= 1
     assert len(done.predictions) == 100
@@ -66,9 +66,11 @@ def test_the_same_plan_gives_the_same_bits(done, small):
     assert other.history[0]["loss"] != done.history[0]["loss"]
 
 
-def test_the_best_epoch_is_kept_and_the_first_of_equals(done, small):
-    held = [h["holdout"] for h in done.history if h["phase"] == "tune"]
-    assert done.chosen["tune"] == held.index(max(held)) + 1
+def test_the_best_look_is_kept_and_the_first_of_equals(done, small):
+    """Five looks at 12 steps, most of them in the middle of an epoch of 4."""
+    assert [(look["phase"], look["step"]) for look in done.looks] == [("tune", s) for s in (3, 5, 8, 10, 12)]
+    held = [look["score"] for look in done.looks]
+    assert done.chosen["tune"] == done.looks[held.index(max(held))]["step"]
     net = train.Trainer(plan(), small, None, print)
     net.model = done.model
     assert net._score("train", np.arange(60, 80))[0]["accuracy"] == pytest.approx(max(held))
@@ -82,6 +84,7 @@ def test_interrupted_and_resumed_equals_never_interrupted(done, small, tmp_path,
     )
     assert attempts > 2
     assert result.history == done.history
+    assert result.looks == done.looks
     assert result.chosen == done.chosen
     assert all(torch.equal(v, weights(result)[k]) for k, v in weights(done).items())
     assert [x.steps for x in result.ledgers] == [x.steps for x in done.ledgers]
@@ -202,17 +205,33 @@ def tuned(**options):
     return Phase("tune", {"topic_side": np.arange(60)}, 3, RECIPE, **options)
 
 
-def test_the_epoch_is_chosen_on_dev_by_the_product_of_metrics_or_held_out_or_is_the_last(small):
+@pytest.mark.parametrize("rows", [20, 60, 800])
+def test_arms_of_unequal_epochs_choose_among_as_many_states(rows):
+    """At the authors' end of every epoch 20 rows for 100 epochs choose among 100 states, and 800 for 4 among 4."""
+    steps = [-(-rows // 32)] * (2400 // rows)
+    looks = phases.looks(tuned(choose="holdout", looks=10), steps)
+    assert len(looks) == 10
+    assert looks[-1] == sum(steps)
+    assert np.ptp(np.diff([0, *looks])) <= 1
+    assert phases.looks(tuned(choose="dev"), steps) == np.cumsum(steps).tolist()
+    assert phases.looks(tuned(), steps) == []
+
+
+def test_a_phase_of_fewer_steps_is_looked_at_after_each():
+    assert phases.looks(tuned(choose="holdout", looks=10), [2, 2]) == [1, 2, 3, 4]
+
+
+def test_the_state_is_chosen_on_dev_by_the_product_of_metrics_or_held_out_or_is_the_last(small):
     """FastMTL's code keeps the epoch with the best product of dev metrics; the default never looks at dev."""
     held, dev, last = (
         train.run(plan(phases=(tuned(choose=choose),)), small) for choose in ("holdout", "dev", "last")
     )  # fmt: skip
     for made in (held, dev):
-        values = [h["holdout"] for h in made.history]
-        assert made.chosen["tune"] == values.index(max(values)) + 1
-    assert max(h["holdout"] for h in dev.history) == pytest.approx(dev.scores["accuracy"])
-    assert last.chosen["tune"] == 3
-    assert "holdout" not in last.history[0]
+        values = [look["score"] for look in made.looks]
+        assert made.chosen["tune"] == 4 * (values.index(max(values)) + 1)
+    assert max(look["score"] for look in dev.looks) == pytest.approx(dev.scores["accuracy"])
+    assert last.chosen["tune"] == 12
+    assert not last.looks
     # Choosing costs a pass over the rows that choose.
     assert held.ledgers[0].examples == 3 * (60 + 20)
     assert dev.ledgers[0].examples == 3 * (60 + 100)
@@ -355,10 +374,17 @@ def three_epochs(recipe=RECIPE, **options):
     return Plan("tiny", (phase,), seeding.record(0), "topic_side", np.arange(60, 80))
 
 
-def test_of_epochs_that_score_alike_the_first_is_kept(small, monkeypatch):
+def test_of_states_that_score_alike_the_first_is_kept(small, monkeypatch):
     scores = iter([0.5, 0.7, 0.7])
     monkeypatch.setattr(train.Trainer, "_judge", lambda self, *a: next(scores))
-    assert train.run(three_epochs(choose="holdout"), small).chosen == {"tune": 2}
+    assert train.run(three_epochs(choose="holdout"), small).chosen == {"tune": 8}
+
+
+def test_looking_more_often_changes_no_training(small):
+    """The states that epochs end with are the same, however often the model is looked at between them."""
+    often, rarely = (train.run(three_epochs(choose="holdout", looks=looks), small) for looks in (12, 3))
+    assert often.history == rarely.history
+    assert [look for look in often.looks if look["step"] % 4 == 0] == rarely.looks
 
 
 def test_every_epoch_draws_its_own_masks_and_its_own_order(small, monkeypatch):

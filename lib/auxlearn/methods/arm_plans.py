@@ -31,7 +31,7 @@ def common(p: Trained) -> dict[str, Any]:
 def holdout(
     suite: Suite, primary: str, fraction: float, seed: int, usable: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Split the primary's usable training rows into those trained on and those that choose the epoch.
+    """Split the primary's usable training rows into those trained on and those that choose the state that is kept.
 
     The split is the same for every arm.
 
@@ -78,7 +78,7 @@ def alone(p: ArmParameters, suite: Suite, seed: int, usable: np.ndarray | None, 
     trained, held = holdout(suite, p.primary, p.holdout if p.choose == "holdout" else 0.0, seed, usable)
     phase = Phase(
         "tune", {p.primary: trained}, epochs, Recipe(p.lr, p.batch_size, idle_heads=p.idle_heads),
-        steps=p.steps or None, choose=p.choose, loss_scale=p.loss_scale,
+        steps=p.steps or None, choose=p.choose, looks=p.looks, loss_scale=p.loss_scale,
         seed=FIXED_TUNE if p.seed_policy == "fixed" else None,
     )  # fmt: skip
     return _plan(p, seed, held, phase)
@@ -122,8 +122,8 @@ def two_stages(
         steps = p.steps - p.tune_steps
         first |= {"steps": steps}
     tuned = bool(p.tune_steps or not p.steps)
-    if not tuned:  # stage 2 is then the last phase, whose epoch is chosen
-        first |= {"choose": p.choose}
+    if not tuned:  # stage 2 is then the last phase, of which a state is chosen
+        first |= {"choose": p.choose, "looks": p.looks}
     if chosen is None:
         first |= {"steps": steps, "mixing": "homogeneous"}
     else:
@@ -135,7 +135,7 @@ def two_stages(
     if tuned:
         phases.append(Phase(
             "tune", {p.primary: trained}, p.tune_epochs, own, steps=p.tune_steps or None, choose=p.choose,
-            loss_scale=p.loss_scale, seed=FIXED_TUNE if fixed else None,
+            looks=p.looks, loss_scale=p.loss_scale, seed=FIXED_TUNE if fixed else None,
         ))  # fmt: skip
     return _plan(p, seed, held, *phases)
 

@@ -203,11 +203,11 @@ class Context:
             style: The order in which `shares` are trained.
 
         Returns:
-            The held-out score at the last phase's best epoch, and at its last epoch.
+            The held-out score at the last phase's best look, and at its end.
         """
         plan = self.trial_plan(rows, shares, style)
-        history = self.train(plan, "trial").history
-        last = history[history["phase"] == plan.phases[-1].name]["holdout"]
+        looks = self.train(plan, "trial").looks
+        last = looks[looks["phase"] == plan.phases[-1].name]["score"]
         return float(last.max()), float(last.iloc[-1])
 
     def trial_plan(

@@ -53,7 +53,7 @@ def _usual(plan: Plan, phase: Phase, lengths: Lengths, config: Any) -> float:
     else:
         names, often = phases.arms(phase, plan.primary), np.bincount(phase.order)
         trained = sum(k * _per_step(phase, {names[i]: own[names[i]]}, config) for i, k in enumerate(often) if k)
-    return trained + len(steps) * _closing(plan, phase, lengths, config)
+    return trained + _judged(plan, phase, lengths, config, len(phases.looks(phase, steps)))
 
 
 def _flops(plan: Plan, lengths: Lengths, config: Any) -> float:
@@ -80,11 +80,12 @@ def _sample(lengths: np.ndarray, most: int) -> np.ndarray:
     return np.sort(lengths)[((np.arange(most) + 0.5) * len(lengths) / most).astype(np.int64)]
 
 
-def _closing(plan: Plan, phase: Phase, lengths: Lengths, config: Any) -> float:
-    """Return the FLOP of what ends an epoch: the rows that judge it."""
+def _judged(plan: Plan, phase: Phase, lengths: Lengths, config: Any, times: int) -> float:
+    """Return the FLOP of judging the model so many times."""
     ledger = Ledger(phase.name)
-    extension_points.counter(plan)(plan, lengths, config).close_epoch(phase, ledger)
-    return ledger.flops
+    if times:
+        extension_points.counter(plan)(plan, lengths, config).judge(phase, ledger)
+    return times * ledger.flops
 
 
 # --- at most ---------------------------------------------------------------------------------------------------------
@@ -106,7 +107,7 @@ def dearest(plan: Plan, lengths: Lengths, config: Any, pool: Sequence[str] = ())
     costs, probes = [], 0.0
     for phase in plan.phases:
         bound = _Bound(plan, phase, lengths, config, pool)
-        costs.append((phase.name, bound.training() + bound.closed() * _closing(plan, phase, lengths, config)))
+        costs.append((phase.name, bound.training() + _judged(plan, phase, lengths, config, bound.judged())))
         probes += bound.probes(phase.weighting) if phase.weighting else 0.0
     return [*costs, ("weighting", probes)] if any(phase.weighting for phase in plan.phases) else costs
 
@@ -154,9 +155,11 @@ class _Bound:
         by_steps = self.phase.steps is not None
         return -(-self.phase.steps // self.fewest) if by_steps else self.phase.epochs  # type: ignore[operator]
 
-    def closed(self) -> int:
-        """Count how often an epoch is closed; a bandit's rows are judged once before."""
-        return self.epochs() + (self.phase.rounds is not None)
+    def judged(self) -> int:
+        """Count how often the model is judged; a bandit's once before its rounds."""
+        if self.phase.rounds:
+            return self.epochs() + 1
+        return 0 if self.phase.choose == "last" else self.phase.looks or self.epochs()
 
     def training(self) -> float:
         """Return the FLOP of all steps: rows at their longest, or where steps are told the dearest batch each time."""

@@ -52,6 +52,7 @@ def plan(
         raise InputError(f"{p.primary!r}: no source rows to weigh; name auxiliaries that have usable rows")
     alone, recipe = {p.primary: trained}, Recipe(p.lr, p.batch_size, idle_heads=p.idle_heads)
     common: dict[str, Any] = {"loss_scale": p.loss_scale}
+    choice: dict[str, Any] = {"choose": p.choose, "looks": p.looks}
     tune = p.tune_steps if p.steps else 0
     if pretrain:
         if p.steps and not tune:
@@ -59,10 +60,10 @@ def plan(
         first = Phase("pretrain", parts, recipe=recipe, **common | _length(p.steps - tune, p.stage2_epochs))
     else:
         epochs = p.stage2_epochs + p.tune_epochs
-        first = Phase("joint", parts | alone, recipe=recipe, choose=p.choose, **common | _length(p.steps, epochs))
+        first = Phase("joint", parts | alone, recipe=recipe, **choice | common | _length(p.steps, epochs))
     stages = [replace(first, weighting=weigh(first, tables))]
     if pretrain:
-        stages.append(Phase("tune", alone, recipe=recipe, choose=p.choose, **common | _length(tune, p.tune_epochs)))
+        stages.append(Phase("tune", alone, recipe=recipe, **choice | common | _length(tune, p.tune_epochs)))
     return Plan(
         phases=tuple(stages), seeds=seeding.record(seed), primary=p.primary, holdout=held,
         keep_model=getattr(p, "keep_model", False), **arm_plans.common(p),

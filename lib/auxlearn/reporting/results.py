@@ -10,6 +10,8 @@ import pandas as pd
 from auxlearn.cost import Ledger
 from auxlearn.evaluation import stats
 from auxlearn.records import runs
+from auxlearn.training.phases import Plan
+from auxlearn.training.training_cache import Training
 
 SELECTION = (
     "proxy",
@@ -38,6 +40,24 @@ def at(arms: Sequence[runs.Manifest], n: int) -> list[runs.Manifest]:
     return [m for m in arms if m.key_params.get("n", n) == n]
 
 
+def looks(training: Training, plan: Plan) -> pd.DataFrame:
+    """Tabulate what a training's last phase looked like on its way, and which of its states was kept.
+
+    Args:
+        training: The finished training.
+        plan: Its plan.
+
+    Returns:
+        One row per look at the model, or, where the last state is kept, per epoch. Columns step (taken so far), value
+        (the score that states are chosen by, or the epoch's mean training loss) and kept (bool).
+    """
+    phase = plan.phases[-1]
+    last = phase.choose == "last"
+    rows = training.history if last else training.looks
+    table = rows[rows["phase"] == phase.name][["step", "loss" if last else "score"]].set_axis(["step", "value"], axis=1)
+    return table.assign(kept=table["step"] == training.manifest.metrics["chosen"][phase.name])
+
+
 def scores(arms: Sequence[runs.Manifest], metric: str) -> pd.DataFrame:
     """Tabulate scores: one row per arm and seed.
 
@@ -46,11 +66,11 @@ def scores(arms: Sequence[runs.Manifest], metric: str) -> pd.DataFrame:
         metric: The metric, as in their dev scores.
 
     Returns:
-        Columns arm, seed, score (on dev), epoch (the one kept), added (rows) and target_share (the primary's share of
+        Columns arm, seed, score (on dev), step (after which the state was kept), added (rows) and target_share (the primary's share of
         training).
     """
     return pd.DataFrame([
-        {"arm": m.params["arm"], "seed": int(seed), "score": part["dev"][metric], "epoch": part["epoch"],
+        {"arm": m.params["arm"], "seed": int(seed), "score": part["dev"][metric], "step": part["step"],
          "added": part["added"], "target_share": part["target_share"]}
         for m in arms for seed, part in m.metrics["seeds"].items()
     ])  # fmt: skip

@@ -70,6 +70,7 @@ class MTL(ArmParameters):
         conditional = {
             "n": method.uses_n, "auxiliaries": method.adds_rows or method.counts_pool, "mixing": method.adds_rows,
             "holdout": self.choose == "holdout" or method.searches(self.options(method)),
+            "looks": self.choose != "last" or method.searches(self.options(method)),
         } | {name: name in length for name in ("steps", "tune_steps", "stage2_epochs", "tune_epochs")}  # fmt: skip
         used = {name: value for name, value in p.items() if conditional.get(name, True)}
         return used | {"methods": {item.name: self.options(item).model_dump() for item in items}}

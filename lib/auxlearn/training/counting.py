@@ -181,8 +181,8 @@ class Counter:
             drawn = drawing.epochs(self.plan, phase, lengths, steps, self.draw)
             for epoch in range(len(steps)):
                 self.enter(ledger, lengths, drawn(epoch))
-        for _ in steps:
-            self.close_epoch(phase, ledger)
+        for _ in range(len(steps) if phase.rounds else len(phases.looks(phase, steps))):
+            self.judge(phase, ledger)
 
     def draw(self, phase: Phase, lengths: drawing.Lengths, rng: np.random.Generator) -> list[drawing.Parts]:
         """Draw the batches of one epoch; where they join tasks, as of one task, which spares telling them apart."""
@@ -252,11 +252,6 @@ class Counter:
         dearest, padded, flops = (np.sort(values)[::-1][:taken] for values in each)
         ledger.tokens += int(padded.sum())
         self._enter(ledger, dearest, padded, flops)
-
-    def close_epoch(self, phase: Phase, ledger: Ledger) -> None:
-        """Enter what ends an epoch: the rows that it is judged by."""
-        if phase.choose != "last" or phase.rounds:
-            self.judge(phase, ledger)
 
     def judge(self, phase: Phase, ledger: Ledger) -> None:
         """Enter a pass over the rows that a phase is judged by: see `Phase.choose`."""

@@ -41,7 +41,7 @@ class Evaluator:
         return self.encoded[name, part]
 
     def _judge(self, phase: Phase, ledger: Ledger) -> float:
-        """Score the model by what the epoch is chosen by: see `Phase.choose`."""
+        """Score the model by what the state kept is chosen by: see `Phase.choose`."""
         if phase.choose == "dev":
             return float(np.prod(list(self._score("dev", None, ledger)[0].values())))
         return self._score("train", self.plan.holdout, ledger)[0][self.suite[self._primary()].metric]

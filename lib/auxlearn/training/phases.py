@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -112,8 +112,9 @@ class Phase:
     recipe: Recipe
     discriminator: Literal["bce", "ce"] | None = None
     disc_weight: float = 1.0
-    # Which epoch is kept: the last, or the best on the plan's held-out rows (by the primary metric), or the best on dev
-    # (by the product of the task's metrics, as the FastMTL code does; dev is then no longer unseen).
+    # Which state of the model is kept: the last, or of those looked at the best on the plan's held-out rows (by the
+    # primary metric), or on dev (by the product of the task's metrics, as the FastMTL code does; dev is then no longer
+    # unseen).
     choose: Literal["last", "holdout", "dev"] = "last"
     mixing: Literal["homogeneous", "mixed"] = "homogeneous"
     loss_scale: Literal["none", "log_classes"] = "none"
@@ -124,6 +125,9 @@ class Phase:
     weighting: Weighting | None = None
     rounds: Rounds | None = None  # `epochs` is then their number
     seed: int | None = None  # in place of the plan's order and dropout seeds
+    # How often the model is looked at in order to choose, after equal numbers of steps, so that arms of unequal epochs choose among as many
+    # states; a phase of fewer steps after each. 0: at the end of every epoch, as the authors' code does.
+    looks: int = 0
 
 
 @dataclass(frozen=True)
@@ -131,7 +135,7 @@ class Plan:
     """Everything that decides a training run's result; `key_content` is what its key is made of.
 
     Raises:
-        InputError: Two phases have one name, by which their rows, the epoch kept and costs are told apart.
+        InputError: Two phases have one name, by which their rows, the state kept and costs are told apart.
     """
 
     encoder: str
@@ -236,9 +240,9 @@ def check(plan: Plan, suite: Suite) -> None:
             if len(rows) and (rows.min() < 0 or rows.max() >= size):
                 raise InputError(f"phase {phase.name!r}: task {name!r} has {size} rows; a row asked for is not there")
             if name == plan.primary and np.isin(rows, plan.holdout).any():
-                raise InputError(f"phase {phase.name!r}: trains on rows held out to choose the epoch")
+                raise InputError(f"phase {phase.name!r}: trains on rows held out to choose what is kept")
         if (phase.choose == "holdout" or phase.rounds) and not (plan.primary and len(plan.holdout)):
-            what = "a bandit" if phase.rounds else "choosing the epoch"
+            what = "a bandit" if phase.rounds else "choosing what is kept"
             raise InputError(f"phase {phase.name!r}: {what} needs held-out rows of the primary")
         if sum(x is not None for x in (phase.order, phase.rounds, phase.steps)) > 1:
             raise InputError(f"phase {phase.name!r}: order, rounds and steps each say how long it is; give one")
@@ -254,7 +258,9 @@ def check(plan: Plan, suite: Suite) -> None:
                     f"phase {phase.name!r}: its order names a task without rows, or fewer steps than epochs"
                 )
         if phase.choose == "dev" and not plan.primary:
-            raise InputError(f"phase {phase.name!r}: choosing the epoch on dev needs a primary task")
+            raise InputError(f"phase {phase.name!r}: choosing what is kept on dev needs a primary task")
+        if phase.looks < 0 or (phase.rounds and phase.choose != "last"):
+            raise InputError(f"phase {phase.name!r}: looks are 0 or more, and a bandit's phase keeps its last state")
 
 
 def _check_weighting(plan: Plan, phase: Phase, w: Weighting) -> None:
@@ -318,6 +324,25 @@ def schedule(phase: Phase, sizes: Mapping[str, int]) -> list[int]:
         return [whole] * phase.epochs
     full, rest = divmod(phase.steps, whole)
     return [whole] * full + ([rest] if rest else [])
+
+
+def looks(phase: Phase, steps: Sequence[int]) -> list[int]:
+    """List the steps after which a phase is looked at in order to choose which state is kept.
+
+    Args:
+        phase: The phase.
+        steps: The steps of each of its epochs, from `schedule`.
+
+    Returns:
+        Numbers of steps taken, rising, the last of them all; none where the last state is kept.
+    """
+    if phase.choose == "last":
+        return []
+    total = sum(steps)
+    if not phase.looks:
+        return np.cumsum(steps).tolist()
+    count = min(phase.looks, total)
+    return [-(-total * number // count) for number in range(1, count + 1)]
 
 
 def seed(plan: Plan, phase: Phase, purpose: Literal["order", "dropout"]) -> int:

@@ -38,6 +38,7 @@ class Running:
     phase: Phase
     data: dict[str, batching.Encoded]
     epochs: list[int]  # steps of each
+    looks: frozenset[int]  # steps after which the model is judged, counted from 1
     first: int  # epoch to start from
     optimiser: torch.optim.Optimizer
     weight: torch.Tensor | None  # of the discriminator's columns
@@ -52,6 +53,7 @@ class _Progress(BaseModel):
     phase: int = Field(ge=0)
     epoch: int = Field(ge=0)
     history: list[dict[str, Any]]
+    looks: list[dict[str, Any]]
     chosen: dict[str, int]
     ledgers: list[Ledger]
 
@@ -75,6 +77,7 @@ class Resumable(evaluator.Evaluator):
         self.rank, self.size = data_parallel.world()
         self.file = folder / "checkpoint.safetensors" if folder else None
         self.history: list[dict[str, Any]] = []
+        self.looks: list[dict[str, Any]] = []
         self.steps = Steps()
         self.ledgers = [Ledger(phase.name) for phase in plan.phases]
         self.chosen: dict[str, int] = {}
@@ -101,7 +104,7 @@ class Resumable(evaluator.Evaluator):
         assert self.file is not None  # as checked by whoever calls
         self._meter.lap()
         progress = {
-            "phase": phase, "epoch": epoch, "history": self.history, "chosen": self.chosen,
+            "phase": phase, "epoch": epoch, "history": self.history, "looks": self.looks, "chosen": self.chosen,
             "ledgers": [ledger.as_dict() for ledger in self.ledgers],
         } | self._extra()  # fmt: skip
         net, best = self.model, self.best
@@ -129,7 +132,8 @@ class Resumable(evaluator.Evaluator):
         for state in (saved.best, saved.model) if saved.best else (saved.model,):
             stored_arrays.fitted(self.model, state, self.file, checkpoint.AGAIN)
         self.best = saved.best
-        self.history, self.steps, self.chosen = progress["history"], saved.steps, progress["chosen"]
+        self.history, self.looks = progress["history"], progress["looks"]
+        self.steps, self.chosen = saved.steps, progress["chosen"]
         self.ledgers = [Ledger.from_dict(row) for row in progress["ledgers"]]
         self._take(progress)
         phase = self.plan.phases[progress["phase"]]

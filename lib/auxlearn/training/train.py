@@ -40,13 +40,14 @@ class Result:
     """What a plan yields. Predictions are of the primary's dev split, in row order."""
 
     model: model.MultiTaskModel
-    history: list[dict[str, Any]]  # one row per epoch
+    history: list[dict[str, Any]]  # one row per epoch: phase, epoch, step (taken so far), loss, …
+    looks: list[dict[str, Any]]  # one row per look at the model: phase, step (taken so far), score (see `Phase.choose`)
     steps: Steps  # one row per step: phase, task, task_loss, disc_loss
     ledgers: list[Ledger]  # one per phase
     scores: dict[str, float]  # the primary's metrics on dev
     predictions: Any = None
     references: Any = None
-    chosen: dict[str, int] = field(default_factory=dict)  # phase -> epoch kept, counted from 1
+    chosen: dict[str, int] = field(default_factory=dict)  # phase -> the step whose state is kept, counted from 1
     updates: list[dict[str, Any]] = field(default_factory=list)  # TAWT's weights: see `methods.tawt.weighted_trainer`
     truncated: int = 0
 
@@ -110,8 +111,8 @@ class Trainer(resuming.Resumable):
         self.forget()
         cut = sum(e.truncated for e in self.encoded.values())
         return Result(
-            self.model, self.history, self.steps, self.ledgers, scores, predictions, references, self.chosen,
-            self.updates, cut,
+            self.model, self.history, self.looks, self.steps, self.ledgers, scores, predictions, references,
+            self.chosen, self.updates, cut,
         )  # fmt: skip
 
     def _phase(self, number: int, phase: Phase, resumed: dict[str, Any] | None) -> None:
@@ -135,7 +136,8 @@ class Trainer(resuming.Resumable):
                 self.best = None
             net.train()
             first = resumed["epoch"] if resumed else 0
-            self._epochs(Running(number, phase, data, epochs, first, optimiser, weight, self.ledgers[number]))
+            looks = frozenset(phases.looks(phase, epochs))
+            self._epochs(Running(number, phase, data, epochs, looks, first, optimiser, weight, self.ledgers[number]))
             if self.best is not None:
                 net.load_state_dict(self.best)
 
@@ -156,12 +158,27 @@ class Trainer(resuming.Resumable):
         self.model.source.reseed(masks)
         losses = []
         for step, parts in enumerate(batches):
-            rate = phases.rate(sum(epochs[:epoch]) + step, sum(epochs), phase.recipe)
+            done = sum(epochs[:epoch]) + step
+            rate = phases.rate(done, sum(epochs), phase.recipe)
             for group in running.optimiser.param_groups:
                 group["lr"] = rate
             losses.append(self._step(running, parts))
             self._stepped(running, epoch, step)
+            if done + 1 in running.looks:
+                self._values(running, epoch, batches, losses)  # what is not finite is said here, and not judged
+                self._look(running, done + 1)
         return losses
+
+    def _look(self, running: Running, step: int) -> None:
+        """Judge the model after a step of a phase, counted from 1, and keep its state if it is the best so far."""
+        phase = running.phase
+        score = self._judge(phase, running.ledger)
+        earlier = [look["score"] for look in self.looks if look["phase"] == phase.name]
+        self.looks.append({"phase": phase.name, "step": step, "score": score})
+        if not earlier or score > max(earlier):  # the first of equals wins
+            self.chosen[phase.name] = step
+            self.best = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
+        self.model.train()
 
     # What `methods.tawt.weighted_trainer` does otherwise.
 
@@ -217,38 +234,49 @@ class Trainer(resuming.Resumable):
         (task_loss + phase.disc_weight * disc_loss).backward()
         return torch.stack([task_loss.detach(), disc_loss.detach()])
 
-    def _close_epoch(
+    def _values(
         self, running: Running, epoch: int, batches: list[Parts], losses: list[torch.Tensor]
-    ) -> dict[str, Any]:  # fmt: skip
-        """Record an epoch, keep its weights if it is the best so far, and return its row of the history."""
-        phase, ledger = running.phase, running.ledger
+    ) -> tuple[list[str], np.ndarray]:  # fmt: skip
+        """Return the tasks and losses (float [steps, 2]) of the steps of an epoch so far; refuse what is not finite."""
+        phase = running.phase
         values = data_parallel.add_up(torch.stack(losses)).cpu().numpy()
-        names = [parts[0][0] if len(parts) == 1 else "mixed" for parts in batches]
+        names = [parts[0][0] if len(parts) == 1 else "mixed" for parts in batches[: len(losses)]]
         bad = np.flatnonzero(~np.isfinite(values).all(1))
         if len(bad):
             raise InputError(
                 f"phase {phase.name!r}: the loss of task {names[bad[0]]!r} is not finite at epoch {epoch + 1}, "
                 f"step {bad[0] + 1}; lower lr (now {phase.recipe.lr}) or use precision fp32"
             )
+        return names, values
+
+    def _close_epoch(
+        self, running: Running, epoch: int, batches: list[Parts], losses: list[torch.Tensor]
+    ) -> dict[str, Any]:  # fmt: skip
+        """Record an epoch, and return its row of the history."""
+        phase, ledger = running.phase, running.ledger
+        names, values = self._values(running, epoch, batches, losses)
         self.steps.add(phase.name, names, values)
-        row: dict[str, Any] = {"phase": phase.name, "epoch": epoch + 1, "loss": float(values[:, 0].mean())}
+        done = sum(running.epochs[: epoch + 1])
+        row: dict[str, Any] = {
+            "phase": phase.name,
+            "epoch": epoch + 1,
+            "step": done,
+            "loss": float(values[:, 0].mean()),
+        }
         if phase.discriminator:
             row["disc_loss"] = float(values[:, 1].mean())
         if self.plan.watch:  # it only informs the reader, and is nobody's cost
             start = time.perf_counter()
             row["auc"] = self._watch()
             ledger.seconds -= time.perf_counter() - start
-        if phase.choose != "last" or phase.rounds:
+        if phase.rounds:
             row["holdout"] = self._judge(phase, ledger)
-        if phase.choose != "last":
-            earlier = [h["holdout"] for h in self.history if h["phase"] == phase.name]
-            if not earlier or row["holdout"] > max(earlier):  # the first of equals wins
-                self.chosen[phase.name] = epoch + 1
-                self.best = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
-        else:
-            self.chosen[phase.name] = epoch + 1
+        if phase.choose == "last":
+            self.chosen[phase.name] = done
         self.history.append(row)
+        scores = [look["score"] for look in self.looks if look["phase"] == phase.name][-1:]
         shown = ", ".join(f"{k} {row[k]:.3f}" for k in ("loss", "disc_loss", "holdout") if k in row)
+        shown += "".join(f", {phase.choose} {score:.3f}" for score in scores)
         self.progress(f"{phase.name}: epoch {epoch + 1}/{len(running.epochs)}, {shown}")
         return row
 

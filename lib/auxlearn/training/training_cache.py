@@ -30,6 +30,7 @@ class Training:
 
     manifest: runs.Manifest
     history: pd.DataFrame  # one row per epoch
+    looks: pd.DataFrame  # one row per look at the model: phase, step, score
     steps: pd.DataFrame  # one row per step
     predictions: Any
     references: Any
@@ -96,8 +97,9 @@ def trained(plan: phases.Plan, suite: Suite, progress: train.Progress | None = N
     detail = documents.read_object(manifest.path("history.json"), stored_arrays.AGAIN)
     predictions, references = read_predictions(manifest, suite, plan)
     steps = parquet.read_frame(manifest.path("steps.parquet"), ("phase", "task", *LOSSES))
+    looks = pd.DataFrame(detail["looks"], columns=["phase", "step", "score"])
     return Training(
-        manifest, pd.DataFrame(detail["history"]), steps, predictions, references, read_updates(manifest)
+        manifest, pd.DataFrame(detail["history"]), looks, steps, predictions, references, read_updates(manifest)
     )  # fmt: skip
 
 
@@ -133,7 +135,7 @@ def written(result: train.Result, plan: phases.Plan, suite: Suite, folder: Path)
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    runs.write_json(folder / "history.json", {"history": result.history})
+    runs.write_json(folder / "history.json", {"history": result.history, "looks": result.looks})
     result.steps.write(folder / "steps.parquet")
     outputs = ["history.json", "steps.parquet"]
     if result.updates:

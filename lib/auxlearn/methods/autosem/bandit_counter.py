@@ -27,7 +27,7 @@ class Counter(counting.Counter):
             raise ValueError(f"phase {phase.name!r}: tasks of {len(tasks)} rounds are given, it has {phase.epochs}")
         for number, task in enumerate(tasks):
             self.enter(ledger, lengths, drawing.round_of(self.plan, phase, lengths, task, number))
-            self.close_epoch(phase, ledger)
+            self.judge(phase, ledger)
         return None
 
     def choices(

@@ -13,24 +13,24 @@ from matplotlib.ticker import NullFormatter
 from auxlearn.reporting.plots.figures import COLOURS, PRIMARY, QUIET, _figure
 
 
-def learning_curves(history: pd.DataFrame, column: str, label: str) -> Figure:
-    """One value per epoch of fine-tuning, one line per seed.
+def learning_curves(looks: pd.DataFrame, label: str, kept: bool = True) -> Figure:
+    """One value per look at the model in its last phase, one line per seed.
 
     Args:
-        history: Columns seed, epoch, kept (bool) and the one to draw.
-        column: The column to draw.
-        label: Its axis label.
+        looks: Columns seed, step, value and kept (bool).
+        label: What the value is.
+        kept: Whether a state was chosen among those looked at, and is marked.
 
     Returns:
         The figure.
     """
     figure, (axis,) = _figure(height=3.4)
-    for i, (seed, part) in enumerate(history.groupby("seed")):
-        axis.plot(part["epoch"], part[column], marker="o", ms=4, color=COLOURS[i % 10], label=f"seed {seed}")
+    for i, (seed, part) in enumerate(looks.groupby("seed")):
+        axis.plot(part["step"], part["value"], marker="o", ms=4, color=COLOURS[i % 10], label=f"seed {seed}")
         best = part[part["kept"]]
-        axis.plot(best["epoch"], best[column], "*", ms=15, color=COLOURS[i % 10])
-    axis.set(xlabel="epoch of fine-tuning", ylabel=label, title="Which epoch is kept (★)")
-    axis.set_xticks(sorted(history["epoch"].unique()))
+        axis.plot(best["step"], best["value"], "*", ms=15, color=COLOURS[i % 10])
+    title = "Which state is kept (★)" if kept else "The last state is kept (★)"
+    axis.set(xlabel="optimiser steps in the last phase", ylabel=label, title=title)
     axis.legend(fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
 
