@@ -1,10 +1,13 @@
+import itertools
+
 import numpy as np
+import pytest
 
 from auxlearn.data import batch_order
 
 
 def test_composition_is_that_of_the_published_setting():
-    """8 tasks of 500 rows, batch 32: 16 batches a task, 128 an epoch, the last of a task holding 20 rows."""
+    """8 tasks of 500 rows, batch 32: 16 batches per task, 128 per epoch."""
     rng = np.random.default_rng(0)
     lengths = {f"t{k}": rng.integers(5, 60, 500) for k in range(8)}
     batches = batch_order.homogeneous(lengths, 32, rng)
@@ -12,7 +15,7 @@ def test_composition_is_that_of_the_published_setting():
     for task in lengths:
         own = [index for name, index in batches if name == task]
         assert len(own) == 16
-        assert sorted(map(len, own)) == [20] + [32] * 15
+        assert sorted(map(len, own)) == [31] * 12 + [32] * 4
         assert sorted(np.concatenate(own).tolist()) == list(range(500))
 
 
@@ -31,8 +34,38 @@ def test_windows_sort_by_length_and_so_save_padding():
     padded = lambda w: sum(  # noqa: E731
         size[i].max() * len(i) for _, i in batch_order.homogeneous(lengths, 32, np.random.default_rng(0), window=w)
     )
-    assert padded(16) < 1.12 * size.sum()
+    assert padded(16) < 1.35 * size.sum()
     assert padded(1) > 1.7 * size.sum()
+
+
+def _again(lengths, epochs):
+    """Return how often two rows that share a batch share one in the next epoch too."""
+    size, met, again = len(lengths), 0, 0
+    shared = []
+    for seed in range(epochs):
+        batch = np.empty(size, int)
+        for number, (_, rows) in enumerate(batch_order.homogeneous({"a": lengths}, 32, np.random.default_rng(seed))):
+            batch[rows] = number
+        shared.append(batch[:, None] == batch[None, :])
+    for before, after in itertools.pairwise(shared):
+        met, again = met + before.sum() - size, again + (before & after).sum() - size
+    return again / met
+
+
+@pytest.mark.parametrize(("rows", "most", "sorted_rows"), [(100, 0.7, 0.9), (300, 0.4, 0.85), (1000, 0.15, 0.25)])
+def test_rows_of_a_small_task_meet_other_rows_in_the_next_epoch(rows, most, sorted_rows, monkeypatch):
+    lengths = np.exp(np.random.default_rng(0).normal(np.log(40), 0.45, rows)).astype(int)
+    assert _again(lengths, 6) < most
+    monkeypatch.setattr(batch_order, "JITTER", 0.0)
+    assert _again(lengths, 6) > sorted_rows
+
+
+@pytest.mark.parametrize(("rows", "sizes"), [(33, [16, 17]), (32, [32]), (100, [25] * 4), (1, [1]), (65, [21, 22, 22])])
+def test_no_batch_is_so_short_that_its_rows_weigh_more(rows, sizes):
+    lengths = {"a": np.arange(5, 5 + rows), "b": np.zeros(0, int)}
+    batches = batch_order.homogeneous(lengths, 32, np.random.default_rng(0))
+    assert sorted(len(index) for _, index in batches) == sizes
+    assert {name for name, _ in batches} == {"a"}
 
 
 def test_batches_by_tokens_keep_the_budget():

@@ -24,7 +24,7 @@ from auxlearn.training.train import Phase, Plan, Recipe
 
 FULL = (0, 1, 2)
 SHORT = {None: (1, 2), "topic_name": (1, 2), "cross_group": (1,)}  # others: 2
-RECIPE = Recipe(lr=1e-3)
+RECIPE = Recipe(lr=7e-4)  # at 1e-3 some seeds keep what they learnt of the primary's own rows first, 0.62 on dev
 N = 1000
 sizes = pytest.mark.parametrize("size", ["short", pytest.param("full", marks=pytest.mark.slow)])
 

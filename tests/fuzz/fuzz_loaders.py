@@ -292,7 +292,8 @@ def _submission(rng: random.Random) -> bytes:
 
 
 PROGRESS = json.dumps({
-    "progress": {"phase": 0, "epoch": 1, "history": [], "looks": [], "chosen": {}, "ledgers": []}, "steps": [["tune", "a"]],
+    "progress": {"phase": 0, "epoch": 1, "history": [], "looks": [], "chosen": {}, "ledgers": []},
+    "steps": [["tune", "a"]],
 })  # fmt: skip
 CHECKPOINT = save({
     "model/a": torch.zeros(2, 3), "best/a": torch.ones(2, 3), "optimiser/0/step": torch.zeros(()),

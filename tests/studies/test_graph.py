@@ -89,6 +89,26 @@ def test_options_reach_each_notebook_that_has_methods(tmp_path):
     assert arms["tawt_joint"].options(arms["tawt_joint"].policy).weight_every == 9
 
 
+@pytest.mark.parametrize(
+    ("proxies", "arms", "given", "candidates"),
+    [
+        ("one", ["single", "random", "td_ce", "td_bce"], {}, "td_ce"),
+        ("one", ["single", "random", "quota_bce+tawt_joint"], {}, "quota_bce"),
+        ("one", ["single", "random", "td_bce"], {"random": {"candidates_of": ""}}, ""),
+        ("one", ["single", "random", "gradts_thres"], {}, ""),
+        ("crossfit", ["single", "random", "td_bce"], {}, ""),
+    ],
+)
+def test_random_draws_no_row_that_trained_the_single_proxy_it_is_compared_with(
+    tmp_path, proxies, arms, given, candidates
+):
+    study = graph.load(
+        written(tmp_path, grid={"arm": arms}, notebooks={"02_td_proxy": {"proxies": proxies}}, methods=given)
+    )
+    (cell,) = [c for c in study.cells if c.stage == "06_mtl" and c.params.arm == "random"]
+    assert cell.params.options(cell.params.method).candidates_of == candidates
+
+
 def test_options_may_be_a_grid(tmp_path):
     most = [{"gradts_trial": {"trial_most": k}} for k in (1, 2)]
     grid = {"arm": ["random", "gradts_trial"], "methods": most}

@@ -1,7 +1,9 @@
 """Which rows form a batch: orders of training batches, cuts of a pass by tokens. It takes lengths, and reads no text.
 
 Padding to a fixed length wastes most of the arithmetic on short texts, so batches are cut from rows of similar length:
-inside a shuffled window for training (randomness kept), over everything for inference (order does not matter there).
+inside a shuffled window for training, over everything for inference (order does not matter there). In training, lengths
+are jittered before they are sorted, or the rows of a small task would meet the same rows in every epoch (how often they
+do: tests/data/test_batch_order.py). Batches of a pass are equally large but for one row, so that every row weighs alike.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import numpy as np
 
 TOKEN_BUDGET = 4096  # padded tokens per batch of a forward pass; beyond this a CPU gains nothing
 TOKEN_BUDGET_GPU = 65536
+JITTER = 0.25  # a length is taken up to so much shorter or longer when batches of training are cut
 
 
 def homogeneous(
@@ -21,11 +24,11 @@ def homogeneous(
     """Draw one epoch of task-pure batches in random order: every row once, ceil(N / batch_size) batches per task.
 
     Tasks thus mix in proportion to their sizes, as in MT-DNN and FastMTL. Rows of a task are shuffled, and every
-    `window` batches of them are sorted by length before they are cut; only the last batch of a task may be smaller.
+    `window` batches of them are sorted by jittered length before they are cut; a task's batches differ by one row.
 
     Args:
         lengths: Per task the tokens of each row, int [N].
-        batch_size: Rows per batch.
+        batch_size: Rows per batch, at most.
         rng: Source of both orders.
         window: Batches per shuffled window.
 
@@ -40,13 +43,17 @@ def homogeneous(
 
 
 def _shuffled(lengths: np.ndarray, batch_size: int, rng: np.random.Generator, window: int) -> Iterator[np.ndarray]:
-    """Cut shuffled rows into batches, after sorting every `window` batches of them by length."""
+    """Cut shuffled rows into equal batches, after sorting every `window` batches of them by jittered length."""
+    if not len(lengths):
+        return
     order = rng.permutation(len(lengths))
-    for start in range(0, len(order), window * batch_size):
-        chunk = order[start : start + window * batch_size]
-        # Longest first: the one short batch then holds the shortest rows, which is the cheapest place for it.
-        chunk = chunk[np.argsort(-lengths[chunk], kind="stable")]
-        yield from (chunk[i : i + batch_size] for i in range(0, len(chunk), batch_size))
+    jittered = lengths * rng.uniform(1 - JITTER, 1 + JITTER, len(lengths))
+    batches = np.array_split(order, -(-len(order) // batch_size))
+    for start in range(0, len(batches), window):
+        part = batches[start : start + window]
+        rows = np.concatenate(part)
+        rows = rows[np.argsort(-jittered[rows], kind="stable")]
+        yield from np.split(rows, np.cumsum([len(batch) for batch in part])[:-1])
 
 
 def in_order(
@@ -79,7 +86,7 @@ def mixed(
 ) -> list[list[tuple[str, np.ndarray]]]:
     """Draw one epoch of batches over all tasks' rows together: every row once, ceil(N / batch_size) batches.
 
-    Rows are sorted by length within a shuffled window, as in `homogeneous`.
+    Rows are sorted by jittered length within a shuffled window, as in `homogeneous`.
 
     Args:
         lengths: Per task the tokens of each row, int [N].

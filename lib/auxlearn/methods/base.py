@@ -267,6 +267,7 @@ class Method:
     counts_pool: bool = False
     contrasts: Sequence[str] = ()
     Options: type[Options] = Options
+    settled: Mapping[str, Any] = {}
 
     def searches(self, options: Any) -> bool:
         """Say whether the method trains in order to choose; rows are then held out whatever `choose` says."""
@@ -317,7 +318,7 @@ class WeightPolicy:
 
     Attributes:
         name: The name that it is registered under; "METHOD+NAME" weighs that method's rows, NAME alone all rows.
-        family, title, reference, Options: As of a `Method`.
+        family, title, reference, Options, settled: As of a `Method`.
         by: What it reads of the rows: "rows" wants a score for each, "tasks" one for each or for its task.
         moves: Whether `move` is called, once per epoch or every `every` steps.
         measures: Whether `move` is told the cosines between the tasks' gradients and the primary's.
@@ -337,6 +338,7 @@ class WeightPolicy:
     sources: int = 1
     contrasts: Sequence[str] = ()
     Options: type[Options] = Options
+    settled: Mapping[str, Any] = {}
 
     def check(self, cell: Cell, options: Any) -> None:
         """Refuse options that do not go with the cell.

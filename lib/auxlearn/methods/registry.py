@@ -6,6 +6,7 @@ when it is imported. A single file is named by a study's `plugins`.
 
 from __future__ import annotations
 
+import copy
 import difflib
 import functools
 import hashlib
@@ -18,6 +19,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+import pydantic
+
+from auxlearn import errors
 from auxlearn.errors import InputError, meant
 from auxlearn.methods import option_tables
 from auxlearn.methods.base import Maker, Method, Options, WeightPolicy
@@ -60,6 +64,42 @@ def register(item: Registered) -> Registered:
         raise InputError(f"{name!r} is registered already, as {type(taken).__name__}; give the method another name")
     table[name] = thing
     return item
+
+
+def variant(name: str, of: str, title: str = "", **defaults: Any) -> Method | WeightPolicy:
+    """Register a method or policy under another name with other defaults, so that one study can compare both.
+
+    The variant is compared with the one that it is of, and weighs or chooses as that does.
+
+    Args:
+        name: The variant's name.
+        of: The method or policy that it is a variant of.
+        title: What it is, in a line; "" for the defaults that differ.
+        defaults: Options by name, with the variant's values; options given to its family do not change them.
+
+    Returns:
+        The variant.
+
+    Raises:
+        InputError: There is no such method or option, or the name is taken.
+    """
+    base = get(of)
+    fields: dict[str, Any] = {}
+    for option, value in defaults.items():
+        if option not in base.Options.model_fields:
+            raise InputError(f"{name}: {option_tables.lacking(of, option, base.Options.model_fields)}")
+        field = copy.copy(base.Options.model_fields[option])
+        field.default = value
+        fields[option] = (field.annotation, field)
+    model = pydantic.create_model(f"{base.Options.__name__}_{name}", __base__=base.Options, **fields)
+    try:
+        model.model_validate(model().model_dump())
+    except pydantic.ValidationError as error:
+        raise InputError(f"{name}: {errors.explain(error)}") from None
+    item = copy.copy(base)
+    item.name, item.Options, item.contrasts, item.settled = name, model, (of,), defaults
+    item.title = title or f"{of} with " + ", ".join(f"{option} {value}" for option, value in defaults.items())
+    return register(item)
 
 
 @functools.cache
@@ -222,7 +262,9 @@ def uses_n(arm: str) -> bool:
 
 
 def options(item: Method | WeightPolicy, tables: Mapping[str, Mapping[str, Any]]) -> Options:
-    """Return a method's or policy's options (see `option_tables.read`)."""
+    """Return a method's or policy's options (see `option_tables.read`); a variant's own come before its family's."""
+    if item.settled:
+        tables = {**tables, item.name: {**item.settled, **tables.get(item.name, {})}}
     return option_tables.read(item.Options, tables, item.family, item.name)
 
 

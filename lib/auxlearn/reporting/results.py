@@ -66,8 +66,8 @@ def scores(arms: Sequence[runs.Manifest], metric: str) -> pd.DataFrame:
         metric: The metric, as in their dev scores.
 
     Returns:
-        Columns arm, seed, score (on dev), step (after which the state was kept), added (rows) and target_share (the primary's share of
-        training).
+        Columns arm, seed, score (on dev), step (after which the state was kept), added (rows) and target_share (the
+        primary's share of training).
     """
     return pd.DataFrame([
         {"arm": m.params["arm"], "seed": int(seed), "score": part["dev"][metric], "step": part["step"],

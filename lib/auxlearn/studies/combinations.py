@@ -8,6 +8,7 @@ from typing import Any
 
 from auxlearn.errors import InputError, meant
 from auxlearn.methods import registry
+from auxlearn.methods.fastmtl.options import RankedOptions
 from auxlearn.methods.registry import uses_n
 from auxlearn.studies import parameters
 from auxlearn.studies.study_file import StudyFile
@@ -104,11 +105,36 @@ def defaults(file: StudyFile, stage: str) -> dict[str, Any]:
     params = {k: v for k, v in file.base.items() if k in fields}
     if "primary" in file.grid:  # for a stage that serves every primary, any will do
         params.setdefault("primary", file.grid["primary"][0])
-    if "methods" in fields and file.methods:
-        params["methods"] = file.methods
+    if "methods" in fields and (methods := _options(file)):
+        params["methods"] = methods
     if file.plugins:
         params["plugins"] = file.plugins
     return params | {"study": file.study} | file.notebooks.get(stage, {})
+
+
+def _options(file: StudyFile) -> dict[str, dict[str, Any]]:
+    """Return the study's options by method; `random` draws from what the ranking that it is compared with may choose.
+
+    A single proxy's own rows leave the pool of the ranking, and so that of its control, unless the file says otherwise.
+    """
+    told, arms = file.methods.get("random", {}), file.grid.get("arm", [])
+    if "candidates_of" in told or "random" not in arms:
+        return file.methods
+    ranking = next(filter(None, (_ranking_of_one(file, arm) for arm in arms)), None)
+    return file.methods | {"random": told | {"candidates_of": ranking}} if ranking else file.methods
+
+
+def _ranking_of_one(file: StudyFile, arm: Any) -> str | None:
+    """Return the method of an arm that ranks by a single proxy; None for any other."""
+    try:
+        method = registry.parse(arm)[0]
+    except (ValueError, AttributeError):  # said where arms are validated
+        return None
+    options = registry.options(method, file.methods)
+    if not isinstance(options, RankedOptions):
+        return None
+    told = (file.base | file.notebooks.get("02_td_proxy", {})).get("proxies") if options.proxies == "any" else None
+    return method.name if "one" in (told, options.proxies) else None
 
 
 def combinations(file: StudyFile, stage: str) -> Iterator[dict[str, Any]]:

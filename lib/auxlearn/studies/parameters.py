@@ -116,7 +116,7 @@ MODELS: dict[str, type[Common]] = {m.stage: m for m in (DataPrep, TDProxy, Ranki
 # What the parameters cell of each notebook shows, in this order, and then `settings`.
 _ALL = ("suite", "primary", "auxiliaries", "encoder", "study", "size", "rows")
 _TRAINED = ("batch_size", "lr")
-_BUDGET = ("steps", "stage2_epochs", "tune_epochs", "choose", "looks", "holdout")
+_BUDGET = ("steps", "stage2_epochs", "tune_epochs", "choose", "holdout")
 SHOWN: dict[str, tuple[str, ...]] = {
     "01_data_prep": (*_ALL, "max_length"),
     "02_td_proxy": (

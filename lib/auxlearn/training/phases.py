@@ -125,8 +125,8 @@ class Phase:
     weighting: Weighting | None = None
     rounds: Rounds | None = None  # `epochs` is then their number
     seed: int | None = None  # in place of the plan's order and dropout seeds
-    # How often the model is looked at in order to choose, after equal numbers of steps, so that arms of unequal epochs choose among as many
-    # states; a phase of fewer steps after each. 0: at the end of every epoch, as the authors' code does.
+    # How often the model is looked at in order to choose, after equal numbers of steps, so that arms of unequal epochs
+    # choose among as many states; a phase of fewer steps after each. 0: at the end of every epoch, as the authors do.
     looks: int = 0
 
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field
 
+from auxlearn.methods.base import Options
 from auxlearn.training.shared_parameters import Common, Seeds, Trained, distinct
 
 
@@ -53,6 +54,8 @@ class Ranking(Common):
     """whose discriminator ranks"""
     score: Literal["auto", "sigmoid", "softmax", "margin"] = "auto"
     """auto is what fits the loss: sigmoid for bce, softmax for ce (the authors take sigmoid for both)"""
+    proxies: Literal["any", "crossfit", "one"] = "any"
+    """which of 02's proxies rank, where it has both; any takes those that it has"""
     rule: Literal["global", "quota", "calibrated"] = "global"
     """one ranking over all tasks, each task its share of the pool, or scores standardised within a task"""
     n: int = Field(200, ge=1)
@@ -72,11 +75,28 @@ class Ranking(Common):
 
     def needs(self) -> list[tuple[str, dict[str, Any]]]:
         """Return the runs that this one reads: 02 for each seed, with the same discriminator and leaks."""
-        wanted = self.shared("discriminator", "keep_leaks")
+        wanted = self.shared("discriminator", "keep_leaks") | self.proxies_wanted()
         return [("02_td_proxy", wanted | {"seed": seed}) for seed in self.seeds]
+
+    def proxies_wanted(self) -> dict[str, str]:
+        """Return what the proxies must be, as parameters of 02."""
+        return {} if self.proxies == "any" else {"proxies": self.proxies}
 
     def score_kind(self) -> Literal["sigmoid", "softmax", "margin"]:
         """Return the score that is taken, "auto" decided."""
         if self.score != "auto":
             return self.score
         return "sigmoid" if self.discriminator == "bce" else "softmax"
+
+
+class RankedOptions(Options):
+    """Options of the methods that take the first rows of a ranking."""
+
+    proxies: Literal["any", "crossfit", "one"] = "any"
+    """whose ranking: of two proxies that score each other's rows, of the authors' one, or of those that 02 has"""
+    score: Literal["any", "sigmoid", "softmax", "margin"] = "any"
+    """by which score; the authors take sigmoid for both losses, any takes what 03 has"""
+
+    def wanted(self) -> dict[str, str]:
+        """Return what the ranking must be, as parameters of 03."""
+        return {name: value for name, value in self.model_dump().items() if value != "any"}

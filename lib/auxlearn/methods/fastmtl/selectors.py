@@ -13,9 +13,9 @@ import pandas as pd
 from auxlearn.cost import total
 from auxlearn.data import usable_rows
 from auxlearn.methods import controls, ranking
-from auxlearn.methods.base import Artifact, Cell, Charge, Context, Maker, Method, Need, Options, Selection, SizedContext
+from auxlearn.methods.base import Artifact, Cell, Charge, Context, Maker, Method, Need, Selection, SizedContext
 from auxlearn.methods.fastmtl import proxy_plans
-from auxlearn.methods.fastmtl.options import Ranking, TDProxy
+from auxlearn.methods.fastmtl.options import RankedOptions, Ranking, TDProxy
 from auxlearn.methods.registry import maker, register
 from auxlearn.training.phases import Plan
 
@@ -123,7 +123,8 @@ class RankingMaker(Maker):
         return context.needs([self._proxy(p)])
 
     def _proxy(self, p: Ranking) -> Need:
-        return Need("proxy", {"discriminator": p.discriminator, "keep_leaks": p.keep_leaks})
+        wanted = {"discriminator": p.discriminator, "keep_leaks": p.keep_leaks}
+        return Need("proxy", wanted | p.proxies_wanted())
 
 
 class Ranked(Method):
@@ -134,7 +135,7 @@ class Ranked(Method):
         kind: The discriminator's loss, "bce" or "ce".
     """
 
-    family, reference, scores = "fastmtl", REFERENCE, "rows"
+    family, reference, scores, Options = "fastmtl", REFERENCE, "rows", RankedOptions
 
     def __init__(self, rule: Literal["td", "quota", "calibrated"], kind: Literal["bce", "ce"]):
         self.name, self.rule, self.kind = f"{rule}_{kind}", rule, kind
@@ -143,12 +144,12 @@ class Ranked(Method):
         if rule == "td":
             self.contrasts = ("random", f"cie_{kind}", f"matched_{kind}", "all_data")
 
-    def needs(self, cell: Cell, options: Options) -> list[Need]:
+    def needs(self, cell: Cell, options: RankedOptions) -> list[Need]:
         """Need the ranking."""
         wanted = {name: getattr(cell.params, name) for name in ("primary", "auxiliaries", "n", "keep_leaks")}
-        return [Need("ranking", wanted | {"discriminator": self.kind, "rule": RULES[self.rule]})]
+        return [Need("ranking", wanted | {"discriminator": self.kind, "rule": RULES[self.rule]} | options.wanted())]
 
-    def select(self, context: Context, cell: Cell, options: Options) -> Selection:
+    def select(self, context: Context, cell: Cell, options: RankedOptions) -> Selection:
         """Take the rows of the ranking."""
         rated: Any = context.obtain(*self.needs(cell, options))
         return Selection(rated.chosen.drop(columns=["usable", "in_proxy"]))
