@@ -83,6 +83,19 @@ def origin(name: str) -> Origin:
     return Origin(name, {k: v for k, v in (("subfolder", inner), ("revision", revision)) if v})
 
 
+def config_file(name: str) -> Path | None:
+    """Find the config of an encoder's transformer; None where it is not at hand.
+
+    Args:
+        name: "minilm", a hub id or a folder, without a number of layers.
+
+    Raises:
+        InputError: As from `origin`.
+    """
+    inner = _transformer(name)
+    return _file(name, f"{inner}/config.json" if inner else "config.json")
+
+
 def pooling(name: str) -> Pooling | None:
     """Say how a sentence-transformers folder pools.
 

@@ -222,6 +222,7 @@ class _Expansion:
         suite = self._suite(p)
         suite.auxiliaries(p.primary, p.auxiliaries)
         self._judged(p, suite)
+        registry.check_made(p)
         if p.stage in COMPARING_TASKS:
             auxiliary_rows.required(suite, p.primary, p.auxiliaries, 1, p.stage)
         elif p.stage == "06_mtl" and p.method.adds_rows:
