@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from auxlearn.errors import InputError
-from auxlearn.models.encoder_files import TINY, TINY_POSITIONS, TINY_WORDS, config_file, origin
+from auxlearn.models.encoder_files import GIVE, TINY, TINY_POSITIONS, TINY_WORDS, config_file, origin
 
 if TYPE_CHECKING:
     from auxlearn.data.suites import Suite
@@ -99,7 +99,24 @@ def described(name: str, layers: int | None = None) -> tuple[Any, Any]:
         tokenizer = AutoTokenizer.from_pretrained(files.path, config=config, trust_remote_code=False, **files.options)
         if len(tokenizer) <= len(tokenizer.all_special_ids):  # what transformers makes up where there is no tokenizer
             raise ValueError("its tokenizer knows no words (are its files missing?)")
-        return config, tokenizer
+        ids: dict[str, int | None] = tokenizer.get_vocab() | dict(
+            zip(tokenizer.all_special_tokens, tokenizer.all_special_ids, strict=True)
+        )
+    _check_ids(name, ids, getattr(config, "vocab_size", None))
+    return config, tokenizer
+
+
+def _check_ids(encoder: str, tokens: dict[str, int], rows: Any) -> None:
+    """Refuse a tokenizer with ids, by token, that the table of embeddings has no row for."""
+    last = max(tokens, key=tokens.__getitem__)
+    if not isinstance(rows, int) or tokens[last] < rows:  # tables are often padded to a multiple of 64
+        return
+    outside = sum(number >= rows for number in tokens.values())
+    raise InputError(
+        f"encoder {encoder!r}: its tokenizer has ids up to {tokens[last]} ({last!r}), but its table of embeddings only "
+        f"{rows} rows: {outside} of {len(tokens)} tokens have none. If the tokenizer is another model's, put its own "
+        f"there; if tokens were added, load the model, call resize_token_embeddings({tokens[last] + 1}) and save it"
+    )
 
 
 def config_at_hand(name: str, layers: int | None = None) -> Any | None:
@@ -175,10 +192,7 @@ def _loading(encoder: str) -> Iterator[None]:
         yield
     except Exception as error:  # of any type: what they do with a damaged file is not theirs to say
         why = (str(error) or repr(error)).splitlines()[0]
-        raise InputError(
-            f"encoder {encoder!r} cannot be loaded: {why}. Give 'tiny', 'minilm', a folder with config, tokenizer and "
-            "safetensors weights, or a hub id with the hub reachable"
-        ) from None
+        raise InputError(f"encoder {encoder!r} cannot be loaded: {why}. {GIVE}") from None
 
 
 def _vocabulary(suite: Suite, splitter: Any, normal: Any) -> dict[str, int]:

@@ -32,6 +32,7 @@ from auxlearn.data import auxiliary_rows, schema, suites, usable_rows
 from auxlearn.errors import InputError
 from auxlearn.methods import registry
 from auxlearn.methods.fastmtl import proxy_plans
+from auxlearn.models import encoder_files
 from auxlearn.paths import NOTEBOOKS
 from auxlearn.records import runs
 from auxlearn.records.code_hash import code_hash
@@ -222,7 +223,7 @@ class _Expansion:
         suite = self._suite(p)
         suite.auxiliaries(p.primary, p.auxiliaries)
         self._judged(p, suite)
-        registry.check_made(p)
+        self._encoded(p)
         if p.stage in COMPARING_TASKS:
             auxiliary_rows.required(suite, p.primary, p.auxiliaries, 1, p.stage)
         elif p.stage == "06_mtl" and p.method.adds_rows:
@@ -243,6 +244,12 @@ class _Expansion:
             raise InputError(
                 f"sentence_test: one row of {p.primary!r} has no {task.metric}; it needs tagging or accuracy"
             )
+
+    def _encoded(self, p: Any) -> None:
+        """Refuse encoders that are not there, or cannot serve the cell, as far as their names and configs tell."""
+        for encoder in (p.encoder, *getattr(p, "also", ())):
+            encoder_files.check_name(encoder)
+        registry.check_made(p)
 
     def _enough(self, p: Any, suite: Any, reads: list[Cell]) -> None:
         """Refuse an n that the pool does not hold before a proxy is trained for it."""
@@ -344,6 +351,10 @@ class Unread(_Expansion):
 
     def _resolved(self, p: Any) -> Any:
         return p  # a study may be checked on a machine without the device that it asks for
+
+    def _encoded(self, p: Any) -> None:
+        if self.file.expects is None:  # which stands in for an encoder that is not at hand
+            super()._encoded(p)
 
     def _as_expected(self, suite: suites.Suite, p: params.Common) -> None:
         expects = self.file.expects
