@@ -99,9 +99,8 @@ def described(name: str, layers: int | None = None) -> tuple[Any, Any]:
         tokenizer = AutoTokenizer.from_pretrained(files.path, config=config, trust_remote_code=False, **files.options)
         if len(tokenizer) <= len(tokenizer.all_special_ids):  # what transformers makes up where there is no tokenizer
             raise ValueError("its tokenizer knows no words (are its files missing?)")
-        ids: dict[str, int | None] = tokenizer.get_vocab() | dict(
-            zip(tokenizer.all_special_tokens, tokenizer.all_special_ids, strict=True)
-        )
+        special = dict(zip(tokenizer.all_special_tokens, tokenizer.all_special_ids, strict=True))
+        ids = tokenizer.get_vocab() | {token: number for token, number in special.items() if number is not None}
     _check_ids(name, ids, getattr(config, "vocab_size", None))
     return config, tokenizer
 

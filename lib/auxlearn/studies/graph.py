@@ -152,6 +152,24 @@ def validated(path: Path) -> list[tuple[str, Any]]:
     return [(cell.stage, cell.params) for cell in expanded(path, Unread(study_file.read(path)))]
 
 
+def exceeding(path: Path, read: Mapping[str, suites.Suite]) -> tuple[list[str], bool]:
+    """Compare every n of a study file with the rows that there are to choose from.
+
+    Args:
+        path: The study file, of which `validated` has found nothing wrong.
+        read: Suites whose rows are read, as the file names them; others are passed over.
+
+    Returns:
+        A line for each pool that is too small, and whether every pool was known.
+
+    Raises:
+        InputError: Another fault, of the file with these rows.
+    """
+    expansion = _Counting(study_file.read(path), read)
+    expanded(path, expansion)
+    return [f"{path}: {line}" for line in dict.fromkeys(expansion.lines)], expansion.known
+
+
 def expanded(path: Path, expansion: _Expansion) -> list[Cell]:
     """Find all cells of an expansion.
 
@@ -257,7 +275,10 @@ class _Expansion:
             return
         pool = self._pool(p, suite, reads)
         if pool is not None and p.n > pool:
-            raise InputError(f"n: {p.n} rows asked for, but {p.stage} can choose from {pool}; lower n or raise `rows`")
+            self._short(f"n: {p.n} rows asked for, but {p.stage} can choose from {pool}; lower n or raise `rows`")
+
+    def _short(self, what: str) -> None:
+        raise InputError(what)
 
     # What `Unread` does otherwise.
 
@@ -374,6 +395,31 @@ class Unread(_Expansion):
             proxy = cast(params.TDProxy, reads[0].params)
             taken = proxy.proxy_rows if proxy.proxies == "one" else 0
         return sum(max(0, rows[name] - taken) for name in suite.auxiliaries(p.primary, p.auxiliaries))
+
+
+class _Counting(Unread):
+    """The expansion over suites that are read: all that is too small is gathered, and whether all pools were known."""
+
+    def __init__(self, file: StudyFile, read: Mapping[str, suites.Suite]):
+        super().__init__(file)
+        self.read, self.lines, self.known = read, list[str](), True
+
+    def _load(self, suite: str, rows: int) -> suites.Suite:
+        return self.read[suite].capped(rows) if suite in self.read else super()._load(suite, rows)
+
+    def _as_expected(self, suite: suites.Suite, p: params.Common) -> None:
+        if p.suite in self.read:
+            _Expansion._as_expected(self, suite, p)
+        else:
+            super()._as_expected(suite, p)
+
+    def _pool(self, p: Any, suite: suites.Suite, reads: list[Cell]) -> int | None:
+        pool = (_Expansion if p.suite in self.read else Unread)._pool(self, p, suite, reads)
+        self.known &= pool is not None
+        return pool
+
+    def _short(self, what: str) -> None:
+        self.lines.append(what)
 
 
 def _counts(rows: Mapping[str, int]) -> str:
