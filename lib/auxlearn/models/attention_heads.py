@@ -61,8 +61,8 @@ def attention_layers(encoder: nn.Module) -> list[Layer]:
             if fused.out_features == 3 * output.in_features:
                 layers.append(Layer(name, ((fused, output.in_features),), output))
     config: Any = encoder.config
-    heads, depth = config.num_attention_heads, config.num_hidden_layers
-    if len(layers) != depth:
+    heads, depth = getattr(config, "num_attention_heads", None), config.num_hidden_layers
+    if not isinstance(heads, int) or len(layers) != depth:
         raise inseparable(encoder, f"{len(layers)} attention modules found for {depth} layers")
     for layer in layers:
         if layer.output.in_features % heads or layer.sources[0][0].in_features % heads:
