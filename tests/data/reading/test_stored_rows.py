@@ -245,6 +245,7 @@ def test_the_bound_is_on_what_is_held_in_memory_and_another_on_what_is_written(t
     monkeypatch.setattr(stored_rows, "_code", lambda: "anew")
     with pytest.raises(InputError, match=r"cannot be written, and [0-9,]+ bytes of rows are too many .*AUXLEARN_RUNS"):
         task(tmp_path, {"train.parquet": repeated()})
+    assert len(task(tmp_path, {"train.jsonl": repeated(1000).to_pylist()}).train) == 900  # is in memory anyway
     # Labels, and texts that are divided anew, are written out in memory.
     for spec in (SPEC | {"label": "text", "inputs": ["label"]}, SPEC | {"resplit": {"train": 100}}):
         with pytest.raises(InputError, match=r"train\.parquet: its rows would take more than 200,000 bytes in memory"):

@@ -62,11 +62,12 @@ def obtained(content: Any, make: Callable[[], tuple[Mapping[str, pa.Table], Mapp
         _write(folder, tables, values)
     if entry := _opened(folder, key):
         return entry
-    size = sum(parquet.written_bytes(table) for table in tables.values())
+    # Rows without shared texts are in memory already.
+    size = sum(parquet.written_bytes(table) for table in tables.values() if table.schema != _plain(table))
     if size > bounded_files.most_bytes(parquet.TABLE_BYTES):
         raise InputError(
             f"{folder}: cannot be written, and {size:,} bytes of rows are too many to be held in memory; make room "
-            f"there, or set AUXLEARN_RUNS to a folder on another disk"
+            "there, or set AUXLEARN_RUNS to a folder on another disk"
         )
     return Entry({n: _dataset(arrow_columns.written_out(t), key, n) for n, t in tables.items()}, dict(values))
 
@@ -83,6 +84,11 @@ def _code() -> str:
     return code.hexdigest()
 
 
+def _plain(table: pa.Table) -> pa.Schema:
+    """Return the schema that the table has once its shared texts are written out."""
+    return arrow_columns.written_out(table.slice(0, 0)).schema
+
+
 def _write(folder: Path, tables: Mapping[str, pa.Table], values: Mapping[str, Any]) -> None:
     import pyarrow as pa
 
@@ -91,7 +97,7 @@ def _write(folder: Path, tables: Mapping[str, pa.Table], values: Mapping[str, An
         sums = {}
         for name, table in tables.items():
             file = part / f"{name}.arrow"
-            plain = arrow_columns.written_out(table.slice(0, 0)).schema
+            plain = _plain(table)
             step = (len(table) if table.schema == plain else BATCH) or 1  # of shared texts, few at a time
             with pa.OSFile(str(file), "wb") as sink, pa.ipc.new_stream(sink, plain) as writer:
                 for start in range(0, len(table), step):
