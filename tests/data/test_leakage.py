@@ -256,6 +256,16 @@ def test_the_strongest_matches_are_listed(build):
     assert few["similarity"].tolist() == pytest.approx([19 / 21, 19 / 20, 18 / 20, 1])
 
 
+def test_pairs_is_a_lower_bound_where_more_rows_are_near_than_are_compared(build):
+    """Of 30 dev rows with a word of their own 20 are compared; fewer are all counted, equal ones among them."""
+    dev = [TWENTY.replace("geese", f"geese{i}") for i in range(30)]
+    hits = leakage.find(build(pool={"train": [TWENTY]}, target={"train": ["z"], "dev": dev}))
+    assert (hits["kind"].unique().tolist(), len(hits)) == (["near"], leakage.MATCHES)
+    assert hits["pairs"].unique().tolist() == [near_duplicates.MOST_CANDIDATES]
+    few = leakage.find(build(pool={"train": [TWENTY]}, target={"train": ["z"], "dev": [*dev[:18], *dev[:2], TWENTY]}))
+    assert few["pairs"].unique().tolist() == [21]
+
+
 def test_shared_sentences_are_reported_apart(build):
     suite = build(
         pair={"train": [(LONG, "yes"), (LONG, OTHER), ("a b", "c d")], "test": [(OTHER, LONG), ("a b", "e f")]},

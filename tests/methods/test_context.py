@@ -10,6 +10,7 @@ from pydantic import Field
 import asking
 from auxlearn.cost import Ledger
 from auxlearn.data import auxiliary_rows, usable_rows
+from auxlearn.data.suites import Suite
 from auxlearn.errors import InputError
 from auxlearn.methods import context, ranking, registry
 from auxlearn.methods.base import Artifact, Cell, Maker, Method, Need, Options, Selection, WeightPolicy
@@ -223,6 +224,21 @@ def test_what_is_made_is_what_the_run_that_is_read_made(small):
     other = asked(small, p, upstream=[ranked, proxy.model_copy(update={"epochs": 2})])
     context.select(other)
     assert not units & {m.key for m in other.units()}
+
+
+@pytest.mark.parametrize("name", ["td_ce", "gradts_proxy", "gradts_trial", "autosem_p1"])
+def test_two_tasks_are_enough_to_choose_from(small, name):
+    """All of the way, trainings too: a discriminator of two tasks, and correlations with one."""
+    two = Suite("two", {task: small[task] for task in ("topic_side", "look_alike")}, "two")
+    proxies = [TDProxy(proxy_rows=10, watch_rows=4, epochs=1, discriminator=d, seeds=[3]) for d in ("bce", "ce")]
+    heads = [GradTS(tune_rows=10, importance_rows=8, epochs=1, at=at, seeds=[3]) for at in ("task", "proxy")]
+    p = arm(name, n=12, auxiliaries=[]).resolved()
+    told = context.Context(two, p, 3, [each.resolved() for each in (*proxies, *heads)])
+    chosen, plan = context.select(told)
+    number = 0 if chosen.rows is None else len(chosen.rows)
+    assert number == 12 or (number == 0 and name != "td_ce")  # a search, or a threshold, may take no task
+    assert set(chosen.why.get("taus", {})) == ({"look_alike"} if name.startswith("gradts") else set())
+    assert np.isfinite(training_cache.trained(plan, two).history["holdout"].iloc[-1])
 
 
 @pytest.mark.parametrize("name", ["random", "cie_bce", "matched_bce"])

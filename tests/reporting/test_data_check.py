@@ -105,3 +105,36 @@ def test_what_is_neither_study_nor_suite_is_one_problem(tmp_path, capsys, text):
     path = write(tmp_path / "x.yaml", text)
     assert cli.main(["check", str(path), "--data"]) == 1
     assert "1 problem:" in capsys.readouterr().out
+
+
+def test_an_n_above_the_rows_to_choose_from_is_a_problem(tmp_path, capsys, runs_folder):
+    """Of the pool's 30 rows two stand in the primary's dev; a single proxy is trained on some, and cannot rank them."""
+    train = [{"text": f"of the pool {i}", "label": i % 2} for i in range(28)]
+    leaks = [{"text": f"a leak {i}", "label": i} for i in range(2)]
+    main = {"train.jsonl": rows([0, 1] * 10), "dev.jsonl": leaks}
+    suite = suite_of(tmp_path, main=(SPEC, main), pool=(SPEC, GOOD | {"train.jsonl": [*train, *leaks]}))
+
+    def checked(arm, n, *data, **more):
+        base = {"suite": str(suite), "primary": "main", "size": "full", "rows": 0}
+        grid = {"arm": ["single", arm], "n": n}
+        path = write(tmp_path / "study.yaml", yaml.safe_dump({"study": "s", "base": base, "grid": grid} | more))
+        status = cli.main(["check", str(path), *data])
+        return status, capsys.readouterr().out
+
+    status, said = checked("random", [28, 29, 30])
+    assert (status, "not compared: n with the rows" in said) == (0, True)
+    assert "not compared" not in checked("step_matched", [28])[1]
+    status, said = checked("random", [28, 29, 30], "--data")
+    assert (status, "2 problems:" in said, "not compared" in said) == (1, True, False)
+    for n in (29, 30):
+        assert f"study.yaml: n: {n} rows asked for, but 06_mtl can choose from 28; lower n or raise `rows`" in said
+    assert checked("random", [28], "--data")[0] == 0
+    one = {"notebooks": {"02_td_proxy": {"proxies": "one", "proxy_rows": 5}}}
+    status, said = checked("td_bce", [24], "--data", **one)
+    assert (status, "n: 24 rows asked for, but 03_ranking can choose from 23" in said) == (1, True)
+    assert checked("td_bce", [23], "--data", **one)[0] == 0
+    expects = {"expects": {"rows": {"main": 20, "pool": 31}, "tokens": 8, "encoder": {
+        "hidden_size": 8, "num_hidden_layers": 1, "intermediate_size": 8}}}  # fmt: skip
+    assert checked("random", [28], **expects)[0] == 0
+    status, said = checked("random", [28], "--data", **expects)
+    assert (status, "expects.rows: the suite" in said) == (1, True)

@@ -55,6 +55,12 @@ def test_a_curve_stands_at_the_mean_of_rows_added():
     assert curve[["n", "share", "seeds"]].iloc[0].tolist() == [67, 0.067, 3]
 
 
+def test_a_curve_of_a_suite_of_one_task_has_no_pool_to_take_a_share_of():
+    seeds = {"0": {"dev": {"f1": 0.5}, "added": 0}}
+    runs = [SimpleNamespace(params={"arm": arm}, metrics={"seeds": seeds}) for arm in ("single", "step_matched")]
+    assert results.curve(runs, "f1", 0)["share"].tolist() == [0.0, 0.0]
+
+
 def test_what_choosing_costs_when_a_candidate_joins():
     stages = pd.DataFrame(
         {"proxy": [0.0, 4.0, 0.0, 0.0, 4.0], "task_tuning": [0.0, 0.0, 30.0, 0.0, 0.0],

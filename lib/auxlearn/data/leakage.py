@@ -5,7 +5,8 @@ not looked at, and a row of one text never equals a row of two. `near_duplicates
 reworded row is not found, nor is one that shares a single sentence of two; `shared_sentences` counts the latter.
 
 Rows that are equal are compared once, and of each training row at most MATCHES matched rows are listed per split of a
-target, so that n copies against m cost neither n x m comparisons nor as many lines.
+target, so that n copies against m cost neither n x m comparisons nor as many lines. The count of all of them is a lower
+bound: a row is compared with no more than `near_duplicates.MOST_CANDIDATES` different texts that are like it.
 """
 
 from __future__ import annotations
@@ -101,7 +102,8 @@ def find(suite: Suite, targets: list[str] | None = None, near: float = 0.8) -> p
         A table of one row per training row and matched row: task, row, row_id (the training row: its position and its
         id), target, split ("dev" or "test"), target_row (a position), kind (the strongest that holds), similarity (1.0;
         of near rows that of their n-grams or else the share of words kept) and pairs (how many rows of the split match
-        the training row; MATCHES of them at most are listed, the strongest first).
+        the training row at least: equal ones are all counted, near ones up to MOST_CANDIDATES different texts; MATCHES
+        of them at most are listed, the strongest first).
 
     Raises:
         InputError: If `near` is no such similarity, or a target is not in the suite.
@@ -153,7 +155,7 @@ def _matches(numbers: pd.Series, target: pd.DataFrame, distinct: _Distinct, near
 def _near(own: pd.Series, sizes: pd.DataFrame, distinct: _Distinct, near: float) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Find near groups: of each group and split the MATCHES most alike (group, part, match, similarity), and how many.
 
-    How many rows are near is counted in rows (group, part, pairs).
+    How many are near, among those compared, is counted in rows (group, part, pairs).
     """
     left, right = np.unique(own), np.unique(sizes["group"])
     texts = [distinct.texts[g] for g in left], [distinct.texts[g] for g in right]

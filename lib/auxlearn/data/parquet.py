@@ -14,16 +14,22 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-TABLE_BYTES = 4 << 30  # that the rows of one file may take, or AUXLEARN_MAX_BYTES
+# Where AUXLEARN_MAX_BYTES is set, that: what the rows of one file may take in memory, and on disk when written out.
+TABLE_BYTES, WRITTEN_BYTES = 4 << 30, 64 << 30
+SHARED_FROM, SHARED_RATIO = (
+    64 << 20,
+    4,
+)  # a column that takes so much written out, and so many times what it does shared
 CELL_BYTES = 8  # that a cell takes at least
 
 
-def read_table(path: Path, only: Iterable[str] | None = None) -> tuple[pa.Table, list[str]]:
+def read_table(path: Path, only: Iterable[str] | None = None, shared: Sequence[str] = ()) -> tuple[pa.Table, list[str]]:
     """Read columns of a data file.
 
     Args:
         path: A Parquet file from anyone.
         only: The columns to read, as far as they are there; all if None.
+        shared: Columns that stay dictionary-encoded if they are large and hold few different texts.
 
     Returns:
         The columns as Arrow has them, metadata included; and the names of all columns.
@@ -40,8 +46,8 @@ def read_table(path: Path, only: Iterable[str] | None = None) -> tuple[pa.Table,
             what = f"column {twice[0][:80]!r} is there twice; name every column differently"
             raise InputError(f"{path}: {what}")
         wanted = names if only is None else [name for name in only if name in names]
-        _bounded(path, file, again, wanted)
-        return _converted(path, lambda: _columns(file, wanted), again), names
+        kept = _bounded(path, file, again, wanted, shared)
+        return _converted(path, lambda: _columns(file, wanted, read_dictionary=kept), again), names
 
 
 def _columns(file: BinaryIO, names: Sequence[str], **options: Any) -> pa.Table:
@@ -78,11 +84,13 @@ def read_frame(path: Path, columns: Iterable[str] = (), remedy: str = "make its 
     return table
 
 
-def _bounded(path: Path, file: BinaryIO, remedy: str, names: Sequence[str] | None = None) -> None:
-    """Refuse a file whose rows, written out, take more than the bound; of these columns alone, where they are named.
+def _bounded(
+    path: Path, file: BinaryIO, remedy: str, names: Sequence[str] | None = None, shared: Sequence[str] = ()
+) -> list[str]:
+    """Refuse a file whose rows take more than the bounds; of these columns alone, where they are named.
 
     Parquet holds a text that many rows share once, and a run of equal numbers as one: a few KB may stand for terabytes.
-    Texts stay shared here while they are counted.
+    Texts stay shared here while they are counted. Returned are those of `shared` that are worth it.
     """
     import pyarrow.parquet
 
@@ -95,19 +103,30 @@ def _bounded(path: Path, file: BinaryIO, remedy: str, names: Sequence[str] | Non
     groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
     chunks = [group.column(j) for group in groups for j in range(group.num_columns)]
     size = sum(chunk.total_uncompressed_size for chunk in chunks if chunk.path_in_schema in paths)
-    size = max(size, metadata.num_rows * len(leaves) * CELL_BYTES)
-    if size <= most:
+    held = max(size, metadata.num_rows * len(leaves) * CELL_BYTES)
+    kept: list[str] = []
+    if held <= most:
         texts = [leaf.path for leaf in leaves if leaf.physical_type == "BYTE_ARRAY"]
+        wanted = reader.schema_arrow.names if names is None else list(names)
+        table = _converted(path, lambda: _columns(file, wanted, read_dictionary=texts), remedy)
+        written = {name: written_bytes(table.select([name])) for name in wanted}
+        small = {name: table.column(name).nbytes for name in wanted if name in texts and name in shared}
+        kept = [name for name, size in small.items() if written[name] >= max(SHARED_FROM, SHARED_RATIO * size)]
+        held = sum(small[name] if name in kept else written[name] for name in wanted)
+        _fits(path, sum(written.values()), most_bytes(WRITTEN_BYTES), "on disk")
+    _fits(path, held, most, "in memory")
+    return kept
 
-        def read() -> int:
-            wanted = reader.schema_arrow.names if names is None else names
-            table = _columns(file, wanted, read_dictionary=texts)
-            return sum(_bytes(chunk) for column in table.columns for chunk in column.chunks)
 
-        size = _converted(path, read, remedy)
+def _fits(path: Path, size: int, most: int, where: str) -> None:
     if size > most:
-        what = f"its rows would take more than {most:,} bytes (a zip bomb?)"
+        what = f"its rows would take more than {most:,} bytes {where} ({size:,} of them; a zip bomb?)"
         raise InputError(f"{path}: {what}; if it is sound, set {MAX_BYTES} to more, or give a part of it")
+
+
+def written_bytes(table: pa.Table) -> int:
+    """Count the bytes of a table with shared texts written out."""
+    return sum(_bytes(chunk) for column in table.columns for chunk in column.chunks)
 
 
 def _bytes(array: pa.Array) -> int:

@@ -400,6 +400,13 @@ class Maker:
     artifact: str = ""
     Parameters: type[Common] = Common
 
+    def check(self, p: Any) -> None:
+        """Refuse parameters that it cannot be made with, before anything is trained for it.
+
+        Raises:
+            InputError: It cannot.
+        """
+
     def make(self, context: Context, p: Any, seed: int) -> Artifact:
         """Make the artifact, or read back what is there of it."""
         raise NotImplementedError

@@ -152,7 +152,9 @@ class Context:
         """Return an artifact, made or read back, without charging it: for makers, which pass its cost on."""
         if need.artifact.startswith(SELECTION):
             return self._selection(need)
-        return registry.maker(need.artifact).make(self, self.parameters(need), self.seed)
+        maker, p = registry.maker(need.artifact), self.parameters(need)
+        maker.check(p)
+        return maker.make(self, p, self.seed)
 
     def _selection(self, need: Need) -> Artifact:
         method = registry.get(need.artifact.removeprefix(SELECTION))

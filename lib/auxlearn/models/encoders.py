@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from auxlearn.errors import InputError
-from auxlearn.models.encoder_files import TINY, TINY_POSITIONS, TINY_WORDS, origin
+from auxlearn.models.encoder_files import GIVE, TINY, TINY_POSITIONS, TINY_WORDS, config_file, origin
 
 if TYPE_CHECKING:
     from auxlearn.data.suites import Suite
@@ -95,15 +95,57 @@ def described(name: str, layers: int | None = None) -> tuple[Any, Any]:
 
     files = origin(name)
     with _loading(name):
-        config = AutoConfig.from_pretrained(files.path, trust_remote_code=False, **files.options)
-        depth = config.num_hidden_layers
-        if not 1 <= (layers or 1) <= depth <= LAYERS:
-            raise ValueError(f"it has {depth} layers, " + (f"not {layers}" if layers else f"not 1 to {LAYERS}"))
-        config.num_hidden_layers = layers or depth
+        config = _cut(AutoConfig.from_pretrained(files.path, trust_remote_code=False, **files.options), layers)
         tokenizer = AutoTokenizer.from_pretrained(files.path, config=config, trust_remote_code=False, **files.options)
         if len(tokenizer) <= len(tokenizer.all_special_ids):  # what transformers makes up where there is no tokenizer
             raise ValueError("its tokenizer knows no words (are its files missing?)")
-        return config, tokenizer
+        special = dict(zip(tokenizer.all_special_tokens, tokenizer.all_special_ids, strict=True))
+        ids = tokenizer.get_vocab() | {token: number for token, number in special.items() if number is not None}
+    _check_ids(name, ids, getattr(config, "vocab_size", None))
+    return config, tokenizer
+
+
+def _check_ids(encoder: str, tokens: dict[str, int], rows: Any) -> None:
+    """Refuse a tokenizer with ids, by token, that the table of embeddings has no row for."""
+    last = max(tokens, key=tokens.__getitem__)
+    if not isinstance(rows, int) or tokens[last] < rows:  # tables are often padded to a multiple of 64
+        return
+    outside = sum(number >= rows for number in tokens.values())
+    raise InputError(
+        f"encoder {encoder!r}: its tokenizer has ids up to {tokens[last]} ({last!r}), but its table of embeddings only "
+        f"{rows} rows: {outside} of {len(tokens)} tokens have none. If the tokenizer is another model's, put its own "
+        f"there; if tokens were added, load the model, call resize_token_embeddings({tokens[last] + 1}) and save it"
+    )
+
+
+def config_at_hand(name: str, layers: int | None = None) -> Any | None:
+    """Read the config of an encoder other than "tiny", and nothing else of it.
+
+    Args:
+        name: "minilm", a hub id or a folder.
+        layers: How many of its layers are wanted; None for all.
+
+    Returns:
+        The config, cut to that many layers; None if it is not at hand.
+
+    Raises:
+        InputError: It is damaged, or has fewer layers.
+    """
+    from transformers import AutoConfig
+
+    if (file := config_file(name)) is None:
+        return None
+    with _loading(name):
+        return _cut(AutoConfig.from_pretrained(file.parent, trust_remote_code=False), layers)
+
+
+def _cut(config: Any, layers: int | None) -> Any:
+    """Cut a config to its first layers."""
+    depth = config.num_hidden_layers
+    if not 1 <= (layers or 1) <= depth <= LAYERS:
+        raise ValueError(f"it has {depth} layers, " + (f"not {layers}" if layers else f"not 1 to {LAYERS}"))
+    config.num_hidden_layers = layers or depth
+    return config
 
 
 def _pretrained(encoder: str, pool: str, layers: int | None = None) -> tuple[Any, Any]:
@@ -149,10 +191,7 @@ def _loading(encoder: str) -> Iterator[None]:
         yield
     except Exception as error:  # of any type: what they do with a damaged file is not theirs to say
         why = (str(error) or repr(error)).splitlines()[0]
-        raise InputError(
-            f"encoder {encoder!r} cannot be loaded: {why}. Give 'tiny', 'minilm', a folder with config, tokenizer and "
-            "safetensors weights, or a hub id with the hub reachable"
-        ) from None
+        raise InputError(f"encoder {encoder!r} cannot be loaded: {why}. {GIVE}") from None
 
 
 def _vocabulary(suite: Suite, splitter: Any, normal: Any) -> dict[str, int]:

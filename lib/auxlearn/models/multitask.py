@@ -65,6 +65,7 @@ class MultiTaskModel(nn.Module):
                 f"max_length {max_length}: the encoder has positions for {self.max_length} tokens; rows are cut there",
                 stacklevel=3,
             )
+        # Padding is masked, so that without a token of its own any will do.
         self.pad_id = tokenizer.pad_token_id or 0
         self.columns = {name: i for i, name in enumerate(tasks)}
         self.kinds = {name: task.kind for name, task in tasks.items()}

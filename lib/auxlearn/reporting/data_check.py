@@ -57,7 +57,7 @@ def check(path: Path, data: bool) -> Checked:
     Raises:
         InputError: If `data` is not asked for and anything is wrong.
     """
-    checked = Checked()
+    checked, study = Checked(), False
     try:
         raw = documents.read_yaml(path)
         if isinstance(raw, dict) and "study" not in raw and {"tasks", "extends"} & raw.keys():
@@ -65,17 +65,30 @@ def check(path: Path, data: bool) -> Checked:
             checked.lines.append(f"{path}: valid; suite {spec.name} of {len(spec.tasks)} tasks")
             suites = [str(path.absolute())]
         else:
-            suites = _suites(path) if data else []
+            suites, study = _suites(path) if data else [], True
             counts = Counter(stage for stage, _ in graph.validated(path))
             checked.lines.append(f"{path}: valid; " + ", ".join(f"{s} {count}" for s, count in sorted(counts.items())))
     except InputError as error:
         if not data:
             raise
         checked.problems.append(str(error))
-        suites = _suites(path)
-    for suite in suites if data else []:
-        _read(suite, checked)
+        suites, study = _suites(path), False
+    sound = {suite: Suite.from_yaml(_located(suite)) for suite in suites if data and _read(suite, checked)}
+    if study:
+        _compare_n(path, sound, data, checked)
     return checked
+
+
+def _compare_n(path: Path, sound: Mapping[str, Suite], data: bool, checked: Checked) -> None:
+    """Report each n that the auxiliaries' rows do not reach, of the suites that could be read."""
+    try:
+        short, known = graph.exceeding(path, sound)
+    except InputError as error:
+        checked.problems.append(str(error))
+        return
+    checked.problems += short
+    if not (known or data):
+        checked.lines.append("not compared: n with the rows that there are to choose from; --data counts them")
 
 
 def _suites(path: Path) -> list[str]:
@@ -88,7 +101,13 @@ def _suites(path: Path) -> list[str]:
     return list(dict.fromkeys(name for name in named if isinstance(name, str))) or ["planted"]
 
 
-def _read(suite: str, checked: Checked) -> None:
+def _located(suite: str) -> str | Path:
+    return suite if suite == "planted" else schema.located(suite)
+
+
+def _read(suite: str, checked: Checked) -> bool:
+    """Read a suite task by task, tabulate what is sound, and say whether all of it is."""
+    faulty = len(checked.problems)
     tasks: dict[str, Task] = {}
     try:
         if suite == "planted":
@@ -105,6 +124,7 @@ def _read(suite: str, checked: Checked) -> None:
         checked.problems.append(str(error))
     if tasks:
         checked.lines += ["", f"suite {suite}", table(tasks).to_string()]
+    return len(checked.problems) == faulty
 
 
 def table(tasks: Mapping[str, Task]) -> pd.DataFrame:

@@ -82,7 +82,7 @@ def curve(arms: Sequence[runs.Manifest], metric: str, pool: int, level: float = 
     Args:
         arms: Manifests of 06 runs.
         metric: The metric, as in their dev scores.
-        pool: Rows in the auxiliary pool.
+        pool: Rows in the auxiliary pool; 0 for a suite of one task, whose arms add none.
         level: Confidence level of the intervals.
 
     Returns:
@@ -94,8 +94,8 @@ def curve(arms: Sequence[runs.Manifest], metric: str, pool: int, level: float = 
         values = [part["dev"][metric] for part in m.metrics["seeds"].values()]
         low, high = stats.t_interval(values, level) if len(values) > 1 else (np.nan, np.nan)
         added = round(np.mean([part["added"] for part in m.metrics["seeds"].values()]))
-        rows.append({"arm": m.params["arm"], "n": added, "share": added / pool, "score": np.mean(values), "low": low,
-                     "high": high, "seeds": len(values)})  # fmt: skip
+        rows.append({"arm": m.params["arm"], "n": added, "share": added / max(pool, 1), "score": np.mean(values),
+                     "low": low, "high": high, "seeds": len(values)})  # fmt: skip
     return pd.DataFrame(rows).sort_values(["arm", "n"], kind="stable").reset_index(drop=True)
 
 

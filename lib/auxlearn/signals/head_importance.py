@@ -38,7 +38,7 @@ from auxlearn.data.batching import IGNORE, Encoded
 from auxlearn.data.suites import Task
 from auxlearn.errors import InputError
 from auxlearn.models import bf16_inference
-from auxlearn.models.attention_heads import Layer, attention_layers, inseparable
+from auxlearn.models.attention_heads import TWICE, Layer, attention_layers, inseparable
 from auxlearn.models.multitask import MultiTaskModel, n_terms
 
 DEFINITIONS = ("gate", "kv_rows", "kv_columns")
@@ -169,7 +169,7 @@ def listen(
     layers, heads = attention_layers(model.encoder), model.encoder.config.num_attention_heads
     size = tuple(batch["input_ids"].shape)
     importances = {name: torch.zeros(size[0], len(layers), heads, device=model.device) for name in definitions}
-    pending = _hook(stack, layers, heads, size, importances)
+    pending = _hook(stack, model.encoder, layers, size, importances)
 
     def all_met(*_: Any) -> None:
         if pending:
@@ -247,17 +247,18 @@ def left_as_found(model: MultiTaskModel, dropout: bool = False, stream: int = 0)
 
 
 def _hook(
-    stack: ExitStack, layers: Sequence[Layer], heads: int, size: tuple[int, int], importances: dict[str, torch.Tensor]
+    stack: ExitStack, encoder: Any, layers: Sequence[Layer], size: tuple[int, int], importances: dict[str, torch.Tensor]
 ) -> set[str]:
     """Place hooks that measure during the backward pass; return the names of modules that forward has yet to meet.
 
     Tensor hooks hold detached aliases: a hook that holds its own tensor is a cycle Python cannot free.
     """
     pending: set[str] = set()
+    heads = encoder.config.num_attention_heads
 
     def meet(mark: str, x: torch.Tensor) -> None:
         if mark not in pending:
-            raise InputError(f"{mark}: used twice in one forward pass, so that its gradient is not one layer's")
+            raise inseparable(encoder, f"{mark} {TWICE}")
         if x.shape[:2] != size:
             raise InputError(f"{mark}: sees {list(x.shape)}, not [B, T, width]; use attention 'sdpa' or 'eager'")
         pending.discard(mark)

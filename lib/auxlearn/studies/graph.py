@@ -32,6 +32,7 @@ from auxlearn.data import auxiliary_rows, schema, suites, usable_rows
 from auxlearn.errors import InputError
 from auxlearn.methods import registry
 from auxlearn.methods.fastmtl import proxy_plans
+from auxlearn.models import encoder_files
 from auxlearn.paths import NOTEBOOKS
 from auxlearn.records import runs
 from auxlearn.records.code_hash import code_hash
@@ -151,6 +152,24 @@ def validated(path: Path) -> list[tuple[str, Any]]:
     return [(cell.stage, cell.params) for cell in expanded(path, Unread(study_file.read(path)))]
 
 
+def exceeding(path: Path, read: Mapping[str, suites.Suite]) -> tuple[list[str], bool]:
+    """Compare every n of a study file with the rows that there are to choose from.
+
+    Args:
+        path: The study file, of which `validated` has found nothing wrong.
+        read: Suites whose rows are read, as the file names them; others are passed over.
+
+    Returns:
+        A line for each pool that is too small, and whether every pool was known.
+
+    Raises:
+        InputError: Another fault, of the file with these rows.
+    """
+    expansion = _Counting(study_file.read(path), read)
+    expanded(path, expansion)
+    return [f"{path}: {line}" for line in dict.fromkeys(expansion.lines)], expansion.known
+
+
 def expanded(path: Path, expansion: _Expansion) -> list[Cell]:
     """Find all cells of an expansion.
 
@@ -222,6 +241,7 @@ class _Expansion:
         suite = self._suite(p)
         suite.auxiliaries(p.primary, p.auxiliaries)
         self._judged(p, suite)
+        self._encoded(p)
         if p.stage in COMPARING_TASKS:
             auxiliary_rows.required(suite, p.primary, p.auxiliaries, 1, p.stage)
         elif p.stage == "06_mtl" and p.method.adds_rows:
@@ -243,13 +263,22 @@ class _Expansion:
                 f"sentence_test: one row of {p.primary!r} has no {task.metric}; it needs tagging or accuracy"
             )
 
+    def _encoded(self, p: Any) -> None:
+        """Refuse encoders that are not there, or cannot serve the cell, as far as their names and configs tell."""
+        for encoder in (p.encoder, *getattr(p, "also", ())):
+            encoder_files.check_name(encoder)
+        registry.check_made(p)
+
     def _enough(self, p: Any, suite: Any, reads: list[Cell]) -> None:
         """Refuse an n that the pool does not hold before a proxy is trained for it."""
         if p.stage not in ("03_ranking", "06_mtl") or not getattr(p, "needs_pool", True):
             return
         pool = self._pool(p, suite, reads)
         if pool is not None and p.n > pool:
-            raise InputError(f"n: {p.n} rows asked for, but {p.stage} can choose from {pool}; lower n or raise `rows`")
+            self._short(f"n: {p.n} rows asked for, but {p.stage} can choose from {pool}; lower n or raise `rows`")
+
+    def _short(self, what: str) -> None:
+        raise InputError(what)
 
     # What `Unread` does otherwise.
 
@@ -344,6 +373,10 @@ class Unread(_Expansion):
     def _resolved(self, p: Any) -> Any:
         return p  # a study may be checked on a machine without the device that it asks for
 
+    def _encoded(self, p: Any) -> None:
+        if self.file.expects is None:  # which stands in for an encoder that is not at hand
+            super()._encoded(p)
+
     def _as_expected(self, suite: suites.Suite, p: params.Common) -> None:
         expects = self.file.expects
         assert expects is not None
@@ -362,6 +395,31 @@ class Unread(_Expansion):
             proxy = cast(params.TDProxy, reads[0].params)
             taken = proxy.proxy_rows if proxy.proxies == "one" else 0
         return sum(max(0, rows[name] - taken) for name in suite.auxiliaries(p.primary, p.auxiliaries))
+
+
+class _Counting(Unread):
+    """The expansion over suites that are read: all that is too small is gathered, and whether all pools were known."""
+
+    def __init__(self, file: StudyFile, read: Mapping[str, suites.Suite]):
+        super().__init__(file)
+        self.read, self.lines, self.known = read, list[str](), True
+
+    def _load(self, suite: str, rows: int) -> suites.Suite:
+        return self.read[suite].capped(rows) if suite in self.read else super()._load(suite, rows)
+
+    def _as_expected(self, suite: suites.Suite, p: params.Common) -> None:
+        if p.suite in self.read:
+            _Expansion._as_expected(self, suite, p)
+        else:
+            super()._as_expected(suite, p)
+
+    def _pool(self, p: Any, suite: suites.Suite, reads: list[Cell]) -> int | None:
+        pool = (_Expansion if p.suite in self.read else Unread)._pool(self, p, suite, reads)
+        self.known &= pool is not None
+        return pool
+
+    def _short(self, what: str) -> None:
+        self.lines.append(what)
 
 
 def _counts(rows: Mapping[str, int]) -> str:

@@ -5,12 +5,15 @@ import os
 import subprocess
 import sys
 
+import numpy as np
+import pyarrow as pa
 import pytest
 
+from auxlearn.data import parquet
 from auxlearn.data.reading import stored_rows, validation
 from auxlearn.data.suites import Suite
 from auxlearn.errors import InputError
-from own_rows import SPEC, rows, suite_file, write
+from own_rows import SPEC, csv, rows, suite_file, task, write
 
 FILES = {"train.jsonl": rows([0, 1] * 15), "dev.jsonl": rows([1, 0], "dev")}
 
@@ -174,3 +177,79 @@ def test_processes_that_open_at_once_agree(path, runs_folder):
     assert {process.communicate()[0].strip() for process in started} == {str([0, 1] * 15)}
     (folder,) = (runs_folder / "rows").iterdir()  # nothing half written is left
     assert (folder / "entry.json").is_file()
+
+
+# --- few long texts -------------------------------------------------------------------------------------------------
+
+LONG = [" ".join(f"word{k}" for k in range(start, start + 40)) for start in range(5)]  # of 300 bytes or so
+MANY = 4000
+
+
+def repeated(size=MANY, **more):
+    """A table of few long texts, which Parquet holds once each."""
+    numbers = np.arange(size)
+    texts = pa.array(LONG).take(numbers % len(LONG))
+    return pa.table({"text": texts, "label": numbers % 2} | more)
+
+
+def contents(folder, files, spec=SPEC, **more):
+    given = task(folder, files, spec, **more)
+    splits = {split: getattr(given, split) for split in ("train", "dev", "test")}
+    return {s: (d[:], d.features) for s, d in splits.items() if d is not None}
+
+
+PAIRED = SPEC | {"inputs": ["text", "other"]}
+OTHER = pa.array([None, "x" * 300, "", "y" * 300] * (MANY // 4))
+CATEGORIES = pa.array(["a", "b " * 200] * (MANY // 2), pa.large_string()).dictionary_encode()
+
+
+@pytest.mark.parametrize(
+    ("files", "spec"),
+    [({"train.parquet": repeated()}, SPEC), ({"train.parquet": repeated(other=OTHER)}, PAIRED),
+     ({"train.parquet": repeated(other=CATEGORIES)}, PAIRED),
+     ({"train.parquet": repeated(), "dev.csv": csv([0, 1], "dev"), "test.parquet": repeated(50)}, SPEC),
+     ({"train.parquet": repeated()}, SPEC | {"resplit": {"train": 100}})],
+)  # fmt: skip
+def test_texts_that_stay_shared_give_the_same_rows(tmp_path, monkeypatch, files, spec):
+    plain = contents(tmp_path, files, spec)
+    monkeypatch.setattr(parquet, "SHARED_FROM", 1)
+    monkeypatch.setattr(stored_rows, "_code", lambda: "anew")
+    assert contents(tmp_path, files, spec) == plain
+    monkeypatch.setattr(stored_rows, "_write", refuse_to_write)
+    monkeypatch.setattr(stored_rows, "_code", lambda: "in memory")
+    assert contents(tmp_path, files, spec) == plain
+
+
+def refuse_to_write(*_):
+    raise InputError("no room")
+
+
+def test_shards_with_shared_texts_and_without_are_joined(tmp_path, monkeypatch):
+    monkeypatch.setattr(parquet, "SHARED_FROM", 1)
+    few = pa.table({"text": [f"own text {i}" for i in range(30)], "label": [0, 1] * 15})
+    for at, table in enumerate((repeated(), few, repeated(30))):
+        write(tmp_path / "t" / f"train-0000{at}-of-00003.parquet", table)
+    own = task(tmp_path, {"dev.csv": csv([0], "dev")}, SPEC, source={"folder": "t"})
+    assert len(own.train) + len(own.dev) == MANY + 60
+    assert set(own.train["text"]) | set(own.dev["text"]) == {*LONG, *few["text"].to_pylist()}
+
+
+def test_the_bound_is_on_what_is_held_in_memory_and_another_on_what_is_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(parquet, "SHARED_FROM", 1)
+    monkeypatch.setattr(parquet, "TABLE_BYTES", 200_000)
+    size = MANY * len(LONG[0])
+    path = write(tmp_path / "train.parquet", repeated())
+    assert path.stat().st_size * 100 < size
+    assert len(task(tmp_path, {"train.parquet": repeated()}).train) == 0.9 * MANY
+    monkeypatch.setattr(stored_rows, "_write", refuse_to_write)
+    monkeypatch.setattr(stored_rows, "_code", lambda: "anew")
+    with pytest.raises(InputError, match=r"cannot be written, and [0-9,]+ bytes of rows are too many .*AUXLEARN_RUNS"):
+        task(tmp_path, {"train.parquet": repeated()})
+    assert len(task(tmp_path, {"train.jsonl": repeated(1000).to_pylist()}).train) == 900  # is in memory anyway
+    # Labels, and texts that are divided anew, are written out in memory.
+    for spec in (SPEC | {"label": "text", "inputs": ["label"]}, SPEC | {"resplit": {"train": 100}}):
+        with pytest.raises(InputError, match=r"train\.parquet: its rows would take more than 200,000 bytes in memory"):
+            task(tmp_path, {"train.parquet": repeated()}, spec)
+    monkeypatch.setattr(parquet, "WRITTEN_BYTES", size)
+    with pytest.raises(InputError, match=rf"more than {size:,} bytes on disk .* set AUXLEARN_MAX_BYTES to more"):
+        task(tmp_path, {"train.parquet": repeated()})

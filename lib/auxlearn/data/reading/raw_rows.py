@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from auxlearn.data.reading import arrow_columns
 from auxlearn.errors import shown
 
 if TYPE_CHECKING:
@@ -171,6 +172,9 @@ def _column(chunks: list[tuple[int, pa.Array, bool]], rows: int) -> tuple[pa.Chu
     import pyarrow as pa
 
     whole = sum(len(array) for _, array, _ in chunks) == rows
+    if whole and not any(as_json for *_, as_json in chunks):
+        arrays = arrow_columns.alike([array for _, array, _ in chunks])
+        chunks = [(start, array, False) for (start, *_), array in zip(chunks, arrays, strict=True)]
     types = {array.type for _, array, as_json in chunks if not as_json}
     if whole and not any(as_json for *_, as_json in chunks):
         kind = types.pop() if len(types) == 1 else _common(types)

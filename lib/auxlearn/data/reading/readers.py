@@ -38,13 +38,17 @@ GLUE: dict[str, tuple[dict[str, str], str]] = {
 _COLA = ["source", "label", "mark", "sentence"]  # train and dev of CoLA have no header
 
 
-def read_file(path: Path, columns: tuple[int, int] | None = None, only: tuple[str, ...] | None = None) -> RawRows:
+def read_file(
+    path: Path, columns: tuple[int, int] | None = None, only: tuple[str, ...] | None = None,
+    shared: tuple[str, ...] = (),
+) -> RawRows:  # fmt: skip
     """Read the rows of one file of a known suffix (SUFFIXES).
 
     Args:
         path: The file.
         columns: For CoNLL only: positions of token and tag, from 0, negative from the end; first and last if None.
         only: The columns to keep, as far as they are there; all if None.
+        shared: Columns that may stay dictionary-encoded (see `parquet.read_table`).
 
     Returns:
         One row at least. Cells of CSV and TSV are text.
@@ -63,16 +67,18 @@ def read_file(path: Path, columns: tuple[int, int] | None = None, only: tuple[st
     if kind.startswith(".jsonl"):
         return parsing.filled(path, parsing.read_jsonl(path, only))
     if kind == ".parquet":
-        table, names = parquet.read_table(path, only)
+        table, names = parquet.read_table(path, only, shared)
         return parsing.filled(path, _named(RawRows(table, tuple(names)), _names_of(table.schema), str(path)))
     return parsing.read_table(path, only)
 
 
 def read_files(
-    files: Mapping[str, Sequence[Path]], columns: tuple[int, int] | None = None, only: tuple[str, ...] | None = None
-) -> Raw:
+    files: Mapping[str, Sequence[Path]], columns: tuple[int, int] | None = None, only: tuple[str, ...] | None = None,
+    shared: tuple[str, ...] = (),
+) -> Raw:  # fmt: skip
     """Read the splits of a task, each from one file or several (see `read_file`)."""
-    return {split: raw_rows.joined([read_file(p, columns, only) for p in paths]) for split, paths in files.items()}
+    given = columns, only, shared
+    return {split: raw_rows.joined([read_file(path, *given) for path in paths]) for split, paths in files.items()}
 
 
 def glue_files(folder: Path) -> dict[str, list[Path]]:

@@ -19,8 +19,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from auxlearn import paths
+from auxlearn.data import parquet
+from auxlearn.data.reading import arrow_columns
 from auxlearn.errors import InputError
-from auxlearn.files import documents, writing
+from auxlearn.files import bounded_files, documents, writing
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -58,7 +60,16 @@ def obtained(content: Any, make: Callable[[], tuple[Mapping[str, pa.Table], Mapp
         return entry
     with contextlib.suppress(InputError):  # no space, no permission, or another process was faster
         _write(folder, tables, values)
-    return _opened(folder, key) or Entry({name: _dataset(t, key, name) for name, t in tables.items()}, dict(values))
+    if entry := _opened(folder, key):
+        return entry
+    # Rows without shared texts are in memory already.
+    size = sum(parquet.written_bytes(table) for table in tables.values() if table.schema != _plain(table))
+    if size > bounded_files.most_bytes(parquet.TABLE_BYTES):
+        raise InputError(
+            f"{folder}: cannot be written, and {size:,} bytes of rows are too many to be held in memory; make room "
+            "there, or set AUXLEARN_RUNS to a folder on another disk"
+        )
+    return Entry({n: _dataset(arrow_columns.written_out(t), key, n) for n, t in tables.items()}, dict(values))
 
 
 @functools.cache
@@ -73,6 +84,11 @@ def _code() -> str:
     return code.hexdigest()
 
 
+def _plain(table: pa.Table) -> pa.Schema:
+    """Return the schema that the table has once its shared texts are written out."""
+    return arrow_columns.written_out(table.slice(0, 0)).schema
+
+
 def _write(folder: Path, tables: Mapping[str, pa.Table], values: Mapping[str, Any]) -> None:
     import pyarrow as pa
 
@@ -81,8 +97,11 @@ def _write(folder: Path, tables: Mapping[str, pa.Table], values: Mapping[str, An
         sums = {}
         for name, table in tables.items():
             file = part / f"{name}.arrow"
-            with pa.OSFile(str(file), "wb") as sink, pa.ipc.new_stream(sink, table.schema) as writer:
-                writer.write_table(table, max_chunksize=BATCH)
+            plain = _plain(table)
+            step = (len(table) if table.schema == plain else BATCH) or 1  # of shared texts, few at a time
+            with pa.OSFile(str(file), "wb") as sink, pa.ipc.new_stream(sink, plain) as writer:
+                for start in range(0, len(table), step):
+                    writer.write_table(arrow_columns.written_out(table.slice(start, step)), max_chunksize=BATCH)
             sums[name] = [file.stat().st_size, _checksum(file)]
         description = json.dumps({"tables": sums, "values": values})
         (part / DESCRIPTION).write_text(description, encoding="utf-8")

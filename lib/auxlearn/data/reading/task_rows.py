@@ -57,9 +57,10 @@ def obtained(name: str, spec: TaskSpec, root: Path) -> Entry:
     hashes = _hashes(files)
     digest = json.dumps([{k: v[0] if len(v) == 1 else v for k, v in hashes.items()}, source.columns], sort_keys=True)
     suffixes = {split: [split_files.suffix_of(path) for path in paths] for split, paths in files.items()}
+    shared = () if spec.kind == "tagging" or spec.resplit else tuple(spec.inputs)
     return stored_rows.obtained(
         ["files", own, hashes, suffixes, source.columns],
-        lambda: made(name, spec, readers.read_files(files, source.columns, only), digest),
+        lambda: made(name, spec, readers.read_files(files, source.columns, only, shared), digest),
     )
 
 

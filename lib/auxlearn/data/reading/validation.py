@@ -25,8 +25,8 @@ class Typed:
     """The typed rows of a task.
 
     Attributes:
-        splits: Tables of `row_id`, the inputs, and the label as an id, a number or a list of ids, null where a test row
-            has none; `helpful` too, bool, where the source declares it.
+        splits: Tables of `row_id`, the inputs (dictionary-encoded where the source's are), and the label as an id, a
+            number or a list of ids, null where a test row has none; `helpful` too, bool, where the source declares it.
         dropped: Rows without a label that were left out, by split.
     """
 
@@ -62,7 +62,10 @@ def typed(name: str, spec: TaskSpec, raw: Mapping[str, RawRows]) -> Typed:
                 faults.append(Fault(name, no_column(column, rows), split, absent))
             if len(absent) == len(rows):
                 continue
-            array, wrong = (_tokens if spec.kind == "tagging" else _texts)(rows, column, len(spec.inputs) == 2)
+            if spec.kind == "tagging":
+                array, wrong = _tokens(rows, column)
+            else:
+                array, wrong = _texts(rows, column, len(spec.inputs) == 2, not spec.resplit)
             wrong[absent] = False
             if wrong.any():
                 value = None if spec.kind == "tagging" else rows.value(column, int(wrong.argmax()))
@@ -96,11 +99,14 @@ def typed(name: str, spec: TaskSpec, raw: Mapping[str, RawRows]) -> Typed:
 # --- inputs ------------------------------------------------------------------------------------------------------
 
 
-def _texts(rows: RawRows, column: str, may_be_empty: bool) -> tuple[Any, np.ndarray]:
-    """Return a column as text, and which rows have none, bool [N]."""
+def _texts(rows: RawRows, column: str, may_be_empty: bool, shared: bool) -> tuple[Any, np.ndarray]:
+    """Return a column as text, and which rows have none, bool [N]; where `shared`, texts stay shared if they are."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    if shared and arrow_columns.is_shared(rows.table.column(column)):
+        array = arrow_columns.shared_strings(rows.table.column(column), "" if may_be_empty else None)
+        return array, np.array(array.is_null())
     array = arrow_columns.strings(arrow_columns.decoded(rows.table.column(column)))
     if raw_rows.is_json(rows.table.schema.field(column)) or not arrow_columns.is_text(array.type):
         values = [None if value is ABSENT else value for value in rows.values(column)]
@@ -115,13 +121,10 @@ def _texts(rows: RawRows, column: str, may_be_empty: bool) -> tuple[Any, np.ndar
 
 def _empty(columns: list[Any]) -> np.ndarray:
     """Return the rows whose texts are all white space; null is another fault."""
-    import pyarrow.compute as pc
-
-    blank = [np.asarray(pc.fill_null(pc.equal(pc.utf8_trim_whitespace(column), ""), False)) for column in columns]
-    return np.flatnonzero(np.logical_and.reduce(blank))
+    return np.flatnonzero(np.logical_and.reduce([arrow_columns.blank(column) for column in columns]))
 
 
-def _tokens(rows: RawRows, column: str, _: bool) -> tuple[Any, np.ndarray]:
+def _tokens(rows: RawRows, column: str) -> tuple[Any, np.ndarray]:
     """Return a column as lists of text, and which rows are no list of one or more strings, bool [N]."""
     import pyarrow as pa
     import pyarrow.compute as pc

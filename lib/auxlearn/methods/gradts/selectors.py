@@ -63,6 +63,16 @@ class ImportanceMaker(Maker):
 
     artifact, Parameters = "importance", GradTS
 
+    def check(self, p: GradTS) -> None:
+        """Refuse encoders whose heads cannot be told apart."""
+        from auxlearn.models import attention_heads
+
+        for encoder in (p.encoder, *p.also):
+            try:
+                attention_heads.check_encoder(encoder)
+            except InputError as error:
+                raise InputError(f"{error}; arms of FastMTL (td_…), AUTOSEM and TAWT need none") from None
+
     def make(self, context: Context, p: GradTS, seed: int) -> Artifact:
         """Make a seed's correlations with the primary; the value is an `Importance`.
 
@@ -137,6 +147,7 @@ def measure_all(contexts: Mapping[int, Context], p: GradTS) -> Heads:
     """
     from auxlearn.methods.gradts import head_tables
 
+    ImportanceMaker().check(p)
     heads: Heads | None = None
     for seed in (seed for seed in p.seeds if seed in contexts):
         context, one = contexts[seed], p.model_copy(update={"seeds": [seed]})
