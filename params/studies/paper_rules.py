@@ -1,4 +1,4 @@
-"""Arms for paper_planted.yaml: each method by its authors' rules, and each switch alone, beside the corrected default."""
+"""Arms for paper_planted.yaml: each method by its authors' rules, and each switch alone, beside the corrected."""
 
 from dataclasses import replace
 

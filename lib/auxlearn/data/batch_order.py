@@ -3,7 +3,7 @@
 Padding to a fixed length wastes most of the arithmetic on short texts, so batches are cut from rows of similar length:
 inside a shuffled window for training, over everything for inference (order does not matter there). In training, lengths
 are jittered before they are sorted, or the rows of a small task would meet the same rows in every epoch (how often they
-do: tests/data/test_batch_order.py). Batches of a pass are equally large but for one row, so that every row weighs alike.
+do: tests/data/test_batch_order.py). Batches of a pass are equally large but for one row, so that rows weigh alike.
 """
 
 from __future__ import annotations

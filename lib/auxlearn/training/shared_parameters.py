@@ -195,7 +195,7 @@ class Budget(Trained):
     choose: Literal["holdout", "dev", "last"] = "holdout"
     """state that is kept: best on held-out rows, best on dev (the FastMTL code), or the last"""
     looks: int = Field(10, ge=0)
-    """states it is chosen among, spread over the last phase, as many for every arm (0: one per epoch, as the authors)"""
+    """states to choose from, spread over the last phase, as many for every arm (0: one per epoch, the authors')"""
     holdout: float = Field(0.1, gt=0, lt=0.9)
     """share of the primary's rows that is held out, the same for every arm"""
 
