@@ -238,7 +238,7 @@ def test_two_tasks_are_enough_to_choose_from(small, name):
     number = 0 if chosen.rows is None else len(chosen.rows)
     assert number == 12 or (number == 0 and name != "td_ce")  # a search, or a threshold, may take no task
     assert set(chosen.why.get("taus", {})) == ({"look_alike"} if name.startswith("gradts") else set())
-    assert np.isfinite(training_cache.trained(plan, two).history["holdout"].iloc[-1])
+    assert np.isfinite(training_cache.trained(plan, two).looks["score"].iloc[-1])
 
 
 @pytest.mark.parametrize("name", ["random", "cie_bce", "matched_bce"])

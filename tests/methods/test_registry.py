@@ -76,6 +76,35 @@ def test_a_name_is_given_once_unless_the_same_class_comes_again():
     registry.register(type("Makes", (Maker,), {"artifact": "random"}))  # artifacts are no arms
 
 
+def test_a_variant_is_its_method_with_other_defaults_that_a_family_s_options_leave_alone():
+    made = registry.variant("trial_variant", "gradts_trial", trial_rule="code", trial_most=2)
+    assert registry.parse("trial_variant") == (made, None)
+    assert made.contrasts == ("gradts_trial",)
+    base = registry.get("gradts_trial")
+    assert base.name == "gradts_trial"
+    for item, most, rule in ((made, 2, "code"), (base, 3, "corrected")):
+        told = registry.options(item, {"gradts": {"trial_most": 3, "trial_patience": 5}})
+        assert (told.trial_most, told.trial_rule, told.trial_patience) == (most, rule, 5)
+    assert registry.options(made, {"trial_variant": {"trial_most": 7}}).trial_most == 7
+    assert made.Options().trial_rule == "code"
+    policy = registry.variant("tawt_variant", "tawt_joint", tawt_rule="paper")
+    assert registry.parse("random+tawt_variant") == (registry.get("random"), policy)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "words"),
+    [
+        ("quota_bce", {"proxies": "one"}, "'quota_bce' is registered already"),
+        ("td_variant", {"proxie": "one"}, "td_bce has no option 'proxie'; did you mean 'proxies'"),
+        ("td_variant", {"proxies": "two"}, "td_variant: proxies: .*'any', 'crossfit' or 'one'"),
+    ],
+)
+def test_a_variant_that_cannot_be_is_refused(name, options, words):
+    with pytest.raises(InputError, match=words):
+        registry.variant(name, "td_bce", **options)
+    assert registry.get("quota_bce").name == "quota_bce"
+
+
 def test_what_is_not_there_is_named_with_what_is():
     with pytest.raises(InputError, match=r"'gradts_tres' is no method; did you mean 'gradts_thres'\?"):
         registry.get("gradts_tres")

@@ -96,6 +96,7 @@ def test_options_reach_each_notebook_that_has_methods(tmp_path):
         ("one", ["single", "random", "quota_bce+tawt_joint"], {}, "quota_bce"),
         ("one", ["single", "random", "td_bce"], {"random": {"candidates_of": ""}}, ""),
         ("one", ["single", "random", "gradts_thres"], {}, ""),
+        ("crossfit", ["single", "random", "td_bce"], {"fastmtl": {"proxies": "one"}}, "td_bce"),
         ("crossfit", ["single", "random", "td_bce"], {}, ""),
     ],
 )
@@ -230,7 +231,8 @@ def test_one_parameter_changed_changes_only_what_depends_on_it(tmp_path):
         ({"base": BASE | {"seeds": 3}, "stages": ["03_ranking"]}, "base: seeds: 3 is not a list of seeds"),
         ({"base": BASE | {"seeds": []}, "stages": ["03_ranking"]}, r"base: seeds: \[\] is not a list of seeds"),
         ({"stages": ["08_magic"]}, "no notebook is called '08_magic'"),
-        ({"notebooks": {"06_mtl": {"score": "auto"}}}, "unknown parameter 'score'"),
+        ({"notebooks": {"06_mtl": {"scores": "auto"}}}, "unknown parameter 'scores'"),
+        ({"notebooks": {"06_mtl": {"score": "auto"}}}, "06_mtl: .*give it as methods: {fastmtl: {score: …}}"),
         ({"notebooks": {"06_mtl": {"lrr": 1}}}, "notebooks.06_mtl: unknown parameter 'lrr'; did you mean 'lr'"),
         ({"notebooks": {"06_mtl": {"single_epochs": 1}}}, "06_mtl: .*give it as methods: {single: {epochs: …}}"),
         ({"base": BASE | {"single_epochs": 1}}, "base: .*give it as methods: {single: {epochs: …}}"),

@@ -83,7 +83,9 @@ def variant(name: str, of: str, title: str = "", **defaults: Any) -> Method | We
     Raises:
         InputError: There is no such method or option, or the name is taken.
     """
-    base = get(of)
+    base, taken = get(of), (_METHODS | _POLICIES).get(name)  # type: ignore[operator]
+    if taken is not None and not taken.settled:
+        raise InputError(f"{name!r} is registered already, as {taken.title!r}; give the variant another name")
     fields: dict[str, Any] = {}
     for option, value in defaults.items():
         if option not in base.Options.model_fields:

@@ -108,9 +108,9 @@ def judged(monkeypatch):
         (first, _) = plan.phases
         tasks = tuple(sorted(set(first.rows) - {"topic_side"}))
         asked.append((tasks, first, plan))
-        history = pd.DataFrame({"phase": ["tune"] * 2, "holdout": [scores[tasks], 0.1]})
+        looks = pd.DataFrame({"phase": ["tune"] * 2, "step": [1, 2], "score": [scores[tasks], 0.1]})
         return SimpleNamespace(
-            history=history, manifest=SimpleNamespace(key="+".join(tasks)), ledgers=[Ledger("stage2", flops=5.0)]
+            looks=looks, manifest=SimpleNamespace(key="+".join(tasks)), ledgers=[Ledger("stage2", flops=5.0)]
         )
 
     monkeypatch.setattr(training_cache, "trained", trained)
