@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,8 @@ ARMS = [*ROWS, *WEIGHTED, *COMBINED]
 SWITCHES: dict[str, tuple[str, dict[str, Any]]] = {
     "choose dev": ("td_bce", {"choose": "dev"}),
     "choose last": ("td_bce", {"choose": "last"}),
+    "looks at epochs": ("td_bce", {"looks": 0}),
+    "one proxy": ("td_ce", {"proxies": "one", "score": "sigmoid"}),
     "fixed seeds": ("td_bce", {"seed_policy": "fixed"}),
     "raw regression": ("td_bce", {"primary": "side_share", "regression": "raw"}),
     "regression": ("single", {"primary": "side_share"}),
@@ -82,20 +85,27 @@ def needed(arm: str) -> dict[str, Any]:
     return (SHORT if weighted else {}) | ({"prior_given": GIVEN} if arm.endswith("given") else {})
 
 
-def arm_cases(names: list[str]) -> Cases:
+def arm_cases(names: list[str], seeds: Sequence[int] = pipeline.SEEDS) -> Cases:
     return {
         f"{name}, seed {seed}": _case(pipeline.params("06_mtl", arm=name, **needed(name)), seed)
-        for name in names for seed in pipeline.SEEDS
+        for name in names for seed in seeds
     }  # fmt: skip
+
+
+def weight_cases(names: list[str]) -> Cases:
+    """One seed each, in turn: a policy reads nothing of a seed that a method does not."""
+    return {k: v for at, name in enumerate(names) for k, v in arm_cases([name], [_in_turn(at)]).items()}
+
+
+def _in_turn(at: int) -> int:
+    return pipeline.SEEDS[at % len(pipeline.SEEDS)]
 
 
 def switch_cases() -> Cases:
     return {
-        f"{name}, seed {seed}": _case(pipeline.params("06_mtl", arm=arm, **needed(arm) | given), seed)
-        for name, (arm, given) in SWITCHES.items() for seed in pipeline.SEEDS
-    } | {
-        f"pooler, seed {seed}": _case(_with_pooler(), seed) for seed in pipeline.SEEDS
-    }  # fmt: skip
+        f"{name}, seed {_in_turn(at)}": _case(pipeline.params("06_mtl", arm=arm, **needed(arm) | given), _in_turn(at))
+        for at, (name, (arm, given)) in enumerate(SWITCHES.items())
+    } | {f"pooler, seed {pipeline.SEEDS[0]}": _case(_with_pooler(), pipeline.SEEDS[0])}  # fmt: skip
 
 
 def _with_pooler() -> Any:
@@ -112,7 +122,7 @@ def _case(p: Any, seed: int) -> dict[str, Any]:
     made |= {
         "why": why, "holdout": hash_of(plan.holdout), "seeds": dict(plan.seeds),
         "losses of steps": [steps[0], steps[len(steps) // 2], steps[-1], sum(steps)],
-        "history": training.history.to_dict("list"), "scores": training.scores,
+        "history": training.history.to_dict("list"), "looks": training.looks.to_dict("list"), "scores": training.scores,
         "kept": training.manifest.metrics["chosen"], "predictions": digits(training.predictions),
         "target share": weight_tables.target_share(plan, training),
         "ledger": [_spent(row) for row in (*searched, *training.ledgers)],
@@ -240,6 +250,6 @@ def minilm_cases(precision: str) -> Cases:
 GROUPS = {
     "minilm fp32": lambda: minilm_cases("fp32"), "minilm bf16": lambda: minilm_cases("bf16"),
     "proxies": proxy_cases, "heads": head_cases, "switches": switch_cases,
-    "arms": lambda: arm_cases(list(ROWS)), "weights": lambda: arm_cases(WEIGHTED),
-    "combined": lambda: arm_cases(COMBINED),
+    "arms": lambda: arm_cases(list(ROWS)), "weights": lambda: weight_cases(WEIGHTED),
+    "combined": lambda: weight_cases(COMBINED),
 }  # fmt: skip
