@@ -12,17 +12,17 @@ variant("td_ce_sigmoid", "td_ce", score="sigmoid")
 
 # GradTS: importance by columns of key and value weights; trials begin with one task and compare the best state of a
 # set with the last one of the set before.
-variant("trial_paper", "gradts_trial", "trial by the authors' rules", definition="kv_columns", trial_rule="code")
-variant("trial_columns", "gradts_trial", definition="kv_columns")
-variant("trial_code", "gradts_trial", trial_rule="code")
+variant("gradts_trial_paper", "gradts_trial", "trial by the authors' rules", definition="kv_columns", trial_rule="code")
+variant("gradts_trial_columns", "gradts_trial", definition="kv_columns")
+variant("gradts_trial_code", "gradts_trial", trial_rule="code")
 
 # AUTOSEM: the bandit's rule and its faster forgetting, and the search's rule with its ten random trials.
 variant("autosem_paper", "autosem", "autosem by the authors' rules", autosem_rule="paper", bandit_decay=0.3)
 
 # TAWT: all that `tawt_rule` says, and parts of it.
-variant("tawt_paper", "tawt_joint", "tawt_joint by the authors' rules", tawt_rule="paper")
-variant("tawt_noise", "tawt_joint", "tawt_joint without shrinkage", weight_tau=0.0)
-variant("tawt_scaled", "tawt_joint", combine="scaled_then_clipped")
+variant("tawt_joint_paper", "tawt_joint", "tawt_joint by the authors' rules", tawt_rule="paper")
+variant("tawt_joint_noise", "tawt_joint", "tawt_joint without shrinkage", weight_tau=0.0)
+variant("tawt_joint_scaled", "tawt_joint", combine="scaled_then_clipped")
 
 
 # How an arm is trained is no option of its method: random rows, the same in each, trained by the authors' ways.

@@ -57,8 +57,8 @@ COMPARISON = "comparison"  # of arms, over seeds and rows: 07
 CONTROLS = {"single", "step_matched", "step_matched_all", "random", "all_data"}
 _RANKED = ("td_", "quota_", "calibrated_", "cie_", "matched_")
 _WEIGHED = re.compile(
-    r"((tawt|null|shuffled|final)_)?(joint|normalised|pretrain|power|given|scored|deciles)|share_\d+"
-)  # fmt: skip
+    r"((tawt|null|shuffled|final)_)?(joint|normalised|pretrain|power|given|scored|deciles)(_\w+)?|share_\d+"
+)  # fmt: skip  # a variant's name goes on from its method's
 _OF_GROUPS = {
     "proxies": "fastmtl", "cascade": "fastmtl", "fastmtl": "fastmtl", "heads": "gradts", "gradts": "gradts",
     "autosem": "autosem", "tawt": "tawt", "selection": EVERY, "gradients": EVERY, "data": EVERY,
