@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from types import FunctionType, ModuleType
 from typing import Any, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from auxlearn.errors import InputError, explain, meant
 from auxlearn.methods import listing, pairs_of_arms, registry
@@ -226,13 +226,13 @@ def described(stage: str) -> str:
         lines += [f"{title}:", *listing.fields(model, names), ""]
     if "methods" in model.model_fields:
         lines.append("through `methods`, by method or family:")
+        alike: dict[tuple[type[BaseModel], str], list[str]] = {}  # methods of a family with the same options
         for name in [*registry.names(), *registry.policies()]:
             item = registry.get(name)
-            family = f" (family {item.family})" if item.family else ""
-            lines += [
-                f"  {name}{family}{'' if item.Options.model_fields else ': no options'}",
-                *listing.fields(item.Options),
-            ]
+            if item.Options.model_fields:
+                alike.setdefault((item.Options, item.family), []).append(name)
+        for (options, family), names in alike.items():
+            lines += [f"  {', '.join(names)}" + f" (family {family})" * bool(family), *listing.fields(options)]
     return "\n".join(lines).rstrip()
 
 
