@@ -70,6 +70,10 @@ def _parser() -> argparse.ArgumentParser:
             one.add_argument("--data", action="store_true", help="read the data too, and report all problems at once")
         if name == "plan":
             one.add_argument("--cores", type=int, default=None, help="cores it would use (default: all)")
+    init = commands.add_parser(
+        "init", help="guess a suite and a study from a folder of CSV, TSV, Parquet or JSON lines"
+    )
+    init.add_argument("folder", type=Path)
     methods = commands.add_parser("methods", help="list all methods and weight policies with their options")
     methods.add_argument("names", nargs="*", help="methods to describe; default: all in brief")
     methods.add_argument(
@@ -151,6 +155,14 @@ def _run(given: argparse.Namespace) -> int:
         from auxlearn.studies import forecasts
 
         print(forecasts.price(given.file.resolve()).shown())
+    elif given.command == "init":
+        from auxlearn.studies import starting
+
+        suite, study = starting.start(given.folder)
+        print(suite.read_text(encoding="utf-8"))
+        print(
+            f"{suite}\n{study}\nguessed: read both, correct what is marked with ?, then auxlearn check {study} --data"
+        )
     elif given.command == "methods":
         from auxlearn.methods import listing
 

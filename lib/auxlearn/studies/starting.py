@@ -1,0 +1,193 @@
+"""`auxlearn init FOLDER`: from files of data a suite and a study of it, both for a person to read, correct and run."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from auxlearn.data.reading import guessing, readers, split_files
+from auxlearn.data.reading.guessing import Guess
+from auxlearn.data.reading.raw_rows import RawRows
+from auxlearn.errors import InputError
+
+SUITE, STUDY = "suite.yaml", "study.yaml"
+ROWS = 2000  # of each task at most, in the study
+SEEDS = 8  # fewer allow no test
+
+
+@dataclass
+class Found:
+    """A task that was found: where its rows are, how many they are, and what it seems to be."""
+
+    source: dict[str, Any]
+    rows: int
+    guess: Guess
+
+
+def start(folder: Path) -> list[Path]:
+    """Write a suite and a study of what lies in a folder.
+
+    A task is a folder with a train file, or one or several files whose names differ in the split alone, such as
+    reviews_train.csv and reviews_dev.csv; a train file in the folder itself makes the folder a task.
+
+    Args:
+        folder: The folder.
+
+    Returns:
+        The files written: the suite and the study.
+
+    Raises:
+        InputError: They are there already, there is no file of data, or of some file nothing can be guessed.
+    """
+    folder = folder.resolve()
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; name the one that holds your files")
+    for name in (SUITE, STUDY):
+        if (folder / name).exists():
+            raise InputError(f"{folder / name} exists; remove it, or move it away, to have it made anew")
+    tasks = {name: _found(folder, name, source) for name, source in sorted(_sources(folder).items())}
+    suite, study = folder / SUITE, folder / STUDY
+    suite.write_text(_suite(folder, tasks), encoding="utf-8")
+    study.write_text(_study(folder, tasks), encoding="utf-8")
+    return [suite, study]
+
+
+# --- what lies there -------------------------------------------------------------------------------------------------
+
+
+def _sources(folder: Path) -> dict[str, dict[str, Any]]:
+    """Find the tasks: by name, the source as a suite has it."""
+    found: dict[str, dict[str, Any]] = {}
+    loose: dict[str, dict[str, list[str]]] = {}
+    for entry in sorted(folder.iterdir()):
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir():
+            if entry.name in readers.GLUE and (entry / "train.tsv").is_file():
+                found[_name(entry.name)] = {"glue_data": entry.name}
+            elif any(split_files.suffix_of(p) or p.is_dir() for p in entry.iterdir()):
+                try:
+                    split_files.folder_files(entry)
+                except InputError as error:
+                    if "holds no train file" in str(error):
+                        continue
+                    raise
+                found[_name(entry.name)] = {"folder": entry.name}
+        elif suffix := split_files.suffix_of(entry):
+            task, split = _parts(entry.name.removesuffix(suffix))
+            loose.setdefault(task or folder.name, {}).setdefault(split, []).append(entry.name)
+    for task, files in loose.items():
+        if twice := [names for names in files.values() if len(names) > 1]:
+            raise InputError(
+                f"{folder}: {' and '.join(twice[0])} seem to be one split of {task!r}; rename or remove one"
+            )
+        if "train" not in files:
+            names = ", ".join(name for each in files.values() for name in each)
+            raise InputError(f"{folder}: {names}: no train file of {task!r} beside it; add one, or move it away")
+        found[_name(task)] = {"files": {split: files[split][0] for split in split_files.SPLITS if split in files}}
+    if not found:
+        raise InputError(
+            f"{folder}: no data in it; a task is a folder with a train file, or files such as NAME_train.csv and "
+            f"NAME_dev.csv, in one of {', '.join(split_files.SUFFIXES)}"
+        )
+    return found
+
+
+def _parts(stem: str) -> tuple[str, str]:
+    """Take the split out of a file's name: what is left, and the split; train for a name without one."""
+    words = [word for word in re.split(r"[-_. ]+", stem) if word]
+    for at in (len(words) - 1, 0):
+        if words and (split := split_files.SPLIT_OF.get(words[at].lower())):
+            return "_".join(words[:at] + words[at + 1 :]), split
+    return "_".join(words), "train"
+
+
+def _name(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_]+", "_", text).strip("_").lower() or "task"
+
+
+def _found(folder: Path, name: str, source: Mapping[str, Any]) -> Found:
+    rows: Mapping[str, RawRows]
+    if "glue_data" in source:
+        where = folder / source["glue_data"]
+        rows = readers.read_glue(where)
+    else:
+        where = folder / source.get("folder", "")
+        files = split_files.folder_files(where) if "folder" in source else {
+            split: [folder / file] for split, file in source["files"].items()
+        }  # fmt: skip
+        where = files["train"][0]
+        rows = readers.read_files(files)
+    return Found(dict(source), len(rows["train"]), guessing.guess(rows, str(where)))
+
+
+# --- what is written -------------------------------------------------------------------------------------------------
+
+
+def _suite(folder: Path, tasks: Mapping[str, Found]) -> str:
+    lines = [
+        "# Guessed from the files in this folder: what stands after a ? is why. Correct what is wrong, then",
+        f"# auxlearn check {SUITE} --data",
+        f"name: {_name(folder.name)}",
+        "root: .   # paths start beside this file",
+        "tasks:",
+    ]
+    for name, found in tasks.items():
+        guess = found.guess
+        fields: dict[str, Any] = {"kind": guess.kind, "inputs": guess.inputs, "label": guess.label}
+        fields |= {"range": list(guess.range)} if guess.range else {"labels": guess.labels}
+        fields |= {"metric": guess.metric} | ({"drop_unlabelled": True} if guess.drop_unlabelled else {})
+        lines.append(f"  {_flow(name)}:   # {found.rows:,} training rows")
+        for field, value in fields.items():
+            why = guess.why.get(field, "some rows of train have no label" if field == "drop_unlabelled" else "")
+            lines.append(f"    {field}: {_flow(value)}" + (f"   # ? {why}" if why else ""))
+        lines.append(f"    source: {_flow(found.source)}")
+    return "\n".join(lines) + "\n"
+
+
+def _study(folder: Path, tasks: Mapping[str, Found]) -> str:
+    rows = {name: min(found.rows, ROWS) for name, found in tasks.items()}
+    primary = min(rows, key=lambda name: (tasks[name].rows, name))
+    pool, least = sum(rows.values()) - rows[primary], min(rows.values())
+    alone = len(tasks) == 1
+    arms = ["single", "step_matched"] + ([] if alone else ["random", "td_bce"])
+    proxy = {"proxy_rows": max(2, min(200, least // 3)), "watch_rows": max(2, min(50, least // 6))}
+    lines = [
+        f"# A first study of {SUITE}: which rows help {primary}? Correct what is marked with ?, then",
+        f"# auxlearn check {STUDY} --data; auxlearn plan {STUDY}; auxlearn study {STUDY}",
+        f"study: {_name(folder.name)}",
+        f"title: {_flow(f'What helps {primary}?')}",
+        "base:",
+        f"  suite: {_flow(str(folder / SUITE))}",
+        f"  primary: {_flow(primary)}   # ? the task with the fewest training rows; the one that you care about",
+        "  encoder: minilm   # or tiny (random weights) to see it run, or any Hugging Face encoder",
+        "  size: full",
+        f"  rows: {ROWS}   # at most so many training rows of each task (0: all)",
+        "  threads: 1   # of each run; as many runs as cores go side by side",
+        f"  seeds: {list(range(SEEDS))}   # fewer than 6 decide nothing, fewer than 8 allow no test",
+        "grid:",
+        f"  arm: [{', '.join(arms)}]   # auxlearn methods lists them",
+        *([] if alone else [f"  n: [{max(1, min(1000, pool // 4))}]   # auxiliary rows that are added"]),
+        "notebooks:",
+        *([] if alone else [f"  02_td_proxy: {_flow(proxy | {'epochs': 4, 'lr': 0.0002})}"]),
+        "  06_mtl: {stage2_epochs: 2, tune_epochs: 3, holdout: 0.2, lr: 0.0002}",
+        "methods:",
+        "  single: {epochs: 5}",
+    ]
+    if alone:
+        lines.insert(0, f"# {SUITE} has one task, so that nothing can help it yet: put files of others beside it.")
+    return "\n".join(lines) + "\n"
+
+
+def _flow(value: Any) -> str:
+    """Write a value as YAML on one line."""
+    return (
+        yaml.safe_dump(value, default_flow_style=True, width=10**6, sort_keys=False, allow_unicode=True)
+        .removesuffix("...\n")
+        .strip()
+    )
