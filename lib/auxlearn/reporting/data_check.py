@@ -88,7 +88,9 @@ def _compare_n(path: Path, sound: Mapping[str, Suite], data: bool, checked: Chec
         return
     checked.problems += short
     if not (known or data):
-        checked.lines.append("not compared: n, or primary_rows, with the rows that there are to choose from; --data counts them")
+        checked.lines.append(
+            "not compared: n, or primary_rows, with the rows that there are to choose from; --data counts them"
+        )
 
 
 def _suites(path: Path) -> list[str]:
