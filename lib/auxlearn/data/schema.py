@@ -198,7 +198,9 @@ def _base(path: Path, name: str) -> Path:
         options = options[:2]
     with files.system(path):
         found = next((option for option in options if option.is_file()), None)
-    return found or options[0]
+        if found is None:
+            raise InputError(f"{path}: extends {name[:200]!r}, and there is no such file{_near(options[0], path)}")
+    return found
 
 
 def located(suite: str) -> Path:
@@ -218,10 +220,12 @@ def located(suite: str) -> Path:
     return path
 
 
-def _near(path: Path) -> str:
-    """Suggest suites of about the same name, as the end of a message."""
-    known = {file.stem: short(file) for folder in (SHIPPED, path.parent) for file in sorted(folder.glob("*.yaml"))}
-    known["planted"] = "planted"
+def _near(path: Path, extending: Path | None = None) -> str:
+    """Suggest suites of about the same name, as the end of a message; to a suite that extends one, others than it."""
+    files = [file for folder in (SHIPPED, path.parent) for file in sorted(folder.glob("*.yaml")) if file != extending]
+    known = {file.stem: short(file) for file in files}
+    if extending is None:
+        known["planted"] = "planted"
     close = difflib.get_close_matches(path.stem, known, 1, 0.6)
     return f"; did you mean {known[close[0]]}?" if close else f"; suites are {', '.join(sorted(known.values()))[:900]}"
 

@@ -318,6 +318,23 @@ def test_scores_and_tags_that_are_missing_are_dropped_too(tmp_path):
         task(tmp_path, {"train.jsonl": given, "dev.jsonl": rows([0])}, drop_unlabelled=True)
 
 
+@pytest.mark.parametrize("none", [-1, None])
+def test_a_test_sentence_without_any_tag_is_unlabelled(tmp_path, none):
+    """As hub sets with hidden labels have it; one that lacks some of its tags is a fault."""
+    sentences = [{"tokens": ["a", "b"], "tags": [0, 1]}, {"tokens": ["c"], "tags": [2]}]
+    test = [{"tokens": ["a", "b"], "tags": [none, none]}, sentences[0], {"tokens": ["c"], "tags": [none]}]
+    files = {"train.jsonl": sentences, "dev.jsonl": sentences, "test.jsonl": test}
+    read = task(tmp_path, files, TAGS)
+    assert read.test["tags"][:] == [None, [0, 1], None]
+    assert read.test["tokens"][:] == [["a", "b"], ["a", "b"], ["c"]]
+    files["test.jsonl"] = [*test, {"tokens": ["a", "b"], "tags": [0, none]}]
+    with pytest.raises(InputError, match=f"test row 3: unknown label {none}"):
+        task(tmp_path, files, TAGS)
+    for split in ("train", "dev"):
+        with pytest.raises(InputError, match=f"{split} row 0: unknown label {none}"):
+            task(tmp_path, files | {f"{split}.jsonl": test, "test.jsonl": sentences}, TAGS)
+
+
 def test_the_field_counts_in_the_fingerprint_only_where_it_is_given():
     from auxlearn.data.schema import Source, TaskSpec
 

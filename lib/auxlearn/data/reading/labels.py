@@ -203,8 +203,9 @@ def decide(
     ids = {}
     for split, each in columns.items():
         look, own = by["names" if split in named else reading][split], split in named
+        called = names if reading == "names" else None
         ids[split] = np.array([
-            UNLABELLED if not (own and isinstance(value, str)) and is_unlabelled(value, names if reading == "names" else None)
+            UNLABELLED if not (own and isinstance(value, str)) and is_unlabelled(value, called)
             else UNKNOWN if at is None else at for value, at in zip(each.values, look, strict=True)
         ], np.int64)  # fmt: skip
     return Decision(ids)
