@@ -199,7 +199,7 @@ def _base(path: Path, name: str) -> Path:
     with files.system(path):
         found = next((option for option in options if option.is_file()), None)
         if found is None:
-            raise InputError(f"{path}: extends {name[:200]!r}, and there is no such file{_near(options[0], path)}")
+            raise InputError(f"{path}: extends {name[:200]}: no such file{_near(options[0], path)}")
     return found
 
 
@@ -222,8 +222,8 @@ def located(suite: str) -> Path:
 
 def _near(path: Path, extending: Path | None = None) -> str:
     """Suggest suites of about the same name, as the end of a message; to a suite that extends one, others than it."""
-    files = [file for folder in (SHIPPED, path.parent) for file in sorted(folder.glob("*.yaml")) if file != extending]
-    known = {file.stem: short(file) for file in files}
+    beside = [file for folder in (SHIPPED, path.parent) for file in sorted(folder.glob("*.yaml"))]
+    known = {file.stem: short(file) for file in beside if file.is_file() and file != extending}
     if extending is None:
         known["planted"] = "planted"
     close = difflib.get_close_matches(path.stem, known, 1, 0.6)
