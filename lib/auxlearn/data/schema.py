@@ -61,6 +61,13 @@ class Source(_Strict):
             raise ValueError("give exactly one of folder, files, glue_data, hub, planted")
         if self.files is not None and "train" not in self.files:
             raise ValueError("files needs at least train")
+        given = {split: [named] if isinstance(named, str) else named for split, named in (self.files or {}).items()}
+        paths = {split: [os.path.normpath(path) for path in named] for split, named in given.items()}
+        for split, named in paths.items():
+            others = paths["train"] if split != "train" else []
+            twice = [path for i, path in enumerate(named) if path in (*others, *named[:i])]
+            if twice:
+                raise ValueError(f"files.{split}: {twice[0]!r} is read already, and its rows would count twice")
         return self
 
 
