@@ -170,3 +170,36 @@ def own_folder(kind, suite, folder):
     encoder.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+# --- encoders that read from left to right --------------------------------------------------------------------------
+
+CAUSAL = ("gpt2", "llama", "opt", "bert decoder")
+
+
+def causal_folder(kind, suite, folder):
+    """A folder of a left-to-right encoder: random weights, and byte-level BPE that adds no token and pads with none."""
+    import tokenizers as rust
+    import transformers as hf
+
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        bpe = own_tokenizer("roberta", texts_of(suite)).backend_tokenizer
+        bpe.post_processor = rust.processors.ByteLevel(trim_offsets=False)
+        tokenizer = hf.PreTrainedTokenizerFast(tokenizer_object=bpe, unk_token="<unk>", eos_token="</s>")
+        size = {"vocab_size": len(tokenizer), "max_position_embeddings": POSITIONS}
+        ids = {"bos_token_id": 2, "eos_token_id": 2}
+        if kind == "gpt2":
+            made = hf.GPT2Config(n_embd=WIDTH, n_layer=LAYERS, n_head=HEADS, n_positions=POSITIONS, **ids, **size)
+            encoder = hf.GPT2Model(made)
+        elif kind == "llama":
+            encoder = hf.LlamaModel(hf.LlamaConfig(**COMMON, **ids, **size))
+        elif kind == "opt":
+            encoder = hf.OPTModel(hf.OPTConfig(ffn_dim=40, word_embed_proj_dim=WIDTH, **ids, **size, **COMMON))
+        else:
+            encoder = hf.BertModel(hf.BertConfig(is_decoder=True, **size, **COMMON))
+        for p in encoder.parameters():
+            p.data += 0.1 * torch.randn_like(p)
+    encoder.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder

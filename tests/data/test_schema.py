@@ -157,3 +157,29 @@ def test_a_mistyped_suite_of_one_s_own_is_told_what_lies_beside(tmp_path):
     (tmp_path / "folder").mkdir()
     with pytest.raises(InputError, match=r"folder: is not a regular file"):
         suites.load(str(tmp_path / "folder"))
+
+
+def test_a_mistyped_suite_to_extend_is_named_with_what_is_near(tmp_path):
+    path = tmp_path / "own.yaml"
+    path.write_text("name: own\nextends: sentense\n")
+    with pytest.raises(
+        InputError, match=r"own.yaml: extends sentense: no such file; did you mean params/suites/sentence.yaml\?"
+    ):
+        schema.read_suite(path)
+    (tmp_path / "reviews.yaml").write_text("")
+    path.write_text("name: own\nextends: review.yaml\n")
+    with pytest.raises(InputError, match=r"no such file; did you mean .*reviews.yaml\?"):
+        schema.read_suite(path)
+
+
+@pytest.mark.parametrize(
+    ("files", "where"),
+    [
+        ({"train": "a.csv", "dev": "./a.csv"}, "dev"), ({"train": ["a.csv", "b.csv"], "test": "b.csv"}, "test"),
+        ({"train": ["a.csv", "x/../a.csv"]}, "train"), ({"train": "a.csv", "dev": ["b.csv", "b.csv"]}, "dev"),
+    ],
+)  # fmt: skip
+def test_a_file_that_is_read_twice_is_refused(files, where):
+    with pytest.raises(ValueError, match=rf"files.{where}: '.\.csv' is read already"):
+        schema.Source(files=files)
+    schema.Source(files={"train": ["a.csv", "x/a.csv"], "dev": "b.csv", "test": "b.csv"})  # dev may be judged as test

@@ -5,7 +5,9 @@ import yaml
 
 from auxlearn import cli
 from auxlearn.data import suites
+from auxlearn.errors import InputError
 from auxlearn.reporting import data_check, summaries
+from auxlearn.studies import graph
 from own_rows import SCORE, SPEC, TAGS, csv, rows, suite_file, write
 
 
@@ -122,7 +124,7 @@ def test_an_n_above_the_rows_to_choose_from_is_a_problem(tmp_path, capsys, runs_
         return status, capsys.readouterr().out
 
     status, said = checked("random", [28, 29, 30])
-    assert (status, "not compared: n with the rows" in said) == (0, True)
+    assert (status, "not compared: n, or primary_rows, with the rows" in said) == (0, True)
     assert "not compared" not in checked("step_matched", [28])[1]
     status, said = checked("random", [28, 29, 30], "--data")
     assert (status, "2 problems:" in said, "not compared" in said) == (1, True, False)
@@ -138,3 +140,33 @@ def test_an_n_above_the_rows_to_choose_from_is_a_problem(tmp_path, capsys, runs_
     assert checked("random", [28], **expects)[0] == 0
     status, said = checked("random", [28], "--data", **expects)
     assert (status, "expects.rows: the suite" in said) == (1, True)
+
+
+def test_primary_rows_above_the_usable_ones_are_a_problem(tmp_path, capsys, runs_folder):
+    """Of the primary's 20 rows three stand in its own dev."""
+    train = rows([0, 1] * 10)
+    suite = suite_of(tmp_path, main=(SPEC, {"train.jsonl": train, "dev.jsonl": train[:3]}), pool=(SPEC, GOOD))
+
+    def checked(count, *data, stages=("06_mtl",), **base):
+        base = {"suite": str(suite), "primary": "main", "size": "full", "rows": 0, "primary_rows": count} | base
+        study = {"study": "s", "base": base, "grid": {"arm": ["single"]}, "stages": list(stages)}
+        path = write(tmp_path / "study.yaml", yaml.safe_dump(study))
+        status = cli.main(["check", str(path), *data])
+        return status, capsys.readouterr().out, path
+
+    for stages in (("06_mtl",), ("02_td_proxy",)):
+        assert checked(17, "--data", stages=stages)[0] == 0
+        status, said, path = checked(18, "--data", stages=stages)
+        message = "primary_rows: 18 asked for, but 'main' has 17 usable training rows; lower it or raise `rows`"
+        assert (status, f"1 problem:\n- {path}: {message}" in said) == (1, True)
+        with pytest.raises(InputError, match="'main' has 17 usable training rows"):
+            graph.load(path)
+    status, said, _ = checked(18)  # without data nothing is known
+    assert (status, "not compared: n, or primary_rows, with the rows" in said) == (0, True)
+    assert checked(20, "--data", keep_leaks=True)[0] == 0
+    status, said, _ = checked(21, "--data", keep_leaks=True)
+    assert (status, "'main' has 20 usable" in said) == (1, True)
+    planted = {"suite": "planted", "primary": "topic_side"}
+    assert checked(200, **planted)[0] == 0
+    with pytest.raises(InputError, match="'topic_side' has 200 usable"):
+        graph.validated(checked(201, **planted)[2])

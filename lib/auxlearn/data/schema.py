@@ -61,6 +61,13 @@ class Source(_Strict):
             raise ValueError("give exactly one of folder, files, glue_data, hub, planted")
         if self.files is not None and "train" not in self.files:
             raise ValueError("files needs at least train")
+        given = {split: [named] if isinstance(named, str) else named for split, named in (self.files or {}).items()}
+        paths = {split: [os.path.normpath(path) for path in named] for split, named in given.items()}
+        for split, named in paths.items():
+            others = paths["train"] if split != "train" else []
+            twice = [path for i, path in enumerate(named) if path in (*others, *named[:i])]
+            if twice:
+                raise ValueError(f"files.{split}: {twice[0]!r} is read already, and its rows would count twice")
         return self
 
 
@@ -198,7 +205,9 @@ def _base(path: Path, name: str) -> Path:
         options = options[:2]
     with files.system(path):
         found = next((option for option in options if option.is_file()), None)
-    return found or options[0]
+        if found is None:
+            raise InputError(f"{path}: extends {name[:200]}: no such file{_near(options[0], path)}")
+    return found
 
 
 def located(suite: str) -> Path:
@@ -218,10 +227,12 @@ def located(suite: str) -> Path:
     return path
 
 
-def _near(path: Path) -> str:
-    """Suggest suites of about the same name, as the end of a message."""
-    known = {file.stem: short(file) for folder in (SHIPPED, path.parent) for file in sorted(folder.glob("*.yaml"))}
-    known["planted"] = "planted"
+def _near(path: Path, extending: Path | None = None) -> str:
+    """Suggest suites of about the same name, as the end of a message; to a suite that extends one, others than it."""
+    beside = [file for folder in (SHIPPED, path.parent) for file in sorted(folder.glob("*.yaml"))]
+    known = {file.stem: short(file) for file in beside if file.is_file() and file != extending}
+    if extending is None:
+        known["planted"] = "planted"
     close = difflib.get_close_matches(path.stem, known, 1, 0.6)
     return f"; did you mean {known[close[0]]}?" if close else f"; suites are {', '.join(sorted(known.values()))[:900]}"
 

@@ -164,6 +164,9 @@ def _tokenizer(net: MultiTaskModel) -> Any:
     tokenizer = copy.deepcopy(net.tokenizer)
     tokenizer.model_max_length = net.max_length
     tokenizer.padding_side = tokenizer.init_kwargs["padding_side"] = "right"
+    if tokenizer.pad_token is None:  # GPT-2 has none, and batches need one; what it is makes no odds, as it is masked
+        known = (tokenizer.eos_token, tokenizer.unk_token, tokenizer.bos_token)
+        tokenizer.pad_token = next((token for token in known if token is not None), None)
     names = ["input_ids", *(["token_type_ids"] if net.takes_types else []), "attention_mask"]
     tokenizer.model_input_names = tokenizer.init_kwargs["model_input_names"] = names
     if tokenizer.is_fast:  # the last call's settings are no property of the tokenizer

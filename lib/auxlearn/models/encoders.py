@@ -13,6 +13,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from auxlearn.data.tokens import pieces
 from auxlearn.errors import InputError
 from auxlearn.models.encoder_files import GIVE, TINY, TINY_POSITIONS, TINY_WORDS, config_file, origin
 
@@ -78,6 +81,33 @@ def _position_offset(config: str) -> int:
     return 0
 
 
+def is_causal(encoder: Any, tokenizer: Any) -> bool:
+    """Tell whether an encoder reads from left to right, as GPT-2 does: what follows a token does not change its state.
+
+    It is measured rather than looked up, as configs name it in many ways, or not at all.
+
+    Args:
+        encoder: An encoder of transformers; its mode and its random numbers are left as they are.
+        tokenizer: The encoder's tokenizer.
+    """
+    import torch
+
+    ids = np.resize(
+        pieces.pieces([pieces.PROBE], tokenizer)[0], 4
+    )  # four tokens, which every encoder has positions for
+    texts = torch.from_numpy(np.stack([ids, ids])).long().to(encoder.device)
+    texts[1, -1] = int(ids[-1] == 0)  # another token, whichever
+    mode = encoder.training
+    encoder.eval()
+    try:
+        with torch.no_grad():
+            states = encoder(input_ids=texts, attention_mask=torch.ones_like(texts)).last_hidden_state
+    finally:
+        encoder.train(mode)
+    moved = (states[0] - states[1]).abs()
+    return bool(moved[:-1].max() <= 1e-6 * moved[-1].max())  # what is masked adds exactly nothing
+
+
 def described(name: str, layers: int | None = None) -> tuple[Any, Any]:
     """Read the config and the tokenizer of an encoder other than "tiny", without its weights.
 
@@ -140,7 +170,9 @@ def config_at_hand(name: str, layers: int | None = None) -> Any | None:
 
 
 def _cut(config: Any, layers: int | None) -> Any:
-    """Cut a config to its first layers."""
+    """Cut the config of an encoder to its first layers."""
+    if getattr(config, "is_encoder_decoder", False):  # what comes out of BART are states of its decoder's tokens
+        raise ValueError(f"a {config.model_type} has a decoder on top of its encoder; no model of this kind will do")
     depth = config.num_hidden_layers
     if not 1 <= (layers or 1) <= depth <= LAYERS:
         raise ValueError(f"it has {depth} layers, " + (f"not {layers}" if layers else f"not 1 to {LAYERS}"))

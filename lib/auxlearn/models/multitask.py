@@ -47,8 +47,8 @@ class MultiTaskModel(nn.Module):
         encoder: An encoder of transformers, changed in place: its dropout becomes that of `fast_dropout`.
         tokenizer: The encoder's tokenizer.
         tasks: The tasks by name; their order is that of the discriminator's columns.
-        pool: "mean" over tokens, "cls" for the token that stands for the row (the first, in XLNet the last), or
-            "pooler" for the encoder's own.
+        pool: "mean" over tokens, "cls" for the token that stands for the row (the first; in XLNet, and in encoders that
+            read from left to right, the last), or "pooler" for the encoder's own.
         regression: "unit" learns targets scaled to 0..1 by the task's range, so that no task's loss dwarfs the others;
             "raw" learns them as they are, as the FastMTL code does.
         max_length: Most tokens per row; lowered to what the encoder has positions for.
@@ -86,7 +86,12 @@ class MultiTaskModel(nn.Module):
         takes = "token_type_ids" in inspect.signature(encoder.forward).parameters
         self._segments = segments if takes and (segments is None or segments > 1) else 0
         special = pieces.layout(tokenizer, 1).specials
-        self.cls_last = tokenizer.cls_token_id in special[-1] and tokenizer.cls_token_id not in special[0]
+        ends = tokenizer.cls_token_id in special[-1] and tokenizer.cls_token_id not in special[0]
+        # The first token of an encoder such as GPT-2 has seen no other.
+        causal = pool != "mean" and encoders.is_causal(encoder, tokenizer)
+        if causal and pool == "pooler":
+            raise InputError("pool: pooler reads the first token, which sees no other in this encoder; set mean or cls")
+        self.cls_last = ends or causal
 
     @property
     def device(self) -> torch.device:
@@ -247,7 +252,8 @@ def build(
         suite: The tasks.
         seed: Seed of everything that is drawn: heads N(0, 0.02) with zero bias, and the weights of "tiny".
         pool: How features are pooled. "auto" is the mean for tiny and MiniLM (whose pooler was never trained), what a
-            sentence-transformers folder says, else the encoder's pooler, else its first token (XLNet: its last).
+            sentence-transformers folder says, else the encoder's pooler, else its first token (XLNet, and encoders
+            that read from left to right, such as GPT-2: its last).
         regression: Scale on which regression targets are learnt, see `MultiTaskModel`.
         max_length: Most tokens per row.
 
@@ -255,7 +261,7 @@ def build(
         The model, on the CPU.
 
     Raises:
-        InputError: The encoder cannot be loaded, see `encoders.load`.
+        InputError: The encoder cannot be loaded, see `encoders.load`, or does not pool so.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seeding.derive(seed, "init"))
@@ -264,7 +270,8 @@ def build(
             pool = encoder_files.pooling(name) or pool
         body, tokenizer = encoders.load(name, suite, pool, layers)
         if pool == "auto":
-            own: Pool = "pooler" if getattr(body, "pooler", None) is not None else "cls"
+            pooler = getattr(body, "pooler", None) is not None and not encoders.is_causal(body, tokenizer)
+            own: Pool = "pooler" if pooler else "cls"
             pool = "mean" if name == "tiny" else own
         # Evaluation switches dropout off; from_pretrained returns eval mode, so state it once for both origins.
         return MultiTaskModel(body, tokenizer, dict(suite), pool, regression, max_length).train()

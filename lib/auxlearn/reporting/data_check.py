@@ -80,7 +80,7 @@ def check(path: Path, data: bool) -> Checked:
 
 
 def _compare_n(path: Path, sound: Mapping[str, Suite], data: bool, checked: Checked) -> None:
-    """Report each n that the auxiliaries' rows do not reach, of the suites that could be read."""
+    """Report each n and `primary_rows` that there are too few rows for, of the suites that could be read."""
     try:
         short, known = graph.exceeding(path, sound)
     except InputError as error:
@@ -88,7 +88,9 @@ def _compare_n(path: Path, sound: Mapping[str, Suite], data: bool, checked: Chec
         return
     checked.problems += short
     if not (known or data):
-        checked.lines.append("not compared: n with the rows that there are to choose from; --data counts them")
+        checked.lines.append(
+            "not compared: n, or primary_rows, with the rows that there are to choose from; --data counts them"
+        )
 
 
 def _suites(path: Path) -> list[str]:

@@ -153,14 +153,14 @@ def validated(path: Path) -> list[tuple[str, Any]]:
 
 
 def exceeding(path: Path, read: Mapping[str, suites.Suite]) -> tuple[list[str], bool]:
-    """Compare every n of a study file with the rows that there are to choose from.
+    """Compare every n and `primary_rows` of a study file with the rows that there are to choose from.
 
     Args:
         path: The study file, of which `validated` has found nothing wrong.
         read: Suites whose rows are read, as the file names them; others are passed over.
 
     Returns:
-        A line for each pool that is too small, and whether every pool was known.
+        A line for each pool or primary that is too small, and whether every pool was known.
 
     Raises:
         InputError: Another fault, of the file with these rows.
@@ -270,7 +270,12 @@ class _Expansion:
         registry.check_made(p)
 
     def _enough(self, p: Any, suite: Any, reads: list[Cell]) -> None:
-        """Refuse an n that the pool does not hold before a proxy is trained for it."""
+        """Refuse an n that the pool does not hold, and primary rows that are not there, before a proxy is trained."""
+        if p.primary_rows:
+            own = self._primary(p, suite)
+            if own is not None and p.primary_rows > own:
+                what = f"primary_rows: {p.primary_rows} asked for, but {p.primary!r} has {own} usable training rows"
+                self._short(f"{what}; lower it or raise `rows`")
         if p.stage not in ("03_ranking", "06_mtl") or not getattr(p, "needs_pool", True):
             return
         pool = self._pool(p, suite, reads)
@@ -301,6 +306,10 @@ class _Expansion:
         wanted = self.file.expects.capped(p.rows)
         if counts != wanted:
             raise InputError(f"expects.rows: the suite {p.suite!r} has {_counts(counts)}, not {_counts(wanted)}")
+
+    def _primary(self, p: Any, suite: Any) -> int | None:
+        """Count the rows of the primary that `primary_rows` are drawn from; None where that is not known."""
+        return int(usable_rows.usable(suite, p.primary, p.keep_leaks)[p.primary].sum())
 
     def _pool(self, p: Any, suite: Any, reads: list[Cell]) -> int | None:
         """Count the rows that this cell can choose its n from; None where that is not known."""
@@ -383,14 +392,22 @@ class Unread(_Expansion):
         if set(expects.rows) != set(suite.names):
             raise InputError(f"expects.rows: of {', '.join(expects.rows)}; {p.suite!r} has {', '.join(suite.names)}")
 
-    def _pool(self, p: Any, suite: suites.Suite, reads: list[Cell]) -> int | None:
+    def _rows(self, p: Any, suite: suites.Suite) -> dict[str, int] | None:
+        """Count the training rows of every task, as far as the file or the planted suite says."""
         if self.file.expects is not None:
-            rows = self.file.expects.capped(p.rows)
-        elif p.suite == "planted":  # whose rows are known without data; leaks among them are not
-            rows = {name: min(task.rows, p.rows or task.rows) for name, task in cast("dict[str, Any]", suite).items()}
-        else:
+            return self.file.expects.capped(p.rows)
+        if p.suite == "planted":  # whose rows are known without data; leaks among them are not
+            return {name: min(task.rows, p.rows or task.rows) for name, task in cast("dict[str, Any]", suite).items()}
+        return None
+
+    def _primary(self, p: Any, suite: suites.Suite) -> int | None:
+        rows = self._rows(p, suite)
+        return None if rows is None else rows[p.primary]
+
+    def _pool(self, p: Any, suite: suites.Suite, reads: list[Cell]) -> int | None:
+        rows, taken = self._rows(p, suite), 0
+        if rows is None:
             return None
-        taken = 0
         if p.stage == "03_ranking":
             proxy = cast(params.TDProxy, reads[0].params)
             taken = proxy.proxy_rows if proxy.proxies == "one" else 0
@@ -412,6 +429,11 @@ class _Counting(Unread):
             _Expansion._as_expected(self, suite, p)
         else:
             super()._as_expected(suite, p)
+
+    def _primary(self, p: Any, suite: suites.Suite) -> int | None:
+        own = (_Expansion if p.suite in self.read else Unread)._primary(self, p, suite)
+        self.known &= own is not None
+        return own
 
     def _pool(self, p: Any, suite: suites.Suite, reads: list[Cell]) -> int | None:
         pool = (_Expansion if p.suite in self.read else Unread)._pool(self, p, suite, reads)

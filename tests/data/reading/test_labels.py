@@ -1,13 +1,15 @@
 """Labels: names or ids, decided once over all splits; every value that may be read one way is read so, others not."""
 
+import datetime
 import json
 
 import pyarrow as pa
 import pytest
 
+from auxlearn.data import suites
 from auxlearn.data.reading import labels
 from auxlearn.errors import InputError
-from own_rows import SCORE, SPEC, TAGS, arrow, csv, rows, task
+from own_rows import SCORE, SPEC, TAGS, arrow, csv, rows, task, write
 
 NUMBERS = SPEC | {"labels": ["1", "2"]}
 
@@ -210,6 +212,75 @@ def test_a_hub_folder_s_names_are_mapped(tmp_path, monkeypatch):
     assert task(tmp_path, {}, source={"hub": "hub"}).train["label"][:] == [1, 0]
 
 
+def hub_of(folder, monkeypatch, **names):
+    """A hub folder whose splits number their labels by their own names; in each, a row of id 0 and one of id 1."""
+    import datasets
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(folder / "cache"))
+    (folder / "hub").mkdir(exist_ok=True)
+    for split, own in names.items():
+        kind = datasets.Features({"text": datasets.Value("string"), "label": datasets.ClassLabel(names=own)})
+        made = datasets.Dataset.from_dict({"text": ["x", "y"], "label": [0, 1]}, features=kind)
+        made.to_parquet(folder / "hub" / f"{split}.parquet")
+
+
+def test_the_splits_of_a_hub_folder_may_number_their_labels_differently(tmp_path, monkeypatch):
+    hub_of(tmp_path, monkeypatch, train=["good", "bad"], validation=["bad", "good"], test=["good", "bad"])
+    read = task(tmp_path, {}, source={"hub": "hub"})
+    assert [getattr(read, split)["label"][:] for split in ("train", "dev", "test")] == [[1, 0], [0, 1], [1, 0]]
+    before = suites.Suite.from_yaml(tmp_path / "suite.yaml").fingerprint
+    hub_of(tmp_path, monkeypatch, validation=["good", "bad"])  # the same ids under other names are other data
+    assert task(tmp_path, {}, source={"hub": "hub"}).dev["label"][:] == [1, 0]
+    assert suites.Suite.from_yaml(tmp_path / "suite.yaml").fingerprint != before
+
+
+def test_files_of_one_hub_split_that_number_differently_are_an_error(tmp_path, monkeypatch):
+    own = {"train-00000-of-00002": ["good", "bad"], "train-00001-of-00002": ["bad", "good"]}
+    hub_of(tmp_path, monkeypatch, **own, validation=["good", "bad"])
+    with pytest.raises(InputError, match="the files of train number their labels differently; list them under `files`"):
+        task(tmp_path, {}, source={"hub": "hub"})
+    files = {"train": [f"hub/{name}.parquet" for name in own], "dev": "hub/validation.parquet"}
+    assert task(tmp_path, {}, source={"files": files}).train["label"][:] == [1, 0, 0, 1]
+
+
+def test_numbers_beside_a_file_that_has_names_are_an_error(tmp_path):
+    """In a list of files; read by name, 1 would be the first label here, and by id the second."""
+    files = {"a.parquet": arrow([0, 1], names=["1", "2"]), "b.parquet": arrow([1, 1]), "dev.jsonl": rows(["1", "2"])}
+    for name, content in files.items():
+        write(tmp_path / name, content)
+    source = {"files": {"train": ["a.parquet", "b.parquet"], "dev": "dev.jsonl"}}
+    with pytest.raises(InputError, match=r"b.parquet: 'label' holds 1 without label names, which a.parquet has"):
+        task(tmp_path, {}, NUMBERS, source=source)
+    write(tmp_path / "b.parquet", arrow([1, 0], names=["1", "2"]))
+    assert task(tmp_path, {}, NUMBERS, source=source).train["label"][:] == [0, 1, 1, 0]
+    write(tmp_path / "b.parquet", arrow(pa.array([None, -1])))
+    assert task(tmp_path, {}, NUMBERS, source=source, drop_unlabelled=True).train["label"][:] == [0, 1]
+
+
+def test_json_values_of_an_arrow_type_of_their_own_are_read_by_value(tmp_path, monkeypatch):
+    import datasets
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    write(tmp_path / "hub" / "train.jsonl", rows(["good", 1, {"x": 1}]))
+    write(tmp_path / "hub" / "validation.jsonl", rows(["good"]))
+    with pytest.raises(InputError, match=r"holds both names .*'good'\) and ids 0 to 1 \(train row 1: 1\)"):
+        task(tmp_path, {}, source={"hub": "hub"})
+    texts = pa.array(['"good"', '"bad"', None], pa.json_())
+    table = pa.table({"text": ["x", "y", "z"], "label": texts})
+    files = {"train.parquet": table, "dev.jsonl": rows(["bad"])}
+    assert task(tmp_path, files, drop_unlabelled=True).train["label"][:] == [1, 0]
+
+
+def test_a_hub_set_without_the_columns_says_so(tmp_path, monkeypatch):
+    import datasets
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    for split in ("train", "validation"):
+        write(tmp_path / "hub" / f"{split}.parquet", pa.table({"x": ["a"], "y": [1]}))
+    with pytest.raises(InputError, match="train row 0: no column 'text'; it has x, y"):
+        task(tmp_path, {}, source={"hub": "hub"})
+
+
 def test_dictionary_encoded_labels_are_their_values(tmp_path):
     """With categories that no row has, as pandas keeps them."""
     categories = pa.DictionaryArray.from_arrays(pa.array([1, 2, 1], pa.int8()), pa.array(["unused", "good", "bad"]))
@@ -247,6 +318,23 @@ def test_scores_and_tags_that_are_missing_are_dropped_too(tmp_path):
         task(tmp_path, {"train.jsonl": given, "dev.jsonl": rows([0])}, drop_unlabelled=True)
 
 
+@pytest.mark.parametrize("none", [-1, None])
+def test_a_test_sentence_without_any_tag_is_unlabelled(tmp_path, none):
+    """As hub sets with hidden labels have it; one that lacks some of its tags is a fault."""
+    sentences = [{"tokens": ["a", "b"], "tags": [0, 1]}, {"tokens": ["c"], "tags": [2]}]
+    test = [{"tokens": ["a", "b"], "tags": [none, none]}, sentences[0], {"tokens": ["c"], "tags": [none]}]
+    files = {"train.jsonl": sentences, "dev.jsonl": sentences, "test.jsonl": test}
+    read = task(tmp_path, files, TAGS)
+    assert read.test["tags"][:] == [None, [0, 1], None]
+    assert read.test["tokens"][:] == [["a", "b"], ["a", "b"], ["c"]]
+    files["test.jsonl"] = [*test, {"tokens": ["a", "b"], "tags": [0, none]}]
+    with pytest.raises(InputError, match=f"test row 3: unknown label {none}"):
+        task(tmp_path, files, TAGS)
+    for split in ("train", "dev"):
+        with pytest.raises(InputError, match=f"{split} row 0: unknown label {none}"):
+            task(tmp_path, files | {f"{split}.jsonl": test, "test.jsonl": sentences}, TAGS)
+
+
 def test_the_field_counts_in_the_fingerprint_only_where_it_is_given():
     from auxlearn.data.schema import Source, TaskSpec
 
@@ -271,6 +359,40 @@ def test_numbers_of_any_size_are_no_labels_and_no_crash():
     for value in (10**30, "9" * 400, float("inf"), "1e400", "²", "١"):
         assert names.by_name(value) is None
         assert names.by_id(value) is None
+
+
+def test_whole_numbers_of_many_digits_are_names(tmp_path):
+    names = [str(2**63), str(2**63 + 1)]
+    for form in (rows, lambda values, split="train": arrow(pa.array(values, pa.uint64()), split)):
+        suffix = "jsonl" if form is rows else "parquet"
+        files = {f"train.{suffix}": form([2**63 + 1, 2**63]), f"dev.{suffix}": form([2**63], "dev")}
+        assert task(tmp_path, files, SPEC | {"labels": names}).train["label"][:] == [1, 0]
+
+
+def test_dates_are_names_in_iso_form(tmp_path):
+    days = [datetime.date(2021, 1, 1), datetime.date(2020, 1, 1)]
+    for values in (pa.array(days), pa.array(days).cast(pa.timestamp("us"))):
+        files = {"train.parquet": arrow(values), "dev.csv": csv(["2020-01-01"])}
+        assert task(tmp_path, files, SPEC | {"labels": ["2020-01-01", "2021-01-01"]}).train["label"][:] == [1, 0]
+
+
+def test_a_name_is_the_same_in_every_unicode_form(tmp_path):
+    composed, apart = "caf\u00e9", "cafe\u0301"
+    files = {"train.jsonl": rows([apart, "tea", composed]), "dev.csv": csv([apart])}
+    for name in (composed, apart):
+        assert task(tmp_path, files, SPEC | {"labels": ["tea", name]}).train["label"][:] == [1, 0, 1]
+    # Two labels that differ in nothing else are told apart as they are written.
+    both = task(tmp_path, files | {"dev.csv": csv(["tea"])}, SPEC | {"labels": ["tea", composed, apart]})
+    assert both.train["label"][:] == [2, 0, 1]
+
+
+def test_a_number_that_several_names_spell_is_no_id_in_silence(tmp_path):
+    names = SPEC | {"labels": ["1", "01"]}
+    files = {"train.jsonl": rows([1, 1]), "dev.jsonl": rows([1])}
+    with pytest.raises(InputError, match=r"1 \(train row 0\) is each of '1', '01' if read as a name; .*Say `label_val"):
+        task(tmp_path, files, names)
+    assert task(tmp_path, files, names, label_values="ids").train["label"][:] == [1, 1]
+    assert task(tmp_path, files | {"dev.jsonl": rows([0])}, names).train["label"][:] == [1, 1]  # 0 is no name: all ids
 
 
 def test_json_of_mixed_numbers_and_text_is_read_by_value(tmp_path):

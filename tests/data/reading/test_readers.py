@@ -1,14 +1,21 @@
 """Readers: every format gives the same rows, and everything that cannot be read is one InputError that says where."""
 
+import bz2
 import gzip
+import io
 import json
+import lzma
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+import own_rows
 from auxlearn.data.reading import parsing, readers, split_files
 from auxlearn.errors import InputError
 
@@ -304,7 +311,7 @@ def test_glue_folder_must_exist(tmp_path):
         ("x.jsonl", b'{"a": 1}\n{"a": "\xff"}\n', r"line 2: not UTF-8 \(invalid start byte at byte 7 of the line\)"),
         ("x.jsonl.gz", b'{"a": 1}\n{"a": "\xff"}\n', "line 2: not UTF-8"),
         ("x.conll.gz", b"a O\n\xe9 O\n", "line 2: not UTF-8"),
-        ("x.csv", "a\n1\n".encode("utf-16"), "line 1: not UTF-8"),
+        ("x.csv", "a\n1\n".encode("utf-16"), "line 1: not text but UTF-16"),
         ("x.tsv", "a\tb\nc\té\n".encode("latin-1"), "line 2: not UTF-8"),
         ("x.jsonl", "", "is empty or holds no rows"),
         ("x.jsonl.gz", " \n\n", "is empty or holds no rows"),
@@ -541,3 +548,27 @@ def test_hub_data_needs_a_train_split(hub_copy):
     (hub_copy / "README.md").write_text(card)
     with pytest.raises(InputError, match=r"has no train split \(it has test\)"):
         readers.read_hub(str(hub_copy), "rte", None)
+
+
+def test_what_is_no_text_is_named_by_what_it_is(tmp_path):
+    text, packed = ("text,label\ncaf\u00e9,0\n" * 20).encode(), io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("a.csv", text)
+    table = io.BytesIO()
+    pq.write_table(pa.table({"text": ["x"], "label": [0]}), table)
+    for content, kind in (
+        (gzip.compress(text), "gzip; name it .gz"), (packed.getvalue(), "a zip archive"), (bz2.compress(text), "bzip2"),
+        (lzma.compress(text), "xz"), (table.getvalue(), "Parquet; name it .parquet"),
+        (text.decode().encode("utf-16"), "UTF-16; convert it"),
+    ):  # fmt: skip
+        for name in ("a.csv", "a.tsv", "a.jsonl", "a.conll"):
+            (tmp_path / name).write_bytes(content)
+            with pytest.raises(InputError, match=rf"{name}, line \d+: not text but {kind}"):
+                readers.read_file(tmp_path / name)
+
+
+def test_a_column_that_is_called_almost_so_is_named(tmp_path):
+    spec = {"kind": "classification", "inputs": ["text"], "label": "label", "labels": ["a", "b"], "metric": "accuracy"}
+    for head, near in (("Text,label", "'Text'"), (" text,label", "' text'"), ("texts,label", "'texts'")):
+        with pytest.raises(InputError, match=f"no column 'text'; it has .*; did you mean {near}"):
+            own_rows.task(tmp_path, {"train.csv": f"{head}\nx,a\n", "dev.csv": "text,label\nx,a\n"}, spec)

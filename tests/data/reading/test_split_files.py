@@ -57,7 +57,9 @@ def test_a_folder_may_be_a_split(tmp_path):
 @pytest.mark.parametrize(
     "name",
     ["dev_mismatched.jsonl", "train-extra.csv", "valid.json", "dev.txt", "test.csv.gz", "train2.jsonl", "val.conllu",
-     "train.jsonl.zst", "validation-0.arrow", "test_set.xlsx", "data/dev.old.tsv"],
+     "train.jsonl.zst", "validation-0.arrow", "test_set.xlsx", "data/dev.old.tsv",
+     "mytask_dev.jsonl", "my.test.csv", "x-validation.parquet", "2024 Dev.tsv.gz", "dev.zip", "test.tar", "tests.jsonl",
+     "validate.csv", "held-out.jsonl", "holdout.tsv", "my_tune.jsonl", "dev/x.json", "dev/x.txt", "Test/x.csv.gz"],
 )  # fmt: skip
 def test_what_looks_like_a_split_and_is_not_read_is_an_error(tmp_path, name):
     write(tmp_path / "train.jsonl", "x")
@@ -69,13 +71,23 @@ def test_what_looks_like_a_split_and_is_not_read_is_an_error(tmp_path, name):
 
 @pytest.mark.parametrize(
     "name",
-    ["README.md", "train.log", "trainer_state.json", "valley.csv", "devices.tsv", "tests.jsonl", "evaluate.json",
-     "labels.txt", "train.py", "testimony.csv", ".train.jsonl.swp"],
+    ["README.md", "train.log", "trainer_state.json", "valley.csv", "devices.tsv", "evaluate.json",
+     "labels.txt", "train.py", "testimony.csv", ".train.jsonl.swp", "._dev.jsonl", "dev/README.md", "latest.csv",
+     "how_to_test.txt", "requirements-dev.txt", "contest.csv", "tuned.csv", "raw/dev.jsonl", "dev/._x.csv"],
 )  # fmt: skip
 def test_what_is_no_split_is_passed_over(tmp_path, name):
     write(tmp_path / "train.jsonl", "x")
     write(tmp_path / name, "x")
     assert found(tmp_path) == {"train": ["train.jsonl"]}
+
+
+def test_a_split_s_folder_is_read_whole_or_not_at_all(tmp_path):
+    for name in ("train.jsonl", "dev/a.jsonl", "dev/dataset_info.json", "dev/notes.txt", "dev/.b.jsonl"):
+        write(tmp_path / name, "x")
+    assert found(tmp_path) == {"train": ["train.jsonl"], "dev": ["dev/a.jsonl"]}
+    write(tmp_path / "dev" / "b.arrow", "x")
+    with pytest.raises(InputError, match=r"dev/b.arrow: looks like a split and is not read"):
+        found(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from auxlearn.data.reading.raw_rows import RawRows
-from auxlearn.errors import InputError
+from auxlearn.errors import InputError, meant
 
 SHOWN = 5  # rows of a kind of fault that are named
 
@@ -65,5 +65,5 @@ def no_column(column: str, rows: RawRows) -> str:
         return f"no {column!r} in this row, as other rows have"
     has = ", ".join(map(str, rows.names))
     mark = next((mark for mark in ";|\t," if len(rows.names) == 1 and mark in has), None)
-    asked = f"; is it separated by {mark!r}? CSV takes commas, TSV takes tabs" if mark else ""
+    asked = f"; is it separated by {mark!r}? CSV takes commas, TSV takes tabs" if mark else meant(column, rows.names)
     return f"no column {column!r}; it has {has[:500]}{asked}"

@@ -33,7 +33,7 @@ class LabelColumn:
                 faults.append(Fault(self.name, no_column(self.spec.label, rows), split, absent[split]))
         if any(len(rows) for split, rows in absent.items() if split != "test"):
             return {}
-        length = {}
+        length: dict[str, np.ndarray | None] = {}
         columns = {}
         for split in self.raw:
             values, length[split] = self._values(split, faults)
@@ -91,9 +91,12 @@ class LabelColumn:
         return Fault(self.name, what, split, rows)
 
     def _ids(
-        self, columns: dict[str, Coded], length: Mapping[str, np.ndarray | None], faults: list[Fault]
+        self, columns: dict[str, Coded], length: dict[str, np.ndarray | None], faults: list[Fault]
     ) -> dict[str, np.ndarray]:
-        """Look the values up; returns the ids of every split, UNLABELLED where there is none."""
+        """Look the values up; returns the ids of every split, UNLABELLED where there is none.
+
+        A test row of which no tag is known has none: its length becomes 0.
+        """
         spec = self.spec
         names = labels.Names(spec.labels or ())
         own = {split: rows.named[spec.label] for split, rows in self.raw.items() if spec.label in rows.named}
@@ -107,16 +110,21 @@ class LabelColumn:
             if spec.drop_unlabelled:  # SNLI's annotators without a majority
                 dash = [k for k, v in enumerate(column.values) if v == "-" and decision.ids[split][k] == UNKNOWN]
                 ids[np.isin(column.codes, dash)] = UNLABELLED
+            codes = column.codes
             counts = length[split] if spec.kind == "tagging" else None
             owner = np.arange(len(ids)) if counts is None else np.repeat(np.arange(len(counts)), counts)
+            if counts is not None and split == "test":
+                tagged = np.bincount(owner, ids != UNLABELLED, len(counts)) > 0
+                ids, codes, owner = (each[tagged[owner]] for each in (ids, codes, owner))
+                counts = length[split] = counts * tagged
             unknown = np.flatnonzero(ids == UNKNOWN)
             if len(unknown):
-                value = column.values[column.codes[unknown[0]]]
+                value = column.values[codes[unknown[0]]]
                 what = labels.unknown(value, names, own.get(split), spec.label_values)
                 faults.append(Fault(self.name, what, split, np.unique(owner[unknown])))
             lacking = np.unique(owner[ids == UNLABELLED])
             if counts is not None and len(lacking):
-                value = None if (column.codes < 0).any() else column.values[column.codes[ids == UNLABELLED][0]]
+                value = None if (codes < 0).any() else column.values[codes[ids == UNLABELLED][0]]
                 what = f"unknown label {shown(value)}; labels are {names}"
                 faults.append(Fault(self.name, what, split, lacking))
             elif split != "test" and not spec.drop_unlabelled and len(lacking):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import datetime
 import difflib
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
 Reading = Literal["names", "ids"]
 UNLABELLED, UNKNOWN = -1, -2  # in place of an id
-_WHOLE, _DECIMAL = re.compile(r" *[-+]?[0-9]{1,18} *"), re.compile(r" *[-+]?[0-9]{1,15}\.[0-9]{1,15} *")
+_WHOLE, _DECIMAL = re.compile(r" *[-+]?[0-9]{1,30} *"), re.compile(r" *[-+]?[0-9]{1,15}\.[0-9]{1,15} *")
 _TRUTH = {"True": True, "TRUE": True, "true": True, "False": False, "FALSE": False, "false": False}
 # Pairs of names that a boolean stands for, false first.
 _PAIRS = (("false", "true"), ("no", "yes"), ("off", "on"), ("n", "y"), ("f", "t"))
@@ -75,6 +77,21 @@ def _number(value: Any) -> int | float | None:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
+def _composed(text: str) -> str:
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
+
+
+def is_number(value: Any) -> bool:
+    """Tell whether a value is a number or spells one; -1, for a row without a label, is none."""
+    return _number(value) not in (None, -1)
+
+
+def flat(values: Iterable[Any]) -> Iterator[Any]:
+    """Yield values, and of lists their items."""
+    for value in values:
+        yield from value if isinstance(value, list) else [value]
+
+
 class Names:
     """The label names of a suite, and what values stand for them.
 
@@ -85,6 +102,9 @@ class Names:
     def __init__(self, names: Sequence[str]):
         self.names = list(names)
         self.exact = {name: i for i, name in enumerate(names)}
+        self.composed: dict[str, list[int]] = {}
+        for i, name in enumerate(names):
+            self.composed.setdefault(_composed(name), []).append(i)
         self.numbers: dict[int | float, list[int]] = {}
         for i, name in enumerate(names):
             if (number := _number(name)) is not None:
@@ -97,9 +117,16 @@ class Names:
                 self.truth = self.truth or found
 
     def by_name(self, value: Any) -> int | None:
-        """Return the id of the name that a value is or spells: 1, 1.0 and "1" stand for the names 1, 1.0 and 01."""
+        """Return the id of the name that a value is or spells: 1, 1.0 and "1" stand for the names 1, 1.0 and 01.
+
+        A date stands for its name in ISO 8601, and a text for a name of the same characters in any Unicode form.
+        """
+        if isinstance(value, datetime.date):
+            value = value.isoformat().removesuffix("T00:00:00")
         if isinstance(value, str) and value in self.exact:
             return self.exact[value]
+        if isinstance(value, str) and len(ids := self.composed.get(_composed(value), [])) == 1:
+            return ids[0]
         truth = _TRUTH.get(value) if isinstance(value, str) else value
         if isinstance(truth, bool):
             return self.truth.get(truth, self._number(int(truth)) if isinstance(value, bool) else None)
@@ -109,6 +136,12 @@ class Names:
     def _number(self, number: int | float) -> int | None:
         ids = self.numbers.get(number, [])
         return ids[0] if len(ids) == 1 else None
+
+    def several(self, value: Any) -> list[str]:
+        """Return the names that a number spells, where it spells more than one."""
+        number = None if isinstance(value, str) and value in self.exact else _number(value)
+        ids = [] if number is None else self.numbers.get(number, [])
+        return [self.names[i] for i in ids] if len(ids) > 1 else []
 
     def by_id(self, value: Any, booleans: bool = False) -> int | None:
         """Return the id that a value is, if it is one."""
@@ -169,9 +202,10 @@ def decide(
         return Decision({}, f"{column!r} {problem}")
     ids = {}
     for split, each in columns.items():
-        look, free = by["names" if split in named else reading][split], split not in named
+        look, own = by["names" if split in named else reading][split], split in named
+        called = names if reading == "names" else None
         ids[split] = np.array([
-            UNLABELLED if free and is_unlabelled(value, names if reading == "names" else None)
+            UNLABELLED if not (own and isinstance(value, str)) and is_unlabelled(value, called)
             else UNKNOWN if at is None else at for value, at in zip(each.values, look, strict=True)
         ], np.int64)  # fmt: skip
     return Decision(ids)
@@ -198,6 +232,12 @@ def _reading(
         what = f"may hold names or ids: {shown(columns[split].values[code])} ({split} row {columns[split].first(code)})"
         what += f" is {first!r} if read as a name, and {second!r} if read as an id from 0; labels are {names}"
         return "names", f"{what}. Say which: `label_values: names` or `label_values: ids`"
+    unclear = [at for at in as_ids if names.several(columns[at[0]].values[at[1]])]
+    if unclear and len(unclear) == len(as_ids):
+        (split, code), value = unclear[0], columns[unclear[0][0]].values[unclear[0][1]]
+        what = f"may hold names or ids: {shown(value)} ({split} row {columns[split].first(code)}) is each of "
+        what += f"{', '.join(map(repr, names.several(value)))} if read as a name; labels are {names}"
+        return "names", f"{what}. Say `label_values: ids`, or write the names exactly"
     other = next((split for split, own in named.items() if list(own) != names.names[: len(own)]), None)
     if as_ids and other:
         what = f"holds ids without names ({_shown(columns, as_ids)}), but the source of {other} numbers its labels "

@@ -20,6 +20,15 @@ from auxlearn.files.documents import loads, repeated
 
 # What a gz file may expand to, and one of its lines; where AUXLEARN_MAX_BYTES is set, that.
 GZIP_MOST, GZIP_LINE = 4 << 30, 64 << 20
+# What files begin with that are no text, whatever they are called.
+_UTF16 = "UTF-16; convert it to UTF-8, as with iconv"
+_PACKED = {
+    b"\x1f\x8b": "gzip; name it .gz, or unpack it", b"BZh": "bzip2; unpack it", b"\xfd7zXZ": "xz; unpack it",
+    b"PK\x03\x04": "a zip archive or a spreadsheet; unpack it, or save it as CSV",
+    b"\x28\xb5\x2f\xfd": "zstandard; unpack it",
+    b"PAR1": "Parquet; name it .parquet", b"\xff\xfe": _UTF16, b"\xfe\xff": _UTF16,
+}  # fmt: skip
+_CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1f]")  # what texts do not hold
 _SUBWORD = re.compile(r"[0-9]+[-.][0-9]+")  # CoNLL-U: multi-word ids and empty nodes
 Lines = Iterator[tuple[int, list[str]]]
 
@@ -49,7 +58,7 @@ def lines_of(path: Path) -> Iterator[tuple[int, str]]:
     Raises:
         InputError: If the file is not UTF-8, damaged gzip, or expands beyond the bound (a zip bomb); it names the line.
     """
-    number, packed = 0, path.suffix == ".gz"
+    number, packed, head = 0, path.suffix == ".gz", b""
     with open_of(path) as raw:
         left, longest = most_bytes(GZIP_MOST), most_bytes(GZIP_LINE)
         file = gzip.GzipFile(fileobj=raw) if packed else raw
@@ -59,19 +68,27 @@ def lines_of(path: Path) -> Iterator[tuple[int, str]]:
                 if not line:
                     return
                 number += 1
+                head = head or line[:8]
                 if packed and len(line) > min(left, longest):
                     size = f"{most_bytes(GZIP_MOST):,} bytes, or {longest:,} in one line"
                     what = f"expands beyond {size} (a zip bomb?); if it is sound, unpack it or set {MAX_BYTES} to more"
                     raise InputError(f"{path}, line {number}: {what}")
+                if number == 1 and _CONTROL.search(line) and (kind := _packed_as(head)):
+                    raise InputError(f"{path}, line 1: not text but {kind}")
                 text = line.decode("utf-8" if number > 1 else "utf-8-sig")
             except UnicodeDecodeError as error:
                 what = f"not UTF-8 ({error.reason} at byte {error.start} of the line); convert it, as with iconv"
+                what = f"not text but {_packed_as(head)}" if _packed_as(head) else what
                 raise InputError(f"{path}, line {number}: {what}") from None
             except (EOFError, gzip.BadGzipFile, zlib.error) as error:
                 what = f"truncated or damaged gzip ({error}); copy or pack the file again"
                 raise InputError(f"{path}, after line {number}: {what}") from None
             left -= len(line)
             yield number, text
+
+
+def _packed_as(head: bytes) -> str | None:
+    return next((kind for start, kind in _PACKED.items() if head.startswith(start)), None)
 
 
 def read_jsonl(path: Path, only: Iterable[str] | None = None) -> RawRows:

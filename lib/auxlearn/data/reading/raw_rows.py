@@ -103,6 +103,34 @@ def from_batches(batches: Iterable[dict[str, list[Any]]], names: Iterable[str] =
     return RawRows(pa.table(columns, schema=pa.schema(fields)), tuple(names) or tuple(parts))
 
 
+def of_table(table: pa.Table, names: Iterable[str]) -> RawRows:
+    """Return the rows of an Arrow table; JSON values, which Arrow has a type of its own for, become plain ones.
+
+    Args:
+        table: The columns that are kept.
+        names: All columns of the source.
+    """
+    import pyarrow as pa
+
+    for place, kind in enumerate(table.schema):
+        inner = kind.type.value_type if arrow_columns.is_list(kind.type) else kind.type
+        if isinstance(inner, pa.BaseExtensionType) and inner.extension_name == "arrow.json":
+            texts = table.column(place).to_pylist()
+            array, as_json = _array([_of_json(text) for text in texts])
+            column = pa.field(kind.name, array.type, metadata=_JSON if as_json else None)
+            table = table.set_column(place, column, pa.chunked_array([array], array.type))
+    return RawRows(table, tuple(names))
+
+
+def _of_json(text: Any) -> Any:
+    if isinstance(text, list):
+        return [_of_json(each) for each in text]
+    try:
+        return None if text is None else json.loads(text)
+    except ValueError:
+        return text
+
+
 def joined(parts: Sequence[RawRows]) -> RawRows:
     """Join the shards of one split, in order."""
     if len(parts) == 1:

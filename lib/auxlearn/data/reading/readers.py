@@ -8,12 +8,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from auxlearn.data import parquet
-from auxlearn.data.reading import parsing, raw_rows, split_files
+from auxlearn.data.reading import labels, parsing, raw_rows, split_files
 from auxlearn.data.reading.raw_rows import RawRows
 from auxlearn.data.reading.split_files import SPLIT_OF, SPLITS, SUFFIXES
 from auxlearn.errors import InputError, shown
@@ -68,7 +68,7 @@ def read_file(
         return parsing.filled(path, parsing.read_jsonl(path, only))
     if kind == ".parquet":
         table, names = parquet.read_table(path, only, shared)
-        return parsing.filled(path, _named(RawRows(table, tuple(names)), _names_of(table.schema), str(path)))
+        return parsing.filled(path, _named(raw_rows.of_table(table, names), _names_of(table.schema), str(path)))
     return parsing.read_table(path, only)
 
 
@@ -77,8 +77,24 @@ def read_files(
     shared: tuple[str, ...] = (),
 ) -> Raw:  # fmt: skip
     """Read the splits of a task, each from one file or several (see `read_file`)."""
-    given = columns, only, shared
-    return {split: raw_rows.joined([read_file(path, *given) for path in paths]) for split, paths in files.items()}
+    out = {}
+    for split, paths in files.items():
+        parts = [read_file(path, columns, only, shared) for path in paths]
+        _named_alike(paths, parts)
+        out[split] = raw_rows.joined(parts)
+    return out
+
+
+def _named_alike(paths: Sequence[Path], parts: Sequence[RawRows]) -> None:
+    """Refuse numbers of a file without label names beside a file that has names for its own: whose are they?"""
+    for column in {column for part in parts for column in part.named}:
+        named = next(path for path, part in zip(paths, parts, strict=True) if column in part.named)
+        for path, part in zip(paths, parts, strict=True):
+            if column not in part.named and column in part.table.column_names:
+                number = next((value for value in labels.flat(part.values(column)) if labels.is_number(value)), None)
+                if number is not None:
+                    what = f"{column!r} holds {shown(number)} without label names, which {named.name} has"
+                    raise InputError(f"{path}: {what}; write names into both, or give both their `features`")
 
 
 def glue_files(folder: Path) -> dict[str, list[Path]]:
@@ -148,21 +164,31 @@ class HubSet:
     Attributes:
         splits: Its data sets, by the names that splits have here.
         what: What it is called, for messages.
+        own: By split and column the label names of the split's own files, where files of several splits number labels
+            differently: `load_dataset` takes all ids for those of one of them.
     """
 
     splits: dict[str, Dataset]
     what: str
+    own: dict[str, dict[str, list[str]]] = field(default_factory=dict)
 
     def rows(self, only: Iterable[str]) -> Raw:
         """Return the columns asked for; ids that the data set has names for are these names."""
         wanted = set(only)
         out = {}
         for split, rows in self.splits.items():
-            keep = [name for name in rows.column_names if name in wanted]
+            # Without any column there would be no rows to count.
+            keep = [name for name in rows.column_names if name in wanted] or rows.column_names[:1]
             table = rows.select_columns(keep).with_format("arrow")[:]
             names = {name: names for name in keep if (names := _class_names(rows.features[name])) is not None}
-            out[split] = _named(RawRows(table, tuple(rows.column_names)), names, f"{self.what}, {split}")
+            names |= {name: names for name, names in self.own.get(split, {}).items() if name in keep}
+            out[split] = _named(raw_rows.of_table(table, rows.column_names), names, f"{self.what}, {split}")
         return out
+
+    def digest(self) -> str:
+        """Hash the rows, and the label names that they do not hold."""
+        content = digest(self.splits)
+        return digest({"rows": [{"digest": content}], "names": [self.own]}) if self.own else content
 
     def files(self) -> dict[str, list[Path]]:
         """Return the Arrow files that hold its splits."""
@@ -190,19 +216,43 @@ def read_hub(name: str, config: str | None, revision: str | None) -> HubSet:
         raise InputError(f"hub: {name!r} is a file format, no data set; name one as owner/name, or use `files`")
     what = f"hub data set {name!r} (config {config!r}, revision {revision!r})"
     try:
-        splits = _loaded(name, config, revision)
+        builder = datasets.load_dataset_builder(name, config, revision=revision)
+        splits = _loaded(builder, name, config, revision)
+        names = _names_by_split(builder)
     except Exception as error:
-        raise InputError(
-            f"{what} cannot be loaded: {error.__cause__ or error}. Is the hub reachable? Otherwise download it once "
-            "and use `source: {folder: …}`"
-        ) from None
-    return HubSet(_hub_splits(splits, f"hub data set {name!r}"), what)
+        remedy = "Is the hub reachable? Otherwise download it once and use `source: {folder: …}`"
+        if Path(name).is_dir():
+            remedy = "Use `source: {folder: …}`, or name its files under `files`"
+        raise InputError(f"{what} cannot be loaded: {error.__cause__ or error}. {remedy}") from None
+    chosen = _hub_splits(splits, f"hub data set {name!r}")
+    own = {split: found for split, rows in chosen.items() if (found := names.get(str(rows.split)))}
+    mixed = [split for split, each in own.items() if len({json.dumps(one, sort_keys=True) for one in each}) > 1]
+    if mixed:
+        raise InputError(f"{what}: the files of {mixed[0]} number their labels differently; list them under `files`")
+    first = {split: each[0] for split, each in own.items()}
+    same = len({json.dumps(one, sort_keys=True) for one in first.values()}) < 2
+    return HubSet(chosen, what, {} if same else first)
 
 
-def _loaded(name: str, config: str | None, revision: str | None) -> DatasetDict:
+def _names_by_split(builder: Any) -> dict[str, list[dict[str, list[str]]]]:
+    """Return the label names that each Parquet file carries, by split; of a data set of other files, nothing."""
+    import datasets
+    import pyarrow.parquet
+
+    if builder.name != "parquet" or not builder.config.data_files:  # or it is at hand already, and the hub is not
+        return {}
+    options = {"download_config": datasets.DownloadConfig(token=builder.token)}
+    found = {}
+    for split, paths in builder.config.data_files.items():
+        files = datasets.DownloadManager(**options).download(list(paths))  # at hand since they were loaded
+        each = [_names_of(pyarrow.parquet.read_schema(file)) for file in files]
+        found[str(split)] = [names for names in each if names]
+    return found
+
+
+def _loaded(builder: Any, name: str, config: str | None, revision: str | None) -> DatasetDict:
     import datasets
 
-    builder = datasets.load_dataset_builder(name, config, revision=revision)
     options: dict[str, Any] = {}
     if hasattr(builder.config, "keep_default_na"):  # CSV: "NA" and "007" are texts, whatever pandas takes them for
         options = {"keep_default_na": False, "na_values": [""]}

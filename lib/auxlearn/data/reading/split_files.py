@@ -20,12 +20,14 @@ SPLIT_OF = {name: split for split, names in NAMES.items() for name in names}
 _WORDS = "|".join(sorted(SPLIT_OF, key=len, reverse=True))
 # train, train-00000-of-00002, train-00000-of-00002-0123456789abcdef (the hub's layouts)
 _STEM = re.compile(rf"({_WORDS})(?:-([0-9]+)-of-([0-9]+)(?:-[0-9a-f]+)?)?", re.I)
-# A name that begins as a split's does, of a kind of file that holds data.
+# A name that begins as a split's does, or has one among its words, of a kind of file that holds data.
+_SAID = rf"(?:{_WORDS}|tests|validate|tune|tuning|held[-_]?out|hold[-_]?out)(?![a-z])[^/]*"
+_ROWS = r"jsonl|ndjson|csv|tsv|parquet|arrow|feather|orc|conllu?|iob2?|bio|xlsx?|ods"
+_PACKED = r"(?:\.(?:gz|bz2|xz|zst|zip))?"
 _LIKE = re.compile(
-    rf"({_WORDS})(?![a-z])[^/]*\.(jsonl?|ndjson|csv|tsv|txt|parquet|arrow|feather|orc|conllu?|iob2?|bio|xlsx?|ods|xml|pkl)"
-    r"(\.(gz|bz2|xz|zst|zip))?",
-    re.I,
+    rf"{_SAID}\.(?:{_ROWS}|json|txt|xml|pkl|zip|7z|tar|tgz){_PACKED}|[^.].*[^a-z]{_SAID}\.(?:{_ROWS}){_PACKED}", re.I
 )
+_DATA, _TABLES = (re.compile(rf"[^.].*\.(?:{kinds}){_PACKED}", re.I) for kinds in (rf"{_ROWS}|json|txt|xml|pkl", _ROWS))
 
 
 def suffix_of(path: Path) -> str | None:
@@ -58,7 +60,11 @@ def folder_files(folder: Path) -> dict[str, list[Path]]:
         for entry in entries:
             if entry.is_dir():
                 split = SPLIT_OF.get(entry.name.lower())
-                files = [path for path in sorted(entry.iterdir()) if suffix_of(path)]
+                inside = [path for path in sorted(entry.iterdir()) if split and path.is_file()]
+                files = [path for path in inside if suffix_of(path) and not path.name.startswith(".")]
+                like = _TABLES if files else _DATA
+                if unread := [path for path in inside if path not in files and like.fullmatch(path.name)]:
+                    raise _unread(unread[0])
                 if split and files:
                     sources.setdefault(split, {})[f"{entry.relative_to(folder)}/"] = files
                 continue
@@ -69,9 +75,7 @@ def folder_files(folder: Path) -> dict[str, list[Path]]:
                 files_of = sources.setdefault(SPLIT_OF[match[1].lower()], {})
                 files_of.setdefault(str(entry.relative_to(folder).with_name(which)), []).append(entry)
             elif _LIKE.fullmatch(entry.name):
-                known = f"{', '.join(SPLIT_OF)} with one of {', '.join(SUFFIXES)}"
-                what = f"looks like a split and is not read; a split is {known}"
-                raise InputError(f"{entry}: {what}. Rename or move it, or name the task's files under `files`")
+                raise _unread(entry)
     for split, options in sources.items():
         if len(options) > 1:
             raise InputError(f"{folder}: {split} exists more than once ({', '.join(sorted(options))}); keep one")
@@ -81,6 +85,12 @@ def folder_files(folder: Path) -> dict[str, list[Path]]:
         names = " or ".join("train" + suffix for suffix in SUFFIXES)
         raise InputError(f"{folder}: holds no train file ({names})")
     return {split: next(iter(sources[split].values())) for split in SPLITS if split in sources}
+
+
+def _unread(file: Path) -> InputError:
+    known = f"{', '.join(SPLIT_OF)} with one of {', '.join(SUFFIXES)}"
+    what = f"looks like a split and is not read; a split is {known}"
+    return InputError(f"{file}: {what}. Rename or move it, or name the task's files under `files`")
 
 
 def _whole(files: list[Path]) -> None:

@@ -46,9 +46,8 @@ def obtained(name: str, spec: TaskSpec, root: Path) -> Entry:
     if source.hub:
         local = bounded_files.inside(root, source.hub, f"task {name!r}: hub")
         hub = readers.read_hub(str(local) if local.is_dir() else source.hub, source.config, source.revision)
-        return stored_rows.obtained(
-            ["hub", own, _hashes(hub.files())], lambda: made(name, spec, hub.rows(only), readers.digest(hub.splits))
-        )
+        content = ["hub", own, _hashes(hub.files()), *([hub.own] if hub.own else [])]
+        return stored_rows.obtained(content, lambda: made(name, spec, hub.rows(only), hub.digest()))
     if source.glue_data:
         folder = bounded_files.inside(root, source.glue_data, f"task {name!r}: glue_data")
         content = ["glue_data", folder.absolute().name, own, _hashes(readers.glue_files(folder))]
