@@ -160,7 +160,7 @@ class HubSet:
         for split, rows in self.splits.items():
             keep = [name for name in rows.column_names if name in wanted]
             table = rows.select_columns(keep).with_format("arrow")[:]
-            names = {name: names for name in keep if (names := _class_names(rows.features[name])) is not None}
+            names = {name: names for name in keep if (names := class_names(rows.features[name])) is not None}
             out[split] = _named(RawRows(table, tuple(rows.column_names)), names, f"{self.what}, {split}")
         return out
 
@@ -196,7 +196,7 @@ def read_hub(name: str, config: str | None, revision: str | None) -> HubSet:
             f"{what} cannot be loaded: {error.__cause__ or error}. Is the hub reachable? Otherwise download it once "
             "and use `source: {folder: …}`"
         ) from None
-    return HubSet(_hub_splits(splits, f"hub data set {name!r}"), what)
+    return HubSet(chosen_splits(splits, f"hub data set {name!r}", "download it and use `files`"), what)
 
 
 def _loaded(name: str, config: str | None, revision: str | None) -> DatasetDict:
@@ -213,15 +213,27 @@ def _loaded(name: str, config: str | None, revision: str | None) -> DatasetDict:
     return datasets.load_dataset(name, config, revision=revision, **options)
 
 
-def _hub_splits(splits: Mapping[str, Dataset], what: str) -> dict[str, Dataset]:
-    """Choose the splits by their usual names; of MNLI's, the matched ones."""
+def chosen_splits(splits: Mapping[str, Dataset], what: str, remedy: str) -> dict[str, Dataset]:
+    """Choose the splits by their usual names; of MNLI's, the matched ones.
+
+    Args:
+        splits: Data sets by the names that they have.
+        what: What they are of, for messages.
+        remedy: What to do where two are the same split.
+
+    Returns:
+        Data sets by the names that splits have here.
+
+    Raises:
+        InputError: Two are the same split, or none is train.
+    """
     has = ", ".join(splits)
     chosen: dict[str, Dataset] = {}
     for split in SPLITS:
         names = [name for name in splits if SPLIT_OF.get(name.lower()) == split]
         names = names or [name for name in splits if SPLIT_OF.get(name.lower().removesuffix("_matched")) == split]
         if len(names) > 1:
-            raise InputError(f"{what}: {' and '.join(names)} are both {split}; download it and use `files`")
+            raise InputError(f"{what}: {' and '.join(names)} are both {split}; {remedy}")
         if names:
             chosen[split] = splits[names[0]]
     if "train" not in chosen:
@@ -266,10 +278,11 @@ def _json_names(feature: Any) -> list[str] | None:
     return None
 
 
-def _class_names(feature: Any) -> list[str] | None:
-    return feature.names if hasattr(feature, "names") else _class_names(inner) if (
-        inner := getattr(feature, "feature", None)
-    ) is not None else None  # fmt: skip
+def class_names(feature: Any) -> list[str] | None:
+    """Return the label names of a feature of `datasets`, or of its items; None for one that names none."""
+    while feature is not None and not hasattr(feature, "names"):
+        feature = feature[0] if isinstance(feature, list) and feature else getattr(feature, "feature", None)
+    return None if feature is None else feature.names
 
 
 def _named(rows: RawRows, names: Mapping[str, list[str]], where: str) -> RawRows:
