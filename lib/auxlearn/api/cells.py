@@ -15,7 +15,7 @@ from auxlearn.studies import graph, parameters
 from auxlearn.studies.graph import Cell
 from auxlearn.studies.study_file import StudyFile
 
-TABLES = ("notebooks", "methods", "plugins")  # options that are entries of a study file
+TABLES = ("notebooks", "method_options", "plugins")  # as a study file has them: `notebooks`, `methods`, `plugins`
 # What calls have arguments for, or have no use for.
 TAKEN = {"suite", "primary", "encoder", "device", "seeds", "arm", "arms", "n", "study", "size", "inputs", "workers"}
 UNUSED = {"curve", "left_out", "sentence_test", "map_rows", "map_seeds", "compare_probes", "also", "paradigm"}
@@ -35,8 +35,7 @@ def asked(
         seeds: Seeds.
         encoder: The encoder.
         device: What computes.
-        options: Options of the arms' methods and parameters of notebooks, by name; `notebooks`, `methods` and `plugins`
-            as in a study file.
+        options: Options of the arms' methods and parameters of notebooks, by name; or in tables (`TABLES`).
         compared: Whether the arms are compared.
 
     Returns:
@@ -61,7 +60,7 @@ def asked(
     for name, value in options.items():
         if name not in TABLES:
             _place(name, value, arms, known, notebooks, methods)
-    for table, own in ((notebooks, options.get("notebooks", {})), (methods, options.get("methods", {}))):
+    for table, own in ((notebooks, options.get("notebooks", {})), (methods, options.get("method_options", {}))):
         for name, values in _table(own).items():
             table[name] = table.get(name, {}) | values
     base = {"suite": suite.name, "primary": primary, "encoder": encoder, "device": device, "size": "full", "rows": 0}

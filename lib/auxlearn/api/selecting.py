@@ -124,8 +124,8 @@ def select(
         seed: Seed of everything that is drawn.
         device: "auto", "cpu" or "cuda".
         **options: The method's own options by name (`auxlearn methods NAME`), else parameters of the notebooks, for all
-            that have one (`lr`, `proxy_rows`, `threads`, `rows`). `notebooks`, `methods` and `plugins` are as in a
-            study file. What is not given is as in `api.recipes`.
+            that have one (`lr`, `proxy_rows`, `threads`, `rows`). `notebooks`, `plugins` and `method_options` are a
+            study file's `notebooks`, `plugins` and `methods`. What is not given is as in `api.recipes`.
 
     Returns:
         The selection.

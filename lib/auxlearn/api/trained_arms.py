@@ -73,9 +73,14 @@ def trained(cell: Cell, suite: Suite, progress: Callable[[int], Callable[[str], 
         return run.finish(["predictions.npz"], {"seeds": found, "metric": suite[p.primary].metric}, spent)
 
 
-def _arrays(predictions: list[tuple[Any, Any]], tagging: bool) -> dict[str, np.ndarray]:
+def _arrays(predictions: list[tuple[Any, Any]], tagging: bool) -> dict[str, Any]:
     """Put predictions of all seeds in the form of 06: predictions [seeds, values], references, and lengths of tags."""
     flat = np.concatenate if tagging else np.asarray
     gold = predictions[0][1]
-    arrays = {"predictions": np.stack([flat(each) for each, _ in predictions]), "references": flat(gold)}
-    return arrays | ({"lengths": np.array([len(tags) for tags in gold])} if tagging else {})
+    arrays: dict[str, Any] = {
+        "predictions": np.stack([flat(each) for each, _ in predictions]),
+        "references": flat(gold),
+    }
+    if tagging:
+        arrays["lengths"] = np.array([len(tags) for tags in gold])
+    return arrays
