@@ -36,6 +36,7 @@ __getattr__ = lazy.attributes(
         "compare": "auxlearn.api.comparing", "Comparison": "auxlearn.api.comparing",
         "check": "auxlearn.api.checking",
     },
+    {"cost", "data", "errors", "evaluation", "export", "methods", "models"},
 )  # fmt: skip
 
 
