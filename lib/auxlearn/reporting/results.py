@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -10,8 +11,10 @@ import pandas as pd
 from auxlearn.cost import Ledger
 from auxlearn.evaluation import stats
 from auxlearn.records import runs
-from auxlearn.training.phases import Plan
-from auxlearn.training.training_cache import Training
+
+if TYPE_CHECKING:
+    from auxlearn.training.phases import Plan
+    from auxlearn.training.training_cache import Training
 
 SELECTION = (
     "proxy",
