@@ -1,6 +1,8 @@
 """select and compare on tiny slices: what they give, what they read of notebooks, what they refuse."""
 
 import shutil
+import sys
+import types
 
 import numpy as np
 import pandas as pd
@@ -13,6 +15,9 @@ from auxlearn import Suite, progress_bar
 from auxlearn.api import cells
 from auxlearn.cost import Ledger
 from auxlearn.errors import InputError
+from auxlearn.methods import registry
+from auxlearn.methods.base import Method
+from auxlearn.methods.base import Selection as Chosen
 from auxlearn.paths import PROJECT
 from auxlearn.records import runs
 from auxlearn.studies import graph
@@ -180,6 +185,38 @@ def test_the_seed_s_own_options_reach_the_method(small):
     one = auxlearn.select(small, PRIMARY, "td_bce", 30, proxies="one", **LITTLE)
     assert one.params["methods"] == {"single": {"epochs": 1}, "td_bce": {"proxies": "one"}}
     assert one.cost.flops < auxlearn.select(small, PRIMARY, "td_bce", 30, **LITTLE).cost.flops
+
+
+class Longest(Method):
+    name, title = "longest", "the n longest rows"
+
+    def select(self, context, cell, options):
+        pool = context.pool()
+        length = [len(str(context.suite[t].train[r])) for t, r in zip(pool["task"], pool["row"], strict=True)]
+        return Chosen(pool.assign(score=length).nlargest(cell.n, "score"))
+
+
+@pytest.fixture
+def longest():
+    registry.register(Longest)
+    yield
+    del registry._METHODS["longest"]
+
+
+def test_a_method_of_one_s_own_is_called_like_any_other(small, longest):
+    chosen = auxlearn.select(small, PRIMARY, "longest", np.int64(30), seed=np.int64(1), **LITTLE)
+    assert (len(chosen.table), chosen.table["rank"].isna().all()) == (30, True)
+    assert chosen.table["score"].is_monotonic_decreasing
+    compared = auxlearn.compare(small, PRIMARY, ["longest"], np.arange(2), n=30, **LITTLE)
+    assert compared.table["arm"].tolist() == ["single", "longest"]
+
+
+def test_a_method_that_was_typed_in_is_refused_before_anything_is_trained(small, runs_folder, longest, monkeypatch):
+    monkeypatch.setattr(registry._METHODS["longest"].__class__, "__module__", "typed")
+    monkeypatch.setitem(sys.modules, "typed", types.ModuleType("typed"))
+    with pytest.raises(InputError, match="'longest' is defined in no file"):
+        auxlearn.compare(small, PRIMARY, ["longest"], [0], n=30, **LITTLE)
+    assert units(runs_folder) == set()
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from pydantic import ValidationError
 
 from auxlearn.api import recipes
@@ -64,11 +65,11 @@ def asked(
         for name, values in _table(own).items():
             table[name] = table.get(name, {}) | values
     base = {"suite": suite.name, "primary": primary, "encoder": encoder, "device": device, "size": "full", "rows": 0}
-    base |= {"seeds": list(seeds)}
+    base |= {"seeds": [_whole(seed) for seed in seeds]}
     stages = ["06_mtl", "07_efficiency"] if compared else ["06_mtl"]
     try:
         file = StudyFile(
-            study="call", base=base, grid={"arm": list(arms), "n": [n]}, stages=stages, notebooks=notebooks,
+            study="call", base=base, grid={"arm": list(arms), "n": [_whole(n)]}, stages=stages, notebooks=notebooks,
             methods=methods, plugins=_plugins(options),
         )  # fmt: skip
     except ValidationError as error:
@@ -86,6 +87,11 @@ def upstream(cell: Cell) -> list[Any]:
             found[each.key] = each.params
             queue += each.reads
     return list(found.values())
+
+
+def _whole(value: Any) -> Any:
+    """Return NumPy's whole numbers as Python's, which parameters and keys hold; anything else as it is."""
+    return int(value) if isinstance(value, np.integer) else value
 
 
 def _parsed(arm: Any) -> tuple[Any, Any]:

@@ -15,6 +15,7 @@ from auxlearn.data.suites import Suite, Task
 from auxlearn.errors import InputError
 from auxlearn.records.manifests import Manifest
 from auxlearn.reporting import comparison, results, summaries
+from auxlearn.studies.graph import Cell
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -92,6 +93,7 @@ def compare(
             raise InputError(f"{name}: give a list, such as [{value!r}]")
     arms = [BASELINE, *(arm for arm in methods if arm != BASELINE)]
     (*_, last) = cells.asked(suite, primary, arms, n, list(seeds), encoder, device, options, True)
+    _in_files(last.reads)
     p: Any = last.params
     suite = suite.capped(p.rows)
     total = len(p.arms) * len(p.seeds)
@@ -110,6 +112,19 @@ def compare(
     summary = results.summary(scores, results.by_stage(costs, "flops", 1e12), p.level)
     table = _table(summary, compared, scores).assign(constant=floor["scores"])
     return Comparison(task, table, pairs, scores, costs, floor, compared)
+
+
+def _in_files(arms: Sequence[Cell]) -> None:
+    """Refuse methods that were typed in, before anything is trained: whether their code has changed cannot be told."""
+    for cell in arms:
+        p: Any = cell.params
+        try:
+            p.code_roots()
+        except ValueError as error:
+            raise InputError(
+                f"methods: {p.arm!r} is defined in no file ({error}); put it into a .py file and import that, or name "
+                "it in `plugins`"
+            ) from None
 
 
 def _counted(

@@ -143,10 +143,10 @@ def select(
         )
     suite = suite.capped(p.rows)
     with progress_bar.shown() as show, one_process(p.threads):
-        context = Context(suite, p, seed, cells.upstream(cell), show)
+        context = Context(suite, p, p.seeds[0], cells.upstream(cell), show)
         chosen = p.method.select(context, context.cell, p.options(p.method))
     ledgers = [*context.needed(), *context.searched()]
-    return Selection(suite, primary, method, seed, p.model_dump(), _table(chosen), ledgers, chosen.as_dict())
+    return Selection(suite, primary, method, p.seeds[0], p.model_dump(), _table(chosen), ledgers, chosen.as_dict())
 
 
 def one_process(threads: int) -> Any:
