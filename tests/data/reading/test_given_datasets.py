@@ -126,6 +126,17 @@ def test_what_is_wrong_is_named(tasks, given, message):
     assert message in str(raised.value)
 
 
+def test_all_that_is_wrong_with_rows_is_named_at_once():
+    rows = pairs(30, lambda i: -1 if i == 4 else 0).map(
+        lambda row, i: {"a": None if i < 2 else row["a"]}, with_indices=True
+    )
+    with pytest.raises(InputError) as raised:
+        Suite.from_datasets({"t": rows.remove_columns("b")})
+    first, second = str(raised.value).splitlines()
+    assert first == "task 't', train row 0: 'a' must be text, not None (rows 0, 1)"
+    assert second.startswith("task 't', train row 4: the label is missing")
+
+
 def test_a_kind_that_is_given_needs_no_feature_that_tells():
     whole = scores(label=lambda i: i % 5).cast_column("label", datasets.Value("int64"))
     task = Suite.from_datasets({"t": whole}, t={"kind": "regression", "range": [0, 5], "metric": "spearman"})["t"]

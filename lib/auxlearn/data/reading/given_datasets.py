@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from auxlearn.data import tag_schemes
-from auxlearn.data.reading import readers, stored_rows, task_rows
+from auxlearn.data.reading import faults, readers, stored_rows, task_rows
 from auxlearn.data.reading.stored_rows import Entry
 from auxlearn.data.schema import FIELDS, InMemory, TaskSpec
 from auxlearn.errors import InputError, explain, meant, shown
@@ -107,9 +107,12 @@ def obtained(name: str, task: TaskSpec, given: dict[str, Dataset]) -> Entry:
     own = [name, task.model_dump(exclude={"source", "metric", "metrics"})]
     features = {split: json.dumps(rows.features.to_dict(), sort_keys=True) for split, rows in plain.items()}
     only = (*task.inputs, task.label)
-    return stored_rows.obtained(
-        ["datasets", own, features, digest], lambda: task_rows.made(name, task, source.rows(only), digest)
-    )
+    try:
+        return stored_rows.obtained(
+            ["datasets", own, features, digest], lambda: task_rows.made(name, task, source.rows(only), digest)
+        )
+    except faults.Faults as error:  # no file that `auxlearn check` could list the others of
+        raise InputError("\n".join(faults.in_full(error))) from None
 
 
 def _rows(rows: Dataset) -> Iterator[dict[str, Any]]:
