@@ -1,11 +1,14 @@
 """Who watches sees a bar; what is kept does not hold it. Real kernels."""
 
+import io
 import os
+import sys
 
 import nbformat
 from jupyter_client.manager import start_new_kernel
 from nbclient import NotebookClient
 
+from auxlearn import progress_bar
 from auxlearn.records import runs
 
 CELLS = [
@@ -83,3 +86,44 @@ def test_an_interrupted_training_cell_goes_on_from_its_checkpoint():
     finally:
         client.stop_channels()
         manager.shutdown_kernel(now=True)
+
+
+class Terminal(io.StringIO):
+    def __init__(self, is_terminal):
+        super().__init__()
+        self.isatty = lambda: is_terminal
+
+
+def said(monkeypatch, is_terminal):
+    monkeypatch.setattr(sys, "stderr", Terminal(is_terminal))
+    with progress_bar.shown() as show:
+        if show is not None:
+            show("1/4 td_bce, seed 0: epoch 2")
+            show("no\ncount " + "x" * 300)
+    return sys.stderr.getvalue()
+
+
+def test_a_terminal_has_one_line_which_is_empty_in_the_end(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "60")
+    first, second, third = said(monkeypatch, True).split("\r\x1b[K")[1:]
+    assert first == "[###.........] 1/4 td_bce, seed 0: epoch 2"
+    assert second == ("no count " + "x" * 300)[:59]
+    assert third == ""
+
+
+def test_a_log_and_a_dumb_terminal_have_none(monkeypatch):
+    assert said(monkeypatch, False) == ""
+    monkeypatch.setenv("TERM", "dumb")
+    assert said(monkeypatch, True) == ""
+    monkeypatch.setattr(sys, "stderr", None)
+    with progress_bar.shown() as show:
+        assert show is None
+
+
+def test_a_terminal_that_was_closed_stops_nothing(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys, "stderr", Terminal(True))
+    with progress_bar.shown() as show:
+        sys.stderr.close()
+        show("1/4")

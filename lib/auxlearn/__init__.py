@@ -12,6 +12,11 @@ from typing import TYPE_CHECKING
 from auxlearn import lazy
 
 if TYPE_CHECKING:
+    from auxlearn.api.checking import check as check
+    from auxlearn.api.comparing import Comparison as Comparison
+    from auxlearn.api.comparing import compare as compare
+    from auxlearn.api.selecting import Selection as Selection
+    from auxlearn.api.selecting import select as select
     from auxlearn.data.suites import Suite
 
 # The Rust tokenizers warn and deadlock-guard when a process that used their threads forks; rows are tokenised once.
@@ -23,7 +28,16 @@ os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
 __version__ = "0.1.0"
 
-__getattr__ = lazy.attributes(__name__, {"Suite": "auxlearn.data.suites"})
+__getattr__ = lazy.attributes(
+    __name__,
+    {
+        "Suite": "auxlearn.data.suites",
+        "select": "auxlearn.api.selecting", "Selection": "auxlearn.api.selecting",
+        "compare": "auxlearn.api.comparing", "Comparison": "auxlearn.api.comparing",
+        "check": "auxlearn.api.checking",
+    },
+    {"cost", "data", "errors", "evaluation", "export", "methods", "models"},
+)  # fmt: skip
 
 
 def planted() -> Suite:

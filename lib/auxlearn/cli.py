@@ -11,6 +11,9 @@ from pathlib import Path
 
 from auxlearn import hosts
 from auxlearn.errors import InputError
+from auxlearn.paths import need_checkout
+
+NEED_CHECKOUT = {"study", "plan", "cell", "publish", "stale", "verify", "notebooks"}  # they run or read notebooks
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -137,6 +140,8 @@ def _exports(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(given: argparse.Namespace) -> int:
+    if given.command in NEED_CHECKOUT:
+        need_checkout(f"`auxlearn {given.command}`")
     if given.command == "study":
         from auxlearn.studies.engine import runner
 

@@ -1,4 +1,4 @@
-"""A bar for the person who watches a cell run, and nothing for papermill or nbval, whose outputs are kept.
+"""A bar for the person who watches a cell or a terminal, and nothing for papermill, nbval or a log, which are kept.
 
 Jupyter's server says which notebook a kernel's session is of (JPY_SESSION_NAME); VS Code puts the notebook's name among
 the user's. Kernels that papermill, nbval or nbconvert start have neither.
@@ -6,10 +6,14 @@ the user's. Kernels that papermill, nbval or nbconvert start have neither.
 
 from __future__ import annotations
 
+import contextlib
 import html
 import os
 import re
-from typing import Any
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any, TextIO
 
 
 def someone() -> bool:
@@ -49,3 +53,51 @@ class Bar:
         _shell().events.unregister("post_run_cell", self._gone)
         self.handle.update({"text/plain": ""}, raw=True)
         self.handle = None
+
+
+class Line:
+    """The last message in the last line of a terminal, with a bar where it says "3/5"."""
+
+    WIDTH = 12  # of the bar
+
+    def __init__(self, terminal: TextIO) -> None:
+        self.terminal = terminal
+
+    def show(self, message: str) -> None:
+        """Put a message in place of the last, cut to the line."""
+        progress = re.search(r"(\d+)/(\d+)", message)
+        full = min(1.0, int(progress[1]) / max(1, int(progress[2]))) if progress else 0.0
+        done = round(self.WIDTH * full)
+        bar = f"[{'#' * done}{'.' * (self.WIDTH - done)}] " if progress else ""
+        line = " ".join(f"{bar}{message}".split())[: shutil.get_terminal_size().columns - 1]
+        self._write(f"\r\x1b[K{line}")
+
+    def close(self) -> None:
+        """Leave the line empty."""
+        self._write("\r\x1b[K")
+
+    def _write(self, text: str) -> None:
+        with contextlib.suppress(OSError, ValueError):  # a terminal that has been closed stops no training
+            self.terminal.write(text)
+            self.terminal.flush()
+
+
+@contextlib.contextmanager
+def shown() -> Iterator[Callable[[str], None] | None]:
+    """Show a person who waits what has been done, while the body runs.
+
+    Yields:
+        What takes a message: a bar under the notebook's cell, or in the terminal's last line; None where nobody
+        watches.
+    """
+    if someone():
+        yield Bar().show
+        return
+    if sys.stderr is None or not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
+        yield None
+        return
+    line = Line(sys.stderr)
+    try:
+        yield line.show
+    finally:
+        line.close()

@@ -138,6 +138,38 @@ def test_the_yaml_shown_is_valid(tmp_path, monkeypatch):
     assert len(shown) == 2
 
 
+# What makes the Python shown small enough for a test; every entry must be of use.
+LITTLE = {
+    "auxlearn.planted()": "auxlearn.planted().capped(60)", "range(8)": "range(2)", "n=1000": "n=30", " 1000,": " 30,",
+    'encoder="tiny"': 'encoder="tiny", proxy_rows=15, watch_rows=10, stage2_epochs=1, tune_epochs=1',
+    "proxy_rows=100": "",
+}  # fmt: skip
+
+
+def python(file):
+    return re.findall(r"^```python\n(.*?)^```$", file.read_text(encoding="utf-8"), re.M | re.S)
+
+
+def test_the_readme_shows_the_first_lines_of_the_page_of_calls():
+    (shown,) = python(PROJECT / "README.md")
+    assert shown == python(PROJECT / "docs" / "api.md")[0]
+    assert len([line for line in shown.splitlines() if line]) <= 10
+
+
+def test_the_python_shown_runs(tmp_path, monkeypatch, capsys):
+    """The blocks of the page of calls, one after the other, with fewer rows, epochs and seeds."""
+    monkeypatch.chdir(tmp_path)
+    text = "\n".join(python(PROJECT / "docs" / "api.md"))
+    for word, little in LITTLE.items():
+        assert word in text
+        text = text.replace(word, little)
+    exec(compile(text, "api.md", "exec"), names := {})
+    assert len(names["chosen"].table) == 30
+    assert names["chosen"].params["methods"]["td_bce"] == {"proxies": "one"}
+    assert {"compared.png", "chosen"} <= {path.name for path in tmp_path.iterdir()}
+    assert "classification ('calm', 'urgent') regression (1.0, 5.0)" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("file", OURS, ids=named)
 def test_every_module_function_and_path_named_exists(file):
     """`data.suites.load` under auxlearn; `tests/methods/` from the project or from the package."""

@@ -57,7 +57,8 @@ class Source(_Strict):
 
     @model_validator(mode="after")
     def _one(self) -> Source:
-        if sum(map(bool, (self.folder, self.files, self.glue_data, self.hub, self.planted))) != 1:
+        wanted = 0 if isinstance(self, InMemory) else 1
+        if sum(map(bool, (self.folder, self.files, self.glue_data, self.hub, self.planted))) != wanted:
             raise ValueError("give exactly one of folder, files, glue_data, hub, planted")
         if self.files is not None and "train" not in self.files:
             raise ValueError("files needs at least train")
@@ -69,6 +70,10 @@ class Source(_Strict):
             if twice:
                 raise ValueError(f"files.{split}: {twice[0]!r} is read already, and its rows would count twice")
         return self
+
+
+class InMemory(Source):
+    """The source of rows that are handed over, which no YAML names."""
 
 
 class Resplit(_Strict):
@@ -151,6 +156,7 @@ class SuiteSpec(_Strict):
     tasks: dict[str, TaskSpec] = Field(min_length=1)
 
 
+FIELDS = [name for name in TaskSpec.model_fields if name != "source"]  # that rows which are handed over may have
 ENTRIES = [name for model in (SuiteSpec, TaskSpec, Source, Resplit) for name in model.model_fields]
 
 
@@ -237,6 +243,16 @@ def _near(path: Path, extending: Path | None = None) -> str:
     return f"; did you mean {known[close[0]]}?" if close else f"; suites are {', '.join(sorted(known.values()))[:900]}"
 
 
+def check_name(name: object, where: str = "") -> None:
+    """Refuse a name that no task can have.
+
+    Raises:
+        InputError: It is one; the message begins with `where`.
+    """
+    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9_-]+", name):
+        raise InputError(f"{where}task name {name!r} may hold letters, digits, _ and - only")
+
+
 def read_suite(path: Path) -> tuple[SuiteSpec, Path]:
     """Read and check a suite YAML.
 
@@ -255,8 +271,7 @@ def read_suite(path: Path) -> tuple[SuiteSpec, Path]:
     except ValidationError as error:
         raise InputError(f"{path}: {explain(error, ENTRIES)}") from None
     for name in spec.tasks:
-        if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
-            raise InputError(f"{path}: task name {name!r} may hold letters, digits, _ and - only")
+        check_name(name, f"{path}: ")
     expanded = os.path.expanduser(os.path.expandvars(spec.root))
     if "$" in expanded:
         raise InputError(f"{path}: root {spec.root!r} names an environment variable that is not set")

@@ -22,7 +22,7 @@ from auxlearn.data.schema import Kind, Source, TaskSpec
 from auxlearn.errors import InputError, meant
 
 if TYPE_CHECKING:
-    from datasets import Dataset
+    from datasets import Dataset, DatasetDict
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,6 +180,49 @@ class Suite(Mapping[str, Task]):
             tasks[name] = Task.of(name, task, entry.tables, entry.values)
             content.append([name, task.content(), entry.values["digest"]])
         return Suite(spec.name, tasks, _fingerprint(json.dumps(content, sort_keys=True)))
+
+    @classmethod
+    def from_datasets(
+        cls, tasks: Mapping[str, DatasetDict | Mapping[str, Dataset] | Dataset], primary: str | None = None,
+        **given: Mapping[str, Any],
+    ) -> Suite:  # fmt: skip
+        """Make a suite of `datasets` that are in memory, checked as rows of files are.
+
+        Kind, columns and labels come from the features: a ClassLabel is the label of a classification, a list of them
+        of tagging, a float that of a regression; columns of text are the inputs. A task without a dev split (dev,
+        validation and so on) has a tenth of train carved; test rows may be unlabelled.
+
+        Args:
+            tasks: A `DatasetDict` per task, in order; a `Dataset` alone is train.
+            primary: The task that is to be helped, which must be one of them.
+            **given: Per task what its features do not say, in the words of a suite YAML: kind, inputs, label, labels,
+                range (of a regression), metric, and so on.
+
+        Returns:
+            The suite; its fingerprint is that of the same rows from the hub.
+
+        Raises:
+            InputError: A task, feature or row is wrong; it names the task, and the split and row.
+
+        Example:
+            Suite.from_datasets({"rte": rte, "stsb": stsb}, primary="rte", stsb={"range": [0, 5]})
+        """
+        from auxlearn.data.reading import given_datasets
+
+        if not isinstance(tasks, Mapping) or not tasks:
+            raise InputError("from_datasets: give the data sets by task, such as {'rte': rte, 'mnli': mnli}")
+        for name in (*given, *([primary] if primary is not None else [])):
+            if name not in tasks:
+                raise InputError(f"from_datasets: no task {name!r}{meant(name, tasks)}; there are {', '.join(tasks)}")
+        made, content = {}, []
+        for name, source in tasks.items():
+            schema.check_name(name)
+            splits = given_datasets.splits(name, source)
+            spec = given_datasets.spec(name, splits["train"], given.get(name, {}))
+            entry = given_datasets.obtained(name, spec, splits)
+            made[name] = Task.of(name, spec, entry.tables, entry.values)
+            content.append([name, spec.content(), entry.values["digest"]])
+        return Suite("datasets", made, _fingerprint(json.dumps(content, sort_keys=True)))
 
 
 def load(suite: str, limit: int = 0) -> Suite:

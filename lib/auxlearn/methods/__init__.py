@@ -3,5 +3,6 @@
 from auxlearn import lazy
 
 __getattr__ = lazy.attributes(
-    __name__, {"get": "auxlearn.methods.registry", "names": "auxlearn.methods.registry"}
+    __name__, {"get": "auxlearn.methods.registry", "names": "auxlearn.methods.registry"},
+    {"autosem", "fastmtl", "gradts", "ranking", "tawt"},
 )  # fmt: skip

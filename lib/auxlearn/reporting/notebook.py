@@ -19,7 +19,7 @@ from auxlearn.errors import InputError
 from auxlearn.methods import registry
 from auxlearn.methods.base import Artifact
 from auxlearn.methods.context import Context
-from auxlearn.paths import NOTEBOOKS, PROJECT
+from auxlearn.paths import NOTEBOOKS, PROJECT, need_checkout
 from auxlearn.records import code_hash, run_lock, runs
 from auxlearn.studies import parameters as params
 from auxlearn.studies import run_status
@@ -141,6 +141,7 @@ def start(stage: str, namespace: Mapping[str, Any]) -> Session:
         InputError: If a parameter, the suite or a run that it reads cannot be used.
     """
     show_messages_alone()
+    need_checkout(f"notebook {stage}")
     opened = code_hash.notebook_source(NOTEBOOKS / f"{stage}.ipynb")  # first: what follows may take its time
     p = params.check(stage, namespace).resolved()
     bound_threads(p.threads)

@@ -444,6 +444,36 @@ class _Counting(Unread):
         self.lines.append(what)
 
 
+class _Given(_Expansion):
+    """The expansion over a suite in memory, whatever the file calls it. Code is not looked at, as no notebook runs."""
+
+    def __init__(self, file: StudyFile, suite: suites.Suite):
+        super().__init__(file)
+        self.suite = suite
+
+    def _load(self, suite: str, rows: int) -> suites.Suite:
+        return self.suite.capped(rows)
+
+    def _code(self, p: params.Common) -> str:
+        return ""
+
+
+def of_suite(file: StudyFile, suite: suites.Suite) -> list[Cell]:
+    """Find all cells of a study of one suite that is in memory.
+
+    Args:
+        file: The study.
+        suite: Its suite, before any cap.
+
+    Returns:
+        The cells, upstream first, with the keys that `load` would give them; their `code` tells nothing.
+
+    Raises:
+        InputError: For the first problem.
+    """
+    return _Given(file, suite).cells()
+
+
 def _counts(rows: Mapping[str, int]) -> str:
     return ", ".join(f"{name} {count:,}" for name, count in rows.items())
 

@@ -180,7 +180,7 @@ class HubSet:
             # Without any column there would be no rows to count.
             keep = [name for name in rows.column_names if name in wanted] or rows.column_names[:1]
             table = rows.select_columns(keep).with_format("arrow")[:]
-            names = {name: names for name in keep if (names := _class_names(rows.features[name])) is not None}
+            names = {name: names for name in keep if (names := class_names(rows.features[name])) is not None}
             names |= {name: names for name, names in self.own.get(split, {}).items() if name in keep}
             out[split] = _named(raw_rows.of_table(table, rows.column_names), names, f"{self.what}, {split}")
         return out
@@ -224,7 +224,7 @@ def read_hub(name: str, config: str | None, revision: str | None) -> HubSet:
         if Path(name).is_dir():
             remedy = "Use `source: {folder: …}`, or name its files under `files`"
         raise InputError(f"{what} cannot be loaded: {error.__cause__ or error}. {remedy}") from None
-    chosen = _hub_splits(splits, f"hub data set {name!r}")
+    chosen = chosen_splits(splits, f"hub data set {name!r}", "download it and use `files`")
     own = {split: found for split, rows in chosen.items() if (found := names.get(str(rows.split)))}
     mixed = [split for split, each in own.items() if len({json.dumps(one, sort_keys=True) for one in each}) > 1]
     if mixed:
@@ -263,15 +263,27 @@ def _loaded(builder: Any, name: str, config: str | None, revision: str | None) -
     return datasets.load_dataset(name, config, revision=revision, **options)
 
 
-def _hub_splits(splits: Mapping[str, Dataset], what: str) -> dict[str, Dataset]:
-    """Choose the splits by their usual names; of MNLI's, the matched ones."""
+def chosen_splits(splits: Mapping[str, Dataset], what: str, remedy: str) -> dict[str, Dataset]:
+    """Choose the splits by their usual names; of MNLI's, the matched ones.
+
+    Args:
+        splits: Data sets by the names that they have.
+        what: What they are of, for messages.
+        remedy: What to do where two are the same split.
+
+    Returns:
+        Data sets by the names that splits have here.
+
+    Raises:
+        InputError: Two are the same split, or none is train.
+    """
     has = ", ".join(splits)
     chosen: dict[str, Dataset] = {}
     for split in SPLITS:
         names = [name for name in splits if SPLIT_OF.get(name.lower()) == split]
         names = names or [name for name in splits if SPLIT_OF.get(name.lower().removesuffix("_matched")) == split]
         if len(names) > 1:
-            raise InputError(f"{what}: {' and '.join(names)} are both {split}; download it and use `files`")
+            raise InputError(f"{what}: {' and '.join(names)} are both {split}; {remedy}")
         if names:
             chosen[split] = splits[names[0]]
     if "train" not in chosen:
@@ -316,10 +328,11 @@ def _json_names(feature: Any) -> list[str] | None:
     return None
 
 
-def _class_names(feature: Any) -> list[str] | None:
-    return feature.names if hasattr(feature, "names") else _class_names(inner) if (
-        inner := getattr(feature, "feature", None)
-    ) is not None else None  # fmt: skip
+def class_names(feature: Any) -> list[str] | None:
+    """Return the label names of a feature of `datasets`, or of its items; None for one that names none."""
+    while feature is not None and not hasattr(feature, "names"):
+        feature = feature[0] if isinstance(feature, list) and feature else getattr(feature, "feature", None)
+    return None if feature is None else feature.names
 
 
 def _named(rows: RawRows, names: Mapping[str, list[str]], where: str) -> RawRows:
