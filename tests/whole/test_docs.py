@@ -2,7 +2,10 @@
 
 import importlib
 import importlib.util
+import os
 import re
+import subprocess
+import sys
 import xml.etree.ElementTree as ET
 
 import pytest
@@ -200,3 +203,25 @@ def test_the_architecture_has_a_row_for_every_package():
 @pytest.mark.parametrize("file", OURS, ids=named)
 def test_names_no_machine(file):
     assert not re.search(r"/(root|home|tmp|var|Users|work)/", file.read_text(encoding="utf-8"))
+
+
+def test_the_page_of_all_methods_is_that_of_the_registry():
+    spec = importlib.util.spec_from_file_location("write_methods", PROJECT / "docs" / "write_methods.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    done = subprocess.run(  # other tests register methods of their own
+        [sys.executable, "-c", f"import runpy; print(runpy.run_path({module.__file__!r})['page'](), end='')"],
+        capture_output=True, text=True, check=True, env=os.environ | {"AUXLEARN_PLUGINS": ""},
+    )  # fmt: skip
+    assert module.PAGE.read_text(encoding="utf-8") == done.stdout, "write it again: python docs/write_methods.py"
+
+
+def test_every_method_of_the_library_says_what_it_costs_and_when_to_use_it():
+    from auxlearn.methods import registry
+
+    items = [registry.get(name) for name in [*registry.names(), *registry.policies()]]
+    ours = [item for item in items if type(item).__module__.startswith("auxlearn.") and not item.settled]
+    assert len(ours) > 40
+    assert [item.name for item in ours if not (item.cost and item.use)] == []
+    chooses = [item.name for item in ours if getattr(item, "scores", None) or isinstance(item, registry.WeightPolicy)]
+    assert [name for name in chooses if not registry.get(name).formula] == []

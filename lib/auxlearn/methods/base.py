@@ -247,6 +247,7 @@ class Method:
         family: A name under which options are given to several methods at once; "" for none.
         title: What it adds, in a line.
         reference: Where it is from.
+        formula, cost, use: For its page: the score or rule, what it runs beyond its own training, when to use it.
         level: What it chooses: rows, tasks, or nothing ("none": it adds no rows, or all).
         scores: What has a score of its own once it has chosen: each row, each task, or neither.
         uses_n: Whether another n gives another training.
@@ -260,6 +261,9 @@ class Method:
     family: str = ""
     title: str = ""
     reference: str = ""
+    formula: str = ""
+    cost: str = ""
+    use: str = ""
     level: Level = "rows"
     scores: Literal["rows", "tasks"] | None = None
     uses_n: bool = True
@@ -318,7 +322,7 @@ class WeightPolicy:
 
     Attributes:
         name: The name that it is registered under; "METHOD+NAME" weighs that method's rows, NAME alone all rows.
-        family, title, reference, Options, settled: As of a `Method`.
+        family, title, reference, formula, cost, use, Options, settled: As of a `Method`.
         by: What it reads of the rows: "rows" wants a score for each, "tasks" one for each or for its task.
         moves: Whether `move` is called, once per epoch or every `every` steps.
         measures: Whether `move` is told the cosines between the tasks' gradients and the primary's.
@@ -331,6 +335,9 @@ class WeightPolicy:
     family: str = ""
     title: str = ""
     reference: str = ""
+    formula: str = ""
+    cost: str = ""
+    use: str = ""
     by: Literal["rows", "tasks"] | None = None
     moves: bool = False
     measures: bool = False

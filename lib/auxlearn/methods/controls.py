@@ -31,6 +31,8 @@ class Single(Method):
     """Fine-tuning alone."""
 
     name, title, level = "single", "none: fine-tuning on the primary alone", "none"
+    cost = "nothing"
+    use = "always: it is the baseline of every comparison"
     uses_n, adds_rows, Options = False, False, SingleOptions
 
     def select(self, context: Context, cell: Cell, options: SingleOptions) -> Selection:
@@ -48,6 +50,8 @@ class StepMatched(Method):
     """Fine-tuning alone, for as many steps as stage 2 would have taken."""
 
     name, title, level = "step_matched", "none, but as many steps as with n more rows", "none"
+    cost = "nothing"
+    use = "beside every arm that adds rows: it says what longer training alone gives"
     adds_rows = False
 
     def select(self, context: Context, cell: Cell, options: Options) -> Selection:
@@ -60,6 +64,7 @@ class StepMatchedAll(StepMatched):
     """Fine-tuning alone, for as many steps as all_data takes."""
 
     name, title = "step_matched_all", "none, but as many steps as with all rows of all auxiliaries"
+    use = "beside all_data"
     uses_n, counts_pool = False, True
 
     def plan(self, context: Context, cell: Cell, selection: Selection, options: Options) -> Plan:
@@ -80,6 +85,8 @@ class Random(Method):
     """Rows drawn uniformly over the whole usable pool, so that tasks are taken in proportion to size."""
 
     name, title, contrasts = "random", "n rows drawn uniformly over the pool", ("step_matched",)
+    cost = "nothing"
+    use = "beside every choice of rows or tasks: what is not better than random rows chose nothing"
     Options = RandomOptions
 
     def check(self, cell: Cell, options: RandomOptions) -> None:
@@ -117,6 +124,8 @@ class AllData(Method):
 
     name, title, reference, level = "all_data", "all rows of all auxiliaries", MTDNN, "none"
     uses_n, Options, contrasts = False, AllDataOptions, ("step_matched_all",)
+    cost = "nothing, but its training is the longest"
+    use = "wherever it can be afforded: it is what a choice has to beat at less cost"
 
     def select(self, context: Context, cell: Cell, options: AllDataOptions) -> Selection:
         """Choose all usable rows."""
@@ -152,8 +161,11 @@ class Matched(Method):
     def __init__(self, control: Literal["cie", "matched"], of: str, name: str):
         self.name, self.control, self.of = name, control, of
         self.title = f"random rows of the same tasks as {of}'s"
+        self.cost = f"what {of} costs"
+        self.use = f"beside {of}: it says whether its rows matter, or their tasks alone"
         if control == "matched":
             self.title = f"random rows of the same tasks, labels and lengths as {of}'s"
+            self.use = f"beside {of}: it says whether more than tasks, labels and lengths matters"
 
     def needs(self, cell: Cell, options: Options) -> list[Need]:
         """Need the selection that is matched."""

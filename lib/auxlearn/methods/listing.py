@@ -52,7 +52,8 @@ def _brief(item: Method | WeightPolicy, width: int, first: dict[type[BaseModel],
 def _whole(item: Method | WeightPolicy) -> str:
     kind = f"method, chooses {item.level}" if isinstance(item, Method) else "weight policy"
     lines = [f"{item.name}: {item.title} ({kind})"]
-    lines += [f"  reference: {item.reference}"] if item.reference else []
+    for name in ("reference", "formula", "cost", "use"):
+        lines += [f"  {name}: {getattr(item, name)}"] if getattr(item, name) else []
     lines += [f"  family: {item.family}; options given to it reach all of its members"] if item.family else []
     lines += (
         [f"  compared with: {', '.join(other or 'the same rows unweighted' for other in item.contrasts)}"]

@@ -37,6 +37,9 @@ class Bandit(Method):
     name, family, level = "autosem_p1", "autosem", "tasks"
     title = "n rows of the tasks that a bandit found to help"
     reference = "Guo et al., 2019 (AUTOSEM), stage 1"
+    formula = "a task's utility is Beta(alpha, beta); Thompson sampling plays it, the primary's held-out score pays it"
+    cost = "one long training of all tasks together, for each primary"
+    use = "where tasks are few and no model of each can be kept"
     contrasts = ("random",)
     Options: type[BanditOptions] = BanditOptions
 
@@ -79,6 +82,9 @@ class Autosem(Bandit):
 
     name, title = "autosem", "n rows of a bandit's tasks, mixed by ratios that a search found"
     reference = "Guo et al., 2019 (AUTOSEM)"
+    formula = "the bandit's tasks; then ratios r of steps with the highest held-out score that a Gaussian process found"
+    cost = "as autosem_p1, and a training of the arm's length per ratio that is tried"
+    use = "where many trainings are affordable: it also learns how much of each task"
     Options = RatioOptions
 
     def check(self, cell: Cell, options: Any) -> None:

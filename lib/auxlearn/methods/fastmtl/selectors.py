@@ -30,6 +30,17 @@ TITLES = {
     "calibrated": "the n best rows, scores standardised within each task",
 }
 
+FORMULAS = {
+    "td": "the n highest",
+    "quota": "the highest of each task, as many as its share of the pool",
+    "calibrated": "the n highest of (score - mean) / standard deviation within the row's task",
+}
+USES = {
+    "td": "where the pool is large and of several tasks, and several primaries or n share it",
+    "quota": "beside td: with tasks held at their shares, what does the choice within them give?",
+    "calibrated": "where one task's rows would fill the whole choice",
+}
+
 
 @dataclass
 class Rated:
@@ -141,6 +152,12 @@ class Ranked(Method):
         self.name, self.rule, self.kind = f"{rule}_{kind}", rule, kind
         self.title = f"{TITLES[rule]} ({kind.upper()} discriminator)"
         self.contrasts = ("random",)
+        output = "sigmoid(z[primary])" if kind == "bce" else "softmax(z)[primary]"
+        self.formula = f"score(row) = {output}, z the discriminator's outputs, one per task; {FORMULAS[rule]}"
+        self.cost = (
+            "two proxies (one, by the authors' rule) and a pass of them over the pool, for all primaries and n alike"
+        )
+        self.use = USES[rule]
         if rule == "td":
             self.contrasts = ("random", f"cie_{kind}", f"matched_{kind}", "all_data")
 

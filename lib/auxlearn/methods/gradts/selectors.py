@@ -166,6 +166,8 @@ class _GradTS(Method):
     scores: Literal["rows", "tasks"] | None = "tasks"
     contrasts: Sequence[str] = ("random",)
     at = "task"
+    formula = "tau(task) = Kendall's tau-b of the primary's and the task's head importance, |gradient| summed over rows"
+    cost = "a model tuned on each task alone, and a pass back through it, for all primaries and n alike"
 
     def needs(self, cell: Cell, options: HeadOptions) -> list[Need]:
         """Need head importance."""
@@ -201,6 +203,7 @@ class Threshold(_GradTS):
 
     name, Options = "gradts_thres", ThresholdOptions
     title = "n rows of the tasks whose head importance correlates with the primary's"
+    use = "where tasks come and go: a new one is measured alone; its threshold is to be set for the encoder"
 
     def take(
         self, context: Context, cell: Cell, options: HeadOptions, selection: Selection, importance: Importance
@@ -215,6 +218,7 @@ class Top(_GradTS):
 
     name, Options = "gradts_top", TopOptions
     title = "n rows of the k tasks whose head importance correlates best"
+    use = "where no threshold is known for the encoder: it always takes k tasks"
 
     def take(
         self, context: Context, cell: Cell, options: HeadOptions, selection: Selection, importance: Importance
@@ -272,6 +276,8 @@ class Trial(_GradTS):
 
     name, Options = "gradts_trial", TrialOptions
     title = "n rows of the best of nested sets of such tasks, each of which is tried"
+    cost = "as gradts_thres, and a training per set that is tried, for each primary"
+    use = "where a few more trainings are affordable: it needs no threshold"
     contrasts = ("random", "autosem_p1", "td_bce")
 
     def searches(self, options: HeadOptions) -> bool:
@@ -297,6 +303,9 @@ class Fine(_GradTS):
 
     name, Options, scores = "gradts_fg", FineOptions, "rows"
     title = "the rows of such tasks whose own head importance correlates best"
+    formula = "tau(row) = Kendall's tau-b of the primary's head importance and the row's own"
+    cost = "as the rule that takes its tasks, and the importance of single rows"
+    use = "where tasks are large and mixed: it keeps the rows that use the primary's heads"
     contrasts = ("random", "autosem")
 
     def searches(self, options: HeadOptions) -> bool:
@@ -355,3 +364,5 @@ class AtProxy(Threshold):
 
     name, at = "gradts_proxy", "proxy"
     title = "as gradts_thres, importance read off FastMTL's proxy"
+    cost = "FastMTL's proxies, and a pass back through them, for all primaries and n alike"
+    use = "where proxies are at hand already, and tuning each task alone is too dear"

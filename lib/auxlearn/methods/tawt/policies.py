@@ -58,6 +58,30 @@ EVIDENCE = {
     "shuffled": "weights moved by another source's gradients", "fixed": "fixed weights",
     "final": "the weights that TAWT ended with, fixed", "share": "a fixed share for the primary",
 }  # fmt: skip
+STARTS = {
+    "joint": "even weights", "normalised": "weights that give every task one share, w ~ 1/rows",
+    "pretrain": "even weights of the sources; the primary is trained after them", "power": "w ~ rows^prior_power",
+    "given": "the weights given", "scored": "w ~ exp(mean score of the task's rows / temperature)",
+    "deciles": "even weights of parts of each task, cut by score",
+}  # fmt: skip
+FORMULAS = {
+    "measured": "w <- w exp(-eta g) / sum, g = -c cos(gradient of the task, gradient of the primary's held-out rows)",
+    "null": "as measured, with cosine 0 for every source and 1 for the primary",
+    "shuffled": "as measured, with each source's cosine exchanged for another's", "fixed": "w stays",
+    "final": "w stays at what 05 ended with", "share": "w of the primary is the share, the rest is even",
+}  # fmt: skip
+COSTS = {
+    "measured": "gradients of some rows of every task at every update", "shuffled": "gradients as tawt_ has them",
+    "final": "the whole training of 05 whose weights it takes",
+}  # fmt: skip
+USES = {
+    "measured": "where nothing is known about the sources; beside null_ and fixed weights of the same start",
+    "null": "beside tawt_: it says what the schedule alone gives",
+    "shuffled": "beside tawt_: it says whether each task needs its own gradient",
+    "fixed": "first of all: joint is plain joint training, normalised gives a small primary its share",
+    "final": "beside tawt_: it says whether weights must move during training",
+    "share": "beside tawt_: it says what a larger share of the primary gives",
+}  # fmt: skip
 OPTIONS: dict[str, type[WeightOptions]] = {
     "power": PowerOptions, "given": GivenOptions, "scored": ScoredOptions, "deciles": DecileOptions,
 }  # fmt: skip
@@ -78,6 +102,10 @@ class TaskWeights(WeightPolicy):
         self.name, self.paradigm, self.evidence = name, paradigm, evidence
         self.title = f"{paradigm}: {EVIDENCE[evidence]}"
         self.reference = REFERENCE if evidence in ("measured", "final") else ""
+        self.formula, self.use = FORMULAS[evidence], USES[evidence]
+        if evidence not in ("share", "final"):
+            self.formula += f"; from {STARTS[paradigm]}"
+        self.cost = COSTS.get(evidence, "nothing")
         self.Options = OPTIONS.get(paradigm, WeightOptions)
         # Exchanged are sources, of deciles those of one task too.
         self.sources = 2 if evidence == "shuffled" and paradigm != "deciles" else 1
