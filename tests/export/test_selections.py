@@ -122,15 +122,16 @@ def test_a_real_arm_goes_out_and_comes_back(small, tmp_path):
 def nasty(tmp_path):
     """A suite whose texts a spreadsheet would run."""
     texts = ["=1+1", "+2", "-3", "@SUM(A1)", "\tx", "\rx", "plain = text", 'quote " and, comma', "naïve 中"]
-    (tmp_path / "aux.jsonl").write_text(
-        "".join(json.dumps({"row": i, "t": t, "y": i % 2}) + "\n" for i, t in enumerate(texts * 3))
-    )
+    for name in ("train.jsonl", "dev.jsonl"):
+        (tmp_path / name).write_text(
+            "".join(json.dumps({"row": i, "t": t, "y": i % 2}) + "\n" for i, t in enumerate(texts * 3))
+        )
     (tmp_path / "suite.yaml").write_text("""name: nasty
 tasks:
   main: {kind: classification, inputs: [t], label: y, labels: [a, b], metric: f1,
-    source: {files: {train: aux.jsonl, dev: aux.jsonl}}}
+    source: {files: {train: train.jsonl, dev: dev.jsonl}}}
   -aux: {kind: classification, inputs: [t], label: y, labels: ["=a", b], metric: f1,
-    source: {files: {train: aux.jsonl, dev: aux.jsonl}}}
+    source: {files: {train: train.jsonl, dev: dev.jsonl}}}
 """)
     return suites.Suite.from_yaml(tmp_path / "suite.yaml"), texts
 

@@ -16,7 +16,7 @@ from auxlearn.training.counting import Tokens
 
 pytestmark = pytest.mark.usefixtures("planted_once")
 SMALL = {"hidden_size": 4, "num_hidden_layers": 1, "intermediate_size": 8}
-TRAINING = {"stage2_epochs": 2, "tune_epochs": 3, "batch_size": 32, "holdout": 0.25}
+TRAINING = {"stage2_epochs": 2, "tune_epochs": 3, "batch_size": 32, "holdout": 0.25, "looks": 0}
 HEADS = {"tune_rows": 50, "importance_rows": 30, "epochs": 4, "batch_size": 8}
 PROXY = {"proxy_rows": 30, "watch_rows": 10, "epochs": 2, "batch_size": 32, "map_rows": 40}
 
@@ -107,12 +107,18 @@ def test_trainings_are_counted_by_hand(priced):
     assert price.most == 2 * price.table["at_most"].sum()
 
 
+def test_looks_are_judged_as_often_for_every_arm(priced):
+    """Ten looks, or one per step where there are fewer steps: tuning has three epochs of three batches, single five."""
+    price = priced({"arm": ["single", "random"], "n": [20]}, looks=10)
+    assert row(price, "random")["tune"] == TUNE + 6 * JUDGED
+    assert row(price, "single", n=0)["tune"] == 5 * 3 * 75 * P + 10 * JUDGED
+
+
 @pytest.mark.parametrize(("n", "steps"), [(20, 8), (70, 12), (30, 10)])
 def test_the_primary_alone_takes_the_steps_of_stage_2(priced, n, steps):
-    """2 x ceil((100 + n) / 32) steps, of four batches an epoch: three of 32 rows and one of 4."""
+    """2 x ceil((100 + n) / 32) steps, of four batches of 25 rows per epoch."""
     rows = row(priced({"arm": ["step_matched"], "n": [n]}, choose="last"), "step_matched", n)["stage2"] / (3 * P)
-    whole, rest = divmod(steps, 4)
-    assert rows in {whole * 100 + 32 * rest, whole * 100 + (32 * rest - 28 if rest else 0)}  # the small one may be left
+    assert rows == 25 * steps
 
 
 def test_rows_are_held_out_only_if_they_choose_the_epoch(priced):
