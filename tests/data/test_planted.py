@@ -2,7 +2,7 @@
 
 In full, every comparison is of means over three seeds, on 1,000 dev rows (standard error of one score about 0.015), and
 thresholds are about half of the differences measured when the suite was designed. In short, as `make test` has it, only
-that what helps helps and what harms harms: two seeds train the helpful task and the primary alone, one the harmful task.
+that what helps helps and what harms harms: two seeds train the helpful task and the primary alone, one the harmful.
 """
 
 import functools
