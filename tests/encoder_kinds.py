@@ -1,6 +1,7 @@
 """Tiny encoders of several architectures with random weights, saved as folders and built into models."""
 
 import json
+import re
 from collections import Counter
 
 import torch
@@ -203,3 +204,12 @@ def causal_folder(kind, suite, folder):
     encoder.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+def by_readme(folder, monkeypatch):
+    """The outputs of the example in an exported folder's README, run as it stands."""
+    monkeypatch.chdir(folder)
+    code = re.search(r"```python\n(.*?)```", (folder / "README.md").read_text(), re.DOTALL).group(1)
+    space = {}
+    exec(compile(code, "README.md", "exec"), space)
+    return space["outputs"]

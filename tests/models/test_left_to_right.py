@@ -1,7 +1,5 @@
 """Encoders that read from left to right: a row's first token has seen no other, so that its last stands for it."""
 
-import re
-
 import numpy as np
 import pytest
 import torch
@@ -13,7 +11,7 @@ from auxlearn.export import models
 from auxlearn.models import encoders, multitask
 from auxlearn.training import train
 from auxlearn.training.phases import Phase, Plan, Recipe
-from encoder_kinds import CAUSAL, FAMILIES
+from encoder_kinds import CAUSAL, FAMILIES, by_readme
 
 TASKS = ("topic_side", "away_topic", "side_share", "word_class")  # a pair, single texts, a regression, tags
 
@@ -22,14 +20,6 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 def some(task, n=10):
     return [task.train[i] for i in range(n)]
-
-
-def by_readme(folder, monkeypatch):
-    monkeypatch.chdir(folder)
-    code = re.search(r"```python\n(.*?)```", (folder / "README.md").read_text(), re.DOTALL).group(1)
-    space = {}
-    exec(compile(code, "README.md", "exec"), space)
-    return space["outputs"]
 
 
 @pytest.fixture(scope="module")
