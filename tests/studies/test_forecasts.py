@@ -10,7 +10,7 @@ import yaml
 
 from auxlearn.errors import InputError
 from auxlearn.methods import forecasting
-from auxlearn.studies import forecasts, graph, sizing
+from auxlearn.studies import forecasts, graph, sizing, unread_expansion
 from auxlearn.studies.parameters import MTL, TAWT
 from auxlearn.training.counting import Tokens
 
@@ -610,7 +610,7 @@ def test_what_would_be_refused_has_no_price(priced, grid, given, message):
 
 def test_what_the_pool_lacks_is_refused_where_no_cell_was_asked(priced, tmp_path, monkeypatch):
     """As when a file's graph does not know how many rows there are."""
-    monkeypatch.setattr(graph.Unread, "_pool", lambda *_: None)
+    monkeypatch.setattr(unread_expansion.Unread, "_pool", lambda *_: None)
     with pytest.raises(InputError, match=r"study\.yaml: n: 701 rows asked for, but the pool has 700"):
         priced({"arm": ["random"], "n": [701]})
 

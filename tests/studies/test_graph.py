@@ -10,7 +10,7 @@ from auxlearn.errors import InputError
 from auxlearn.paths import PROJECT
 from auxlearn.records import code_hash, runs
 from auxlearn.reporting.pages import report
-from auxlearn.studies import graph, parameters, run_status, study_file
+from auxlearn.studies import graph, parameters, run_status, study_file, unread_expansion
 from auxlearn.studies.engine import runner
 from helpers import write_jsonl
 
@@ -365,7 +365,7 @@ def test_one_option_is_an_axis_of_the_grid(tmp_path):
     }  # fmt: skip
     path = tmp_path / "sweep.yaml"
     path.write_text(yaml.safe_dump(study))
-    cells = graph.expanded(path, graph.Unread(study_file.read(path)))
+    cells = graph.expanded(path, unread_expansion.Unread(study_file.read(path)))
     assert [cell.label.partition(" topic_side ")[2] for cell in cells] == [
         "single seeds=[0, 1] epochs=3", "random n=200 seeds=[0, 1]",
         "tawt_joint seeds=[0, 1] weight_c=1.0", "tawt_joint seeds=[0, 1] weight_c=30.0",
@@ -376,7 +376,8 @@ def test_one_option_is_an_axis_of_the_grid(tmp_path):
     plain = study | {"grid": {"arm": ["tawt_joint"], "methods": [{"tawt": {"tawt_rule": "paper", "weight_c": c}}
                                                                 for c in (1.0, 30.0)]}, "exclude": []}  # fmt: skip
     path.write_text(yaml.safe_dump(plain))
-    assert [c.key for c in graph.expanded(path, graph.Unread(study_file.read(path)))] == [c.key for c in cells[2:]]
+    again = graph.expanded(path, unread_expansion.Unread(study_file.read(path)))
+    assert [c.key for c in again] == [c.key for c in cells[2:]]
     outcomes = [
         run_status.Outcome({"stage": c.stage, "key": c.key, "label": "", "params": c.params.model_dump()}, "", None)
         for c in cells

@@ -10,7 +10,7 @@ from auxlearn.cost import Ledger
 from auxlearn.models import encoder_files
 from auxlearn.records import runs
 from auxlearn.reporting import notebook
-from auxlearn.studies import forecasts, graph, planning
+from auxlearn.studies import expansion, forecasts, graph, planning
 from auxlearn.studies.engine import seed_workers
 from auxlearn.studies.planning import Planned
 from helpers import STUDY
@@ -108,7 +108,7 @@ def cell(*reads, seconds=10.0, threads=1, processes=1, workers=1, seeds=(0,), de
     """A run that takes so long in one process."""
     own = {"threads": threads, "processes": processes, "workers": workers, "seeds": list(seeds)}
     params = SimpleNamespace(stage=stage, device=device, **own)
-    made = graph.Cell(params, "k" * 16, "", [planned.cell for planned in reads], "")
+    made = expansion.Cell(params, "k" * 16, "", [planned.cell for planned in reads], "")
     return Planned("missing", made, seconds * 1e9, 1e9)
 
 

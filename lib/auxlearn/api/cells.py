@@ -13,7 +13,7 @@ from auxlearn.data.suites import Suite
 from auxlearn.errors import InputError, explain, meant
 from auxlearn.methods import registry
 from auxlearn.studies import graph, parameters
-from auxlearn.studies.graph import Cell
+from auxlearn.studies.expansion import Cell
 from auxlearn.studies.study_file import StudyFile
 
 TABLES = ("notebooks", "method_options", "plugins")  # as a study file has them: `notebooks`, `methods`, `plugins`

@@ -15,7 +15,7 @@ from auxlearn.data.suites import Suite, Task
 from auxlearn.errors import InputError
 from auxlearn.records.manifests import Manifest
 from auxlearn.reporting import comparison, results, summaries
-from auxlearn.studies.graph import Cell
+from auxlearn.studies.expansion import Cell
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -16,7 +16,7 @@ from auxlearn.methods.tawt import weight_tables
 from auxlearn.records import runs
 from auxlearn.records.manifests import Manifest
 from auxlearn.reporting import results
-from auxlearn.studies.graph import Cell
+from auxlearn.studies.expansion import Cell
 from auxlearn.training import training_cache
 
 STAGE = "arm"

@@ -16,7 +16,8 @@ from auxlearn.methods.fastmtl import proxy_plans
 from auxlearn.methods.forecasting import Charge, SizedContext
 from auxlearn.methods.gradts import selectors as gradts
 from auxlearn.methods.tawt import weight_tables
-from auxlearn.studies import graph, study_file
+from auxlearn.studies import graph, study_file, unread_expansion
+from auxlearn.studies.expansion import Cell
 from auxlearn.studies.sizing import Sizer
 
 SHARED = ("proxy", "scoring", "task_tuning", "importance")  # made once for all primaries of a study
@@ -106,7 +107,7 @@ def price(path: Path) -> Price:
         InputError: If the file cannot be priced; the message names it.
     """
     file = study_file.read(path)
-    cells = graph.expanded(path, graph.Unread(file))
+    cells = graph.expanded(path, unread_expansion.Unread(file))
     try:
         count = _Count(file, cells)
         for cell in cells:
@@ -118,7 +119,7 @@ def price(path: Path) -> Price:
         raise InputError(f"{path}: {error}") from None
 
 
-def by_cell(path: Path, cells: list[graph.Cell]) -> list[float]:
+def by_cell(path: Path, cells: list[Cell]) -> list[float]:
     """Forecast what each cell of a study adds to those before it: of cells that share a unit the first is charged.
 
     Args:
@@ -139,7 +140,7 @@ def by_cell(path: Path, cells: list[graph.Cell]) -> list[float]:
 class _Count:
     """Charges of a study's cells, added one by one; what several of them make alike is counted once."""
 
-    def __init__(self, file: study_file.StudyFile, cells: list[graph.Cell]):
+    def __init__(self, file: study_file.StudyFile, cells: list[Cell]):
         self.sizes = Sizer(file)
         self.primaries = list(dict.fromkeys(cell.params.primary for cell in cells if cell.stage == "06_mtl"))
         self.units: dict[tuple[str, str], Charge] = {}
@@ -147,13 +148,13 @@ class _Count:
         self.full: dict[str, float] = {}
         self.separately, self.source = 0.0, ""
 
-    def add(self, cell: graph.Cell) -> None:
+    def add(self, cell: Cell) -> None:
         for seed, charges in self._charges(cell):
             for charge in charges:
                 at = (seed, charge.unit)
                 self.units[at] = self.units[at].shared_with(charge) if at in self.units else charge
 
-    def _charges(self, cell: graph.Cell) -> Iterator[tuple[str, list[Charge]]]:
+    def _charges(self, cell: Cell) -> Iterator[tuple[str, list[Charge]]]:
         """Yield, for each seed that counts, what the cell runs."""
         p: Any = cell.params
         if cell.stage not in ("02_td_proxy", "04_gradts_correlation", "05_tawt_weighting", "06_mtl"):
@@ -164,7 +165,7 @@ class _Count:
         for number, seed in enumerate(p.seeds[:1] if same else p.seeds):
             yield "" if same else str(seed), [*charges, *(shown if number == 0 else [])]
 
-    def _one(self, cell: graph.Cell, seed: int) -> tuple[list[Charge], list[Charge]]:
+    def _one(self, cell: Cell, seed: int) -> tuple[list[Charge], list[Charge]]:
         """Return what one seed of a cell runs, and what it runs for its reader alone.
 
         All seeds are counted as seed 0: they cost the same but for their draws.
@@ -232,7 +233,7 @@ def _decided(p: Any) -> Any:
     return p.resolved() if p.device == "auto" else p
 
 
-def _upstream(cell: graph.Cell, seed: int) -> list[Any]:
+def _upstream(cell: Cell, seed: int) -> list[Any]:
     """List the parameters of all cells that a cell reads, as if each had this seed."""
     found: dict[str, Any] = {}
     queue = list(cell.reads)

@@ -22,7 +22,7 @@ import numpy as np
 
 from auxlearn.data import suites
 from auxlearn.records import runs
-from auxlearn.studies import forecasts, graph, parameters
+from auxlearn.studies import expansion, forecasts, graph, parameters
 from auxlearn.studies.engine import gpu_leases, seed_workers
 
 ROWS, BATCH = 192, 32  # of the training that is measured
@@ -34,7 +34,7 @@ class Planned:
     """A cell before it runs."""
 
     status: str
-    cell: graph.Cell
+    cell: expansion.Cell
     flops: float  # that it adds, were nothing finished
     rate: float  # FLOP/s of one process of its kind on this machine; 0 where it has none to do
     start: float = 0.0  # seconds until a notebook's first cell
