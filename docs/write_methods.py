@@ -23,6 +23,7 @@ FAMILIES = {
     "gradts": "GradTS: tasks and rows by head importance",
     "autosem": "AUTOSEM: tasks and ratios by search",
     "tawt": "TAWT: weights of tasks",
+    "balancing": "Balancing: weights from losses, and gradients made one",
 }
 
 

@@ -325,6 +325,9 @@ class WeightPolicy:
         family, title, reference, formula, cost, use, Options, settled: As of a `Method`.
         by: What it reads of the rows: "rows" wants a score for each, "tasks" one for each or for its task.
         moves: Whether `move` is called, once per epoch or every `every` steps.
+        follows: Whether `follow` is called then, with the tasks' losses, in place of `move`.
+        again: Whether `follow` is told the losses of the last batch after its step too, for one more forward pass.
+        aggregates: Whether `aggregator` makes one gradient of the tasks' own; weights then stay as they start.
         measures: Whether `move` is told the cosines between the tasks' gradients and the primary's.
         every: Optimiser steps between moves; 0 moves once per epoch.
         sources: How many auxiliary tasks it needs at least.
@@ -340,6 +343,9 @@ class WeightPolicy:
     use: str = ""
     by: Literal["rows", "tasks"] | None = None
     moves: bool = False
+    follows: bool = False
+    again: bool = False
+    aggregates: bool = False
     measures: bool = False
     every: int = 0
     sources: int = 1
@@ -379,6 +385,30 @@ class WeightPolicy:
         """
         return weights
 
+    def follow(
+        self, names: Sequence[str], weights: np.ndarray, losses: np.ndarray, after: np.ndarray | None,
+        memory: dict[str, Any], step: int, options: Any,
+    ) -> np.ndarray:  # fmt: skip
+        """Return the next weights, from the tasks' losses.
+
+        Args:
+            names: The weighted tasks, K of them.
+            weights: The weights in force, float64 [K], sum 1.
+            losses: Each task's mean loss per row since the last call, float64 [K], NaN where it had no row.
+            after: The same of the last batch alone after its step, with `again`; else None.
+            memory: What the policy keeps from call to call, plain JSON values; empty at first.
+            step: Optimiser steps done so far.
+            options: An instance of `Options`.
+
+        Returns:
+            float64 [K], none negative; their scale does not matter.
+        """
+        return weights
+
+    def aggregator(self, options: Any) -> Callable[[Any], Any]:
+        """Return what makes of a step's gradients of the encoder, a tensor [tasks, parameters], one of [parameters]."""
+        raise NotImplementedError
+
     def plan(self, context: Context, cell: Cell, selection: Selection, options: Any) -> Plan:
         """Plan the weighted training of a selection that has rows: by default jointly, from `prior`."""
 
@@ -386,9 +416,12 @@ class WeightPolicy:
             sizes = weighted_plans.sizes(phase, cell.primary)
             prior = self.prior(context, cell, sizes, options)
             weights = np.array([float(prior[name]) for name in sizes])
+            evidence: Any = "losses" if self.follows else "measured" if self.measures else "fixed"
+            named = self.moves or self.follows or self.aggregates
             return Weighting(
-                tuple((weights / weights.sum()).tolist()), "measured" if self.measures else "fixed", self.every,
-                policy=self.name if self.moves else None, options=options.model_dump() if self.moves else None,
+                tuple((weights / weights.sum()).tolist()), evidence, self.every,
+                combine="aggregated" if self.aggregates else "mixed", policy=self.name if named else None,
+                options=options.model_dump() if named else None,
             )  # fmt: skip
 
         assert selection.rows is not None, "asked only of a selection that has rows"

@@ -15,6 +15,7 @@ import numpy as np
 
 from auxlearn import cost
 from auxlearn.cost import Ledger
+from auxlearn.methods import registry
 from auxlearn.training import counting, extension_points, phases
 from auxlearn.training.counting import Lengths, Tokens
 from auxlearn.training.phases import Phase, Plan, Weighting
@@ -169,7 +170,9 @@ class _Bound:
         return steps * max(min(self.size, count) * self._one(longest) for count, longest in self.groups)
 
     def probes(self, w: Weighting) -> float:
-        """Return the FLOP of all probes of a weighted phase."""
+        """Return the FLOP of all probes of a weighted phase, or of a policy's second look at each batch."""
+        if w.evidence == "losses":
+            return self.training() / 3 if registry.get(w.policy or "").again else 0.0  # type: ignore[union-attr]
         if not (w.watch or w.evidence in ("measured", "shuffled")):
             return 0.0
         updates, drawn = self.epochs(), w.chunks * w.chunk_rows

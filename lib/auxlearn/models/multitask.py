@@ -165,13 +165,23 @@ class MultiTaskModel(nn.Module):
             The loss, a scalar on the model's device.
         """
         size = len(batch["input_ids"])
-        parts = batch.get("parts") or [(batch["task"], slice(0, size), batch["labels"])]
-        part_logits = logits if "parts" in batch else [logits]
         total = torch.zeros((), device=self.device)
-        for (name, at, labels), own, scale in zip(parts, part_logits, scales or [1.0] * len(parts), strict=True):
-            loss = self._loss(name, own, labels)
-            total = total + loss * ((at.stop - at.start) / size / scale)
+        parts = self.part_losses(batch, logits)
+        for (_, rows, loss), scale in zip(parts, scales or [1.0] * len(parts), strict=True):
+            total = total + loss * (rows / size / scale)
         return total
+
+    def part_losses(self, batch: dict[str, Any], logits: Any) -> list[tuple[str, int, torch.Tensor]]:
+        """List the parts of a batch: their task, rows, and mean loss as of `task_loss`, a scalar on the device.
+
+        Args:
+            batch: The batch, with labels; one that is not joined has one part.
+            logits: `Output.logits` of this batch.
+        """
+        whole = [(batch["task"], slice(0, len(batch["input_ids"])), batch["labels"])]
+        own = logits if "parts" in batch else [logits]
+        parts = zip(batch.get("parts") or whole, own, strict=True)
+        return [(name, at.stop - at.start, self._loss(name, each, labels)) for (name, at, labels), each in parts]
 
     def _loss(self, name: str, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         known = is_known(labels)  # on the batch's device, the CPU: this waits for no other

@@ -67,7 +67,7 @@ class Weighting:
     """
 
     prior: tuple[float, ...]  # starting weights, sum 1
-    evidence: Literal["measured", "null", "shuffled", "fixed"] = "measured"
+    evidence: Literal["measured", "null", "shuffled", "fixed", "losses"] = "measured"
     every: int = 0  # steps between updates; 0: once an epoch
     eta: float = 1.0
     c: float = 1.0
@@ -78,7 +78,8 @@ class Weighting:
     # How weights act: "mixed" batches whose parts are weighed, "scaled" losses of task-pure batches, or tasks "sampled"
     # by their effective shares. The clip is on the total gradient; of a scaled loss it comes before the scaling, or
     # after it ("scaled_then_clipped", the authors' order, which undoes weights where gradients are large).
-    combine: Literal["mixed", "scaled", "scaled_then_clipped", "sampled"] = "mixed"
+    # "aggregated": the gradients of a mixed batch's parts are taken one by one, and the policy makes one of them.
+    combine: Literal["mixed", "scaled", "scaled_then_clipped", "sampled", "aggregated"] = "mixed"
     target_rows: Literal["holdout", "train"] = "holdout"  # whose gradient the target's is
     itself: bool = False  # the target against itself is exactly 1, not measured on its training rows
     parameters: Literal["shared", "encoder", "last_layer"] = "shared"
@@ -280,8 +281,14 @@ def _check_weighting(plan: Plan, phase: Phase, w: Weighting) -> None:
     weighed = list(groups(phase, plan.primary))
     if len(w.prior) != len(weighed):
         raise InputError(f"{where}: {len(w.prior)} weights for the tasks {', '.join(weighed)}")
+    if plan.processes > 1 and (w.evidence == "losses" or w.combine == "aggregated"):
+        raise InputError(
+            f"{where}: {w.policy} reads each task's own loss, which {plan.processes} processes share; use 1"
+        )
     if phase.order is not None or phase.rounds:
         raise InputError(f"{where}: weights and an order of steps both say how tasks mix; give one")
+    if w.evidence == "losses" and w.every > 1:
+        raise InputError(f"{where}: {w.policy} follows losses at every step or epoch; use every 1 or 0, not {w.every}")
     if w.every < 0 or min(w.chunks, w.chunk_rows) < 1:
         raise InputError(f"{where}: every {w.every}, chunks {w.chunks}, chunk_rows {w.chunk_rows} are too small")
     if w.watch or w.evidence in ("measured", "shuffled"):
@@ -301,7 +308,7 @@ def joins(phase: Phase) -> bool:
     """Say whether a batch of the phase may hold rows of several tasks."""
     if phase.order is not None or phase.rounds:
         return False
-    return phase.weighting.combine == "mixed" if phase.weighting else phase.mixing == "mixed"
+    return phase.weighting.combine in ("mixed", "aggregated") if phase.weighting else phase.mixing == "mixed"
 
 
 def schedule(phase: Phase, sizes: Mapping[str, int]) -> list[int]:

@@ -193,6 +193,13 @@ class Trainer(resuming.Resumable):
         """Say what the loss of each part of a batch is divided by."""
         return [self.scales[name] for name, _ in parts] if phase.loss_scale == "log_classes" else None
 
+    def _charge(self, running: Running, lengths: np.ndarray, parts: Parts) -> None:
+        """Enter a step's batch, whose sequences have these lengths."""
+        running.ledger.add_batch(self.model.encoder.config, lengths, int(lengths.max()), True)
+
+    def _loss(self, batch: dict[str, Any], logits: Any, divisors: Sequence[float] | None) -> torch.Tensor:
+        return self.model.task_loss(batch, logits, divisors)
+
     def _clip(self, running: Running, parts: Parts) -> None:
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), running.phase.recipe.clip)
 
@@ -203,7 +210,7 @@ class Trainer(resuming.Resumable):
         """Take one optimiser step; return (task loss, discriminator loss) without waiting for the device."""
         net, data, divisors = self.model, running.data, self._divisors(running.phase, parts)
         lengths = np.concatenate([data[name].lengths[index] for name, index in parts])
-        running.ledger.add_batch(net.encoder.config, lengths, int(lengths.max()), True)
+        self._charge(running, lengths, parts)
         if self.size == 1:
             losses = self._backward(running, parts, divisors, 1.0)
         else:
@@ -227,7 +234,7 @@ class Trainer(resuming.Resumable):
             for name, index in parts
         ], net.pad_id)  # fmt: skip
         out = net(batch, self.plan.precision)
-        task_loss = net.task_loss(batch, out.logits, divisors)
+        task_loss = self._loss(batch, out.logits, divisors)
         disc_loss = torch.zeros((), device=task_loss.device)
         if self.objective:
             disc_loss = self.objective.loss(out.discriminator, batch["task_id"], running.weight) * fraction

@@ -17,9 +17,9 @@ Facts about their code: github.com/CogComp/TAWT (run_weighted_joint_training_mul
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
 
@@ -28,9 +28,17 @@ from auxlearn.errors import InputError
 from auxlearn.methods.tawt import cosine
 
 # measured: TAWT. null: sources 0, target 1. shuffled: each source moves by another's cosine. fixed: never moves.
-Evidence = Literal["measured", "null", "shuffled", "fixed"]
-# From weights [K], cosines [K] or None, and the step to the next weights [K].
-Mover = Callable[[np.ndarray, np.ndarray | None, int], np.ndarray]
+# losses: a policy moves them by the tasks' losses.
+Evidence = Literal["measured", "null", "shuffled", "fixed", "losses"]
+
+
+class Mover(Protocol):
+    """What moves weights in place of TAWT's rule: a policy, see `methods.base.WeightPolicy`."""
+
+    def __call__(
+        self, weights: np.ndarray, read: np.ndarray | None, after: np.ndarray | None, memory: dict[str, Any], step: int
+    ) -> np.ndarray:
+        """Return the next weights, float64 [K], from those in force and from cosines or losses, float64 [K]."""
 
 
 def effective_shares(weights: np.ndarray, sizes: Sequence[int]) -> np.ndarray:
@@ -287,6 +295,7 @@ class Weights:
         seed: The seed of the shuffle.
         history: Rows of the updates so far.
         mover: What moves the weights in place of the updater; None for the updater.
+        memory: What the mover keeps from update to update, plain JSON values.
 
     Raises:
         InputError: Tasks, prior, target or evidence are impossible.
@@ -300,6 +309,7 @@ class Weights:
     seed: int = 0
     history: list[dict[str, Any]] = field(default_factory=list)
     mover: Mover | None = None
+    memory: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.names = list(self.names)
@@ -333,8 +343,10 @@ class Weights:
         weights = np.exp(self.log_w - self.log_w.max())
         return dict(zip(self.names, (weights * (len(weights) / weights.sum())).tolist(), strict=True))
 
-    def update(self, cosines: Any = None, errors: Any = None, step: int = 0) -> np.ndarray:
-        """Move the weights by measured cosines.
+    def update(
+        self, cosines: Any = None, errors: Any = None, step: int = 0, losses: Any = None, after: Any = None
+    ) -> np.ndarray:  # fmt: skip
+        """Move the weights by measured cosines, or by losses.
 
         The null schedule and fixed weights take cosines only to record them.
 
@@ -342,6 +354,8 @@ class Weights:
             cosines: float [K]; None where nothing was measured.
             errors: Their standard errors, float [K]; None for none.
             step: Optimiser steps done so far.
+            losses: Mean losses since the last update, float [K], NaN where a task had no row; None where not followed.
+            after: Losses of the last batch after its step, float [K]; None where not asked for.
 
         Returns:
             The new weights, float64 [K].
@@ -351,6 +365,7 @@ class Weights:
         """
         size = len(self.names)
         seen = {"cosines": cosines, "errors": errors}
+        seen |= {} if losses is None else {"losses": losses}
         seen = {k: None if v is None else np.asarray(v, np.float64) for k, v in seen.items()}
         for name, values in seen.items():
             if values is not None and values.shape != (size,):
@@ -359,7 +374,9 @@ class Weights:
             raise InputError(f"cosines: evidence {self.evidence!r} needs them measured")
         used = None
         if self.mover:
-            self.log_w = _log(cosine.normalised(self.mover(self.values, seen["cosines"], step), list(self.names)))
+            read = seen.get("losses", seen["cosines"])
+            moved = self.mover(self.values, read, after, self.memory, step)
+            self.log_w = _log(cosine.normalised(moved, list(self.names)))
         elif self.needs_probe:
             errors = None if errors is None else seen["errors"][self._given]
             used = self.updater.usable(seen["cosines"][self._given], errors)
@@ -374,7 +391,7 @@ class Weights:
     def state(self) -> dict[str, Any]:
         """Return the whole object as strict JSON can hold it."""
         settings = {k: getattr(self, k) for k in ("names", "target", "evidence", "seed")}
-        logs = {"prior": self.prior.tolist(), "log_w": _json(self.log_w)}
+        logs = {"prior": self.prior.tolist(), "log_w": _json(self.log_w), "memory": dict(self.memory)}
         return settings | logs | {"updater": asdict(self.updater), "history": [dict(row) for row in self.history]}
 
     @classmethod
@@ -390,6 +407,7 @@ class Weights:
             weights.prior, weights._log_prior = np.array(state["prior"], float), _log(np.array(state["prior"], float))
             weights.log_w = np.array([-np.inf if v is None else v for v in state["log_w"]], float)
             weights.history = [dict(row) for row in state["history"]]
+            weights.memory = dict(state["memory"])
         except (KeyError, TypeError) as error:
             raise InputError(f"not the state of task weights: {type(error).__name__} {error}") from error
         if weights.log_w.shape != weights.prior.shape:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -26,6 +27,7 @@ class Counter(counting.Counter):
         super().__init__(*given, **more)
         self.cost = Ledger("weighting")
         self.in_force: Iterator[dict[str, float]] = iter(())  # the weights at the start of each epoch of the phase
+        self.again = False  # whether each step's batch is read once more
 
     def run(self) -> list[Ledger]:
         """Count all phases, and the probes."""
@@ -34,11 +36,41 @@ class Counter(counting.Counter):
     def enter_phase(self, phase: Phase, data: Mapping[str, Tokens], steps: Sequence[int], ledger: Ledger) -> None:
         """Enter a phase and its probes."""
         w = phase.weighting
+        own = w and weighted_steps.policy(w)
+        self.again = bool(own and own.follows and own.again)
         if w is not None:
             self.in_force = self._weights(phase, steps)
             if weighted_steps.probes(w):
                 self._enter_probes(phase, data, steps)
-        super().enter_phase(phase, data, steps, ledger)
+        if w is None or w.combine != "aggregated" or self.most:
+            super().enter_phase(phase, data, steps, ledger)
+            return
+        lengths = {name: each.lengths for name, each in data.items()}
+        drawn = drawing.epochs(self.plan, phase, lengths, steps, functools.partial(weighted_steps.epoch, weights={}))
+        for epoch in range(len(steps)):
+            batches = drawn(epoch)
+            self.enter(ledger, lengths, [[part] for parts in batches for part in parts])  # each passes on its own
+            ledger.steps -= sum(len(parts) - 1 for parts in batches)
+        for _ in phases.looks(phase, steps):
+            self.judge(phase, ledger)
+
+    def enter(self, ledger: Ledger, lengths: drawing.Lengths, batches: Sequence[drawing.Parts]) -> None:
+        """Enter optimiser steps, and where a policy looks again a forward pass of each."""
+        super().enter(ledger, lengths, batches)
+        for parts in batches if self.again else ():
+            own = np.concatenate([lengths[name][index] for name, index in parts])
+            self.cost.add_batch(self.config, own, int(own.max()), False)
+
+    def enter_dearest(self, ledger: Ledger, sizes: Sizes, taken: int) -> None:
+        """Enter the dearest of some batches; see `enter`."""
+        super().enter_dearest(ledger, sizes, taken)
+        if self.again:
+            once = Ledger("")
+            super().enter_dearest(once, sizes, taken)
+            self.cost.examples += once.examples
+            self.cost.tokens += once.tokens
+            self.cost.padded_tokens += once.padded_tokens
+            self.cost.flops += once.flops / 3
 
     def draw(self, phase: Phase, lengths: drawing.Lengths, rng: np.random.Generator) -> list[drawing.Parts]:
         """Draw the batches of one epoch."""

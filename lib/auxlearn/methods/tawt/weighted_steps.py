@@ -66,12 +66,27 @@ def start(plan: Plan, phase: Phase) -> Weights:
 def mover(plan: Plan, phase: Phase) -> Mover | None:
     """Return what moves a phase's weights in place of TAWT's rule, if its weighting names a policy."""
     w, names = weighting(phase), list(phases.groups(phase, plan.primary))
-    if w.policy is None:
+    own = policy(w)
+    if own is None or own.aggregates:
         return None
-    policy = registry.get(w.policy)
-    assert isinstance(policy, WeightPolicy), "a method moves no weights"
-    options = policy.Options.model_validate(w.options or {})
-    return lambda weights, cosines, step: policy.move(names, weights, cosines, step, options)
+    options = own.Options.model_validate(w.options or {})
+
+    def moved(
+        weights: np.ndarray, read: np.ndarray | None, after: np.ndarray | None, memory: dict[str, Any], step: int
+    ) -> np.ndarray:  # fmt: skip
+        if own.follows:
+            assert read is not None, "losses are recorded at every step"
+            return own.follow(names, weights, read, after, memory, step, options)
+        return own.move(names, weights, read, step, options)
+
+    return moved
+
+
+def policy(w: Weighting) -> WeightPolicy | None:
+    """Return the policy that a weighting names; None where it names none."""
+    found = None if w.policy is None else registry.get(w.policy)
+    assert found is None or isinstance(found, WeightPolicy), "a method moves no weights"
+    return found
 
 
 def moments(w: Weighting, steps: Sequence[int]) -> list[int]:
@@ -97,7 +112,7 @@ def epoch(phase: Phase, lengths: Lengths, rng: np.random.Generator, weights: Map
         The batches, in order.
     """
     size, combine = phase.recipe.batch_size, weighting(phase).combine
-    if combine == "mixed":
+    if combine in ("mixed", "aggregated"):
         return batch_order.mixed(lengths, size, rng)
     if combine != "sampled":
         return [[batch] for batch in batch_order.homogeneous(lengths, size, rng)]

@@ -9,6 +9,7 @@ chunk_rows 64 and every 0; their pre-training head instead gets one epoch from a
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -84,6 +85,8 @@ class _Weigher(train.Trainer):
             self._record(running.phase, {"update": 0, "step": 0, "weights": self.weights.values.tolist()})
         self.probe = target_gradients.Probe(self.model, w.parameters, self.plan.precision)
         self.reads: dict[str, list[torch.Tensor]] = {name: [] for name in self.weights.names}
+        self.losses: list[tuple[str, int, torch.Tensor]] = []  # of parts of batches since the last update
+        self.policy = weighted_steps.policy(w)
         self.running = running
         return super()._epochs(running)
 
@@ -108,6 +111,56 @@ class _Weigher(train.Trainer):
         factors, cut = self._moving.multipliers, self.parts
         weights = [factors[f"{name}#{cut[name][rows[0]]}" if name in cut else name] for name, rows in parts]
         return [p / f if f else float("inf") for p, f in zip(plain or [1.0] * len(weights), weights, strict=True)]
+
+    def _loss(self, batch: dict[str, Any], logits: Any, divisors: Any) -> torch.Tensor:
+        w = self.running.phase.weighting if self.weights else None
+        if w and w.evidence == "losses":
+            self.losses += self._scaled(self.model.part_losses(batch, logits))
+        return super()._loss(batch, logits, divisors)
+
+    def _scaled(self, parts: list[tuple[str, int, torch.Tensor]]) -> list[tuple[str, int, torch.Tensor]]:
+        """Return losses of parts as they are trained: without their gradient, and divided as the phase says."""
+        divided = self.running.phase.loss_scale == "log_classes"
+        return [(name, rows, loss.detach() / (self.scales[name] if divided else 1.0)) for name, rows, loss in parts]
+
+    def _charge(self, running: train.Running, lengths: np.ndarray, parts: train.Parts) -> None:
+        if not self._aggregates(running):
+            return super()._charge(running, lengths, parts)
+        for number, (name, index) in enumerate(parts):
+            own, ledger = running.data[name].lengths[index], running.ledger
+            enter = ledger.add_gradient if number else functools.partial(ledger.add_batch, training=True)
+            enter(self.model.encoder.config, own, int(own.max()))
+
+    def _aggregates(self, running: train.Running) -> bool:
+        w = running.phase.weighting
+        return bool(w and w.combine == "aggregated")
+
+    def _backward(
+        self, running: train.Running, parts: train.Parts, divisors: Any, fraction: float
+    ) -> torch.Tensor:  # fmt: skip
+        """Where a policy aggregates, take the parts' gradients one by one and put what it makes of them in place.
+
+        Heads keep their own gradient, of the mean loss of their task's rows in the batch.
+        """
+        if not self._aggregates(running):
+            self.last = parts
+            return super()._backward(running, parts, divisors, fraction)
+        assert self.policy is not None, "phases.check refuses aggregation without a policy"
+        shared, rows = list(self.model.encoder.parameters()), sum(len(index) for _, index in parts)
+        gradients, total = [], torch.zeros(2, device=self.model.device)
+        for part in parts:
+            for p in shared:
+                p.grad = None
+            plain = train.Trainer._divisors(self, running.phase, [part])
+            total += super()._backward(running, [part], plain, fraction) * (len(part[1]) / rows)
+            own = [torch.zeros_like(p) if p.grad is None else p.grad for p in shared]
+            gradients.append(torch.cat([each.flatten() for each in own]))
+        w = weighted_steps.weighting(running.phase)
+        aggregate = self.policy.aggregator(self.policy.Options.model_validate(w.options or {}))
+        joined = aggregate(torch.stack(gradients))
+        for p, own in zip(shared, joined.split([p.numel() for p in shared]), strict=True):
+            p.grad = own.view_as(p)
+        return total
 
     def _clip(self, running: train.Running, parts: train.Parts) -> None:
         w = running.phase.weighting
@@ -152,15 +205,42 @@ class _Weigher(train.Trainer):
         self.running.ledger.seconds -= took
 
     def _update(self, running: train.Running, done: int) -> None:
-        values = errors = None
+        values = errors = losses = after = None
         w, weights = weighted_steps.weighting(running.phase), self._moving
         if weighted_steps.probes(w):
             measure = self._reused if w.estimator == "reused" else self._exact
             values, errors = measure(running, len(weights.history) + 1)
-        weights.update(values, errors, done)
+        if w.evidence == "losses":
+            losses, self.losses = self._means(self.losses), []
+            after = self._again(running) if self.policy and self.policy.again else None
+        weights.update(values, errors, done, losses, after)
         self._record(running.phase, weights.history[-1])
+        if w.evidence == "losses" and done not in np.cumsum(running.epochs):
+            return  # every step would be a message
         shown = ", ".join(f"{n} {v:.3f}" for n, v in zip(weights.names, weights.values, strict=True))
         self.progress(f"{running.phase.name}: step {done}, weights {shown}")
+
+    def _means(self, parts: list[tuple[str, int, torch.Tensor]]) -> np.ndarray:
+        """Return each weighed task's mean loss per row, float64 [K]; NaN of those without a part."""
+        losses = torch.stack([loss for *_, loss in parts]).double().cpu().numpy()
+        at = np.array([self._moving.names.index(name) for name, *_ in parts])
+        rows, size = np.array([count for _, count, _ in parts]), len(self._moving.names)
+        with np.errstate(invalid="ignore"):
+            return np.bincount(at, losses * rows, size) / np.bincount(at, rows, size)
+
+    def _again(self, running: train.Running) -> np.ndarray:
+        """Return the losses of the last batch once more, after its step; charged as a forward pass."""
+        data = running.data
+        lengths = np.concatenate([data[name].lengths[index] for name, index in self.last])
+        self.cost.add_batch(self.model.encoder.config, lengths, int(lengths.max()), False)
+        batch = batching.join([
+            batching.to_batch(data[name], index, self.suite[name], self.model.columns[name], self.model.pad_id)
+            for name, index in self.last
+        ], self.model.pad_id)  # fmt: skip
+        with torch.no_grad():
+            return self._means(
+                self._scaled(self.model.part_losses(batch, self.model(batch, self.plan.precision).logits))
+            )
 
     def _record(self, phase: Phase, row: dict[str, Any]) -> None:
         self.updates.append({"phase": phase.name, "names": self._moving.names, **row})

@@ -1,0 +1,65 @@
+"""One gradient made of the tasks' own, by the aggregators of torchjd: PCGrad, MGDA, IMTL-G, Aligned-MTL, ConFIG."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from auxlearn.errors import InputError
+from auxlearn.methods.base import Cell, WeightPolicy
+from auxlearn.methods.registry import register
+
+# By policy: torchjd's class, what it does, where it is from.
+AGGREGATORS = {
+    "mean_gradient": ("Mean", "the mean of the tasks' gradients", ""),
+    "pcgrad": ("PCGrad", "each gradient without what conflicts with another's; their sum", "Yu et al., 2020 (PCGrad)"),
+    "mgda": ("MGDA", "the shortest convex combination of the gradients", "Désidéri, 2012; Sener and Koltun, 2018"),
+    "imtl_g": ("IMTLG", "the combination that has the same projection on every gradient", "Liu et al., 2021 (IMTL-G)"),
+    "aligned_mtl": ("AlignedMTL", "gradients made orthogonal and equally long; their mean", "Senushkin et al., 2023"),
+    "config": ("ConFIG", "the direction at the same angle to every gradient", "Liu et al., 2025 (ConFIG)"),
+}
+
+
+class Aggregated(WeightPolicy):
+    """An aggregator of torchjd over the gradients of the encoder, of which every task in a mixed batch has one.
+
+    Heads keep their task's own gradient. The clip and Adam follow. Left aside are torchjd's aggregators that need a
+    solver (UPGrad, CAGrad, Nash-MTL). Memory: a gradient of the encoder per task of a batch.
+
+    Args:
+        name: The policy's name, a key of `AGGREGATORS`.
+    """
+
+    family, by = "balancing", None
+    aggregates = True
+    cost = "nothing, but a batch's tasks pass one by one, and a gradient of the encoder is kept for each"
+
+    def __init__(self, name: str):
+        kind, does, self.reference = AGGREGATORS[name]
+        self.name, self.title, self.formula = name, does, f"torchjd.aggregation.{kind}"
+        if name == "mean_gradient":
+            self.use = "beside the others: it says what comes from equal shares of the tasks in every batch alone"
+        else:
+            self.use = "where tasks conflict; beside mean_gradient"
+            self.contrasts = ("mean_gradient", "")
+
+    def check(self, cell: Cell, options: Any) -> None:
+        """Refuse where torchjd is not installed."""
+        _torchjd()
+
+    def aggregator(self, options: Any) -> Callable[[Any], Any]:
+        """Return the aggregator."""
+        return getattr(_torchjd(), AGGREGATORS[self.name][0])()
+
+
+def _torchjd() -> Any:
+    try:
+        from torchjd import aggregation
+    except ImportError:
+        names = ", ".join(AGGREGATORS)
+        raise InputError(f"{names} need torchjd: pip install 'auxlearn[aggregators]'") from None
+    return aggregation
+
+
+for name in AGGREGATORS:
+    register(Aggregated(name))

@@ -1,0 +1,56 @@
+"""Dynamic weight average: tasks whose loss falls slowly weigh more (Liu et al., CVPR 2019)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from pydantic import Field
+
+from auxlearn.methods.balancing.balancer import Balancer
+from auxlearn.methods.base import Options
+from auxlearn.methods.registry import register
+
+
+class DWAOptions(Options):
+    """Options of dwa."""
+
+    dwa_temperature: float = Field(2.0, gt=0)
+    """the higher, the more even the weights"""
+
+
+def weights_of(last: np.ndarray, before: np.ndarray, temperature: float) -> np.ndarray:
+    """Return weights from the mean losses of two epochs.
+
+    Args:
+        last: Losses of the last epoch, float [K], above 0.
+        before: Of the epoch before it, float [K], above 0.
+        temperature: Above 0.
+
+    Returns:
+        softmax(last / before / temperature), float64 [K], sum 1.
+    """
+    logs = last / before / temperature
+    weights = np.exp(logs - logs.max())
+    return weights / weights.sum()
+
+
+@register
+class DWA(Balancer):
+    """Weights by how the tasks' losses fell from the last epoch but one to the last; even for the first two epochs."""
+
+    name, title = "dwa", "weights by how fast each task's loss falls"
+    reference = "Liu et al., 2019"
+    formula = "w = softmax(r / T), r = loss of the last epoch / loss of the epoch before"
+    cost, use = "nothing", "over three epochs or more; before them its weights are even"
+    every = 0
+    Options = DWAOptions
+
+    def balance(
+        self, losses: np.ndarray, after: np.ndarray | None, memory: dict[str, Any], options: DWAOptions
+    ) -> np.ndarray:  # fmt: skip
+        """Weigh by the last two epochs."""
+        before, memory["losses"] = memory.get("losses"), losses.tolist()
+        if before is None:
+            return np.ones(len(losses))
+        return weights_of(np.maximum(losses, 1e-12), np.maximum(before, 1e-12), options.dwa_temperature)
