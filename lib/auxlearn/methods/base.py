@@ -232,7 +232,10 @@ class SizedContext(Context, Protocol):
     def trained(self, plan: Plan, stage: str = "") -> list[Charge]:
         """Forecast a training, charged to a stage, or to those of its own ledgers."""
 
-    def passed(self, plan: Plan, rows: Mapping[str, np.ndarray], stage: str) -> Charge:
+    def passed(
+        self, plan: Plan, rows: Mapping[str, np.ndarray], stage: str, reads: Sequence[str] = (),
+        targets: Mapping[str, np.ndarray] | None = None,
+    ) -> Charge:  # fmt: skip
         """Forecast a pass over rows of some tasks by a plan's model."""
 
     def measured(self, plan: Plan, name: str, rows: np.ndarray, dropout: bool = False) -> Charge:
@@ -401,7 +404,7 @@ class Maker:
 
     Attributes:
         artifact: The name that it is registered under.
-        Parameters: Its parameters, those of the notebook that shows it.
+        Parameters: Its parameters, those of the notebook that shows it; of a stage "" where none does.
     """
 
     artifact: str = ""

@@ -4,5 +4,15 @@ from auxlearn.methods import controls  # noqa: F401
 from auxlearn.methods.autosem import selectors as _autosem  # noqa: F401
 from auxlearn.methods.fastmtl import selectors as _fastmtl  # noqa: F401
 from auxlearn.methods.gradts import selectors as _gradts  # noqa: F401
-from auxlearn.methods.scores import bm25, dsir, tfidf  # noqa: F401
+from auxlearn.methods.scores import (  # noqa: F401
+    bm25,
+    delta_loss,
+    dsir,
+    graddot,
+    knn,
+    loss,
+    rds,
+    rho,
+    tfidf,
+)
 from auxlearn.methods.tawt import policies  # noqa: F401

@@ -152,7 +152,7 @@ def targets(
     Args:
         model: The model.
         suite: The suite.
-        rows: Positions in the train split by task, one target per task.
+        rows: Positions in the train split by target; a target is named by its task, or as "task#part".
         parameters: Which parameters the gradients are taken of.
         precision: "fp32" or "bf16".
         ledger: Where the cost is entered, if anywhere.
@@ -165,16 +165,17 @@ def targets(
     """
     probe, chunks = target_gradients.Probe(model, parameters, precision), []
     for name, at in rows.items():
-        if name not in suite.names or not len(at):
+        of = name.partition("#")[0]
+        if of not in suite.names or not len(at):
             raise InputError(f"targets: {name!r} needs rows of a task of the suite ({', '.join(suite.names)})")
-        task = suite[name]
+        task = suite[of]
         encoded = token_store.encoded(task, "train", model.tokenizer, model.max_length, rows=at)
         batches = batch_order.by_tokens(encoded.lengths, head_importance.tokens(model.device.type))
         if ledger is not None:  # forward, and backward to activations and weights; no optimiser step
             for index in batches:
                 lengths = encoded.lengths[index]
                 ledger.add_gradient(model.encoder.config, lengths, int(lengths.max()))
-        chunks.append([batching.to_batch(encoded, index, task, model.columns[name], model.pad_id) for index in batches])
+        chunks.append([batching.to_batch(encoded, index, task, model.columns[of], model.pad_id) for index in batches])
     probe.target(chunks)
     return probe
 

@@ -43,9 +43,7 @@ class RowScore(Method):
                 f"take {' or '.join(by_name.OF_ONE_SCORE)}"
             )
 
-    def similarities(
-        self, context: Context, cell: Cell, options: Any, pool: pd.DataFrame, targets: np.ndarray
-    ) -> Similarities:
+    def similarities(self, context: Context, cell: Cell, options: Any, pool: pd.DataFrame) -> Similarities:
         """Compare candidates with target rows.
 
         Args:
@@ -53,10 +51,10 @@ class RowScore(Method):
             cell: What is asked.
             options: An instance of `Options`.
             pool: The candidates: columns task and row.
-            targets: The target rows, as positions in the primary's train split, int [Q].
 
         Returns:
-            Similarities of N candidates with the targets, or with what stands for them; one column if not `per_target`.
+            Similarities of N candidates with the target rows, or with what stands for them; one column if not
+            `per_target`.
         """
         raise NotImplementedError
 
@@ -65,7 +63,7 @@ class RowScore(Method):
         self.check(cell, options)
         pool = context.pool()
         ranking.check_n(cell.n, len(pool))
-        similarities = self.similarities(context, cell, options, pool, target_rows(context, cell, options.target_rows))
+        similarities = self.similarities(context, cell, options, pool)
         choice = by_name.choose(options.rule, similarities, cell.n, pool["task"].to_numpy(str), cell.seed)
         return Selection(ranking.table(pool, choice.rows, choice.scores))
 
@@ -89,3 +87,8 @@ def target_rows(context: Context, cell: Cell, most: int) -> np.ndarray:
     trained, _ = arm_plans.holdout(context.suite, p.primary, held, cell.seed, usable)
     order = context.rng("targets", p.primary).permutation(trained)
     return np.sort(order[: most or None])
+
+
+def target_table(context: Context, cell: Cell, most: int) -> pd.DataFrame:
+    """Draw target rows as `target_rows` does, and return a table of columns task and row."""
+    return pd.DataFrame({"task": cell.primary, "row": target_rows(context, cell, most)})

@@ -14,7 +14,7 @@ from auxlearn.methods.base import Cell, Context
 from auxlearn.methods.registry import register
 from auxlearn.methods.rules.similarities import Similarities
 from auxlearn.methods.scores import words
-from auxlearn.methods.scores.base import RowScore, ScoreOptions
+from auxlearn.methods.scores.base import RowScore, ScoreOptions, target_table
 
 
 class BM25Options(ScoreOptions):
@@ -40,11 +40,9 @@ class BM25(RowScore):
     use = "first of all selectors, beside tfidf: counted whole, it has done best for its FLOPs (Yin and Rush, 2025)"
     Options = BM25Options
 
-    def similarities(
-        self, context: Context, cell: Cell, options: Any, pool: pd.DataFrame, targets: np.ndarray
-    ) -> Similarities:
+    def similarities(self, context: Context, cell: Cell, options: Any, pool: pd.DataFrame) -> Similarities:
         """Look candidates up by the target rows."""
-        own = words.as_rows(cell.primary, targets)
+        own = target_table(context, cell, options.target_rows)
         texts = row_texts.stream(context.suite, pool), row_texts.stream(context.suite, own)
         return found(*texts, k1=options.k1, b=options.b)
 

@@ -14,7 +14,7 @@ from auxlearn.methods.registry import register
 from auxlearn.methods.rules.by_name import Rule
 from auxlearn.methods.rules.similarities import Similarities
 from auxlearn.methods.scores import words
-from auxlearn.methods.scores.base import RowScore, ScoreOptions
+from auxlearn.methods.scores.base import RowScore, ScoreOptions, target_table
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -53,11 +53,9 @@ class DSIR(RowScore):
     use = "where the primary has thousands of rows; of a small one with per_word: true and resample: false"
     Options, per_target = DSIROptions, False
 
-    def similarities(
-        self, context: Context, cell: Cell, options: Any, pool: pd.DataFrame, targets: np.ndarray
-    ) -> Similarities:
+    def similarities(self, context: Context, cell: Cell, options: Any, pool: pd.DataFrame) -> Similarities:
         """Weigh candidates."""
-        own = words.as_rows(cell.primary, targets)
+        own = target_table(context, cell, options.target_rows)
         target, counted = (counts(row_texts.stream(context.suite, rows), options.buckets) for rows in (own, pool))
         weights = log_weights(target, counted, options.smoothing)
         if options.per_word:

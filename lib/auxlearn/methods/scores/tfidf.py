@@ -13,7 +13,7 @@ from auxlearn.methods.base import Cell, Context
 from auxlearn.methods.registry import register
 from auxlearn.methods.rules.similarities import Similarities
 from auxlearn.methods.scores import words
-from auxlearn.methods.scores.base import RowScore
+from auxlearn.methods.scores.base import RowScore, target_table
 
 
 @register
@@ -29,11 +29,9 @@ class TfIdf(RowScore):
     cost = "no model: words of all rows are counted, a minute for a million rows"
     use = "first of all selectors: what it does as well needs no model"
 
-    def similarities(
-        self, context: Context, cell: Cell, options: Any, pool: pd.DataFrame, targets: np.ndarray
-    ) -> Similarities:
+    def similarities(self, context: Context, cell: Cell, options: Any, pool: pd.DataFrame) -> Similarities:
         """Compare TF-IDF vectors."""
-        own = words.as_rows(cell.primary, targets)
+        own = target_table(context, cell, options.target_rows)
         return cosines(row_texts.stream(context.suite, pool), row_texts.stream(context.suite, own))
 
 

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from auxlearn.errors import InputError
 from auxlearn.methods.rules.similarities import Similarities
@@ -16,11 +15,6 @@ if TYPE_CHECKING:
 
 WORDS = r"\w+"
 WORDS_AND_PUNCTUATION = r"\w+|[^\w\s]+"
-
-
-def as_rows(task: str, rows: np.ndarray) -> pd.DataFrame:
-    """Return rows of one task as a table of columns task and row."""
-    return pd.DataFrame({"task": task, "row": rows})
 
 
 def fitted(reader: Any, texts: Iterable[str]) -> csr_matrix:
