@@ -30,7 +30,7 @@ class DeltaLoss(RowScore):
     minus the loss after it.
     """
 
-    name, reference = "delta_loss", "Liang et al., 2025 (DataFlex)"
+    name, reference = "delta_loss", "as in DataFlex (OpenDCAI)"
     title = "the n rows whose loss falls most while a model is warmed up on all tasks, each task its share"
     formula = "s(row) = its loss before the warm-up - its loss after it"
     cost = "a warm-up on some rows of every task, and two forward passes over the pool, for all primaries and n alike"
