@@ -10,6 +10,7 @@ from auxlearn.methods.scores import (  # noqa: F401
     dsir,
     graddot,
     knn,
+    less,
     loss,
     rds,
     rho,

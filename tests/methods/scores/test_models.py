@@ -1,5 +1,7 @@
 """Scores that read a model, against the same numbers worked out row by row; what they cost is what was forecast."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,8 @@ from torch.nn import functional as F
 
 import asking
 from auxlearn.data.suites import Suite
+from auxlearn.errors import InputError
+from auxlearn.files import stored_arrays
 from auxlearn.methods import forecasting, ranking, registry
 from auxlearn.methods.base import Cell
 from auxlearn.models import multitask
@@ -19,7 +23,7 @@ GIVEN = {
     "auxiliaries": NAMES, "n": 12, "batch_size": 8, "warm_rows": 16, "warm_epochs": 1, "target_rows": 12, "threads": 1,
     "rows": 0, "holdout": 0.2,
 }  # fmt: skip
-MODELS = ("knn", "rds", "graddot", "loss", "delta_loss", "rho")
+MODELS = ("knn", "rds", "graddot", "less", "loss", "delta_loss", "rho")
 
 
 @pytest.fixture(scope="module")
@@ -125,6 +129,59 @@ def test_graddot_is_the_product_of_gradients(suite, cosine):
         own = gradient(loss(model, suite, row["task"], row["row"]))
         own = own / own.norm() if cosine else own
         assert values[at] == pytest.approx([float(own @ mean) for mean in means], rel=1e-3, abs=1e-6)
+
+
+def test_less_is_the_mean_cosine_of_adam_s_steps_over_epochs(suite):
+    """By hand: gradients of linear layers by autograd, moments as the training left them."""
+    pool, values, asked, models = scored("less", suite, target_parts=2, warm_epochs=2)
+    maker, p = registry.maker("row_pass"), asking.arm("less", **GIVEN | {"target_parts": 2, "warm_epochs": 2})
+    needs, expected = p.method.needs(asked.cell, p.options(p.method)), np.zeros((len(some(pool)), 2))
+    assert [asked.parameters(need).warm_epochs for need in needs] == [1, 2]
+    for need, model in zip(needs, models, strict=True):
+        asks = asked.parameters(need)
+        plan = maker.plan(asked, asks, 0)
+        kept, _ = stored_arrays.tensors(training_cache.trained(plan, suite).manifest.path("moments.safetensors"))
+        shared = {
+            f"encoder.{name}.{own}": parameter
+            for name, module in model.encoder.named_modules() if isinstance(module, torch.nn.Linear)
+            for own, parameter in module.named_parameters(recurse=False)
+        }  # fmt: skip
+        m, v = (torch.cat([kept[f"{kind}:{name}"].flatten() for name in shared]) for kind in "mv")
+
+        def gradient(losses, shared=shared):
+            return torch.cat([g.flatten() for g in torch.autograd.grad(losses, list(shared.values()))])
+
+        means = [gradient(torch.stack([loss(model, suite, "topic_side", row) for row in rows]).mean())
+                 for rows in maker.targets(asked, asks, 0, plan).values()]  # fmt: skip
+        for at, row in enumerate(some(pool).itertuples()):
+            g = gradient(loss(model, suite, row.task, row.row))
+            step = (0.9 * m + 0.1 * g) / torch.sqrt(0.999 * v + 0.001 * g**2 + 1e-8)
+            expected[at] += [float(F.cosine_similarity(step, mean, dim=0)) / 2 for mean in means]
+    assert values[some(pool).index] == pytest.approx(expected, abs=1e-4)
+
+
+def test_moments_are_adam_s(suite):
+    """After one step from zeros m = 0.1 g and v = 0.001 g^2, g the clipped gradient."""
+    asked, p, seed = _plan_of("less", suite)
+    plan = registry.maker("row_pass").plan(asked, p, seed)
+    plan = replace(plan, phases=(replace(plan.phases[0], steps=1),))
+    training = training_cache.trained(plan, suite)
+    kept, _ = stored_arrays.tensors(training.manifest.path("moments.safetensors"))
+    name = "encoder.encoder.layer.0.attention.self.query.weight"
+    assert kept[f"v:{name}"].numpy() == pytest.approx(0.1 * kept[f"m:{name}"].numpy() ** 2, rel=1e-4, abs=1e-12)
+    assert kept[f"m:{name}"].abs().max() > 0
+    plain = training_cache.trained(replace(plan, keep_moments=False), suite)
+    assert "moments.safetensors" not in plain.manifest.outputs
+    assert plain.manifest.key != training.manifest.key
+
+
+def test_cosines_and_products_are_not_read_together():
+    from auxlearn.signals import row_signals
+
+    with pytest.raises(InputError, match="cosines of Adam's steps; read them in two passes"):
+        row_signals.check(["products", "cosines"], True)
+    with pytest.raises(InputError, match="cosines are taken with targets' gradients"):
+        row_signals.check(["cosines"], False)
 
 
 def test_targets_are_neither_held_out_nor_warmed_up_on(suite):

@@ -105,8 +105,9 @@ class RowPassMaker(Maker):
         training = training_cache.trained(plan, context.suite, context.progress)
         targets = self.targets(context, p, seed, plan)
         store = pass_store.scored(
-            training.manifest, plan, context.suite, context.progress, rows, p.reads, targets or None
-        )
+            training.manifest, plan, context.suite, context.progress, rows, p.reads, targets or None,
+            "linear" if plan.keep_moments else "shared",
+        )  # fmt: skip
         ledgers = [
             total("warm_up", training.ledgers),
             total("scoring", [Ledger.from_dict(row) for row in store.manifest.ledger]),
@@ -130,7 +131,9 @@ class RowPassMaker(Maker):
 
     def plan(self, context: Context, p: RowPass, seed: int) -> Plan:
         """Plan the model's training."""
-        recipe = Recipe(p.lr, p.batch_size, idle_heads=p.idle_heads)
+        # Kept with its moments, a model is one of several states of one training, each trained up to its epoch.
+        adam = "cosines" in p.reads
+        recipe = Recipe(p.lr, p.batch_size, idle_heads=p.idle_heads, decay="none" if adam else "linear")
         given: dict[str, Any] = {"mixing": p.mixing, "loss_scale": p.loss_scale}
         if p.model == "untrained":  # passes are of trained models: one step at a rate of 0 leaves this one as it is
             seed = 0 if p.reads == ["features"] else seed  # the heads alone are drawn
@@ -141,7 +144,8 @@ class RowPassMaker(Maker):
         if p.model == "adapted":
             own = np.sort(np.concatenate([phases[0].rows[p.primary], self.left(context, p, seed, phases[0])]))
             phases.append(Phase("adapt", {p.primary: own}, p.warm_epochs, recipe, **given))
-        return Plan(phases=tuple(phases), seeds=seeding.record(seed), keep_model=True, **arm_plans.common(p))
+        kept: dict[str, Any] = arm_plans.common(p) | {"keep_model": True, "keep_moments": adam}
+        return Plan(phases=tuple(phases), seeds=seeding.record(seed), **kept)
 
     def left(self, context: Context, p: RowPass, seed: int, warm: Phase) -> np.ndarray:
         """Return the primary's rows that the arm is trained on and the warm-up was not, in a drawn order."""
@@ -154,7 +158,7 @@ class RowPassMaker(Maker):
 
         The gradient of rows that a model was trained on fades, so that the warm-up's are left out.
         """
-        if "products" not in p.reads:
+        if not {"products", "cosines"} & set(p.reads):
             return {}
         drawn = self.left(context, p, seed, plan.phases[0])[: p.target_rows or None]
         order = drawn[np.argsort(_labels(context, p.primary, drawn), kind="stable")]
