@@ -219,7 +219,7 @@ class SizedContext(Context):
             plan: The plan of the model.
             rows: Positions in each task's train split.
             stage: The stage that it is charged to.
-            reads: What is read, some of `row_signals.READS`; by default features and logits.
+            reads: What is read, some of `row_signals.KNOWN`; by default features and logits.
             targets: For "products": rows of each target.
         """
         from auxlearn.signals import pass_counting, pass_store

@@ -27,7 +27,7 @@ def scoring(
         lengths: Lengths of all rows, from `counting.tokens`.
         config: The encoder's Hugging Face configuration; of a pass that ends early, with as many layers as it computes.
         rows: Positions in the train split by task.
-        reads: What is read, some of `row_signals.READS`.
+        reads: What is read, some of `row_signals.KNOWN`.
         targets: For "products" and "cosines": rows of each target, named by its task or as "task#part".
         cells: For "products" and "cosines": numbers in the weights of linear modules whose gradients are multiplied.
         stage: Name of the ledger.

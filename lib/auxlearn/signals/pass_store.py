@@ -83,7 +83,7 @@ def scored(
         suite: Its suite.
         progress: Called with a message per shard.
         only: Positions in the train split by task; None for all rows of the suite.
-        reads: What to read, some of `row_signals.READS`.
+        reads: What to read, some of `row_signals.KNOWN`.
         targets: For "products" and "cosines": the rows of each target, as positions in the train split by task.
         parameters: For "products" and "cosines": which parameters the gradients are taken of.
 
@@ -95,7 +95,7 @@ def scored(
             come together, or the pass itself fails.
     """
     row_signals.check(reads, bool(targets))
-    reads = [name for name in row_signals.READS if name in reads]
+    reads = [name for name in row_signals.KNOWN if name in reads]
     if unknown := set(only or ()) - set(suite.names):
         raise InputError(f"only: {', '.join(sorted(unknown))} is no task of the suite ({', '.join(suite.names)})")
     none = np.zeros(0, np.int64)
@@ -162,7 +162,7 @@ def fill(
         rows: Positions in the train split by task, of the whole pass.
         todo: Names of the shards that are missing.
         precision: "fp32" or "bf16".
-        reads: What to read, some of `row_signals.READS`.
+        reads: What to read, some of `row_signals.KNOWN`.
         targets: Rows of each target by task.
         parameters: Which parameters the targets' gradients are taken of.
         progress: Called with a message per shard.

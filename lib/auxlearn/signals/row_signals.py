@@ -30,7 +30,8 @@ from auxlearn.models.multitask import MultiTaskModel, n_terms
 from auxlearn.signals import example_gradients, head_importance, target_gradients
 
 FORWARD = ("features", "logits", "loss")
-READS = (*FORWARD, *head_importance.DEFINITIONS, "products", "cosines")
+READS = (*FORWARD, *head_importance.DEFINITIONS, "products")  # what one pass can read together
+KNOWN = (*READS, "cosines")
 OF_TARGETS = ("products", "cosines")
 KV = ("kv_rows", "kv_columns")
 
@@ -45,10 +46,10 @@ def check(reads: Collection[str], targets: bool) -> None:
     Raises:
         InputError: A reading is unknown, there is none at all, or one of products and targets comes without the other.
     """
-    if unknown := [name for name in reads if name not in READS]:
-        raise InputError(f"reads: {', '.join(map(repr, unknown))} cannot be read; choose from {', '.join(READS)}")
+    if unknown := [name for name in reads if name not in KNOWN]:
+        raise InputError(f"reads: {', '.join(map(repr, unknown))} cannot be read; choose from {', '.join(KNOWN)}")
     if not reads:
-        raise InputError(f"reads: nothing is asked for; choose from {', '.join(READS)}")
+        raise InputError(f"reads: nothing is asked for; choose from {', '.join(KNOWN)}")
     taken = [name for name in OF_TARGETS if name in reads]
     if taken and not targets:
         raise InputError(
@@ -74,7 +75,7 @@ def read(
     Args:
         model: The model.
         batch: A batch of B rows of one task, with labels for everything but features and logits.
-        reads: What to read, some of READS.
+        reads: What to read, some of KNOWN.
         precision: "fp32" or "bf16".
         probe: For "products" and "cosines": a probe that has measured its T target chunks; for "cosines" with Adam's
             moments.
@@ -138,7 +139,7 @@ def over_rows(
         model: The model.
         encoded: Rows of one task.
         task: Their task.
-        reads: What to read, some of READS.
+        reads: What to read, some of KNOWN.
         precision: "fp32" or "bf16".
         probe: For "products" and "cosines": a probe that has measured its target chunks.
         budget: Padded tokens per batch; None for what suits the device and the request.
@@ -203,7 +204,7 @@ def reader(
     Args:
         model: The model.
         suite: The suite.
-        reads: What to read, some of READS.
+        reads: What to read, some of KNOWN.
         rows: Rows of each target by task; empty for none.
         parameters: Which parameters the targets' gradients are taken of.
         precision: "fp32" or "bf16".
@@ -239,7 +240,7 @@ def enter(
         ledger: The pass's ledger.
         config: The encoder's Hugging Face configuration.
         lengths: Tokens of each row, int [B].
-        reads: What is read, some of READS.
+        reads: What is read, some of KNOWN.
         cells: For "products" and "cosines": numbers in the weights of linear modules whose gradients are multiplied.
         targets: For "products" and "cosines": the number of target chunks.
     """

@@ -42,7 +42,7 @@ class RowPass(Trained):
     model: Model = "warmed"
     """the encoder as it is; after a warm-up on some rows of every task; or after that adapted to the primary"""
     reads: list[str] = ["loss"]
-    """what is read, some of `row_signals.READS`"""
+    """what is read, some of `row_signals.KNOWN`"""
     warm_rows: int = Field(500, ge=1)
     """most rows of each task in the warm-up, and no more than half of them"""
     warm_epochs: int = Field(4, ge=1)
@@ -70,7 +70,7 @@ def need(cell: Cell, model: Model, reads: Sequence[str], **more: Any) -> Need:
     Args:
         cell: What is asked of the method.
         model: Which model.
-        reads: What is read of rows, some of `row_signals.READS`.
+        reads: What is read of rows, some of `row_signals.KNOWN`.
         **more: Further parameters of `RowPass`.
     """
     p: Any = cell.params
