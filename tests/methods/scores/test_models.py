@@ -232,12 +232,15 @@ def test_it_costs_what_was_forecast_and_takes_n_rows(name, suite):
     net = multitask.build("tiny", suite)
     sizes = forecasting.Sizes(counting.tokens(suite, net.tokenizer, 128), net.encoder.config, "measured")
     told = forecasting.SizedContext(sizes, p, 0)
-    forecast = {stage: 0.0 for stage in ("warm_up", "scoring")}
+    forecast = {}
     for charge in told.choosing(p.method):
-        forecast[charge.stage] += charge.expected
+        forecast[charge.stage] = forecast.get(charge.stage, 0.0) + charge.expected
+    shared, own = {"warm_up", "scoring"}, {"graddot": {"warm_up", "targeting"}, "less": {"warm_up", "targeting"}}
+    assert set(forecast) == own.get(name, shared | ({"adapting", "targeting"} if name == "rho" else set()))
     spent = {stage: sum(row.flops for row in asked.needed() if row.stage == stage) for stage in forecast}
     assert spent == {stage: pytest.approx(flops, rel=0.01) for stage, flops in forecast.items()}
     assert min(spent.values()) > 0
+    assert sum(spent.values()) == sum(row.flops for row in asked.needed())
 
 
 def test_no_notebook_is_read(suite):

@@ -108,9 +108,10 @@ class RowPassMaker(Maker):
             training.manifest, plan, context.suite, context.progress, rows, p.reads, targets or None,
             "linear" if plan.keep_moments else "shared",
         )  # fmt: skip
+        stages = self.stages(p)
         ledgers = [
-            total("warm_up", training.ledgers),
-            total("scoring", [Ledger.from_dict(row) for row in store.manifest.ledger]),
+            total(stages[0], training.ledgers),
+            total(stages[1], [Ledger.from_dict(row) for row in store.manifest.ledger]),
         ]
         starts = dict(zip(rows, np.cumsum([0, *map(len, rows.values())]).tolist(), strict=False))
         return Artifact(Read(store, starts), ledgers, [training.manifest, store.manifest])
@@ -119,10 +120,15 @@ class RowPassMaker(Maker):
         """Forecast the warm-up and the pass."""
         plan = self.plan(context, p, seed)
         targets = self.targets(context, p, seed, plan)
+        trained, passed = self.stages(p)
         return [
-            *context.trained(plan, "warm_up"),
-            context.passed(plan, self.rows(context, p), "scoring", p.reads, targets),
-        ]
+            *context.trained(plan, trained), context.passed(plan, self.rows(context, p), passed, p.reads, targets),
+        ]  # fmt: skip
+
+    def stages(self, p: RowPass) -> tuple[str, str]:
+        """Name the stages that training and pass are charged to: those that serve all primaries, or one's own."""
+        adapted, targets = p.model == "adapted", bool({"products", "cosines"} & set(p.reads))
+        return "adapting" if adapted else "warm_up", "targeting" if adapted or targets else "scoring"
 
     def rows(self, context: Context, p: RowPass) -> dict[str, np.ndarray]:
         """List the rows that are read, all of these tasks: the auxiliaries, and the primary where features are read."""
