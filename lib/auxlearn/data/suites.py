@@ -89,6 +89,15 @@ class Suite(Mapping[str, Task]):
         self.name, self._tasks, self.fingerprint = name, dict(tasks), fingerprint
         self.vocabulary: dict[str, int] | None = None  # of its words, once an encoder has counted them
 
+    def __repr__(self) -> str:
+        lines = [f"suite {self.name}: {len(self)} task{'s' * (len(self) > 1)}"]
+        for name, task in self._tasks.items():
+            answer = f"{task.range[0]:g} to {task.range[1]:g}" if task.range else ", ".join(task.labels or ())
+            answer = answer if len(answer) <= 80 else f"{len(task.labels or ())} labels"
+            rows = f"{len(task.train):,} train, {len(task.dev):,} dev, {len(task.test or ()):,} test"
+            lines.append(f"  {name}: {task.kind} of {' + '.join(task.inputs)} by {task.metric}; {answer}; {rows}")
+        return "\n".join(lines)
+
     def __getitem__(self, name: str) -> Task:
         if name not in self._tasks:
             near = meant(name, self._tasks)
