@@ -11,15 +11,16 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import nbformat
+from typing import TYPE_CHECKING, Any
 
 from auxlearn.errors import InputError
 from auxlearn.files import documents
 from auxlearn.paths import runs_root
 from auxlearn.records import manifests, runs
 from auxlearn.studies.headlines import Headline, headline
+
+if TYPE_CHECKING:
+    import nbformat
 
 STAGES = {
     "01_data_prep": "data", "02_td_proxy": "proxy", "03_ranking": "ranking",
