@@ -142,7 +142,8 @@ def validate(stage: str, given: Mapping[str, Any], plug: bool = True) -> Any:
     Args:
         stage: The notebook, such as `06_mtl`.
         given: Plain values by name.
-        plug: Whether the plug-ins that they name are imported; of what a run folder says, they must be there already.
+        plug: Whether the plug-ins that they name are imported; of what a run folder says, they must be there already,
+            if the values cannot be understood without them.
 
     Returns:
         The stage's model, an instance of `MODELS[stage]`.
@@ -152,13 +153,15 @@ def validate(stage: str, given: Mapping[str, Any], plug: bool = True) -> Any:
     """
     model = MODELS[stage]
     plugins = given.get("plugins", [])
-    if isinstance(plugins, list):
-        (registry.plug if plug else registry.require)([name for name in plugins if isinstance(name, str)])
+    named = [name for name in plugins if isinstance(name, str)] if isinstance(plugins, list) else []
+    if plug:
+        registry.plug(named)
     if names := [name for name in given if name not in model.model_fields]:
         raise InputError(f"{stage}: {unknown(stage, names)}")
     try:
         return model.model_validate(dict(given))
     except ValidationError as error:
+        registry.require([] if plug else named)
         raise InputError(f"{stage}: {explain(error)}") from None
 
 
