@@ -5,7 +5,7 @@ nor is one that shares a single sentence of two; `shared_sentences` counts the l
 
 Rows that are equal are compared once, and of each training row at most `duplicates.MATCHES` matched rows are listed per
 split of a target, so that n copies against m cost neither n x m comparisons nor as many lines. The count of all of them
-is a lower bound: a row is compared with no more than `near_duplicates.MOST_CANDIDATES` different texts that are like it.
+is a lower bound: a row is compared with at most `near_duplicates.MOST_CANDIDATES` different texts that are like it.
 """
 
 from __future__ import annotations
