@@ -223,3 +223,21 @@ def test_check_lists_twins_and_a_fault_of_their_rows_once(tmp_path, capsys):
     write(tmp_path / "t" / "dev.jsonl", [{"text": "x", "label": "odd"}])
     assert cli.main(["check", str(path), "--data"]) == 1
     assert "1 problem:" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["sst2", "mrpc", "stsb", "pos"])
+def test_the_shipped_suites_of_twins_cut_their_primary_and_share_no_row(data, name, monkeypatch):
+    monkeypatch.setenv("AUXLEARN_DATA", str(data))
+    suite = suites.load(f"params/suites/twins_{name}.yaml")
+    twins = {suite[f"{name}_twin"], suite[f"{name}_shuffled"]}
+    assert {task.twin_of for task in twins} == {"pos_ewt" if name == "pos" else name}
+    assert [task.name for task in twins if task.shuffled] == [f"{name}_shuffled"]
+    original = suite[twins.pop().twin_of]
+    assert len(original.train) <= 1000 <= len(suite[f"{name}_twin"].train) == len(suite[f"{name}_shuffled"].train)
+    assert {len(task.train) for task in suite.values() if task is not original} == {len(suite[f"{name}_twin"].train)}
+    used = [*original.train["row_id"][:], *ids(suite[f"{name}_twin"]), *ids(suite[f"{name}_shuffled"])]
+    assert len(set(used)) == len(used)
+    if name == "sst2":
+        usable = usable_rows.usable(suite, "sst2")
+        assert usable["sst2_twin"].all()
+        assert usable["sst2_shuffled"].all()
