@@ -284,6 +284,13 @@ class Method:
             ValueError: They do not.
         """
 
+    def check_auxiliaries(self, names: Sequence[str], options: Any) -> None:
+        """Refuse options that do not go with the auxiliaries there are, before anything runs.
+
+        Raises:
+            InputError: They do not.
+        """
+
     def needs(self, cell: Cell, options: Any) -> list[Need]:
         """List the artifacts that the method reads."""
         return []

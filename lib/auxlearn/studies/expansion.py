@@ -142,7 +142,9 @@ class Expansion:
         if p.stage in COMPARING_TASKS:
             auxiliary_rows.required(suite, p.primary, p.auxiliaries, 1, p.stage)
         elif p.stage == "06_mtl" and p.method.adds_rows:
-            auxiliary_rows.required(suite, p.primary, p.auxiliaries, p.policy.sources if p.policy else 1, p.arm)
+            least = p.policy.sources if p.policy else 1
+            names = auxiliary_rows.required(suite, p.primary, p.auxiliaries, least, p.arm)
+            p.method.check_auxiliaries(names, p.options(p.method))
         reads = list(dict.fromkeys(self._upstream(upstream, wanted, p) for upstream, wanted in p.needs()))
         self._enough(p, suite, reads)
         p = p.model_copy(update={"inputs": [cell.key for cell in reads]})
