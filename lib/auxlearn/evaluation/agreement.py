@@ -1,4 +1,4 @@
-"""How well the scores of a choice of tasks agree with what each task turned out to be worth."""
+"""How well scores of tasks agree with what each turned out to be worth, and scores of rows with a known truth."""
 
 from __future__ import annotations
 
@@ -84,6 +84,25 @@ def regret(scores: Values, truth: Values, k: int = 1) -> float:
         best += chance * drawn * max(worth, *sure) if len(sure) else chance * drawn * worth
         chance *= 1 - drawn
     return float(b.max() - best)
+
+
+def auc(scores: Values, truth: np.ndarray) -> float:
+    """Return the AUC of scores of rows against a binary truth; a tie counts half.
+
+    Args:
+        scores: One score per row, float [N]; higher should mean true.
+        truth: bool [N].
+
+    Returns:
+        From 0 to 1; NaN where the truth is all true or all false.
+    """
+    from scipy.stats import mannwhitneyu
+
+    values = np.asarray(scores, float)
+    true, false = values[truth], values[~truth]
+    if not len(true) or not len(false):
+        return float("nan")
+    return float(mannwhitneyu(true, false).statistic / (len(true) * len(false)))
 
 
 def _check_places(k: int | None) -> None:

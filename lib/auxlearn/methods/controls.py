@@ -125,7 +125,7 @@ class Only(Method):
     name, title, level = "only", "n rows of one auxiliary that is named", "tasks"
     cost = "nothing"
     use = "for every auxiliary in turn, over many seeds: what each gives is what a choice of tasks should have known"
-    contrasts, Options = ("random",), OnlyOptions
+    contrasts, Options, follows = ("random",), OnlyOptions, True
 
     def check_auxiliaries(self, names: Sequence[str], options: OnlyOptions) -> None:
         """Refuse a task that is no auxiliary."""
@@ -194,6 +194,8 @@ class Matched(Method):
         of: The method whose selection is matched.
         name: The control's own name.
     """
+
+    follows = True
 
     def __init__(self, control: Literal["cie", "matched"], of: str, name: str):
         self.name, self.control, self.of = name, control, of

@@ -20,7 +20,13 @@ from auxlearn.studies import parameters as params
 from auxlearn.studies.study_file import StudyFile
 from auxlearn.training import key_forms
 
-COMPARING_TASKS = ("02_td_proxy", "03_ranking", "04_gradts_correlation", "05_tawt_weighting")  # need two tasks or more
+COMPARING_TASKS = (
+    "02_td_proxy",
+    "03_ranking",
+    "04_gradts_correlation",
+    "05_tawt_weighting",
+    "08_validity",
+)  # need two tasks or more
 
 
 @dataclass(eq=False)
@@ -175,7 +181,7 @@ class Expansion:
             if own is not None and p.primary_rows > own:
                 what = f"primary_rows: {p.primary_rows} asked for, but {p.primary!r} has {own} usable training rows"
                 self._short(f"{what}; lower it or raise `rows`")
-        if p.stage not in ("03_ranking", "06_mtl") or not getattr(p, "needs_pool", True):
+        if p.stage not in ("03_ranking", "06_mtl", "08_validity") or not getattr(p, "needs_pool", True):
             return
         pool = self._pool(p, suite, reads)
         if pool is not None and p.n > pool:

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from auxlearn import seeding
-from auxlearn.data import duplicates
 from auxlearn.data.reading import arrow_columns, readers, stored_rows, task_rows
 from auxlearn.data.reading.stored_rows import Entry
 from auxlearn.data.schema import Source, SuiteSpec, TaskSpec
@@ -60,6 +59,8 @@ def _made(
     original: str, task: TaskSpec, whole: Dataset, kept: dict[str, Dataset], twins: dict[str, Source]
 ) -> task_rows.Made:  # fmt: skip
     """Draw all twins of a task, one after the other, and digest what each has got."""
+    from auxlearn.data import duplicates
+
     taken = [texts for rows in kept.values() for texts in duplicates.texts(rows, task.inputs)]
     left = np.flatnonzero(~np.isin(whole["row_id"][:], kept["train"]["row_id"][:]))
     tables: dict[str, pa.Table] = {}
@@ -92,6 +93,8 @@ def _drawn(
     whole: Dataset, inputs: Sequence[str], order: np.ndarray, wanted: int, taken: list[tuple[str, ...]]
 ) -> np.ndarray:  # fmt: skip
     """Return the first rows of `order`, int64, that are no duplicates of those taken: so many, or all there are."""
+    from auxlearn.data import duplicates
+
     drawn, at = order[:0], 0
     while len(drawn) < wanted and at < len(order):
         batch = order[at : at + max(wanted - len(drawn), LEAST)]
