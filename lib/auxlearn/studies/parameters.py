@@ -22,6 +22,7 @@ from auxlearn.methods.gradts.options import GradTS
 from auxlearn.methods.tawt.options import TAWT
 from auxlearn.records import runs
 from auxlearn.studies.arms import MTL, Arm
+from auxlearn.studies.validity import Validity
 from auxlearn.training.shared_parameters import Common, Seeds, Trained
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "Ranking",
     "TDProxy",
     "Trained",
+    "Validity",
     "check",
     "validate",
 ]  # fmt: skip
@@ -110,7 +112,9 @@ class Efficiency(Common):
         return [("06_mtl", wanted | {"arm": arm, "n": n}) for arm, n in cells]
 
 
-MODELS: dict[str, type[Common]] = {m.stage: m for m in (DataPrep, TDProxy, Ranking, GradTS, TAWT, MTL, Efficiency)}
+MODELS: dict[str, type[Common]] = {
+    m.stage: m for m in (DataPrep, TDProxy, Ranking, GradTS, TAWT, MTL, Efficiency, Validity)
+}
 
 
 # What the parameters cell of each notebook shows, in this order, and then `settings`.
@@ -130,6 +134,7 @@ SHOWN: dict[str, tuple[str, ...]] = {
     "05_tawt_weighting": (*_ALL, "seeds", "workers", *_TRAINED, *_BUDGET, "paradigm", "methods"),
     "06_mtl": (*_ALL, "seeds", "workers", *_TRAINED, "arm", "n", *_BUDGET, "methods"),
     "07_efficiency": (*_ALL, "seeds", "arms", "n", "curve", "sentence_test"),
+    "08_validity": (*_ALL, "seeds", "selectors", "trials", "n", "oracle", "methods"),
 }  # fmt: skip
 SETTINGS = "settings"
 # Parameters that have become a method's option under another name.
@@ -186,7 +191,7 @@ def unknown(stage: str, names: list[str]) -> str:
 
 def code_roots(p: Any) -> tuple[str, ...]:
     """Name the code beside its notebook's that decides a run's result: for an arm its method's and policy's."""
-    return ("reporting.notebook", *(p.code_roots() if isinstance(p, MTL) else ()))
+    return ("reporting.notebook", *(p.code_roots() if isinstance(p, (MTL, Validity)) else ()))
 
 
 def for_notebook(stage: str, values: Mapping[str, Any]) -> dict[str, Any]:

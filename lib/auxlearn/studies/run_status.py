@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 STAGES = {
     "01_data_prep": "data", "02_td_proxy": "proxy", "03_ranking": "ranking",
     "04_gradts_correlation": "head importance", "05_tawt_weighting": "task weights", "06_mtl": "training",
-    "07_efficiency": "comparison",
+    "07_efficiency": "comparison", "08_validity": "choices against a known truth",
 }  # fmt: skip
 MEANING = {
     "finished": "made by the code and from the runs that are here now",
