@@ -255,6 +255,7 @@ class Method:
         scores: What has a score of its own once it has chosen: each row, each task, or neither.
         uses_n: Whether another n gives another training.
         adds_rows: Whether it adds auxiliary rows.
+        follows: Whether it chooses what it is told: as another method has chosen, or the task of an option.
         counts_pool: Whether its training depends on which auxiliaries there are though it adds none of their rows.
         contrasts: Methods that it is compared with where both were run.
         Options: Its own parameters.
@@ -271,6 +272,7 @@ class Method:
     scores: Literal["rows", "tasks"] | None = None
     uses_n: bool = True
     adds_rows: bool = True
+    follows: bool = False
     counts_pool: bool = False
     contrasts: Sequence[str] = ()
     Options: type[Options] = Options
@@ -285,6 +287,13 @@ class Method:
 
         Raises:
             ValueError: They do not.
+        """
+
+    def check_auxiliaries(self, names: Sequence[str], options: Any) -> None:
+        """Refuse options that do not go with the auxiliaries there are, before anything runs.
+
+        Raises:
+            InputError: They do not.
         """
 
     def needs(self, cell: Cell, options: Any) -> list[Need]:
