@@ -6,6 +6,7 @@
 # make test-slow                                        the long forms of statistical tests
 # make golden                                           golden values made anew; prints what moved
 # make mutate [MUTATIONS=100]                           break lines by hand: which does no test notice?
+# make docs                                            the pages of docs/ as a site, in site/
 # make notebooks                                        re-execute and normalise the committed notebooks
 # make publish STUDY=name                               copy a finished report to reports/
 # make verify [STUDY=name]                              does a published report still stand? all of them: a line each
@@ -26,7 +27,7 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 # Checked notebooks must give the same digits on another processor: pin the kernels that smoke runs use.
 PIN := ATEN_CPU_CAPABILITY=avx2 MKL_CBWR=AVX2 DNNL_MAX_CPU_ISA=AVX2
 
-.PHONY: study plan test pytest nbval test-slow golden mutate lint notebooks publish verify results bench fuzz kills slurm clean
+.PHONY: study plan test pytest nbval test-slow golden mutate lint docs notebooks publish verify results bench fuzz kills slurm clean
 study: $(VENV)/.done $(if $(PROFILE),$(VENV)/.slurm)
 	@$(BIN)/auxlearn study $(PARAMS) $(if $(CORES),--cores $(CORES)) $(if $(PROFILE),--profile $(PROFILE))
 
@@ -60,6 +61,9 @@ lint: $(VENV)/.done
 	$(BIN)/ruff format --check lib tests docs
 	@$(BIN)/lint-imports --no-logo
 	$(BIN)/mypy
+
+docs: $(VENV)/.done
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 notebooks: $(VENV)/.done
 	$(PIN) $(BIN)/auxlearn notebooks

@@ -20,6 +20,7 @@ compare and combine: [Methods](methods.md). Written by `python docs/write_method
 FAMILIES = {
     "": "Controls",
     "fastmtl": "FastMTL: rows by a task discriminator",
+    "scores": "Row scores: rows by a score and a selection rule",
     "gradts": "GradTS: tasks and rows by head importance",
     "autosem": "AUTOSEM: tasks and ratios by search",
     "tawt": "TAWT: weights of tasks",

@@ -6,6 +6,10 @@ import subprocess
 import sys
 import time
 
+import pytest
+
+from auxlearn.paths import PROJECT
+
 # A parent that starts a supervised child, tells its process id, and waits to be killed.
 PARENT = """
 import subprocess, sys, time
@@ -13,6 +17,14 @@ sleep = ["timeit", "-n1", "-r1", "import time; time.sleep(60)"]
 child = subprocess.Popen([sys.executable, "-m", "auxlearn.processes", *sleep])
 print(child.pid, flush=True)
 time.sleep(60)
+"""
+# The command line, then a look at what was imported.
+STARTED = """
+import contextlib
+from auxlearn import cli
+with contextlib.suppress(SystemExit):
+    cli.main(["--help"])
+import shown
 """
 
 
@@ -56,3 +68,19 @@ def test_it_is_the_module_otherwise():
         [*command, "--parent", "1", "timeit", "-n1", "-r1", "import time; time.sleep(60)"], timeout=20
     )
     assert lost.returncode == -signal.SIGKILL  # its parent was gone before it looked
+
+
+@pytest.mark.parametrize("begun", [["-m", "auxlearn.processes", "shown"], ["-c", STARTED]], ids=["module", "command"])
+def test_no_grammar_of_addresses_is_built_for_notebooks(begun, tmp_path):
+    """What jsonschema builds of rfc3987_syntax takes longer than the rest of papermill's start."""
+    (tmp_path / "shown.py").write_text(
+        "import nbformat, sys\nprint(sys.modules['rfc3987_syntax'], 'lark' in sys.modules)\n"
+    )
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(PROJECT / "lib")])}
+    shown = subprocess.run([sys.executable, *begun], env=environment, capture_output=True, text=True)
+    assert shown.stdout.splitlines()[-1:] == ["None False"], shown.stderr
+
+
+def test_whoever_imports_the_library_keeps_all_formats():
+    code = "import sys, auxlearn, auxlearn.processes; print('rfc3987_syntax' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"

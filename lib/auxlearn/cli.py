@@ -9,7 +9,7 @@ import signal
 import sys
 from pathlib import Path
 
-from auxlearn import hosts
+from auxlearn import hosts, processes
 from auxlearn.errors import InputError
 from auxlearn.paths import need_checkout
 
@@ -29,6 +29,7 @@ def main(argv: list[str] | None = None) -> int:
     # A script's shell starts what it puts in the background with interrupts ignored; whoever sends one means it.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    processes.spare_grammar()
     try:
         hosts.settle()
         status = _run(_parser().parse_args(argv))

@@ -56,6 +56,15 @@ def command(module: str, *arguments: object) -> list[str]:
     return [sys.executable, "-m", __name__, "--parent", str(os.getpid()), module, *map(str, arguments)]
 
 
+def spare_grammar() -> None:
+    """Keep jsonschema, which nbformat and so papermill import, from building a grammar of internationalised addresses.
+
+    It takes 1.3 s of the 2 s that papermill takes to start, and no schema of notebooks asks for such addresses. Only
+    for programs of our own: a schema of whoever imports the library may ask for them.
+    """
+    sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]  # which an import takes for missing
+
+
 def main(argv: list[str]) -> None:
     """Watch the parent and become the module; its exit status is the process's.
 
@@ -68,6 +77,7 @@ def main(argv: list[str]) -> None:
     parser.add_argument("arguments", nargs=argparse.REMAINDER)
     options = parser.parse_args(argv)
     watch(options.parent)
+    spare_grammar()
     sys.argv = [options.module, *options.arguments]
     runpy.run_module(options.module, run_name="__main__", alter_sys=True)
 

@@ -7,8 +7,8 @@ from auxlearn.methods.registry import register, variant
 
 # FastMTL: one proxy, whose own rows leave the pool, and a sigmoid of the softmax discriminator's logit.
 variant("td_ce_paper", "td_ce", "td_ce by the authors' rules", proxies="one", score="sigmoid")
-variant("td_ce_one", "td_ce", proxies="one")
-variant("td_ce_sigmoid", "td_ce", score="sigmoid")
+variant("td_ce_one", "td_ce", proxies="one", score="softmax")
+variant("td_ce_sigmoid", "td_ce", proxies="crossfit", score="sigmoid")
 
 # GradTS: importance by columns of key and value weights; trials begin with one task and compare the best state of a
 # set with the last one of the set before.

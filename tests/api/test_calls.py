@@ -1,9 +1,13 @@
 """select and compare on tiny slices: what they give, what they read of notebooks, what they refuse."""
 
+import os
+import re
 import shutil
+import subprocess
 import sys
 import types
 
+import nbformat
 import numpy as np
 import pandas as pd
 import pytest
@@ -128,6 +132,30 @@ def test_what_a_study_made_a_call_reads(unharmed, runs_folder):
         assert (row.score, row.TFLOP, row.verdict) == (said["score"], said["tflop"], said["verdict"])
         assert row.interval == (None if said["low"] is None else (said["low"], said["high"]))
         assert row.constant == told.metrics["floor"]
+
+
+def test_what_a_call_made_a_notebook_reads(runs_folder):
+    """Notebook 06, executed by papermill after a comparison: trains nothing, records what the call has."""
+    compared = auxlearn.compare(auxlearn.planted(), PRIMARY, ["random"], [0], n=30, rows=60, **LITTLE)
+    made = {path: path.stat().st_mtime_ns for path in runs_folder.glob("train/*/manifest.json")}
+    assert made
+    (ours,) = (each for each in runs.all_runs("arm") if each.params["arm"] == "random")
+    notebook = nbformat.read(PROJECT / "notebooks" / "06_mtl.ipynb", nbformat.NO_CONVERT)
+    (cell,) = (each for each in notebook.cells if "parameters" in each.metadata.get("tags", []))
+    params = {name: value for name, value in ours.params.items() if re.search(rf"^{name} *=", cell.source, re.M)}
+    folder = runs_folder.parent / "executed"
+    folder.mkdir()
+    (folder / "params.yaml").write_text(yaml.safe_dump(params))
+    environment = os.environ | {"PYTHONPATH": str(PROJECT / "lib"), "PYTHONWARNINGS": "ignore"}
+    command = ["-m", "papermill", str(PROJECT / "notebooks" / "06_mtl.ipynb"), "out.ipynb", "-f", "params.yaml"]
+    done = subprocess.run([sys.executable, *command], cwd=folder, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert {path: path.stat().st_mtime_ns for path in runs_folder.glob("train/*/manifest.json")} == made
+    (theirs,) = runs.all_runs("06_mtl")
+    assert theirs.key_params == ours.key_params
+    assert unmeasured(theirs.metrics) == unmeasured(ours.metrics)
+    scores = [seed["dev"]["accuracy"] for seed in theirs.metrics["seeds"].values()]
+    assert np.mean(scores) == compared.table.set_index("arm")["score"]["random"]
 
 
 def test_a_comparison_trains_each_arm_once(small, runs_folder, monkeypatch):

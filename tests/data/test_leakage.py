@@ -13,7 +13,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auxlearn.data import leakage, near_duplicates, normalisation, suites
+from auxlearn.data import duplicates, leakage, near_duplicates, normalisation, suites
 from auxlearn.errors import InputError
 from helpers import write_jsonl
 
@@ -231,8 +231,8 @@ def test_n_copies_against_m_are_compared_once(build, monkeypatch):
     )
     hits = leakage.find(suite)
     dev, test = (hits[hits["split"] == split] for split in ("dev", "test"))
-    assert len(dev) == 300 * leakage.MATCHES
-    assert dev.groupby("row")["target_row"].apply(list).tolist() == [list(range(leakage.MATCHES))] * 300
+    assert len(dev) == 300 * duplicates.MATCHES
+    assert dev.groupby("row")["target_row"].apply(list).tolist() == [list(range(duplicates.MATCHES))] * 300
     assert [dev[dev["row"] == row]["kind"].unique().tolist() for row in (0, 1)] == [["exact"], ["normalised"]]
     assert dev["pairs"].unique().tolist() == [200]
     assert (test["kind"].unique().tolist(), test["pairs"].unique().tolist(), len(test)) == (["near"], [1], 300)
@@ -260,7 +260,7 @@ def test_pairs_is_a_lower_bound_where_more_rows_are_near_than_are_compared(build
     """Of 30 dev rows with a word of their own 20 are compared; fewer are all counted, equal ones among them."""
     dev = [TWENTY.replace("geese", f"geese{i}") for i in range(30)]
     hits = leakage.find(build(pool={"train": [TWENTY]}, target={"train": ["z"], "dev": dev}))
-    assert (hits["kind"].unique().tolist(), len(hits)) == (["near"], leakage.MATCHES)
+    assert (hits["kind"].unique().tolist(), len(hits)) == (["near"], duplicates.MATCHES)
     assert hits["pairs"].unique().tolist() == [near_duplicates.MOST_CANDIDATES]
     few = leakage.find(build(pool={"train": [TWENTY]}, target={"train": ["z"], "dev": [*dev[:18], *dev[:2], TWENTY]}))
     assert few["pairs"].unique().tolist() == [21]

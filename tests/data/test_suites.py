@@ -307,3 +307,20 @@ def test_a_few_shot_task_keeps_its_own_dev_and_test(resplit):
     for split in ("dev", "test"):
         assert getattr(cut, split).to_list() == getattr(whole, split).to_list()
     assert "origin" not in cut.train.column_names
+
+
+def test_a_suite_shows_its_tasks(folder_suite, tmp_path):
+    assert repr(tasks.Suite.from_yaml(folder_suite)).splitlines() == [
+        "suite demo: 2 tasks",
+        "  pair: classification of a + b by accuracy; no, yes; 30 train, 30 dev, 1 test",
+        "  one: classification of text by f1; bad, good; 36 train, 4 dev, 0 test",
+    ]
+    rows = [{"text": f"row {i}", "label": i % 5 + 0.5} for i in range(30)]
+    for split in ("train", "dev"):
+        write_jsonl(tmp_path / "scores" / f"{split}.jsonl", [r | {"text": r["text"] + split} for r in rows])
+    path = tmp_path / "scores.yaml"
+    path.write_text("name: mine\ntasks: {scores: {kind: regression, inputs: [text], label: label, range: [0, 5.5], "
+                    "metric: pearson, source: {folder: scores}}}")  # fmt: skip
+    assert repr(tasks.Suite.from_yaml(path)).splitlines() == [
+        "suite mine: 1 task", "  scores: regression of text by pearson; 0 to 5.5; 30 train, 30 dev, 0 test",
+    ]  # fmt: skip

@@ -76,6 +76,18 @@ SWITCHES: dict[str, tuple[str, dict[str, Any]]] = {
     "power": ("power", {"prior_power": 0.5}),
     "temperature": ("td_bce+tawt_scored", {"score_temperature": 0.2}),
     "four buckets": ("td_bce+tawt_deciles", {"score_buckets": 4}),
+    # New ones go to the end: seeds are dealt in turn.
+    "rule top_mean": ("bm25", {"rule": "top_mean"}),
+    "rule top_max": ("bm25", {"rule": "top_max"}),
+    "rule quota": ("bm25", {"rule": "quota"}),
+    "rule diverse": ("bm25", {"rule": "diverse"}),
+    "rule transport": ("bm25", {"rule": "transport"}),
+    "all target rows": ("tfidf", {"target_rows": 0}),
+    "highest weights per word": ("dsir", {"resample": False, "per_word": True, "smoothing": 0.1}),
+    "states of the encoder as it is": ("rds", {"model": "untrained"}),
+    "gradients of length 1": ("graddot", {"unit": True, "rule": "top_max"}),
+    "low losses": ("loss", {"take": "low"}),
+    "middle losses": ("loss", {"take": "middle", "rule": "top_mean"}),
 }  # fmt: skip
 
 

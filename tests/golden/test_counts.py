@@ -66,7 +66,9 @@ def test_what_every_arm_runs_costs_what_was_counted(group, model, lengths, ran, 
     whole = {name: np.arange(splits["train"].n_rows) for name, splits in lengths.items()}
     for asked, store in ran["scored"]:
         (ledger,) = store.manifest.ledger
-        counted = pass_counting.scoring(asked["plan"], lengths, config, asked.get("only") or whole)
+        reads, targets = asked.get("reads", pass_store.PLAIN), asked.get("targets")
+        rows, cells = asked.get("only") or whole, pass_counting.cells(config)
+        counted = pass_counting.scoring(asked["plan"], lengths, config, rows, reads, targets, cells)
         assert counts(counted) == counts(Ledger.from_dict(ledger))
     for asked, (manifest, _) in ran["measured"]:
         (ledger,) = manifest.ledger

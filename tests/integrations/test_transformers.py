@@ -1,7 +1,7 @@
 """A stock Trainer with a model of one's own takes a selection's rows and weights."""
 
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -81,6 +81,35 @@ def trainer(rows, tokenizer, folder, loss, callbacks=(), kind=None, **given):
 
 def state(trained):
     return {name: value.clone() for name, value in trained.model.state_dict().items()}
+
+
+@dataclass
+class Selected:
+    """What `auxlearn.select` returns, as far as it is read."""
+
+    table: pd.DataFrame
+
+
+def test_a_selection_is_taken_as_its_table_is(small, chosen, rows, tokenizer):
+    taken = aux.training_rows(small, Selected(chosen), PRIMARY, tokenizer, own=np.arange(48))
+    assert taken.tasks == rows.tasks
+    assert [taken[i] for i in range(len(taken))] == [rows[i] for i in range(len(rows))]
+
+
+@pytest.mark.parametrize(
+    ("given", "own", "words"),
+    [
+        ([3, 4], None, "chosen: give a selection, or a DataFrame with columns task and row, not list"),
+        (pd.DataFrame({"task": ["topic_name"], "row_id": [1]}), None, "not columns task, row_id"),
+        (pd.DataFrame({"task": ["topic_name"] * 2, "row": [1, 10**6]}), None,
+         "chosen: 'topic_name' has no training row 1000000, it has [0-9]+; give positions"),
+        (pd.DataFrame({"task": ["topic_name"], "row": [-1]}), None, "chosen: 'topic_name' has no training row -1"),
+        (None, np.array([0, -2]), "own: 'topic_side' has no training row -2"),
+    ],
+)  # fmt: skip
+def test_rows_that_are_not_there_are_named(small, tokenizer, given, own, words):
+    with pytest.raises(InputError, match=words):
+        aux.training_rows(small, given, PRIMARY, tokenizer, own=own)
 
 
 def test_rows_are_the_primary_s_and_the_chosen_ones_as_their_tokenizer_reads_them(rows, small, tokenizer):

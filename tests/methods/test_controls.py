@@ -5,12 +5,14 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from datasets import Dataset
 
 from asking import arm, everything, planned, selected
 from auxlearn.data import auxiliary_rows, suites
 from auxlearn.errors import InputError
 from auxlearn.methods import controls, pairs_of_arms, ranking
+from auxlearn.studies import graph
 from auxlearn.training import phases
 
 
@@ -172,3 +174,40 @@ def test_all_data_has_a_control_of_as_many_steps(small):
             ((NAMES, 20), (NAMES, 30), (NAMES[:2], 20))]  # fmt: skip
     assert keys[0] == keys[1] != keys[2]
     assert pairs_of_arms.contrasts(["single", "step_matched_all", "all_data"]) == [("all_data", "step_matched_all")]
+
+
+# --- one auxiliary alone -----------------------------------------------------------------------------------------
+
+
+def test_only_draws_n_rows_of_the_task_that_is_named(small):
+    made = {
+        seed: selected(arm("only", n=30, methods={"only": {"task": "look_alike"}}), small, seed)[0] for seed in (0, 1)
+    }
+    for each in made.values():
+        assert (each.rows["task"].unique().tolist(), len(each.rows), each.tasks) == (
+            ["look_alike"],
+            30,
+            ("look_alike",),
+        )
+        assert each.rows["row"].is_unique
+    assert made[0].rows["row"].tolist() != made[1].rows["row"].tolist()
+    first = selected(arm("only", n=500), small, 0)[0]  # of no task in particular: all rows of the first auxiliary
+    assert (first.rows["task"].unique().tolist(), len(first.rows)) == (["topic_name"], 80)
+
+
+def test_only_refuses_a_task_that_is_no_auxiliary_before_anything_runs(tmp_path, small):
+    given = arm("only", n=30, methods={"only": {"task": "look_alikes"}})
+    with pytest.raises(InputError, match="'look_alikes' is no auxiliary; did you mean 'look_alike'"):
+        selected(given, small, 0)
+    file = tmp_path / "study.yaml"
+    base = {"suite": "planted", "primary": "topic_side", "size": "full", "seeds": [0]}
+    study = {"study": "s", "base": base, "stages": ["06_mtl"], "grid": {"arm": ["single", "only"], "n": [30]}}
+    for task, fits in (("topic_side", False), ("look_alike", True)):
+        tasks = {"methods.only.task": [task, "away_topic"]}
+        file.write_text(yaml.safe_dump(study | {"grid": study["grid"] | tasks}))
+        if fits:
+            stages = [(p.arm, p.key_params()["methods"].get("only")) for _, p in graph.validated(file)]
+            assert stages == [("single", None), ("only", {"task": "look_alike"}), ("only", {"task": "away_topic"})]
+        else:
+            with pytest.raises(InputError, match="'topic_side' is no auxiliary"):
+                graph.validated(file)

@@ -257,7 +257,11 @@ def test_a_run_folder_s_plug_ins_are_not_imported(tmp_path):
     file.write_text(f"{MINE}raise SystemExit('imported')\n")
     given = {"arm": "random", "plugins": [str(file)]}
     with pytest.raises(InputError, match=f"the run was made with {file}, which is code .* set AUXLEARN_PLUGINS={file}"):
-        parameters.validate("06_mtl", given, plug=False)
+        parameters.validate("06_mtl", given | {"arm": "mine"}, plug=False)
+    with pytest.raises(InputError, match="the run was made with"):
+        parameters.validate("06_mtl", given | {"methods": {"mine": {}}}, plug=False)
+    # A run that is understood without them may be read by a study that has no plug-in.
+    assert parameters.validate("06_mtl", given, plug=False).method.name == "random"
     file.write_text(MINE)
     parameters.validate("06_mtl", given)
     assert parameters.validate("06_mtl", given | {"arm": "mine"}, plug=False).method.title == "of a file"

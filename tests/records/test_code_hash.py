@@ -163,6 +163,25 @@ def test_a_hash_is_found_anew_when_a_file_of_it_changes_or_appears(package):
     assert code_hash.code_hash(["a"]) != before
 
 
+def test_asked_again_no_module_is_looked_for_until_a_file_changes(package, monkeypatch):
+    """Every training and pass asks twice whether its code was edited."""
+    package(a="from auxlearn.sub import c")
+    imported = {code_hash._name(path): ((0, 0), path.read_bytes()) for path in code_hash.PACKAGE.rglob("*.py")}
+    monkeypatch.setattr(code_hash, "_IMPORTED", imported)
+    before = code_hash.code_hash(["a"])
+    assert not code_hash.edited(["a"])
+    looked, resolved = [], code_hash._Closure._resolved
+    monkeypatch.setattr(code_hash._Closure, "_resolved", lambda *given: looked.append(given) or resolved(*given))
+    assert not code_hash.edited(["a"])
+    assert code_hash.code_hash(["a"]) == before
+    assert looked == []
+    package(sub__in__c="TWO = 22\n")
+    assert code_hash.edited(["a"])
+    assert code_hash.code_hash(["a"]) != before
+    package(sub__in__c="TWO = 2  # as it was\n")
+    assert not code_hash.edited(["a"])
+
+
 def test_an_older_copy_of_the_package_is_hashed_where_it_lies(package, tmp_path):
     package(a="from auxlearn import b")
     shutil.copytree(tmp_path / "auxlearn", tmp_path / "old")

@@ -1,6 +1,7 @@
 """`auxlearn init` guesses suites and studies from folders as people have them."""
 
 import csv
+import gzip
 import json
 import random
 
@@ -148,6 +149,149 @@ def test_the_command_shows_the_suite_and_every_guess_has_its_reason(tmp_path, ca
     assert f"auxlearn check {tmp_path / 'study.yaml'} --data" in shown
 
 
+def written(folder):
+    """The task entries of a suite as init writes it, without their sources."""
+    starting.start(folder)
+    return (folder / "suite.yaml").read_text(encoding="utf-8")
+
+
+def test_spreadsheets_saved_with_semicolons_and_decimal_commas(tmp_path):
+    rng = random.Random(7)
+    moods = [f"{10001 + i};{text(rng)}, sehr;{rng.choice(['schön', 'mäßig'])}\r\n" for i in range(60)]
+    marks = [f"{i + 1};{text(rng)};{(i % 9 + 2) / 2}\r\n".replace(".", ",") for i in range(63)]
+    for name, head, body in (
+        ("Müller Stimmung 2023", "lfd. Nr.;Text;Stimmung", moods),
+        ("Noten", "ID;Text;Note", marks),
+    ):
+        (tmp_path / f"{name}.csv").write_bytes(("\ufeff" + head + "\r\n" + "".join(body)).encode())
+    (tmp_path / "Übersicht.xlsx").write_bytes(b"PK")
+    (tmp_path / "~$Übersicht.xlsx").write_bytes(b"")
+    suite = read_back(tmp_path)
+    assert suite.names == ["muller_stimmung_2023", "noten"]
+    assert suite["muller_stimmung_2023"].labels == ("mäßig", "schön")
+    assert (suite["noten"].kind, suite["noten"].range, suite["noten"].label) == ("regression", (1.0, 5.0), "Note")
+    assert sorted(suite["noten"].train["Note"][:] + suite["noten"].dev["Note"][:])[:8] == [1.0] * 7 + [1.5]
+    assert "# Not read: Übersicht.xlsx\n" in (tmp_path / "suite.yaml").read_text(encoding="utf-8")
+
+
+def test_names_of_columns_may_be_numbers_or_empty_beside_usual_ones(tmp_path):
+    rng = random.Random(13)
+    table(tmp_path / "a.csv", [{"": i, "text": text(rng), "2019": i % 3, "label": i % 2} for i in range(40)])
+    assert (suite := read_back(tmp_path))["a"].inputs == ("text",)
+    assert suite["a"].label == "label"
+
+
+def test_folders_in_folders_are_looked_into(tmp_path):
+    import datasets
+
+    rng = random.Random(8)
+
+    def frame(size):
+        return datasets.Dataset.from_dict({
+        "text": [text(rng) for _ in range(size)], "label": [i % 2 for i in range(size)],
+    })  # fmt: skip
+
+    for name in ("dialog/emotion/data/train-0000{}-of-00002", "similar/default/train/000{}", "train-0000{}-of-00002"):
+        for i in range(2):
+            path = tmp_path / (name.format(i) + ".parquet")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            frame(20 + i).to_parquet(path)
+    (tmp_path / "tagging" / "pos").mkdir(parents=True)
+    with gzip.open(tmp_path / "tagging" / "pos" / "train.jsonl.gz", "wt") as file:
+        for _ in range(30):
+            words = text(rng).split()
+            file.write(json.dumps({"tokens": words, "ner_tags": [len(w) % 3 for w in words]}) + "\n")
+    table(tmp_path / "mails" / "de" / "spam_train.csv", [{"text": text(rng), "spam": i % 2} for i in range(40)])
+    table(tmp_path / "mails" / "en" / "spam_train.csv", [{"text": text(rng), "spam": i % 2} for i in range(30)])
+    table(tmp_path / ".cache" / "train.csv", [{"text": text(rng), "label": 1}])
+    suite = read_back(tmp_path)
+    own = tmp_path.name.strip("_").lower()
+    assert set(suite.names) == {"emotion", "similar", own, "pos", "mails_de_spam", "mails_en_spam"}
+    for name in ("emotion", "similar", own):
+        assert len(suite[name].train) + len(suite[name].dev) == 41
+    assert "labels: ['0', '1', '2']   # ? the ids in the file; put the tags here, in this order" in (
+        tmp_path / "suite.yaml").read_text()  # fmt: skip
+
+
+def test_nested_fields_and_labels_of_words_beside_minus_one(tmp_path):
+    rng = random.Random(9)
+    lines(tmp_path / "nli_train.jsonl", [
+        {"premise": text(rng), "hypothesis": text(rng), "gold_label": ["entailment", "neutral", -1][min(2, i % 7 % 5)],
+         "meta": {"genre": "travel"}} for i in range(70)
+    ])  # fmt: skip
+    lines(tmp_path / "nli_test.jsonl", [{"premise": text(rng), "hypothesis": text(rng), "gold_label": -1}] * 5)
+    lines(tmp_path / "same_train.jsonl", [
+        {"pair": {"question1": text(rng), "question2": text(rng)}, "annotation": {"is_duplicate": i % 2}}
+        for i in range(40)
+    ])  # fmt: skip
+    suite = read_back(tmp_path)
+    assert suite["nli"].labels == ("entailment", "neutral")
+    assert suite["nli"].dropped["train"] == 30
+    assert suite["same"].inputs == ("pair.question1", "pair.question2")
+    assert suite["same"].label == "annotation.is_duplicate"
+    said = (tmp_path / "suite.yaml").read_text()
+    assert "all that occur, in alphabetical order; -1 is taken for no label" in said
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "parts"),
+    [
+        # -1 of a test split alone marks rows without a label, and is no end of a range
+        ([0.5, 4.2, 3.3], [-1.0], ["range: [0, 5]"]),
+        ([0, 1], [-1], ["labels: ['0', '1']"]),
+        (["no", "yes"], [-1], ["labels: ['no', 'yes']"]),
+        # of train it may
+        ([0.5, 4.2, 3.3, -1], [2.5], ["range: [0, 5]   # ? lowest and highest, rounded outwards; -1 is taken for no",
+                                      "drop_unlabelled: true"]),
+        ([1, 2, 3, -1], [1], ["labels: ['1', '2', '3']", "-1 is taken for no label", "drop_unlabelled: true"]),
+        ([0, 1] * 5 + [-1], [1], ["labels: ['0', '1']", "-1 is taken for no label", "drop_unlabelled: true"]),
+        # but negative, neutral and positive are three classes, as are numbers on both sides of zero
+        ([-1, 0, 1], [0], ["labels: ['-1', '0', '1']", "-1 is taken for a class"]),
+        ([-2, -1, 0, 1, 2], [0], ["labels: ['-2', '-1', '0', '1', '2']"]),
+        ([-1, 1], [1], ["labels: ['-1', '1']"]),
+        ([-1.0, -0.5, 0.7], [0.1], ["range: [-1, 1]"]),
+    ],
+)  # fmt: skip
+def test_minus_one_is_a_class_or_no_label_and_which_is_said(tmp_path, train, test, parts):
+    rng = random.Random(10)
+    for split, values in (("train", train), ("test", test)):
+        lines(tmp_path / f"a_{split}.jsonl", [{"text": text(rng), "label": v} for v in values * 30])
+    said = written(tmp_path)
+    for part in parts:
+        assert part in said
+    assert ("drop_unlabelled" in said) == any("drop_unlabelled" in part for part in parts) or "a class" in said
+
+
+def test_of_several_columns_of_tags_and_of_named_labels_the_others_are_named(tmp_path):
+    import datasets
+
+    rng = random.Random(11)
+    words = [text(rng).split() for _ in range(40)]
+    tags = datasets.List(datasets.ClassLabel(names=["O", "B-LOC"]))
+    features = datasets.Features(
+        {"pos_tags": tags, "ner_tags": tags, "tokens": datasets.List(datasets.Value("string"))}
+    )
+    given = {name: [[int(w == "town") for w in row] for row in words] for name in ("pos_tags", "ner_tags")}
+    (tmp_path / "conll").mkdir()
+    datasets.Dataset.from_dict(given | {"tokens": words}, features).to_parquet(tmp_path / "conll" / "train.parquet")
+    two = datasets.Features({"text": datasets.Value("string"), "topic": datasets.ClassLabel(names=["a", "b"]),
+                             "label": datasets.ClassLabel(names=["c", "d"])})  # fmt: skip
+    rows = {"text": [text(rng) for _ in range(40)], "topic": [0, 1] * 20, "label": [1, 0] * 20}
+    (tmp_path / "two").mkdir()
+    datasets.Dataset.from_dict(rows, two).to_parquet(tmp_path / "two" / "train.parquet")
+    said = written(tmp_path)
+    assert "inputs: [tokens]" in said
+    assert "label: pos_tags   # ? one tag per word; ner_tags would be another" in said
+    assert "label: label   # ? the file names its labels; topic would be another" in said
+
+
+def test_a_column_of_texts_is_no_label_whatever_it_is_called(tmp_path):
+    rng = random.Random(12)
+    table(tmp_path / "qa.csv", [{"question": text(rng), "answer": text(rng), "right": i % 2} for i in range(40)])
+    suite = read_back(tmp_path)
+    assert (suite["qa"].inputs, suite["qa"].label) == (("question", "answer"), "right")
+
+
 @pytest.mark.parametrize(
     ("files", "words"),
     [
@@ -156,11 +300,21 @@ def test_the_command_shows_the_suite_and_every_guess_has_its_reason(tmp_path, ca
         ({"a.csv": "text,label\nx y,1\n", "a_train.csv": "text,label\nx y,1\n"}, "seem to be one split of 'a'"),
         ({"a.csv": "first,second\nx y z,some other words\nu v w,and yet more\n"}, "no column looks like a label"),
         ({"a.csv": "number,label\n1,a\n2,b\n"}, "no column looks like a text"),
+        (
+            {"a.tsv": "gj04\t1\tone two\ngj04\t0\tthree four\ngj04\t1\tfive\n"},
+            "a.tsv, line 1: .*'gj04' stands in 2 more",
+        ),
+        ({"a.tsv": "1\tone two\n0\tthree four\n"}, "a.tsv, line 1: .*'1' is a number; put a line of names in front"),
+        ({"a.xlsx": "PK", "b/data.json": "[]"}, "no data in it; .*; not read: a.xlsx, b/data.json"),
+        ({"A.csv": "text,label\nx y,1\n", "a.tsv": "text\tlabel\nx y\t1\n"}, "would both be the task 'a'; rename one"),
+        ({"a.csv": "a b,c\nd,e\n", "b.csv": "number,label\n1,a\n"}, "(?s)/a.csv: no column.*\n.*/b.csv: no column"),
+        ({"train-00000-of-00002.csv": "text,label\nx y,1\n"}, "not the 2 shards 0 to 1"),
         ({"suite.yaml": "name: mine\n"}, "suite.yaml exists; remove it, or move it away"),
     ],
 )
 def test_what_cannot_be_guessed_is_said(tmp_path, files, words):
     for name, content in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(content)
     with pytest.raises(InputError, match=words):
         starting.start(tmp_path)

@@ -137,8 +137,9 @@ CSV = "text,label\nfine,good\nawful,bad\n"
             ["train row 1: no 'label' in this row, as other rows have"], id="a row without a label column",
         ),
         pytest.param(
-            ONE, {"train.csv": CSV.replace(",", ";")},
-            ["train row 0: no column 'text'; it has text;label; is it separated by ';'?"], id="another separator",
+            ONE, {"train.csv": CSV.replace(",", "|")},
+            ["train row 0: no column 'text'; it has text|label; is it separated by '|'? CSV takes commas, semicolons"],
+            id="another separator",
         ),
         pytest.param(
             TAGS, {"train.jsonl": '{"text": ["x"], "label": [NaN]}\n'}, ["train row 0: unknown label None"],

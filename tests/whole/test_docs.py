@@ -225,3 +225,30 @@ def test_every_method_of_the_library_says_what_it_costs_and_when_to_use_it():
     assert [item.name for item in ours if not (item.cost and item.use)] == []
     chooses = [item.name for item in ours if getattr(item, "scores", None) or isinstance(item, registry.WeightPolicy)]
     assert [name for name in chooses if not registry.get(name).formula] == []
+
+
+def test_the_site_has_every_page_and_its_links_lead_somewhere(tmp_path):
+    """mkdocs is strict, so that a page or an anchor of docs/ that is not there fails; ours leave docs/ too."""
+    site = tmp_path / "site"
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(site)]
+    built = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True)
+    assert built.returncode == 0, built.stderr
+    pages = {file.stem for file in site.glob("*.html")}
+    assert pages == {file.stem for file in (PROJECT / "docs").glob("*.md")} | {"index", "404"}
+    addresses = re.findall(r'(?:href|src)="([^"#?]+)', "".join((site / f"{page}.html").read_text() for page in pages))
+    # Built into site/, so that what leaves it is of the checkout.
+    out = {address for address in addresses if address.startswith("../")}
+    assert len(out) > 30
+    assert [address for address in out if not (PROJECT / address.removeprefix("../")).exists()] == []
+    within = {each for each in addresses if not re.match(r"[a-z]+:|/|\.\./", each)}
+    assert [address for address in within if not (site / address).exists()] == []
+    assert not [each for each in addresses if each.startswith(("http:", "//"))]
+
+
+def test_the_first_page_of_the_site_is_the_readme():
+    spec = importlib.util.spec_from_file_location("site_pages", PROJECT / "docs" / "site_pages.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    text = "[a](docs/api.md), [b](LOG.md), [c](https://a.org/docs/x), [d](#papers), [e](docs/own_data.md#add-a-task)"
+    moved = "[a](api.md), [b](../LOG.md), [c](https://a.org/docs/x), [d](#papers), [e](own_data.md#add-a-task)"
+    assert module.first_page(text) == moved

@@ -10,7 +10,7 @@ from auxlearn.paths import NOTEBOOKS
 from auxlearn.reporting.plots import figures
 
 HEAVY = {
-    "accelerate", "datasets", "evaluate", "ipywidgets", "scipy.stats", "seaborn", "sklearn", "statsmodels",
+    "accelerate", "datasets", "evaluate", "ipywidgets", "nbformat", "scipy.stats", "seaborn", "sklearn", "statsmodels",
     "torch._dynamo", "torch._inductor", "transformers",
 }  # fmt: skip
 NO_MODEL = {"07_efficiency"}

@@ -56,7 +56,7 @@ def asked(
     recipe = recipes.of(encoder)
     notebooks = {stage: dict(recipe.notebooks.get(stage, {})) for stage in parameters.MODELS}
     methods = {name: dict(own) for name, own in recipe.methods.items()}
-    fitting = {s: m for s, m in parameters.MODELS.items() if compared or s != "07_efficiency"}
+    fitting = {s: m for s, m in parameters.MODELS.items() if s != "08_validity" and (compared or s != "07_efficiency")}
     known = {name for model in fitting.values() for name in model.model_fields} - UNUSED
     for name, value in options.items():
         if name not in TABLES:

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from auxlearn.data import tag_schemes
-from auxlearn.errors import InputError, explain
+from auxlearn.errors import InputError, explain, meant
 from auxlearn.files import bounded_files as files
 from auxlearn.files import documents
 from auxlearn.paths import PROJECT, short
@@ -35,10 +35,13 @@ class _Strict(BaseModel):
 
 
 class Source(_Strict):
-    """Where rows come from: one of `folder`, `files`, `glue_data`, `hub` (`config`, `revision`), or the word planted.
+    """Where rows come from: one of `folder`, `files`, `glue_data`, `hub` (`config`, `revision`), `twin_of` (`rows`,
+    `labels`, `seed`), or the word planted.
 
     `files` gives one file per split, or a list of files that follow one another.
     `columns` are the token and the tag column of CoNLL files (default first and last, counted from 0).
+    `twin_of` names a task of the suite whose `resplit` leaves training rows out: `rows` of these train the twin, with
+    their labels `kept`, or `shuffled` among them by `seed`, which also draws the rows.
     """
 
     folder: str | None = None
@@ -49,6 +52,10 @@ class Source(_Strict):
     config: str | None = None
     revision: str | None = None
     planted: bool = False
+    twin_of: str | None = None
+    rows: Annotated[int, Field(ge=1)] | None = None
+    labels: Literal["kept", "shuffled"] = "kept"
+    seed: Annotated[int, Field(ge=0)] = 0
 
     @model_validator(mode="before")
     @classmethod
@@ -58,8 +65,12 @@ class Source(_Strict):
     @model_validator(mode="after")
     def _one(self) -> Source:
         wanted = 0 if isinstance(self, InMemory) else 1
-        if sum(map(bool, (self.folder, self.files, self.glue_data, self.hub, self.planted))) != wanted:
-            raise ValueError("give exactly one of folder, files, glue_data, hub, planted")
+        if sum(map(bool, (self.folder, self.files, self.glue_data, self.hub, self.planted, self.twin_of))) != wanted:
+            raise ValueError("give exactly one of folder, files, glue_data, hub, planted, twin_of")
+        if self.twin_of and self.rows is None:
+            raise ValueError("twin_of needs rows, the twin's training rows")
+        if not self.twin_of and (of_twins := sorted({"rows", "labels", "seed"} & self.model_fields_set)):
+            raise ValueError(f"{of_twins[0]} is of a twin; give twin_of, or leave it out")
         if self.files is not None and "train" not in self.files:
             raise ValueError("files needs at least train")
         given = {split: [named] if isinstance(named, str) else named for split, named in (self.files or {}).items()}
@@ -154,6 +165,40 @@ class SuiteSpec(_Strict):
     name: str
     root: str = "."
     tasks: dict[str, TaskSpec] = Field(min_length=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _twins(cls, value: Any) -> Any:
+        """Give each twin the fields of the task that it is a twin of."""
+        tasks = value.get("tasks") if isinstance(value, dict) else None
+        if not isinstance(tasks, dict):
+            return value
+        return value | {"tasks": {name: _filled(name, fields, tasks) for name, fields in tasks.items()}}
+
+
+def _twin_of(fields: Any) -> Any:
+    source = fields.get("source") if isinstance(fields, dict) else None
+    return source.get("twin_of") if isinstance(source, dict) else None
+
+
+def _filled(name: str, fields: Any, tasks: dict[str, Any]) -> Any:
+    """Return the fields of a task, of a twin those of its original; `ValueError` if it cannot be one."""
+    original = _twin_of(fields)
+    if not isinstance(original, str):
+        return fields
+    where = f"tasks.{name}.source.twin_of"
+    if original not in tasks:
+        raise ValueError(f"{where}: there is no task {original!r}{meant(original, map(str, tasks))}")
+    if original == name or _twin_of(tasks[original]):
+        raise ValueError(f"{where}: {original} is a twin itself; name the task that it is a twin of")
+    if own := sorted(map(str, fields.keys() - {"source"})):
+        raise ValueError(f"tasks.{name}: a twin has all fields of {original}; give its source alone, not {own[0]}")
+    given = tasks[original] if isinstance(tasks[original], dict) else {}
+    resplit = given.get("resplit")
+    if not isinstance(resplit, dict) or resplit.get("rest") != "leave":
+        remedy = f"give {original} resplit: {{train: N, rest: leave}}, and its other training rows are its twins'"
+        raise ValueError(f"{where}: {original} keeps all of its rows; {remedy}")
+    return {field: of for field, of in given.items() if field not in ("source", "resplit")} | fields
 
 
 FIELDS = [name for name in TaskSpec.model_fields if name != "source"]  # that rows which are handed over may have

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from auxlearn import seeding
 from auxlearn.data import schema
-from auxlearn.data.reading import stored_rows, task_rows
+from auxlearn.data.reading import stored_rows, task_rows, twins
 from auxlearn.data.reading.split_files import SPLITS
 from auxlearn.data.schema import Kind, Source, TaskSpec
 from auxlearn.errors import InputError, meant
@@ -38,6 +38,8 @@ class Task:
         dev_carved: Whether dev is a part of the train file.
         truth: Whether the source says which rows were made to help the primary: in the column `helpful`, bool.
         dropped: Rows without a label that were left out (`drop_unlabelled`), by split.
+        twin_of: The task that this one is a twin of: its rows are further training rows of that task's (`twins`).
+        shuffled: Whether a twin's labels are permuted among its rows.
     """
 
     name: str
@@ -54,6 +56,8 @@ class Task:
     dev_carved: bool = False
     truth: bool = False
     dropped: dict[str, int] = field(default_factory=dict)
+    twin_of: str | None = None
+    shuffled: bool = False
 
     @classmethod
     def of(cls, name: str, spec: TaskSpec, rows: Mapping[str, Dataset], values: Mapping[str, Any]) -> Task:
@@ -62,7 +66,7 @@ class Task:
         return cls(
             name, spec.kind, tuple(spec.inputs), spec.label, tuple(spec.labels) if spec.labels else None, spec.range,
             spec.metric, metrics, rows["train"], rows["dev"], rows.get("test"), values["carved"], spec.source.planted,
-            values["dropped"],
+            values["dropped"], spec.source.twin_of, spec.source.labels == "shuffled",
         )  # fmt: skip
 
     @property
@@ -88,6 +92,15 @@ class Suite(Mapping[str, Task]):
     def __init__(self, name: str, tasks: Mapping[str, Task], fingerprint: str):
         self.name, self._tasks, self.fingerprint = name, dict(tasks), fingerprint
         self.vocabulary: dict[str, int] | None = None  # of its words, once an encoder has counted them
+
+    def __repr__(self) -> str:
+        lines = [f"suite {self.name}: {len(self)} task{'s' * (len(self) > 1)}"]
+        for name, task in self._tasks.items():
+            answer = f"{task.range[0]:g} to {task.range[1]:g}" if task.range else ", ".join(task.labels or ())
+            answer = answer if len(answer) <= 80 else f"{len(task.labels or ())} labels"
+            rows = f"{len(task.train):,} train, {len(task.dev):,} dev, {len(task.test or ()):,} test"
+            lines.append(f"  {name}: {task.kind} of {' + '.join(task.inputs)} by {task.metric}; {answer}; {rows}")
+        return "\n".join(lines)
 
     def __getitem__(self, name: str) -> Task:
         if name not in self._tasks:
@@ -176,7 +189,7 @@ class Suite(Mapping[str, Task]):
         spec, root = schema.read_suite(Path(os.path.expanduser(path)))
         tasks, content = {}, []
         for name, task in spec.tasks.items():
-            entry = task_rows.obtained(name, task, root)
+            entry = twins.obtained(name, spec, root)
             tasks[name] = Task.of(name, task, entry.tables, entry.values)
             content.append([name, task.content(), entry.values["digest"]])
         return Suite(spec.name, tasks, _fingerprint(json.dumps(content, sort_keys=True)))

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from auxlearn.data import leakage, parquet
+from auxlearn.data import duplicates, leakage, parquet
 from auxlearn.data.suites import Suite
 from auxlearn.records import runs
 
-NEAR = 0.8  # Jaccard similarity from which a row counts as a near-duplicate
+NEAR = duplicates.NEAR  # Jaccard similarity from which a row counts as a near-duplicate
 
 
 def hits(suite: Suite) -> pd.DataFrame:

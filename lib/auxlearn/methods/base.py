@@ -232,7 +232,10 @@ class SizedContext(Context, Protocol):
     def trained(self, plan: Plan, stage: str = "") -> list[Charge]:
         """Forecast a training, charged to a stage, or to those of its own ledgers."""
 
-    def passed(self, plan: Plan, rows: Mapping[str, np.ndarray], stage: str) -> Charge:
+    def passed(
+        self, plan: Plan, rows: Mapping[str, np.ndarray], stage: str, reads: Sequence[str] = (),
+        targets: Mapping[str, np.ndarray] | None = None,
+    ) -> Charge:  # fmt: skip
         """Forecast a pass over rows of some tasks by a plan's model."""
 
     def measured(self, plan: Plan, name: str, rows: np.ndarray, dropout: bool = False) -> Charge:
@@ -252,6 +255,7 @@ class Method:
         scores: What has a score of its own once it has chosen: each row, each task, or neither.
         uses_n: Whether another n gives another training.
         adds_rows: Whether it adds auxiliary rows.
+        follows: Whether it chooses what it is told: as another method has chosen, or the task of an option.
         counts_pool: Whether its training depends on which auxiliaries there are though it adds none of their rows.
         contrasts: Methods that it is compared with where both were run.
         Options: Its own parameters.
@@ -268,6 +272,7 @@ class Method:
     scores: Literal["rows", "tasks"] | None = None
     uses_n: bool = True
     adds_rows: bool = True
+    follows: bool = False
     counts_pool: bool = False
     contrasts: Sequence[str] = ()
     Options: type[Options] = Options
@@ -282,6 +287,13 @@ class Method:
 
         Raises:
             ValueError: They do not.
+        """
+
+    def check_auxiliaries(self, names: Sequence[str], options: Any) -> None:
+        """Refuse options that do not go with the auxiliaries there are, before anything runs.
+
+        Raises:
+            InputError: They do not.
         """
 
     def needs(self, cell: Cell, options: Any) -> list[Need]:
@@ -434,7 +446,7 @@ class Maker:
 
     Attributes:
         artifact: The name that it is registered under.
-        Parameters: Its parameters, those of the notebook that shows it.
+        Parameters: Its parameters, those of the notebook that shows it; of a stage "" where none does.
     """
 
     artifact: str = ""

@@ -5,4 +5,16 @@ from auxlearn.methods.autosem import selectors as _autosem  # noqa: F401
 from auxlearn.methods.balancing import aggregators, dwa, famo, uncertainty  # noqa: F401
 from auxlearn.methods.fastmtl import selectors as _fastmtl  # noqa: F401
 from auxlearn.methods.gradts import selectors as _gradts  # noqa: F401
+from auxlearn.methods.scores import (  # noqa: F401
+    bm25,
+    delta_loss,
+    dsir,
+    graddot,
+    knn,
+    less,
+    loss,
+    rds,
+    rho,
+    tfidf,
+)
 from auxlearn.methods.tawt import policies  # noqa: F401

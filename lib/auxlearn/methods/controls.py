@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Literal, cast
 
@@ -10,6 +11,7 @@ import pandas as pd
 from pydantic import Field
 
 from auxlearn.data.suites import Suite
+from auxlearn.errors import InputError, meant
 from auxlearn.methods import arm_plans, ranking, registry
 from auxlearn.methods.base import Cell, Context, Method, Need, Options, Selection, SizedContext
 from auxlearn.methods.registry import register
@@ -109,6 +111,41 @@ class Random(Method):
         return Selection(ranking.table(rows, ranking.random_n(len(rows), cell.n, cell.seed, allowed)))
 
 
+class OnlyOptions(Options):
+    """Options of only."""
+
+    task: str = ""
+    """the auxiliary whose rows are trained ("": the first of the suite)"""
+
+
+@register
+class Only(Method):
+    """Rows of one auxiliary that is named: over all of them the truth that choices of tasks are judged by."""
+
+    name, title, level = "only", "n rows of one auxiliary that is named", "tasks"
+    cost = "nothing"
+    use = "for every auxiliary in turn, over many seeds: what each gives is what a choice of tasks should have known"
+    contrasts, Options, follows = ("random",), OnlyOptions, True
+
+    def check_auxiliaries(self, names: Sequence[str], options: OnlyOptions) -> None:
+        """Refuse a task that is no auxiliary."""
+        if options.task and options.task not in names:
+            has = ", ".join(names)
+            raise InputError(
+                f"only: task: {options.task!r} is no auxiliary{meant(options.task, names)}; there are {has}"
+            )
+
+    def select(self, context: Context, cell: Cell, options: OnlyOptions) -> Selection:
+        """Draw n rows of the task, or take all of them where it has fewer."""
+        self.check_auxiliaries(context.auxiliaries, options)
+        task = options.task or context.auxiliaries[0]
+        return Selection(ranking.draw(context.pool(), (task,), cell.n, cell.seed), (task,))
+
+    def expected(self, context: SizedContext, cell: Cell, options: OnlyOptions) -> Selection:
+        """Expect as many rows of the task."""
+        return self.select(context, cell, options)
+
+
 class AllDataOptions(Options):
     """Options of all_data."""
 
@@ -157,6 +194,8 @@ class Matched(Method):
         of: The method whose selection is matched.
         name: The control's own name.
     """
+
+    follows = True
 
     def __init__(self, control: Literal["cie", "matched"], of: str, name: str):
         self.name, self.control, self.of = name, control, of

@@ -209,18 +209,25 @@ class SizedContext(Context):
             for name, flops, top in known[at]
         ]  # fmt: skip
 
-    def passed(self, plan: Plan, rows: Mapping[str, np.ndarray], stage: str) -> Charge:
+    def passed(
+        self, plan: Plan, rows: Mapping[str, np.ndarray], stage: str, reads: Sequence[str] = (),
+        targets: Mapping[str, np.ndarray] | None = None,
+    ) -> Charge:  # fmt: skip
         """Forecast a pass over rows of some tasks by a plan's model.
 
         Args:
             plan: The plan of the model.
             rows: Positions in each task's train split.
             stage: The stage that it is charged to.
+            reads: What is read, some of `row_signals.KNOWN`; by default features and logits.
+            targets: For "products": rows of each target.
         """
-        from auxlearn.signals import pass_counting
+        from auxlearn.signals import pass_counting, pass_store
 
-        given = plan, self.sizes.lengths, self.sizes.encoder
-        return self._pass(plan, rows, stage, lambda: pass_counting.scoring(*given, rows))
+        given = plan, self.sizes.lengths, self.sizes.encoder, rows, reads or pass_store.PLAIN
+        count = lambda: pass_counting.scoring(*given, targets, pass_counting.cells(self.sizes.encoder))  # noqa: E731
+        more = [list(reads), {name: phases.hash_rows(own) for name, own in (targets or {}).items()}] if reads else []
+        return self._pass(plan, rows, stage, count, *more)
 
     def measured(self, plan: Plan, name: str, rows: np.ndarray, dropout: bool = False) -> Charge:
         """Forecast the head importance of some rows of a task.

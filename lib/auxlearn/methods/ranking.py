@@ -23,7 +23,16 @@ def _eligible(size: int, eligible: np.ndarray | None) -> np.ndarray:
     return np.unique(mask.astype(np.int64))
 
 
-def _check(n: int, available: int) -> None:
+def check_n(n: int, available: int) -> None:
+    """Refuse a number of rows that cannot be taken.
+
+    Args:
+        n: The number asked for.
+        available: The number of eligible rows.
+
+    Raises:
+        ValueError: n is negative or above the number of eligible rows.
+    """
     if n < 0 or n > available:
         raise ValueError(f"n: {n} rows asked for, but {available} are eligible; lower n or widen the pool")
 
@@ -34,8 +43,16 @@ def _refuse_nan(scores: np.ndarray, rows: np.ndarray) -> None:
         raise ValueError(f"scores: row {bad[0]} is NaN; a ranking needs a number for every row")
 
 
-def _tie_hash(index: np.ndarray, seed: int) -> np.ndarray:
-    """Return one seeded pseudo-random uint64 per row (splitmix64), whatever the number of rows."""
+def tie_hash(index: np.ndarray, seed: int) -> np.ndarray:
+    """Return one seeded pseudo-random number per row (splitmix64), whatever the number of rows.
+
+    Args:
+        index: Positions of the rows, int [N].
+        seed: The seed.
+
+    Returns:
+        uint64 [N]; among equal scores the lowest comes first.
+    """
     with np.errstate(over="ignore"):
         z = index.astype(np.uint64) + np.uint64(seeding.derive(seed, "ties")) * np.uint64(0x9E3779B97F4A7C15)
         z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -65,9 +82,9 @@ def top_n(scores: np.ndarray, n: int, seed: int = 0, eligible: np.ndarray | None
     """
     scores = np.asarray(scores)
     rows = _eligible(len(scores), eligible)
-    _check(n, len(rows))
+    check_n(n, len(rows))
     _refuse_nan(scores, rows)
-    order = np.lexsort((_tie_hash(rows, seed), -scores[rows].astype(np.float64)))
+    order = np.lexsort((tie_hash(rows, seed), -scores[rows].astype(np.float64)))
     return rows[order[:n]].astype(np.int64)
 
 
@@ -150,11 +167,11 @@ def top_quota(
     """
     groups = np.asarray(groups)
     rows = _eligible(len(groups), eligible)
-    _check(n, len(rows))
+    check_n(n, len(rows))
     names, counts = np.unique(groups[rows], return_counts=True)
     exact = n * counts / max(1, counts.sum())
     quota = np.floor(exact).astype(int)
-    order = np.lexsort((_tie_hash(np.arange(len(names)), seed), -(exact - quota)))
+    order = np.lexsort((tie_hash(np.arange(len(names)), seed), -(exact - quota)))
     quota[order[: n - quota.sum()]] += 1
     taken = [
         top_n(scores, k, seed, rows[groups[rows] == name]) for name, k in zip(names, quota, strict=True)
@@ -209,7 +226,7 @@ def random_n(size: int, n: int, seed: int, eligible: np.ndarray | None = None) -
         ValueError: n is negative or above the number of eligible rows, or the mask does not fit.
     """
     rows = _eligible(size, eligible)
-    _check(n, len(rows))
+    check_n(n, len(rows))
     return seeding.rng(seed, "sample", "random").permutation(rows)[:n].astype(np.int64)
 
 

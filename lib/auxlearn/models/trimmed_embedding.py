@@ -96,6 +96,11 @@ def in_use(net: nn.Module, ids: Iterable[np.ndarray], weight_decay: float) -> It
     yield
 
 
+def trimmed(net: nn.Module) -> list[str]:
+    """List the parameters that hold rows in use in place of a whole table, by name."""
+    return [name for name, _ in _tables(net)]
+
+
 def _tables(net: nn.Module) -> Iterator[tuple[str, InUse]]:
     for name, module in net.named_modules():
         if isinstance(module, InUse):

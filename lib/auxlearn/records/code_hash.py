@@ -15,6 +15,7 @@ import ast
 import functools
 import hashlib
 import json
+import os
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -31,8 +32,8 @@ PACKAGE = Path(__file__).resolve().parents[1]
 _Stamp = tuple[int, int]
 
 
-def _stamp(path: Path) -> _Stamp:
-    stat = path.stat()
+def _stamp(path: Path | str) -> _Stamp:
+    stat = os.stat(path)
     return stat.st_mtime_ns, stat.st_size
 
 
@@ -77,35 +78,50 @@ class _Closure:
     Attributes:
         package: The package's folder.
         modules: Syntax by name of each module of ours.
-        stamps: Each file of theirs, as it was when it was read.
+        files: The path of each module.
+        stamps: Each file of theirs, as it was when it was read, and once known (`_closure`) each folder of one.
         late: Each name that a package serves late and that is asked for, with where it leads.
         plugins: By root.
     """
 
     package: Path
     modules: dict[str, Syntax] = field(default_factory=dict)
-    stamps: dict[Path, _Stamp] = field(default_factory=dict)
+    files: dict[str, Path] = field(default_factory=dict)
+    stamps: dict[str, _Stamp] = field(default_factory=dict)
     late: set[str] = field(default_factory=set)
     plugins: dict[str, plugins.Plugin] = field(default_factory=dict)
+    followed: set[str] = field(default_factory=set)  # references that need no second look
 
     def add(self, roots: Iterable[str], references: Iterable[str] = ()) -> _Closure:
         """Add roots and what they, or some references, import; OSError if a root is no module."""
-        queue = [name for root in roots for name in self._root(root)]
-        queue += [name for reference in references for name in self._resolved(reference)]
+        queue = [*(name for root in roots for name in self._root(root)), *self._behind(references)]
         while queue:
             name = queue.pop()
             if name not in self.modules:
-                path = _path(name, self.package)
-                self.stamps[path] = _stamp(path)
-                self.modules[name] = syntax = _read(path, self.stamps[path], name)
-                queue += [found for reference in syntax.references for found in self._resolved(reference)]
+                self.files[name] = path = _path(name, self.package)
+                self.stamps[str(path)] = stamp = _stamp(path)
+                self.modules[name] = syntax = _read(path, stamp, name)
+                queue += self._behind(syntax.references)
         return self
+
+    def unchanged(self) -> bool:
+        """Tell whether all that was read is as it was."""
+        try:
+            return all(_stamp(path) == stamp for path, stamp in self.stamps.items())
+        except OSError:
+            return False
 
     def _root(self, root: str) -> list[str]:
         if plugins.is_plugin(root):
             self.plugins[root] = plugin = plugins.read(root)
-            return [name for reference in plugin.references for name in self._resolved(reference)]
+            return self._behind(plugin.references)
         return [root, *self._packages(root)]
+
+    def _behind(self, references: Iterable[str]) -> list[str]:
+        """List the modules behind references that have not been followed yet."""
+        new = set(references) - self.followed
+        self.followed |= new
+        return [name for reference in new for name in self._resolved(reference)]
 
     def _packages(self, name: str) -> list[str]:
         """List the packages that a module lies in, outermost first, as far as they have a file."""
@@ -143,10 +159,22 @@ class _Closure:
             return syntax.served[name]
         return frozenset() if name in syntax.defined else syntax.served.get(ANY, frozenset())
 
-    def says(self) -> list[str]:
-        """Return all that the hash is made of."""
+    @functools.cached_property
+    def said(self) -> str:
+        """The hash of all that is in it."""
         parts = [f"{name}:{self._text(name)}" for name in sorted(self.modules)]
-        return [*parts, *sorted(self.late), *(self.plugins[root].text for root in sorted(self.plugins))]
+        parts += [*sorted(self.late), *(self.plugins[root].text for root in sorted(self.plugins))]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+    @functools.cached_property
+    def as_imported(self) -> bool:
+        """Whether this process imported, or would import, its modules of this library as they were read."""
+        return all(self._as_imported(name) for name in self.modules)
+
+    def _as_imported(self, name: str) -> bool:
+        path, (stamp, source) = self.files[name], _IMPORTED[name]
+        same = self.stamps[str(path)] == stamp
+        return same or self.modules[name] == _parsed(source, name, path.name == "__init__.py")
 
     def _text(self, name: str) -> str:
         syntax = self.modules[name]
@@ -162,6 +190,7 @@ class _Closure:
                          zip(table.entries, homes, strict=True) if home in self.modules)  # fmt: skip
 
 
+@functools.lru_cache(maxsize=64)  # asked for at every training of a notebook
 def _cell_syntax(source: str) -> Syntax:
     return module_syntax.read(ast.parse(source))
 
@@ -240,7 +269,6 @@ def edited(roots: Iterable[str], notebook: Path | None = None, source: str = "")
         notebook: The notebook, as in `code_hash`.
         source: Its `notebook_source` when it was opened.
     """
-    roots = set(roots)
     references: Iterable[str] = ()
     try:
         if notebook is not None:
@@ -248,16 +276,11 @@ def edited(roots: Iterable[str], notebook: Path | None = None, source: str = "")
             references = opened.references
             if _cell_syntax(notebook_source(notebook)) != opened:
                 return True
-        closure = _Closure(PACKAGE).add(roots, references)
+        closure = _closure(PACKAGE, frozenset(roots), frozenset(references))
         same = all(plugin == _remembered(root) for root, plugin in closure.plugins.items())
-        return not (same and all(_as_imported(name) for name in closure.modules))
+        return not (same and closure.as_imported)
     except (OSError, SyntaxError, ValueError, KeyError):  # gone, half written, or a module that was not there
         return True
-
-
-def _as_imported(name: str) -> bool:
-    path, (stamp, source) = _path(name, PACKAGE), _IMPORTED[name]
-    return _stamp(path) == stamp or _syntax(name, PACKAGE) == _parsed(source, name, path.name == "__init__.py")
 
 
 def code_hash(roots: Iterable[str] = (), notebook: Path | None = None, package: Path | None = None) -> str:
@@ -281,21 +304,20 @@ def code_hash(roots: Iterable[str] = (), notebook: Path | None = None, package: 
         cells = _cell_syntax(notebook_source(notebook))
         references = cells.references
         parts += [cells.text, *(table.text for table in cells.tables)]
-    parts.append(_said(package or PACKAGE, frozenset(roots), frozenset(references)))
+    parts.append(_closure(package or PACKAGE, frozenset(roots), frozenset(references)).said)
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
-_SAID: dict[tuple[Path, frozenset[str], frozenset[str]], tuple[dict[Path, _Stamp], str]] = {}
+_CLOSURES: dict[tuple[Path, frozenset[str], frozenset[str]], _Closure] = {}
 
 
-def _said(package: Path, roots: frozenset[str], references: frozenset[str]) -> str:
-    """Return the hash of a closure, which is built anew once a file of it, or one of its folders, has changed."""
-    known = _SAID.get((package, roots, references))
-    if known is not None and all(path.exists() and _stamp(path) == stamp for path, stamp in known[0].items()):
-        return known[1]
+def _closure(package: Path, roots: frozenset[str], references: frozenset[str]) -> _Closure:
+    """Return a closure, built anew once a file of it, or one of its folders, has changed; each time if of plugins."""
+    known = _CLOSURES.get((package, roots, references))
+    if known is not None and known.unchanged():
+        return known
     closure = _Closure(package).add(roots, references)
-    said = hashlib.sha256("\n".join(closure.says()).encode()).hexdigest()
     if not closure.plugins:
-        folders = {path.parent for path in closure.stamps}
-        _SAID[package, roots, references] = (closure.stamps | {path: _stamp(path) for path in folders}, said)
-    return said
+        closure.stamps |= {str(folder): _stamp(folder) for folder in {path.parent for path in closure.files.values()}}
+        _CLOSURES[package, roots, references] = closure
+    return closure

@@ -45,7 +45,7 @@ class Syntax:
         text: All that it runs, but `tables` and the names that it serves late.
         references: What it imports or reads of what it imported, as absolute dotted names.
         served: Name to the references that are imported when it is first asked for; of a package, also by a function.
-        defined: Names that its top level binds.
+        defined: Names that its top level binds, where `served` has ANY, which gives the others.
         tables: Its tables of modules.
     """
 
@@ -153,13 +153,14 @@ def read(tree: ast.Module, name: str = "", is_package: bool = False) -> Syntax:
             if is_package and isinstance(statement, _FUNCTIONS):
                 functions[statement.name] = statement
     deferred = _deferred(rest, functions)
-    aliases = _aliases(rest, package)
+    nodes = {each: list(_walk(each)) for each in rest}
+    aliases = _aliases(itertools.chain.from_iterable(nodes.values()), package)
     for function in deferred:
         served[ANY if function == "__getattr__" else function] = frozenset().union(
-            *(_references([functions[each]], aliases, package) for each in _reached({function}, functions))
+            *(_references(nodes[functions[each]], aliases, package) for each in _reached({function}, functions))
         )
-    eager = [each for each in rest if getattr(each, "name", None) not in deferred]
-    defined = {name for each in body for name in _bound(each)}
+    eager = [node for each in rest if getattr(each, "name", None) not in deferred for node in nodes[each]]
+    defined = {name for each in body for name in _bound(each)} if ANY in served else ()
     return Syntax(
         canonical(rest), frozenset(_references(eager, aliases, package)), served, frozenset(defined), tuple(tables)
     )
@@ -239,9 +240,9 @@ def _reached(names: set[str], functions: Mapping[str, ast.stmt]) -> set[str]:
     return seen
 
 
-def _walk(body: Iterable[ast.AST]) -> Iterator[ast.AST]:
+def _walk(statement: ast.AST) -> Iterator[ast.AST]:
     """Walk over everything that runs."""
-    queue = list(body)
+    queue = [statement]
     while queue:
         node = queue.pop()
         yield node
@@ -258,10 +259,10 @@ def _absolute(node: ast.ImportFrom, package: str) -> str:
     return ".".join([*parts, *([node.module] if node.module else [])])
 
 
-def _aliases(body: Iterable[ast.AST], package: str) -> dict[str, set[str]]:
-    """Map each name that an import binds, anywhere in the module, to what it may stand for."""
+def _aliases(nodes: Iterable[ast.AST], package: str) -> dict[str, set[str]]:
+    """Map each name that an import binds, anywhere in the nodes of a module, to what it may stand for."""
     aliases: dict[str, set[str]] = {}
-    for node in _walk(body):
+    for node in nodes:
         if isinstance(node, ast.Import):
             for each in node.names:
                 name = each.asname or each.name.partition(".")[0]
@@ -273,9 +274,9 @@ def _aliases(body: Iterable[ast.AST], package: str) -> dict[str, set[str]]:
     return aliases
 
 
-def _references(body: Iterable[ast.AST], aliases: Mapping[str, set[str]], package: str) -> set[str]:
+def _references(nodes: Iterable[ast.AST], aliases: Mapping[str, set[str]], package: str) -> set[str]:
     found: set[str] = set()
-    for node in _walk(body):
+    for node in nodes:
         if isinstance(node, ast.Import):
             found |= {each.name for each in node.names}
         elif isinstance(node, ast.ImportFrom):

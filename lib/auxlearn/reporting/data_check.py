@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from auxlearn.data import schema
-from auxlearn.data.reading import faults, task_rows
+from auxlearn.data.reading import faults, twins
 from auxlearn.data.suites import Suite, Task
 from auxlearn.errors import InputError
 from auxlearn.files import documents
@@ -118,10 +118,11 @@ def _read(suite: str, checked: Checked) -> bool:
             spec, root = schema.read_suite(schema.located(suite))
             for name, task in spec.tasks.items():
                 try:
-                    entry = task_rows.obtained(name, task, root)
+                    entry = twins.obtained(name, spec, root)
                     tasks[name] = Task.of(name, task, entry.tables, entry.values)
                 except InputError as error:
-                    checked.problems.extend(faults.in_full(error))
+                    found = faults.in_full(error)  # a twin has those of its original
+                    checked.problems += [fault for fault in found if fault not in checked.problems]
     except InputError as error:
         checked.problems.append(str(error))
     if tasks:

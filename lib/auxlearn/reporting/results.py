@@ -18,7 +18,10 @@ if TYPE_CHECKING:  # 07 needs no torch
 
 SELECTION = (
     "proxy",
+    "warm_up",
     "scoring",
+    "adapting",
+    "targeting",
     "ranking",
     "task_tuning",
     "importance",
@@ -26,7 +29,7 @@ SELECTION = (
     "trial",
     "weighting",
 )  # stages that targets can share, in the order they run
-SHARED = ("proxy", "scoring", "task_tuning", "importance")
+SHARED = ("proxy", "warm_up", "scoring", "task_tuning", "importance")
 TRAINING = ("pretrain", "joint", "stage2", "tune")
 
 
@@ -146,8 +149,8 @@ def by_stage(table: pd.DataFrame, column: str, scale: float = 1.0) -> pd.DataFra
 def amortised(stages: pd.DataFrame, targets: Sequence[int]) -> pd.DataFrame:
     """Compute the cost per target when several targets share the selection stages.
 
-    Proxy training and the pass over the pool serve every target at once, and so do GradTS's tuning and importance of
-    each task; ranking, trials, stage 2 and tuning do not.
+    Training a proxy, a warm-up and their passes over the pool serve every target at once, and so do GradTS's tuning and
+    importance of each task; ranking, trials, passes for one target's gradients, stage 2 and tuning do not.
 
     Args:
         stages: As from `by_stage`.

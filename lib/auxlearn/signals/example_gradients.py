@@ -31,6 +31,7 @@ from auxlearn.signals.target_gradients import Probe
 
 # Bytes of one weight's row gradients formed at once: enough rows that the targets, read anew for each lot, cost little.
 SCRATCH = {"cpu": 16 << 20, "cuda": 256 << 20}
+BETAS, EPS = (0.9, 0.999), 1e-8  # of AdamW
 Slots = dict[str, torch.Tensor]  # of a module: parameter name -> targets [H, *shape]
 
 
@@ -72,7 +73,9 @@ def listen(stack: ExitStack, probe: Probe, batch: Batch) -> Callable[[], tuple[t
         batch: The batch that the caller will run.
 
     Returns:
-        A function to call after the backward pass; it returns what `products` does.
+        A function to call after the backward pass; it returns what `products` does. Of a probe with Adam's moments a
+        row's gradient g is replaced by the step that it would give, as in LESS (Xia et al., 2024):
+        (b1 m + (1 - b1) g) / sqrt(b2 v + (1 - b2) g^2 + eps).
 
     Raises:
         InputError: As in `products`; for a result that is not finite, from the returned function.
@@ -82,6 +85,10 @@ def listen(stack: ExitStack, probe: Probe, batch: Batch) -> Callable[[], tuple[t
     size, sums = len(batch["input_ids"]), _Sums(len(batch["input_ids"]), len(probe._target), probe.model.device)
     for module, slots in _modules(probe):
         _hook(stack, module, slots, size, sums)
+        if probe.moments is not None:
+            if not isinstance(module, nn.Linear):
+                raise InputError(f"moments: rows' steps are known of linear layers, not of {type(module).__name__}")
+            sums.moments |= {(module, own): probe.moments[getattr(module, own)] for own in slots}
 
     def results() -> tuple[torch.Tensor, torch.Tensor]:
         if not (torch.isfinite(sums.dots).all() and torch.isfinite(sums.squares).all()):
@@ -96,6 +103,15 @@ class _Sums:
         self.dots = torch.zeros(rows, targets, device=device)
         self.squares = torch.zeros(rows, device=device)
         self.modules: set[nn.Module] = set()  # that the forward pass has met
+        self.moments: dict[tuple[nn.Module, str], tuple[torch.Tensor, torch.Tensor]] = {}  # Adam's, where rows take it
+
+    def step(self, module: nn.Module, own: str, gradients: torch.Tensor) -> torch.Tensor:
+        """Return rows' gradients [B, n] of a parameter, or the steps that Adam makes of them."""
+        if (module, own) not in self.moments:
+            return gradients
+        m, v = self.moments[module, own]
+        above = m * BETAS[0] + gradients * (1 - BETAS[0])
+        return above / (gradients.square() * (1 - BETAS[1]) + v * BETAS[1] + EPS).sqrt()
 
 
 def _modules(probe: Probe) -> list[tuple[nn.Module, Slots]]:
@@ -152,11 +168,11 @@ def _linear(module: nn.Linear, slots: Slots, x: torch.Tensor, delta: torch.Tenso
         step = max(1, SCRATCH.get(x.device.type, SCRATCH["cpu"]) // (flat.shape[0] * x.element_size()))
         for start in range(0, rows, step):
             lot = slice(start, start + step)
-            gradients = torch.bmm(delta[lot].mT, x[lot]).flatten(1)
+            gradients = sums.step(module, "weight", torch.bmm(delta[lot].mT, x[lot]).flatten(1))
             sums.dots[lot] += gradients @ flat
             sums.squares[lot] += gradients.square_().sum(1)
     if "bias" in slots:
-        _add(slots["bias"], delta.sum(1), sums)
+        _add(slots["bias"], sums.step(module, "bias", delta.sum(1)), sums)
 
 
 def _norm(module: nn.LayerNorm, slots: Slots, x: torch.Tensor, delta: torch.Tensor, sums: _Sums) -> None:

@@ -27,9 +27,9 @@ def scoring(
         lengths: Lengths of all rows, from `counting.tokens`.
         config: The encoder's Hugging Face configuration; of a pass that ends early, with as many layers as it computes.
         rows: Positions in the train split by task.
-        reads: What is read, some of `row_signals.READS`.
-        targets: For "products": rows of each target by task.
-        cells: For "products": numbers in the weights of linear modules whose gradients are multiplied.
+        reads: What is read, some of `row_signals.KNOWN`.
+        targets: For "products" and "cosines": rows of each target, named by its task or as "task#part".
+        cells: For "products" and "cosines": numbers in the weights of linear modules whose gradients are multiplied.
         stage: Name of the ledger.
 
     Returns:
@@ -40,13 +40,24 @@ def scoring(
         ledgers.append(Ledger(stage))
         if number < plan.processes:  # each process measures the targets, before its first shard
             for name, at in (targets or {}).items():
-                own = lengths[name]["train"].cut(at, most)
+                own = lengths[name.partition("#")[0]]["train"].cut(at, most)
                 for index in batch_order.by_tokens(own, head_importance.tokens(kind)):
                     ledgers[-1].add_gradient(config, own[index], int(own[index].max()))
         own = lengths[shard.task]["train"].cut(shard.rows, most)
         for index in batch_order.by_tokens(own, row_signals.tokens(kind, reads)):
             row_signals.enter(ledgers[-1], config, own[index], reads, cells, len(targets or {}))
     return total(stage, ledgers)
+
+
+def cells(config: Any) -> int:
+    """Count the numbers in the weights of an encoder's layers, whose gradients "products" multiplies.
+
+    Queries, keys, values, output and the two layers of the feed-forward net; a pooler, under 1 % of them, is left out.
+
+    Args:
+        config: The encoder's Hugging Face configuration.
+    """
+    return config.num_hidden_layers * config.hidden_size * (4 * config.hidden_size + 2 * config.intermediate_size)
 
 
 def importance(plan: Plan, lengths: Lengths, config: Any, name: str, rows: np.ndarray) -> Ledger:

@@ -22,7 +22,7 @@ from auxlearn.models import multitask
 from auxlearn.records import runs
 from auxlearn.signals import head_importance as importance
 from auxlearn.signals import pool_pass, row_signals, target_gradients
-from auxlearn.training import launch, phases, train
+from auxlearn.training import launch, phases, train, training_cache
 
 PLAIN = ("features", "logits")  # what a forward pass alone gives, and 02 reads
 
@@ -63,6 +63,7 @@ class Store:
     importance: dict[str, np.ndarray] = field(default_factory=dict)  # definition -> float32 [N, L, H]
     dots: np.ndarray | None = None  # float32 [N, T], with the targets' gradients, in their order
     squares: np.ndarray | None = None  # float32 [N], squared norms of the rows' gradients
+    cosines: np.ndarray | None = None  # float32 [N, T], of Adam's steps with the targets' gradients
 
 
 def scored(
@@ -82,9 +83,9 @@ def scored(
         suite: Its suite.
         progress: Called with a message per shard.
         only: Positions in the train split by task; None for all rows of the suite.
-        reads: What to read, some of `row_signals.READS`.
-        targets: For "products": the rows of each target, as positions in the train split by task.
-        parameters: For "products": which parameters the gradients are taken of.
+        reads: What to read, some of `row_signals.KNOWN`.
+        targets: For "products" and "cosines": the rows of each target, as positions in the train split by task.
+        parameters: For "products" and "cosines": which parameters the gradients are taken of.
 
     Returns:
         What was read.
@@ -94,7 +95,7 @@ def scored(
             come together, or the pass itself fails.
     """
     row_signals.check(reads, bool(targets))
-    reads = [name for name in row_signals.READS if name in reads]
+    reads = [name for name in row_signals.KNOWN if name in reads]
     if unknown := set(only or ()) - set(suite.names):
         raise InputError(f"only: {', '.join(sorted(unknown))} is no task of the suite ({', '.join(suite.names)})")
     none = np.zeros(0, np.int64)
@@ -161,7 +162,7 @@ def fill(
         rows: Positions in the train split by task, of the whole pass.
         todo: Names of the shards that are missing.
         precision: "fp32" or "bf16".
-        reads: What to read, some of `row_signals.READS`.
+        reads: What to read, some of `row_signals.KNOWN`.
         targets: Rows of each target by task.
         parameters: Which parameters the targets' gradients are taken of.
         progress: Called with a message per shard.
@@ -180,7 +181,10 @@ def fill(
     if list(reads) == list(PLAIN):
         read = pool_pass.plain(net, precision)
     else:
-        read = row_signals.reader(net, suite, reads, targets, parameters, precision)
+        moments = None
+        if "cosines" in reads:
+            moments, _ = stored_arrays.tensors(Path(training) / training_cache.MOMENTS, plan.device)
+        read = row_signals.reader(net, suite, reads, targets, parameters, precision, moments)
     for shard in own:
         work.fill(shard, net, suite[shard.task], read)
         if progress:

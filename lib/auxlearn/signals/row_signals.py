@@ -30,7 +30,9 @@ from auxlearn.models.multitask import MultiTaskModel, n_terms
 from auxlearn.signals import example_gradients, head_importance, target_gradients
 
 FORWARD = ("features", "logits", "loss")
-READS = (*FORWARD, *head_importance.DEFINITIONS, "products")
+READS = (*FORWARD, *head_importance.DEFINITIONS, "products")  # what one pass can read together
+KNOWN = (*READS, "cosines")
+OF_TARGETS = ("products", "cosines")
 KV = ("kv_rows", "kv_columns")
 
 
@@ -44,16 +46,19 @@ def check(reads: Collection[str], targets: bool) -> None:
     Raises:
         InputError: A reading is unknown, there is none at all, or one of products and targets comes without the other.
     """
-    if unknown := [name for name in reads if name not in READS]:
-        raise InputError(f"reads: {', '.join(map(repr, unknown))} cannot be read; choose from {', '.join(READS)}")
+    if unknown := [name for name in reads if name not in KNOWN]:
+        raise InputError(f"reads: {', '.join(map(repr, unknown))} cannot be read; choose from {', '.join(KNOWN)}")
     if not reads:
-        raise InputError(f"reads: nothing is asked for; choose from {', '.join(READS)}")
-    if "products" in reads and not targets:
+        raise InputError(f"reads: nothing is asked for; choose from {', '.join(KNOWN)}")
+    taken = [name for name in OF_TARGETS if name in reads]
+    if taken and not targets:
         raise InputError(
-            "reads: products are taken with targets' gradients; name rows of one task or more in `targets`"
+            f"reads: {taken[0]} are taken with targets' gradients; name rows of one task or more in `targets`"
         )
-    if targets and "products" not in reads:
+    if targets and not taken:
         raise InputError("targets: nothing that is read needs them; add 'products' to what is read")
+    if len(taken) > 1:
+        raise InputError("reads: products are of gradients, cosines of Adam's steps; read them in two passes")
 
 
 def differentiates(reads: Collection[str]) -> bool:
@@ -70,16 +75,18 @@ def read(
     Args:
         model: The model.
         batch: A batch of B rows of one task, with labels for everything but features and logits.
-        reads: What to read, some of READS.
+        reads: What to read, some of KNOWN.
         precision: "fp32" or "bf16".
-        probe: For "products": a probe that has measured its T target chunks.
+        probe: For "products" and "cosines": a probe that has measured its T target chunks; for "cosines" with Adam's
+            moments.
         ready: Makes the context that the batch is run in, see `bf16_inference.prepare`; None to prepare one.
 
     Returns:
         What is asked for by name, fp32 on the model's device: features [B, d], pooled; logits [B, K], of the
         discriminator; loss [B] (`head_importance.example_losses`); gate, kv_rows and kv_columns [B, L, H]
         (`head_importance.head_importance`); for "products" dots [B, T] and squares [B], squared norms
-        (`example_gradients.products`).
+        (`example_gradients.products`); cosines [B, T] of the step that Adam makes of each row's gradient with the
+        targets' gradients (`example_gradients.listen`).
 
     Raises:
         InputError: The request cannot be read (see `check`), a row has no label, the heads or parameters are of no
@@ -93,7 +100,7 @@ def read(
     with ExitStack() as stack:
         stack.enter_context(head_importance.left_as_found(model))
         importances = head_importance.listen(stack, model, batch, heads) if heads else dict
-        if "products" in reads:
+        if any(name in reads for name in OF_TARGETS):
             assert probe is not None  # as `check` demands
             products = example_gradients.listen(stack, probe, batch)
         stack.enter_context(torch.inference_mode(not backward))
@@ -110,7 +117,14 @@ def read(
         if backward:
             losses.sum().backward()
     signals = {name: signals[name] for name in FORWARD if name in reads} | importances()
-    return signals | dict(zip(("dots", "squares"), products(), strict=True)) if "products" in reads else signals
+    if "products" in reads:
+        return signals | dict(zip(("dots", "squares"), products(), strict=True))
+    if "cosines" in reads:
+        assert probe is not None  # as `check` demands
+        dots, squares = products()
+        lengths = torch.from_numpy(np.sqrt(np.diag(probe.gram))).to(dots)
+        signals["cosines"] = dots / (squares.sqrt()[:, None] * lengths).clamp_min(1e-30)
+    return signals
 
 
 def over_rows(
@@ -125,9 +139,9 @@ def over_rows(
         model: The model.
         encoded: Rows of one task.
         task: Their task.
-        reads: What to read, some of READS.
+        reads: What to read, some of KNOWN.
         precision: "fp32" or "bf16".
-        probe: For "products": a probe that has measured its target chunks.
+        probe: For "products" and "cosines": a probe that has measured its target chunks.
         budget: Padded tokens per batch; None for what suits the device and the request.
         ledger: Where the cost is entered, if anywhere.
 
@@ -152,7 +166,7 @@ def targets(
     Args:
         model: The model.
         suite: The suite.
-        rows: Positions in the train split by task, one target per task.
+        rows: Positions in the train split by target; a target is named by its task, or as "task#part".
         parameters: Which parameters the gradients are taken of.
         precision: "fp32" or "bf16".
         ledger: Where the cost is entered, if anywhere.
@@ -165,16 +179,17 @@ def targets(
     """
     probe, chunks = target_gradients.Probe(model, parameters, precision), []
     for name, at in rows.items():
-        if name not in suite.names or not len(at):
+        of = name.partition("#")[0]
+        if of not in suite.names or not len(at):
             raise InputError(f"targets: {name!r} needs rows of a task of the suite ({', '.join(suite.names)})")
-        task = suite[name]
+        task = suite[of]
         encoded = token_store.encoded(task, "train", model.tokenizer, model.max_length, rows=at)
         batches = batch_order.by_tokens(encoded.lengths, head_importance.tokens(model.device.type))
         if ledger is not None:  # forward, and backward to activations and weights; no optimiser step
             for index in batches:
                 lengths = encoded.lengths[index]
                 ledger.add_gradient(model.encoder.config, lengths, int(lengths.max()))
-        chunks.append([batching.to_batch(encoded, index, task, model.columns[name], model.pad_id) for index in batches])
+        chunks.append([batching.to_batch(encoded, index, task, model.columns[of], model.pad_id) for index in batches])
     probe.target(chunks)
     return probe
 
@@ -182,16 +197,18 @@ def targets(
 def reader(
     model: MultiTaskModel, suite: Suite, reads: Collection[str], rows: Mapping[str, np.ndarray],
     parameters: target_gradients.Which = "shared", precision: str = "fp32",
+    moments: Mapping[str, torch.Tensor] | None = None,
 ) -> Callable[[Encoded, Task, Ledger], Iterator[tuple[np.ndarray, dict[str, torch.Tensor]]]]:  # fmt: skip
     """Make an `over_rows` for a pass over several tasks, with `targets` that are measured once, at the first call.
 
     Args:
         model: The model.
         suite: The suite.
-        reads: What to read, some of READS.
+        reads: What to read, some of KNOWN.
         rows: Rows of each target by task; empty for none.
         parameters: Which parameters the targets' gradients are taken of.
         precision: "fp32" or "bf16".
+        moments: For "cosines": Adam's, as from `optimisers.moments`.
 
     Returns:
         The reader, for `PoolPass.fill`.
@@ -201,6 +218,8 @@ def reader(
     def read_rows(encoded: Encoded, task: Task, ledger: Ledger) -> Iterator[tuple[np.ndarray, dict[str, torch.Tensor]]]:
         if rows and not probe:
             probe.append(targets(model, suite, rows, parameters, precision, ledger))
+            if moments is not None:
+                probe[0].take_moments(moments)
         measured = probe[0] if probe else None
         return over_rows(model, encoded, task, reads, precision=precision, probe=measured, ledger=ledger)
 
@@ -221,9 +240,9 @@ def enter(
         ledger: The pass's ledger.
         config: The encoder's Hugging Face configuration.
         lengths: Tokens of each row, int [B].
-        reads: What is read, some of READS.
-        cells: For "products": numbers in the weights of linear modules whose gradients are multiplied.
-        targets: For "products": the number of target chunks.
+        reads: What is read, some of KNOWN.
+        cells: For "products" and "cosines": numbers in the weights of linear modules whose gradients are multiplied.
+        targets: For "products" and "cosines": the number of target chunks.
     """
     rows, padded = len(lengths), int(lengths.max())
     ledger.add_batch(config, lengths, padded, False)
@@ -231,7 +250,7 @@ def enter(
         ledger.flops += cost.encoder_flops(config, np.full(rows, padded), False)
     if any(name in reads for name in KV):
         ledger.flops += config.num_hidden_layers * 4.0 * config.hidden_size**2 * rows * padded
-    if "products" in reads:
+    if any(name in reads for name in OF_TARGETS):
         ledger.flops += 2.0 * cells * rows * (padded + targets + 1)
 
 

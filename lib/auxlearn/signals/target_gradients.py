@@ -16,7 +16,7 @@ update and has one epoch (4 to 16 steps), so that the gradient passes through a 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any, Literal
 
@@ -31,7 +31,7 @@ from auxlearn.models.multitask import Batch, MultiTaskModel, n_terms
 from auxlearn.signals import head_importance
 from auxlearn.signals.gradient_moments import Moments
 
-Which = Literal["encoder", "shared", "last_layer"]
+Which = Literal["encoder", "shared", "last_layer", "linear"]
 BLOCK = 1 << 16  # terms of an inner product that are added in fp32
 
 
@@ -42,7 +42,8 @@ def parameters(model: MultiTaskModel, which: Which = "shared") -> list[tuple[str
         model: The model.
         which: "encoder": embeddings and all layers, but no pooler, as in the authors' tagging models, where none is in
             use. "shared": all that tasks share, a pooler included. "last_layer": the last transformer layer alone;
-            cheaper, since the backward pass ends there, but blind to disagreement below it.
+            cheaper, since the backward pass ends there, but blind to disagreement below it. "linear": weights and
+            biases of all linear layers.
 
     Returns:
         Names in the model, and parameters.
@@ -55,8 +56,11 @@ def parameters(model: MultiTaskModel, which: Which = "shared") -> list[tuple[str
         return named
     if which == "encoder":
         return [(name, p) for name, p in named if not name.startswith("encoder.pooler.")]
+    if which == "linear":
+        linear = {p for m in model.encoder.modules() if isinstance(m, nn.Linear) for p in m.parameters(recurse=False)}
+        return [(name, p) for name, p in named if p in linear]
     if which != "last_layer":
-        raise InputError(f"parameters: {which!r} is none of 'encoder', 'shared', 'last_layer'")
+        raise InputError(f"parameters: {which!r} is none of 'encoder', 'shared', 'last_layer', 'linear'")
     depth = model.encoder.config.num_hidden_layers
     stacks = [(n, m) for n, m in model.encoder.named_modules() if isinstance(m, nn.ModuleList) and len(m) == depth]
     if not stacks:
@@ -110,6 +114,24 @@ class Probe:
         self.size = stop
         self._target = self._chunks = torch.zeros(0)
         self.gram = np.zeros((0, 0))  # [H, H], products of the target's chunks
+        self.moments: dict[nn.Parameter, tuple[torch.Tensor, torch.Tensor]] | None = None  # see `take_moments`
+
+    def take_moments(self, moments: Mapping[str, torch.Tensor]) -> None:
+        """Take up Adam's moments, by which `example_gradients` turns rows' gradients into the steps they would give.
+
+        Args:
+            moments: As from `optimisers.moments`.
+
+        Raises:
+            InputError: They do not fit the model.
+        """
+        self.moments = {}
+        for name, p in self.named:
+            # What takes no part in training has none.
+            m, v = (moments.get(f"{kind}:{name}", torch.zeros_like(p)) for kind in "mv")
+            if not m.shape == v.shape == p.shape:
+                raise InputError(f"moments: those of {name!r} do not fit this model; train it again")
+            self.moments[p] = m.flatten().to(p), v.flatten().to(p)
 
     @property
     def buffer_bytes(self) -> int:

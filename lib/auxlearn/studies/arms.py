@@ -76,10 +76,14 @@ class MTL(ArmParameters):
         return used | {"methods": {item.name: self.options(item).model_dump() for item in items}}
 
     def needs(self) -> list[tuple[str, dict[str, Any]]]:
-        """Return the runs that the arm reads, as (stage, parameters that they must agree in), seed by seed."""
+        """Return the runs that the arm reads, as (stage, parameters that they must agree in), seed by seed.
+
+        An artifact that no notebook shows is made by the arm itself, and all that decides it is in the arm's key.
+        """
         return [
-            (registry.maker(need.artifact).Parameters.stage, self.shared() | dict(need.parameters) | {"seed": seed})
+            (stage, self.shared() | dict(need.parameters) | {"seed": seed})
             for seed in self.seeds for need in self._artifacts(Cell(self, seed))
+            if (stage := registry.maker(need.artifact).Parameters.stage)
         ]  # fmt: skip
 
     def code_roots(self) -> tuple[str, ...]:

@@ -20,7 +20,13 @@ from auxlearn.studies import parameters as params
 from auxlearn.studies.study_file import StudyFile
 from auxlearn.training import key_forms
 
-COMPARING_TASKS = ("02_td_proxy", "03_ranking", "04_gradts_correlation", "05_tawt_weighting")  # need two tasks or more
+COMPARING_TASKS = (
+    "02_td_proxy",
+    "03_ranking",
+    "04_gradts_correlation",
+    "05_tawt_weighting",
+    "08_validity",
+)  # need two tasks or more
 
 
 @dataclass(eq=False)
@@ -142,7 +148,9 @@ class Expansion:
         if p.stage in COMPARING_TASKS:
             auxiliary_rows.required(suite, p.primary, p.auxiliaries, 1, p.stage)
         elif p.stage == "06_mtl" and p.method.adds_rows:
-            auxiliary_rows.required(suite, p.primary, p.auxiliaries, p.policy.sources if p.policy else 1, p.arm)
+            least = p.policy.sources if p.policy else 1
+            names = auxiliary_rows.required(suite, p.primary, p.auxiliaries, least, p.arm)
+            p.method.check_auxiliaries(names, p.options(p.method))
         reads = list(dict.fromkeys(self._upstream(upstream, wanted, p) for upstream, wanted in p.needs()))
         self._enough(p, suite, reads)
         p = p.model_copy(update={"inputs": [cell.key for cell in reads]})
@@ -173,7 +181,7 @@ class Expansion:
             if own is not None and p.primary_rows > own:
                 what = f"primary_rows: {p.primary_rows} asked for, but {p.primary!r} has {own} usable training rows"
                 self._short(f"{what}; lower it or raise `rows`")
-        if p.stage not in ("03_ranking", "06_mtl") or not getattr(p, "needs_pool", True):
+        if p.stage not in ("03_ranking", "06_mtl", "08_validity") or not getattr(p, "needs_pool", True):
             return
         pool = self._pool(p, suite, reads)
         if pool is not None and p.n > pool:

@@ -21,6 +21,7 @@ from auxlearn.studies.expansion import Cell
 from auxlearn.studies.sizing import Sizer
 
 SHARED = ("proxy", "scoring", "task_tuning", "importance")  # made once for all primaries of a study
+SHARED_TOO = ("warm_up",)  # as well, in the table only where an arm has it
 SEARCHED = ("bandit", "trial", "weighting")  # every primary's own
 TRAINED = ("pretrain", "joint", "stage2", "tune")
 SHOWN = ("map", "compared")  # what only informs the reader: 02's picture, 05's comparison of probes
@@ -62,8 +63,10 @@ class Price:
             "and trials included. Rows are taken to be chosen as the pool is mixed, and no row to leak.",
         ]  # fmt: skip
         if self.primaries:
+            shared_too = [name for name in SHARED_TOO if name in self.table]
             lines += [
-                f"alone: all that the arm needs; at_most: what it cannot exceed; amortised: {', '.join(SHARED)} shared",
+                "alone: all that the arm needs; at_most: what it cannot exceed; amortised: "
+                f"{', '.join((*SHARED, *shared_too))} shared",
                 f"by {len(self.primaries)} primaries; all_data: training with everything, which speedup (alone),",
                 "speedup_amortised and ceiling (free selection) divide.",
             ]
@@ -197,7 +200,7 @@ class _Count:
         stages = dict.fromkeys((*SHARED, *SEARCHED, *TRAINED), 0.0)
         for charge in charges:
             stages[charge.stage] = stages.get(charge.stage, 0.0) + charge.expected
-        alone, shared = sum(stages.values()), sum(stages[name] for name in SHARED)
+        alone, shared = sum(stages.values()), sum(stages.get(name, 0.0) for name in (*SHARED, *SHARED_TOO))
         own, amortised = sum(stages[name] for name in TRAINED), shared / len(self.primaries) + alone - shared
         full = self._all_data(context)
         n = p.n if p.method.uses_n else 0

@@ -117,7 +117,17 @@ def _comparison(metrics: Mapping[str, Any]) -> Headline:
     return Headline(f"{name} − single", value, f"{value:+.3f}", best["low"], best["high"], of, note)
 
 
+def _validity(metrics: Mapping[str, Any]) -> Headline:
+    """The method that finds most. Its interval does not account for the search for it; the note lists all."""
+    found = {name: row for name, row in metrics["found"].items() if row["mean"] is not None}
+    name, best = max(found.items(), key=lambda x: x[1]["mean"])
+    note = f"pool {metrics['pool']:.0%}; " + ", ".join(f"{each} {row['mean']:.0%}" for each, row in found.items())
+    what = f"share of {metrics['class']} rows, {name}"
+    return Headline(what, best["mean"], f"{best['mean']:.3f}", best["low"], best["high"], "over seeds", note)
+
+
 _OF = {
     "01_data_prep": _data, "02_td_proxy": _proxy, "03_ranking": _ranking,
     "05_tawt_weighting": _weights, "06_mtl": _training, "07_efficiency": _comparison,
+    "08_validity": _validity,
 }  # fmt: skip

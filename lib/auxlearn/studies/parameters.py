@@ -22,6 +22,7 @@ from auxlearn.methods.gradts.options import GradTS
 from auxlearn.methods.tawt.options import TAWT
 from auxlearn.records import runs
 from auxlearn.studies.arms import MTL, Arm
+from auxlearn.studies.validity import Validity
 from auxlearn.training.shared_parameters import Common, Seeds, Trained
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "Ranking",
     "TDProxy",
     "Trained",
+    "Validity",
     "check",
     "validate",
 ]  # fmt: skip
@@ -110,7 +112,9 @@ class Efficiency(Common):
         return [("06_mtl", wanted | {"arm": arm, "n": n}) for arm, n in cells]
 
 
-MODELS: dict[str, type[Common]] = {m.stage: m for m in (DataPrep, TDProxy, Ranking, GradTS, TAWT, MTL, Efficiency)}
+MODELS: dict[str, type[Common]] = {
+    m.stage: m for m in (DataPrep, TDProxy, Ranking, GradTS, TAWT, MTL, Efficiency, Validity)
+}
 
 
 # What the parameters cell of each notebook shows, in this order, and then `settings`.
@@ -130,6 +134,7 @@ SHOWN: dict[str, tuple[str, ...]] = {
     "05_tawt_weighting": (*_ALL, "seeds", "workers", *_TRAINED, *_BUDGET, "paradigm", "methods"),
     "06_mtl": (*_ALL, "seeds", "workers", *_TRAINED, "arm", "n", *_BUDGET, "methods"),
     "07_efficiency": (*_ALL, "seeds", "arms", "n", "curve", "sentence_test"),
+    "08_validity": (*_ALL, "seeds", "selectors", "trials", "n", "oracle", "methods"),
 }  # fmt: skip
 SETTINGS = "settings"
 # Parameters that have become a method's option under another name.
@@ -142,7 +147,8 @@ def validate(stage: str, given: Mapping[str, Any], plug: bool = True) -> Any:
     Args:
         stage: The notebook, such as `06_mtl`.
         given: Plain values by name.
-        plug: Whether the plug-ins that they name are imported; of what a run folder says, they must be there already.
+        plug: Whether the plug-ins that they name are imported; of what a run folder says, they must be there already,
+            if the values cannot be understood without them.
 
     Returns:
         The stage's model, an instance of `MODELS[stage]`.
@@ -152,13 +158,15 @@ def validate(stage: str, given: Mapping[str, Any], plug: bool = True) -> Any:
     """
     model = MODELS[stage]
     plugins = given.get("plugins", [])
-    if isinstance(plugins, list):
-        (registry.plug if plug else registry.require)([name for name in plugins if isinstance(name, str)])
+    named = [name for name in plugins if isinstance(name, str)] if isinstance(plugins, list) else []
+    if plug:
+        registry.plug(named)
     if names := [name for name in given if name not in model.model_fields]:
         raise InputError(f"{stage}: {unknown(stage, names)}")
     try:
         return model.model_validate(dict(given))
     except ValidationError as error:
+        registry.require([] if plug else named)
         raise InputError(f"{stage}: {explain(error)}") from None
 
 
@@ -183,7 +191,7 @@ def unknown(stage: str, names: list[str]) -> str:
 
 def code_roots(p: Any) -> tuple[str, ...]:
     """Name the code beside its notebook's that decides a run's result: for an arm its method's and policy's."""
-    return ("reporting.notebook", *(p.code_roots() if isinstance(p, MTL) else ()))
+    return ("reporting.notebook", *(p.code_roots() if isinstance(p, (MTL, Validity)) else ()))
 
 
 def for_notebook(stage: str, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,9 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import nbformat
+from typing import TYPE_CHECKING, Any
 
 from auxlearn.errors import InputError
 from auxlearn.files import documents
@@ -21,10 +19,13 @@ from auxlearn.paths import runs_root
 from auxlearn.records import manifests, runs
 from auxlearn.studies.headlines import Headline, headline
 
+if TYPE_CHECKING:
+    import nbformat
+
 STAGES = {
     "01_data_prep": "data", "02_td_proxy": "proxy", "03_ranking": "ranking",
     "04_gradts_correlation": "head importance", "05_tawt_weighting": "task weights", "06_mtl": "training",
-    "07_efficiency": "comparison",
+    "07_efficiency": "comparison", "08_validity": "choices against a known truth",
 }  # fmt: skip
 MEANING = {
     "finished": "made by the code and from the runs that are here now",

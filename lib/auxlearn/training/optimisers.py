@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from auxlearn.models import trimmed_embedding
 from auxlearn.training.phases import Recipe
 
 
@@ -48,6 +49,25 @@ class Adamax(torch.optim.Optimizer):
                 if group["weight_decay"]:
                     p.mul_(1 - group["lr"] * group["weight_decay"])
                 p.addcdiv_(mean, largest + eps, value=-group["lr"])
+
+
+def moments(net: torch.nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+    """Return Adam's running means of the gradient and of its square, not corrected for their start.
+
+    Args:
+        net: The model that the optimiser trains.
+        optimiser: An AdamW.
+
+    Returns:
+        By "m:NAME" and "v:NAME" of each parameter that has been trained; an embedding table of which only some rows are
+        in use is left out (see `models.trimmed_embedding`).
+    """
+    kept: dict[str, torch.Tensor] = {}
+    cut = trimmed_embedding.trimmed(net)
+    for name, p in net.named_parameters():
+        if (state := optimiser.state.get(p)) and name not in cut:
+            kept |= {f"m:{name}": state["exp_avg"].detach().clone(), f"v:{name}": state["exp_avg_sq"].detach().clone()}
+    return kept
 
 
 def optimiser_for(net: torch.nn.Module, recipe: Recipe) -> torch.optim.Optimizer:

@@ -153,6 +153,7 @@ class Plan:
     threads: int = 1
     processes: int = 1  # that share each batch (`training.data_parallel`), each with so many threads
     keep_model: bool = False
+    keep_moments: bool = False  # Adam's, of the last phase's end
 
     def __post_init__(self) -> None:
         names = [phase.name for phase in self.phases]
@@ -172,6 +173,8 @@ class Plan:
             "suite": suite.fingerprint,
             "encoder": encoder_files.fingerprint(self.encoder),
         }
+        if not content["keep_moments"]:  # as trainings were keyed before any kept them
+            del content["keep_moments"]
         for weighting in (phase["weighting"] for phase in content["phases"] if phase["weighting"]):
             if weighting["policy"] is None:  # as trainings were keyed before there were policies of others
                 del weighting["policy"], weighting["options"]

@@ -50,6 +50,7 @@ class Result:
     chosen: dict[str, int] = field(default_factory=dict)  # phase -> the step whose state is kept, counted from 1
     updates: list[dict[str, Any]] = field(default_factory=list)  # TAWT's weights: see `methods.tawt.weighted_trainer`
     truncated: int = 0
+    moments: dict[str, torch.Tensor] = field(default_factory=dict)  # see `Plan.keep_moments`
 
 
 def run(plan: Plan, suite: Suite, folder: Path | None = None, progress: Progress | None = None) -> Result:
@@ -95,6 +96,7 @@ class Trainer(resuming.Resumable):
         )  # fmt: skip
         super().__init__(plan, suite, net.to(plan.device), folder, progress)
         self.scales = {name: _chance_loss(suite, name) for name in suite.names}
+        self.adam: dict[str, torch.Tensor] = {}  # its moments, where they are kept
 
     def run(self) -> Result:
         """Train the phases that are not finished yet, and score the model; see `run` of the module."""
@@ -112,7 +114,7 @@ class Trainer(resuming.Resumable):
         cut = sum(e.truncated for e in self.encoded.values())
         return Result(
             self.model, self.history, self.looks, self.steps, self.ledgers, scores, predictions, references,
-            self.chosen, self.updates, cut,
+            self.chosen, self.updates, cut, self.adam,
         )  # fmt: skip
 
     def _phase(self, number: int, phase: Phase, resumed: dict[str, Any] | None) -> None:
@@ -140,6 +142,8 @@ class Trainer(resuming.Resumable):
             self._epochs(Running(number, phase, data, epochs, looks, first, optimiser, weight, self.ledgers[number]))
             if self.best is not None:
                 net.load_state_dict(self.best)
+            if plan.keep_moments and number == len(plan.phases) - 1:
+                self.adam = optimisers.moments(net, optimiser)
 
     def _epochs(self, running: Running) -> None:
         lengths = {name: e.lengths for name, e in running.data.items()}

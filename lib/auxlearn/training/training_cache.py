@@ -23,6 +23,8 @@ from auxlearn.records import runs
 from auxlearn.training import extension_points, launch, phases, train
 from auxlearn.training.step_table import LOSSES
 
+MOMENTS = "moments.safetensors"
+
 
 @dataclass
 class Training:
@@ -153,6 +155,11 @@ def written(result: train.Result, plan: phases.Plan, suite: Suite, folder: Path)
 
         save_file({k: v.contiguous() for k, v in result.model.state_dict().items()}, folder / "model.safetensors")
         outputs.append("model.safetensors")
+    if plan.keep_moments:
+        from safetensors.torch import save_file
+
+        save_file({k: v.contiguous().cpu() for k, v in result.moments.items()}, folder / MOMENTS)
+        outputs.append(MOMENTS)
     metrics = {"dev": result.scores, "chosen": result.chosen, "truncated": result.truncated}
     return {"outputs": outputs, "metrics": metrics, "ledger": [row.as_dict() for row in result.ledgers]}
 

@@ -109,6 +109,7 @@ def test_rows_are_checked_once_and_kept(monkeypatch):
         ({"t": {"train": pairs(), "dev": pairs(), "val": pairs()}}, {}, "dev and val are both dev; rename"),
         ({"t": pairs()}, {"t": {"lables": []}}, "no field 'lables'; did you mean 'labels'"),
         ({"t": pairs()}, {"t": {"label": "labels"}}, "no column 'labels'; did you mean 'label'"),
+        ({"t": pairs()}, {"t": {"label": "label.x"}}, "no column 'label.x'; flatten nested fields first"),
         ({"t": pairs()}, {"t": {"metric": "pearson"}}, "task 't': pearson does not judge"),
         ({"t": pairs().rename_column("label", "a2").remove_columns("a2")}, {}, "give label: COLUMN"),
         ({"t": pairs().cast_column("label", datasets.Value("int64"))}, {}, "names no labels; give labels"),

@@ -398,3 +398,14 @@ def test_a_number_that_several_names_spell_is_no_id_in_silence(tmp_path):
 def test_json_of_mixed_numbers_and_text_is_read_by_value(tmp_path):
     lines = "".join(json.dumps({"text": f"x {i}", "label": v}) + "\n" for i, v in enumerate([1, "1", 1.0, "2"]))
     assert task(tmp_path, {"train.jsonl": lines, "dev.jsonl": lines}, NUMBERS).train["label"][:] == [0, 0, 0, 1]
+
+
+def test_scores_may_have_a_decimal_comma_but_not_one_before_three_digits(tmp_path):
+    quoted = 'text,score\n"a","3,5"\n"b","-0,25"\n"c"," 4 "\n"d","1,2500"\n'
+    files = {"train.csv": quoted, "dev.csv": quoted}
+    spec = SCORE | {"range": [-5, 5], "label": "score"}
+    assert task(tmp_path, files, spec).train["score"][:] == [3.5, -0.25, 4.0, 1.25]
+    for bad in ("1,250", "1,2,3", ",5", "5,", "1.000,5"):
+        wrong = {split: content.replace("3,5", bad) for split, content in files.items()}
+        with pytest.raises(InputError, match=f"train row 0: the label '{bad}' is not a number"):
+            task(tmp_path / f"{len(bad)}{bad}", wrong, spec)

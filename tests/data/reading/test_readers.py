@@ -127,6 +127,53 @@ def test_csv_cells_may_span_lines_and_be_long(tmp_path):
     assert rows == [{"text": "one\ntwo", "label": "a"}, {"text": long, "label": "b"}]
 
 
+@pytest.mark.parametrize(
+    ("content", "names", "rows"),
+    [
+        ('id;text;label\n1;a, b;x\n2;"c;\nd";y\n', ["id", "text", "label"], [["1", "a, b", "x"], ["2", "c;\nd", "y"]]),
+        ("text, short;score\na;1,5\nb;2\n", ["text, short", "score"], [["a", "1,5"], ["b", "2"]]),
+        ("text\tlabel\na, b\tx\n", ["text", "label"], [["a, b", "x"]]),
+        # Commas, whatever else the cells hold.
+        ("text,label\na; b,x;\n", ["text", "label"], [["a; b", "x;"]]),
+        ("text (a;b;c),label\nd,x\n", ["text (a;b;c)", "label"], [["d", "x"]]),
+        ("a;b,c;d\n1;2,3;4\n", ["a;b", "c;d"], [["1;2", "3;4"]]),
+        ("text\na; b\n", ["text"], [["a; b"]]),
+    ],
+)  # fmt: skip
+def test_csv_is_separated_as_its_first_records_are(tmp_path, content, names, rows):
+    path = write(tmp_path / "x.csv", "\ufeff" + content.replace("\n", "\r\n"))
+    content = [[row[name].replace("\r\n", "\n") for name in names] for row in read(path)]
+    assert list(readers.read_file(path).names) == names
+    assert content == rows
+
+
+def test_fields_of_nested_objects_are_columns_by_their_path(tmp_path):
+    lines = [
+        {"id": 1, "pair": {"a": "x", "more": {"b": ["y"]}}, "c.d": 1, "c": {"d": 2}},
+        {"id": 2, "pair": {"a": "z"}, "late": {"e": 5}},
+        {"id": 3, "pair": None, "c": {"d": 4}},
+    ]
+    path = write(tmp_path / "x.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
+    asked = readers.read_file(path, None, ("pair.a", "pair.more.b", "c.d", "late.e", "id.x"))
+    assert list(asked.rows()) == [
+        {"pair.a": "x", "pair.more.b": ["y"], "c.d": 1},  # a key that is spelt so comes first
+        {"pair.a": "z", "late.e": 5},
+        {"c.d": 4},
+    ]
+    assert {"pair.a", "pair.more.b", "pair", "late"} < set(asked.names)
+    assert "id.x" not in asked.names
+    whole = readers.read_file(path)
+    assert whole.value("pair.a", 1) == "z"
+    assert whole.value("pair", 1) == {"a": "z"}
+    assert "late.e" not in whole.names  # all columns: those of the first row
+
+
+def test_objects_nested_beyond_reason_give_no_columns(tmp_path):
+    row = {"text": "x", "k" * 199: {"a": {"deep": 1}}}
+    (only,) = read(write(tmp_path / "x.jsonl", json.dumps(row) + "\n"))
+    assert {"text", "k" * 199, "k" * 199 + ".a"} == set(only)
+
+
 def test_jsonl_rows_may_differ_in_keys(tmp_path):
     path = write(tmp_path / "x.jsonl", '{"a": "\\ud83d\\ude00", "b": 1}\n\n{"a": "y"}\n')
     assert read(path) == [{"a": "😀", "b": 1}, {"a": "y"}]

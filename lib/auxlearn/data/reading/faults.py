@@ -65,5 +65,6 @@ def no_column(column: str, rows: RawRows) -> str:
         return f"no {column!r} in this row, as other rows have"
     has = ", ".join(map(str, rows.names))
     mark = next((mark for mark in ";|\t," if len(rows.names) == 1 and mark in has), None)
-    asked = f"; is it separated by {mark!r}? CSV takes commas, TSV takes tabs" if mark else meant(column, rows.names)
+    takes = "CSV takes commas, semicolons or tabs, TSV takes tabs"
+    asked = f"; is it separated by {mark!r}? {takes}" if mark else meant(column, rows.names)
     return f"no column {column!r}; it has {has[:500]}{asked}"

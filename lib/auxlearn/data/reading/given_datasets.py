@@ -66,7 +66,9 @@ def spec(name: str, rows: Dataset, given: Mapping[str, Any]) -> TaskSpec:
     columns = [label, *_listed(fields.get("inputs"))]
     if missing := [column for column in columns if column not in rows.column_names]:
         has = ", ".join(rows.column_names)
-        raise InputError(f"task {name!r}: no column {missing[0]!r}{meant(missing[0], rows.column_names)}; it has {has}")
+        nested = "." in missing[0] and missing[0].split(".")[0] in rows.column_names
+        remedy = "; flatten nested fields first, by .flatten()" if nested else meant(missing[0], rows.column_names)
+        raise InputError(f"task {name!r}: no column {missing[0]!r}{remedy}; it has {has}")
     names = readers.class_names(rows.features[label])
     if names is not None:
         fields.setdefault("labels", names)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from auxlearn.data import tag_schemes
+from auxlearn.data.reading import labels as label_values
 from auxlearn.data.reading.raw_rows import ABSENT, RawRows
 from auxlearn.data.schema import RESERVED
 from auxlearn.errors import InputError
@@ -58,14 +59,32 @@ def guess(splits: Mapping[str, RawRows], where: str) -> Guess:
     train = splits["train"]
     columns = {name: train.values(name) for name in train.table.column_names if name not in RESERVED}
     tokens = [name for name, values in columns.items() if _is_tokens(values)]
-    for words in tokens:
-        for name, values in columns.items():
-            if name != words and TAGS.fullmatch(name) and _alike(columns[words], values):
-                return _tagging(splits, words, name)
+    for words in sorted(tokens, key=lambda name: bool(TAGS.fullmatch(_last(name)))):  # tags with names are words too
+        tags = [n for n, v in columns.items() if n != words and TAGS.fullmatch(_last(n)) and _alike(columns[words], v)]
+        if tags:
+            return _tagging(splits, words, tags)
     label, why = _label(columns, train, where)
     inputs, reason = _inputs(columns, label, where)
     found = _labelled(splits, label)
     return replace(found, inputs=inputs, label=label, why=found.why | {"inputs": reason, "label": why})
+
+
+def no_header(rows: RawRows) -> str:
+    """Say why the names of a CSV or TSV file's columns look like a row of data; empty if they do not."""
+    names = rows.table.column_names
+    if any(_last(name) in LABELS or NO_INPUT.fullmatch(_last(name)) for name in names):
+        return ""
+    for name in names:
+        if _numbers([name]):
+            return f"{name!r} is a number"
+        if (again := rows.values(name).count(name)) > 1:
+            return f"{name!r} stands in {again} more rows"
+    return ""
+
+
+def _last(column: str) -> str:
+    """Return a column's own name, without the path to where it is nested."""
+    return column.rpartition(".")[2].lower()
 
 
 def _known(values: Sequence[Any]) -> list[Any]:
@@ -82,20 +101,26 @@ def _alike(words: Sequence[Any], tags: Sequence[Any]) -> bool:
     return bool(pairs) and all(len(w) == len(t) for w, t in pairs)
 
 
-def _tagging(splits: Mapping[str, RawRows], words: str, tags: str) -> Guess:
+def _tagging(splits: Mapping[str, RawRows], words: str, columns: Sequence[str]) -> Guess:
+    tags = columns[0]
     named = splits["train"].named.get(tags)
     seen = {x for rows in splits.values() if tags in rows.table.column_names
-            for row in _known(rows.values(tags)) for x in row}  # fmt: skip
+            for row in _known(rows.values(tags)) for x in row if not label_values.is_unlabelled(x, None)}  # fmt: skip
     labels = list(named) if named else _ordered(seen)
+    ids = not named and all(isinstance(x, int) for x in seen)
+    said = "as the file names them" if named else "all that occur"
     try:
         tag_schemes.scheme(tuple(labels))
         metric, why = "entity_f1", "the tags mark spans"
     except InputError:
         metric, why = "accuracy", "the tags mark no spans"
+    if ids:
+        said, why = "the ids in the file; put the tags here, in this order", "entity_f1, if the tags mark spans"
     return Guess(
         "tagging", [words], tags, metric, labels,
         why={"kind": "a list of words beside a list of as many tags", "metric": why,
-             "labels": "as the file names them" if named else "all that occur; in id order, if the file holds ids"},
+             "label": f"one tag per word{_others(columns[1:])}",
+             "labels": said},
     )  # fmt: skip
 
 
@@ -103,12 +128,10 @@ def _numbers(values: Sequence[Any]) -> list[float] | None:
     """Return the values as numbers, also where they are text; None where one is none."""
     numbers = []
     for value in values:
-        try:
-            numbers.append(float(value))
-        except (TypeError, ValueError):
+        number = None if isinstance(value, bool) else label_values.as_float(value)
+        if number is None or not math.isfinite(number):
             return None
-        if isinstance(value, bool) or not math.isfinite(numbers[-1]):
-            return None
+        numbers.append(number)
     return numbers
 
 
@@ -118,11 +141,13 @@ def _label(columns: Mapping[str, list[Any]], train: RawRows, where: str) -> tupl
     plain = {n: v for n, v in plain.items() if v and not any(isinstance(x, (list, dict)) for x in v)}
     named = [name for name in plain if name in train.named]
     if named:
-        return named[0], "the file names its labels"
-    usual = sorted((n for n in plain if n.lower() in LABELS), key=lambda n: LABELS.index(n.lower()))
+        named.sort(key=lambda n: _last(n) not in LABELS)
+        return named[0], f"the file names its labels{_others(named[1:])}"
+    usual = sorted((n for n in plain if _last(n) in LABELS), key=lambda n: LABELS.index(_last(n)))
+    usual = [n for n in usual if not _is_prose(plain[n])]
     if usual:
         return usual[0], f"its name{_others(usual[1:])}"
-    few = {n: len(set(map(str, v))) for n, v in plain.items() if not NO_INPUT.fullmatch(n)}
+    few = {n: len(set(map(str, v))) for n, v in plain.items() if not NO_INPUT.fullmatch(_last(n))}
     few = {n: count for n, count in few.items() if 2 <= count <= min(CLASSES, len(plain[n]) // 4)}
     if not few:
         raise InputError(
@@ -146,7 +171,7 @@ def _inputs(columns: Mapping[str, list[Any]], label: str, where: str) -> tuple[l
             continue
         mean = sum(len(v.split()) for v in known) / len(known)
         wide = sum(map(len, known)) / len(known)
-        if NO_INPUT.fullmatch(name) or (_numbers(known) is not None and mean <= 1):
+        if NO_INPUT.fullmatch(_last(name)) or (_numbers(known) is not None and mean <= 1):
             continue
         words[name] = max(mean, wide / 6)  # scripts without spaces have words too
     if not words:
@@ -162,36 +187,57 @@ def _inputs(columns: Mapping[str, list[Any]], label: str, where: str) -> tuple[l
     return inputs, reason + (f"; left out: {', '.join(left)}" if left else "")
 
 
+def _is_prose(values: Sequence[Any]) -> bool:
+    """Tell texts, nearly all different, from labels."""
+    words = [v.split() for v in values if isinstance(v, str)]
+    return len(set(map(str, values))) > len(values) / 2 and sum(map(len, words)) >= 3 * len(values)
+
+
 def _labelled(splits: Mapping[str, RawRows], label: str) -> Guess:
     """Guess the kind, the labels or the range, and the metric."""
     train = splits["train"]
-    own = train.values(label)
-    known = _known(own)
-    drop = len(known) < len(own)
-    everything = [v for rows in splits.values() if label in rows.table.column_names for v in _known(rows.values(label))]
+    by_split = {s: _known(rows.values(label)) for s, rows in splits.items() if label in rows.table.column_names}
+    drop = any(len(values) < len(splits[split]) for split, values in by_split.items() if split != "test")
     if label in train.named:
-        return _classes(list(train.named[label]), Counter(map(str, known)), drop, "as the file names them")
+        counts = Counter(map(str, by_split["train"]))
+        return _classes(list(train.named[label]), counts, drop, "as the file names them")
+    if all(map(_is_mark, by_split.get("test", []))):  # a test split whose labels are not published
+        by_split.pop("test", None)
+    marked, said = _marked(by_split)
+    if marked:
+        drop = drop or any(map(_is_mark, [*by_split["train"], *by_split.get("dev", [])]))
+        by_split = {split: [v for v in values if not _is_mark(v)] for split, values in by_split.items()}
+    known, everything = by_split["train"], [v for values in by_split.values() for v in values]
     numbers = _numbers(everything)
-    if numbers is not None:
-        distinct = set(numbers)
-        if any(x != int(x) for x in distinct) or len(distinct) > FEW:
-            low, high = math.floor(min(distinct)), math.ceil(max(distinct))
-            why = {"kind": f"numbers, {len(distinct)} distinct values", "range": "lowest and highest, rounded outwards"}
-            return Guess("regression", [], label, "pearson", range=(low, high), drop_unlabelled=drop, why=why)
-        if -1 in distinct and distinct - {-1.0} == set(map(float, range(len(distinct) - 1))) and len(distinct) > 2:
-            distinct, drop = distinct - {-1.0}, drop or any(float(v) == -1 for v in known)
-            known = [v for v in known if float(v) != -1]
-        names = [str(int(x)) for x in sorted(distinct)]
-        return _classes(
-            names,
-            Counter(str(int(float(v))) for v in known),
-            drop,
-            "the numbers in the file; put words here, in this order",
-        )
-    if UNLABELLED in everything and len(set(everything)) > 2:
-        everything, drop = [v for v in everything if v != UNLABELLED], drop or UNLABELLED in known
-        known = [v for v in known if v != UNLABELLED]
-    return _classes(_ordered(set(everything)), Counter(map(str, known)), drop, "all that occur, in alphabetical order")
+    if numbers is None:
+        said = "all that occur, in alphabetical order" + said
+        return _classes(_ordered(set(everything)), Counter(map(str, known)), drop, said)
+    distinct = set(numbers)
+    if any(x != int(x) for x in distinct) or len(distinct) > FEW:
+        low, high = math.floor(min(distinct)), math.ceil(max(distinct))
+        why = {"kind": f"numbers, {len(distinct)} distinct values",
+               "range": "lowest and highest, rounded outwards" + said}  # fmt: skip
+        return Guess("regression", [], label, "pearson", range=(low, high), drop_unlabelled=drop, why=why)
+    names = [str(int(x)) for x in sorted(distinct)]
+    counts = Counter(str(int(x)) for x in _numbers(known) or [])
+    return _classes(names, counts, drop, "the numbers in the file; put words here, in this order" + said)
+
+
+def _is_mark(value: Any) -> bool:
+    """Tell whether a value may mark a row without a label: -1, or SNLI's -."""
+    return value == UNLABELLED or label_values.is_unlabelled(value, None)
+
+
+def _marked(by_split: Mapping[str, Sequence[Any]]) -> tuple[bool, str]:
+    """Tell whether the marks among labels mark rows without one, and say so, as the end of a reason."""
+    everything = [v for values in by_split.values() for v in values]
+    rest, marks = [v for v in everything if not _is_mark(v)], [v for v in everything if _is_mark(v)]
+    numbers, mark = _numbers(rest), UNLABELLED if UNLABELLED in marks else "-1"
+    if not marks or len(set(map(str, rest))) < 2 or (numbers is not None and min(numbers) < 0):
+        return False, ""
+    if numbers is not None and set(numbers) == {0.0, 1.0} and len(marks) > len(rest) / 4:  # negative, neutral, positive
+        return False, f"; {mark} is taken for a class: if it means no label, leave it out, drop_unlabelled: true"
+    return True, f"; {mark} is taken for no label"
 
 
 def _ordered(values: set[Any]) -> list[str]:

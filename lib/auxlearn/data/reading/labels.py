@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 Reading = Literal["names", "ids"]
 UNLABELLED, UNKNOWN = -1, -2  # in place of an id
 _WHOLE, _DECIMAL = re.compile(r" *[-+]?[0-9]{1,30} *"), re.compile(r" *[-+]?[0-9]{1,15}\.[0-9]{1,15} *")
+_COMMA = re.compile(r" *[-+]?[0-9]{1,15},(?![0-9]{3} *$)[0-9]{1,15} *")
 _TRUTH = {"True": True, "TRUE": True, "true": True, "False": False, "FALSE": False, "false": False}
 # Pairs of names that a boolean stands for, false first.
 _PAIRS = (("false", "true"), ("no", "yes"), ("off", "on"), ("n", "y"), ("f", "t"))
@@ -284,8 +285,19 @@ def numbers(values: Coded) -> tuple[np.ndarray, np.ndarray]:
     """
     out, bad = np.full(len(values.values), math.nan), np.zeros(len(values.values), bool)
     for code, value in enumerate(values.values):
-        try:
-            out[code] = float(value)
-        except (TypeError, ValueError, OverflowError):
-            bad[code] = True
+        number = as_float(value)
+        out[code], bad[code] = (math.nan, True) if number is None else (number, False)
     return out, bad
+
+
+def as_float(value: Any) -> float | None:
+    """Return the number that a value is or spells, with a decimal comma too; None for what spells none.
+
+    1,250 spells none: it is 1.25 to some and 1250 to others.
+    """
+    if isinstance(value, str) and _COMMA.fullmatch(value):
+        value = value.replace(",", ".")
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None

@@ -8,7 +8,7 @@ import itertools
 import re
 import zlib
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,8 @@ _PACKED = {
 }  # fmt: skip
 _CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1f]")  # what texts do not hold
 _SUBWORD = re.compile(r"[0-9]+[-.][0-9]+")  # CoNLL-U: multi-word ids and empty nodes
+_LONGEST_PATH = 200  # characters of the path to a nested object whose fields are columns
+_SEPARATORS, _LOOKED = ",;\t", 100  # of CSV; the records by which one is told from another
 Lines = Iterator[tuple[int, list[str]]]
 
 
@@ -94,6 +96,9 @@ def _packed_as(head: bytes) -> str | None:
 def read_jsonl(path: Path, only: Iterable[str] | None = None) -> RawRows:
     """Read JSON lines: one object per line, blank lines passed over.
 
+    Fields of nested objects are columns too, by their path: `pair.question1`, as `datasets` calls them when flattened.
+    Where all columns are asked for, those of the first row are there.
+
     Args:
         path: The file.
         only: The columns to keep; all if None.
@@ -119,13 +124,35 @@ def read_jsonl(path: Path, only: Iterable[str] | None = None) -> RawRows:
     def batches() -> Iterator[dict[str, list[Any]]]:
         rows = objects()
         while batch := list(itertools.islice(rows, BATCH)):
-            here = dict.fromkeys(itertools.chain.from_iterable(batch))
+            here = dict.fromkeys(itertools.chain(itertools.chain.from_iterable(batch), _paths(batch[0])))
             names.update(here)
-            kept = here if only is None else (name for name in only if name in names)
+            kept = here if only is None else (name for name in only if name in names or "." in name)
+            columns = {name: [_value(row, name) for row in batch] for name in kept}
+            there = [name for name, values in columns.items() if name in names or any(v is not ABSENT for v in values)]
             # A batch needs a column to be counted by, whatever is asked for.
-            yield {name: [row.get(name, ABSENT) for row in batch] for name in kept} or {"": [ABSENT] * len(batch)}
+            yield {name: columns[name] for name in there} or {"": [ABSENT] * len(batch)}
 
     return raw_rows.from_batches(batches(), names)
+
+
+def _value(row: Any, path: str) -> Any:
+    """Return what stands in a row under a key, or at a path of keys (`pair.question1`); ABSENT if nothing does."""
+    if path in row:
+        return row[path]
+    for key in path.split("."):
+        if type(row) is not dict or key not in row:
+            return ABSENT
+        row = row[key]
+    return row
+
+
+def _paths(row: Mapping[str, Any], start: str = "") -> Iterator[str]:
+    """Yield the paths to the fields of a row's nested objects; not of those that are nested beyond reason."""
+    for key, value in row.items():
+        if type(value) is dict and len(start) + len(key) < _LONGEST_PATH:
+            yield from _paths(value, f"{start}{key}.")
+        elif start:
+            yield start + key
 
 
 def read_table(path: Path, only: Iterable[str] | None = None) -> RawRows:
@@ -149,7 +176,8 @@ def table(
 ) -> tuple[list[str], Iterator[tuple[array[int], list[list[str | None]]]]]:
     """Read a CSV or TSV file whose rows are all equally wide.
 
-    Quotes are data in TSV (the GLUE convention), and markup in CSV.
+    Quotes are data in TSV (the GLUE convention), and markup in CSV. CSV is separated by commas, or, as spreadsheets
+    write it where the comma is the decimal point, by semicolons or tabs.
 
     Args:
         path: The file; any suffix but .csv is read as TSV.
@@ -163,7 +191,7 @@ def table(
             names the lines.
     """
     tsv = ((number, text.split("\t")) for number, line in lines_of(path) if (text := line.rstrip("\r\n")))
-    records = csv_records(path) if path.suffix == ".csv" else tsv
+    records = csv_records(path, _separator(path)) if path.suffix == ".csv" else tsv
     if names is None:
         _, names = next(records, (0, []))
         unique(path, names)
@@ -190,11 +218,25 @@ def _batches(path: Path, records: Lines, wide: int) -> Iterator[tuple[array[int]
         raise InputError(f"{path}, line {bad[0]}: {what}")
 
 
-def csv_records(path: Path) -> Lines:
+def _separator(path: Path) -> str:
+    """Return the separator by which the first records are equally wide, or by which the header has most columns."""
+    widths = {}
+    for separator in _SEPARATORS:
+        try:
+            widths[separator] = [len(cells) for _, cells in itertools.islice(csv_records(path, separator), _LOOKED)]
+        except InputError:
+            continue
+        if widths[separator] and widths[separator][0] > 1 and len(set(widths[separator])) == 1:
+            return separator
+    return max(_SEPARATORS, key=lambda separator: (widths.get(separator) or [0])[0])
+
+
+def csv_records(path: Path, separator: str = ",") -> Lines:
     """Read CSV records; a quoted cell may span several lines.
 
     Args:
         path: The file.
+        separator: What stands between cells.
 
     Yields:
         Number of the record's first line, and its cells.
@@ -203,7 +245,7 @@ def csv_records(path: Path) -> Lines:
         InputError: If the file is not CSV; it names the line.
     """
     csv.field_size_limit((1 << 31) - 1)  # the default refuses a text of 128 KiB
-    reader = csv.reader((line for _, line in lines_of(path)), strict=True)
+    reader = csv.reader((line for _, line in lines_of(path)), delimiter=separator, strict=True)
     start = 1
     try:
         for cells in reader:

@@ -35,6 +35,24 @@ def suffix_of(path: Path) -> str | None:
     return next((suffix for suffix in SUFFIXES if path.name.endswith(suffix)), None)
 
 
+def has_train(folder: Path) -> bool:
+    """Tell whether a folder holds a train split, as `folder_files` finds them: a file, shards or a folder."""
+    for place in (folder, folder / "data"):
+        for entry in place.iterdir() if place.is_dir() else ():
+            suffix = suffix_of(entry)
+            match = _STEM.fullmatch(entry.name.removesuffix(suffix)) if suffix and entry.is_file() else None
+            if match and SPLIT_OF[match[1].lower()] == "train":
+                return True
+            if entry.is_dir() and SPLIT_OF.get(entry.name.lower()) == "train" and any(map(suffix_of, entry.iterdir())):
+                return True
+    return False
+
+
+def is_data(path: Path) -> bool:
+    """Tell whether a file's name is that of data, in a format that is read or in another."""
+    return bool(_DATA.fullmatch(path.name))
+
+
 def folder_files(folder: Path) -> dict[str, list[Path]]:
     """Find the split files of a folder.
 
@@ -80,7 +98,7 @@ def folder_files(folder: Path) -> dict[str, list[Path]]:
         if len(options) > 1:
             raise InputError(f"{folder}: {split} exists more than once ({', '.join(sorted(options))}); keep one")
         for files in options.values():
-            _whole(files)
+            check_shards(files)
     if "train" not in sources:
         names = " or ".join("train" + suffix for suffix in SUFFIXES)
         raise InputError(f"{folder}: holds no train file ({names})")
@@ -93,8 +111,12 @@ def _unread(file: Path) -> InputError:
     return InputError(f"{file}: {what}. Rename or move it, or name the task's files under `files`")
 
 
-def _whole(files: list[Path]) -> None:
-    """Check that all of a split's numbered shards are there, once each."""
+def check_shards(files: list[Path]) -> None:
+    """Check that all of a split's numbered shards are there, once each.
+
+    Raises:
+        InputError: They are not.
+    """
     numbers = [match for file in files if (match := re.search(r"-([0-9]+)-of-([0-9]+)", file.name))]
     if not numbers:
         return

@@ -78,7 +78,10 @@ def _code() -> str:
     code, here = hashlib.sha256(), Path(__file__).parent
     for file in (
         *sorted(here.glob("*.py")),
-        *(here.parent / f"{name}.py" for name in ("parquet", "planted", "schema")),
+        *(
+            here.parent / f"{name}.py"
+            for name in ("duplicates", "near_duplicates", "normalisation", "parquet", "planted", "schema")
+        ),
     ):
         code.update(file.read_bytes())
     return code.hexdigest()

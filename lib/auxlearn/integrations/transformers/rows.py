@@ -78,14 +78,15 @@ class Rows(Dataset):
 
 
 def training_rows(
-    suite: Suite, chosen: pd.DataFrame | None, primary: str, tokenizer: Any, *, max_length: int = 128,
+    suite: Suite, chosen: Any, primary: str, tokenizer: Any, *, max_length: int = 128,
     own: np.ndarray | None = None, weights: Mapping[str, np.ndarray] | None = None,
 ) -> Rows:  # fmt: skip
     """Tokenise the primary's training rows and the chosen ones for a Trainer.
 
     Args:
         suite: The suite.
-        chosen: The auxiliary rows, with columns task and row, such as a selection's table; None for none.
+        chosen: The auxiliary rows: what `auxlearn.select` returns, or a DataFrame with columns task and row, such as
+            an exported selection; None for none.
         primary: The primary task, which is task 0.
         tokenizer: Your model's tokenizer.
         max_length: Tokens at which a row is cut.
@@ -96,15 +97,29 @@ def training_rows(
         The rows, those of the primary first.
 
     Raises:
-        InputError: A chosen row is of no task of the suite, or of the primary; or weights do not fit.
+        InputError: What is chosen has no such columns, a chosen row is of no task of the suite, of the primary or not
+            there, or weights do not fit.
     """
     picked = {primary: np.arange(len(suite[primary].train)) if own is None else np.asarray(own)}
-    for name, part in () if chosen is None else chosen.groupby("task", sort=False):
+    table = getattr(chosen, "table", chosen)
+    if table is not None and not (isinstance(table, pd.DataFrame) and {"task", "row"} <= set(table.columns)):
+        what = (
+            f"columns {', '.join(map(str, table.columns))}" if isinstance(table, pd.DataFrame) else type(table).__name__
+        )
+        raise InputError(f"chosen: give a selection, or a DataFrame with columns task and row, not {what}")
+    for name, part in () if table is None else table.groupby("task", sort=False):
         if name == primary or name not in suite.names:
             raise InputError(
                 f"chosen: {name!r} is no auxiliary task of {primary!r}; there are {', '.join(suite.names)}"
             )
         picked[str(name)] = part["row"].to_numpy()
+    for name, positions in picked.items():
+        outside = positions[(positions < 0) | (positions >= len(suite[name].train))]
+        if len(outside):
+            raise InputError(
+                f"{'own' if name == primary else 'chosen'}: {name!r} has no training row {outside[0]}, it has "
+                f"{len(suite[name].train)}; give positions in this suite's train, from 0"
+            )
     encoded = {
         name: token_store.encoded(suite[name], "train", tokenizer, max_length, rows=rows)
         for name, rows in picked.items()

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from auxlearn.data.suites import Suite, Task
+from auxlearn.data import row_texts
+from auxlearn.data.suites import Suite
 from auxlearn.errors import InputError
 from auxlearn.signals import features
 
@@ -40,7 +41,7 @@ def counts(suite: Suite, rows: pd.DataFrame) -> csr_matrix:
     parts, order, owner = [], [], rows["task"].to_numpy()
     for name in rows["task"].unique():
         own = np.flatnonzero(owner == name)
-        parts.append(reader.transform(_texts(suite[str(name)], rows["row"].to_numpy()[own])))
+        parts.append(reader.transform(row_texts.joined(suite[str(name)], rows["row"].to_numpy()[own])))
         order.append(own)
     return vstack(parts).tocsr()[np.argsort(np.concatenate(order))]
 
@@ -78,9 +79,3 @@ def logits(
         ledger.flops += len(known) * (4.0 * int(model.n_iter_.max()) * seen.nnz + 2.0 * unseen.nnz)
     columns = [suite.index(name) for name in model.classes_]
     return features.log_probabilities(model.decision_function(unseen[:, used]), columns, len(suite))
-
-
-def _texts(task: Task, rows: np.ndarray) -> list[str]:
-    columns = task.train.select(rows.tolist()).select_columns(list(task.inputs))[:]
-    one = (lambda x: " ".join(x)) if task.kind == "tagging" else str
-    return [" ".join(map(one, texts)) for texts in zip(*columns.values(), strict=True)]

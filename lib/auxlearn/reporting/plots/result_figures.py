@@ -162,6 +162,29 @@ def differences(table: pd.DataFrame, metric: str, baseline: str = "single-task")
     return figure
 
 
+def found(table: pd.DataFrame, what: str, pool: float) -> Figure:
+    """The share of rows that help among those that each method has chosen, with its interval over seeds.
+
+    Args:
+        table: Index method; columns mean, low, high.
+        what: What rows that help are called.
+        pool: Their share of the pool.
+
+    Returns:
+        The figure.
+    """
+    figure, (axis,) = _figure(width=8, height=1.7 + 0.3 * len(table))
+    _forest(axis, table.rename(columns={"mean": "difference"}), COLOURS[0], 0.0, "t interval over seeds", "low", "high")
+    axis.axvline(pool, color="#333333", linewidth=1, label="the pool")
+    axis.set_yticks(range(len(table)), table.index)
+    axis.set_ylim(len(table) - 0.5, -0.5)
+    axis.set(xlabel=f"share of {what} rows among those chosen", xlim=(-0.02, 1.02))
+    axis.set_title("Does it choose what is known to help?")
+    axis.legend(fontsize=9, loc="best")
+    axis.grid(axis="y", visible=False)
+    return figure
+
+
 def stage_costs(table: pd.DataFrame, unit: str) -> Figure:
     """What each arm ran, stage upon stage.
 

@@ -64,11 +64,12 @@ def run(key: str, debug: bool = False) -> int:
 
 
 def _plug(params: dict[str, Any]) -> None:
-    """Import the study's plug-ins, but none that lies in the run folder, which may have come from anyone."""
+    """Import the study's plug-ins, and refuse those that lie in the run folder, which may have come from anyone."""
     settings = params.get(SETTINGS)
     given = settings.get("plugins") if isinstance(settings, dict) else None
     names = [name for name in given if isinstance(name, str)] if isinstance(given, list) else []
     registry.plug(name for name in names if not Path(name).resolve().is_relative_to(runs_root()))
+    registry.require(names)  # the notebook would import them
 
 
 def _shell() -> Any:

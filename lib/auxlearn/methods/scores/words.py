@@ -1,0 +1,52 @@
+"""Words of candidate and target rows as sparse counts, and their products, a block of candidates at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from auxlearn.errors import InputError
+from auxlearn.methods.rules.similarities import Similarities
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
+
+WORDS = r"\w+"
+WORDS_AND_PUNCTUATION = r"\w+|[^\w\s]+"
+
+
+def fitted(reader: Any, texts: Iterable[str]) -> csr_matrix:
+    """Fit one of scikit-learn's vectorizers to texts and return their vectors.
+
+    Args:
+        reader: The vectorizer.
+        texts: N texts.
+
+    Returns:
+        Sparse [N, V].
+
+    Raises:
+        InputError: No text has a word.
+    """
+    try:
+        return reader.fit_transform(texts)
+    except ValueError as error:  # an empty vocabulary
+        raise InputError(f"no row of the auxiliaries has a word ({error}); look at their texts") from None
+
+
+def products(candidates: csr_matrix, targets: csr_matrix, bounds: tuple[float, float] | None = None) -> Similarities:
+    """Multiply candidates with targets; words that no target has are left out first.
+
+    Args:
+        candidates: Sparse [N, V].
+        targets: Sparse [Q, V].
+        bounds: What no product can leave, where that is known.
+
+    Returns:
+        Their inner products, computed when they are read.
+    """
+    used = np.unique(targets.indices)
+    held, dense = candidates[:, used], np.ascontiguousarray(targets[:, used].T.toarray(), np.float32)
+    return Similarities(candidates.shape[0], targets.shape[0], lambda part: np.asarray(held[part] @ dense), bounds)

@@ -1,0 +1,86 @@
+"""The parameters of the notebook that judges choices of rows and tasks where the truth is known (08)."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+from pydantic import Field, model_validator
+
+from auxlearn.errors import meant
+from auxlearn.methods import option_tables, registry
+from auxlearn.methods.base import Cell, Method
+from auxlearn.studies.arms import MTL
+from auxlearn.training.shared_parameters import Budget, Seeds
+
+
+class Validity(Budget):
+    """Parameters of 08: what methods choose for one (primary, n), over `seeds`, against a known truth."""
+
+    stage = "08_validity"
+
+    seeds: Seeds = [0, 1]
+    """each chooses by proxies of its own"""
+    n: int = Field(200, ge=1)
+    """rows that are chosen"""
+    selectors: list[str] = ["random", "td_bce", "td_ce", "gradts_top"]
+    """methods that are judged ([]: every one that is registered and chooses rows or tasks, but see `trials`)"""
+    trials: bool = False
+    """judge methods that train in order to choose too, where `selectors` is []"""
+    oracle: list[str] = []
+    """auxiliaries whose runs of the arm only tell what each is worth; task scores are judged by them ([]: by none)"""
+    level: float = Field(0.95, gt=0.5, lt=1)
+    """confidence level of the intervals"""
+    methods: option_tables.Tables = {}
+    """options by method or family, as in 06"""
+
+    @model_validator(mode="after")
+    def _chosen_from(self) -> Self:
+        registry.check_tables(self.methods)
+        known = [name for name in registry.names() if chooses(name)]
+        if unknown := [name for name in self.selectors if name not in known]:
+            near = meant(unknown[0], known)
+            raise ValueError(f"selectors: {unknown[0]!r} is no method that chooses{near}; there are {', '.join(known)}")
+        if len(set(self.selectors)) < len(self.selectors):
+            raise ValueError(f"selectors: {self.selectors} names one twice")
+        if len(self.oracle) == 1 or len(set(self.oracle)) < len(self.oracle):
+            raise ValueError(f"oracle: {self.oracle}: name two auxiliaries or more, each once")
+        for arm in self.arms:
+            arm.method.check(Cell(arm, self.seeds[0]), arm.options(arm.method))
+        return self
+
+    @property
+    def arms(self) -> list[MTL]:
+        """The parameters of the arm of each method that is judged."""
+        names = self.selectors or [name for name in registry.names() if chooses(name)]
+        shared = {name: getattr(self, name) for name in MTL.model_fields if name in type(self).model_fields}
+        arms = [MTL.model_validate(shared | {"arm": name, "inputs": []}) for name in names]
+        return [
+            arm for arm in arms if self.selectors or self.trials or not arm.method.searches(arm.options(arm.method))
+        ]
+
+    @property
+    def needs_pool(self) -> bool:
+        """Whether n rows are drawn from the pool."""
+        return True
+
+    def key_params(self) -> dict[str, Any]:
+        """Return the parameters that the board depends on, with the name and the whole options of each method."""
+        p = {name: value for name, value in super().key_params().items() if name not in ("selectors", "trials")}
+        return p | {"methods": {arm.arm: arm.options(arm.method).model_dump() for arm in self.arms}}
+
+    def needs(self) -> list[tuple[str, dict[str, Any]]]:
+        """Return the runs that its methods read, and those of the oracle, as (stage, parameters to agree in)."""
+        wanted = self.shared("primary", "auxiliaries", "seeds") | {"arm": "only", "n": self.n}
+        oracle = [("06_mtl", wanted | {"methods": {"only": {"task": name}}}) for name in self.oracle]
+        return [*(need for arm in self.arms for need in arm.needs()), *oracle]
+
+    def code_roots(self) -> tuple[str, ...]:
+        """Name the code that the choices depend on."""
+        return tuple(sorted({root for arm in self.arms for root in arm.code_roots()}))
+
+
+def chooses(name: str) -> bool:
+    """Tell whether a method has a choice of its own to be judged: not a control of another's, nor one that is told."""
+    method = registry.get(name)
+    assert isinstance(method, Method), "a policy chooses no rows"
+    return method.adds_rows and method.level != "none" and not method.follows

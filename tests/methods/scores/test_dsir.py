@@ -1,0 +1,88 @@
+"""DSIR's weights against its formula by hand and the authors' package, and the draw by these weights."""
+
+import itertools
+from collections import Counter
+
+import numpy as np
+import pytest
+
+import asking
+from auxlearn.methods.scores import dsir
+
+MANY = 1 << 18  # buckets that no two of these words share
+TARGET = ["The cat sat; the cat slept.", "A dog, a cat!"]
+POOL = ["the cat sat.", "stocks fell 3 % today", "A dog, a dog", "the the the", ""]
+
+
+def terms(text):
+    """Words and pairs of them, split by eye."""
+    words = text.lower().replace(".", " .").replace(",", " ,").replace(";", " ;").replace("!", " !").split()
+    return Counter([*words, *map(" ".join, itertools.pairwise(words))])
+
+
+def by_hand(target, pool, smoothing=0.0):
+    here, there = sum(map(terms, target), Counter()), sum(map(terms, pool), Counter())
+    sizes = here.total() + smoothing * MANY, there.total()
+    return [
+        sum(count * (np.log((here[t] + smoothing) / sizes[0] + 1e-8) - np.log(there[t] / sizes[1] + 1e-8))
+            for t, count in terms(text).items())
+        for text in pool
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.5])
+def test_weights_are_sums_of_log_ratios(smoothing):
+    weights = dsir.log_weights(dsir.counts(TARGET, MANY), dsir.counts(POOL, MANY), smoothing)
+    assert weights == pytest.approx(by_hand(TARGET, POOL, smoothing))
+    assert weights[0] > weights[1]
+    assert weights[4] == 0
+
+
+def test_weights_are_those_of_the_authors_package(tmp_path):
+    """Theirs hashes otherwise: with as many buckets no words collide in either."""
+    theirs = pytest.importorskip("data_selection.hashed_ngram_dsir")
+    counted = [np.stack([theirs.get_ngram_counts(text, num_buckets=MANY) for text in rows])
+               for rows in (TARGET, POOL)]  # fmt: skip
+    here, there = (c.sum(0) / c.sum() for c in counted)
+    package = counted[1] @ (np.log(here + 1e-8) - np.log(there + 1e-8))
+    ours = dsir.log_weights(dsir.counts(TARGET, MANY), dsir.counts(POOL, MANY))
+    assert ours == pytest.approx(package)
+
+
+def chosen(suite, seed=0, **options):
+    p = asking.arm("dsir", n=24, methods={"dsir": options})
+    return asking.selected(p, suite, seed, asking.everything(suite))[0].rows
+
+
+def test_a_draw_is_the_seed_s(small):
+    drawn = chosen(small)
+    assert drawn["score"].is_monotonic_decreasing
+    assert chosen(small)[["task", "row"]].equals(drawn[["task", "row"]])
+    assert not chosen(small, 1)[["task", "row"]].equals(drawn[["task", "row"]])
+    best = chosen(small, resample=False)
+    assert not best[["task", "row"]].equals(drawn[["task", "row"]])
+    assert len(best) == len(drawn) == 24
+
+
+def test_a_small_primary_s_sums_are_won_by_short_rows(small):
+    """Words that the primary lacks cost 18 each, so that few words win; a mean over the words is no such prize."""
+    length = {name: 2 if task.is_pair else 1 for name, task in small.items()}
+    texts = {per_word: chosen(small, resample=False, per_word=per_word)["task"].map(length).mean()
+             for per_word in (False, True)}  # fmt: skip
+    assert texts[False] == 1
+    assert texts[True] > 1.2
+    assert chosen(small, resample=False, per_word=True)["helpful"].any()
+
+
+def test_gumbel_noise_draws_without_replacement_by_the_weights():
+    """The first row of a draw is each row as often as its weight says: of 4,000 draws within four standard errors."""
+    weights = np.array([0.5, 0.3, 0.2])
+    rng = np.random.default_rng(0)
+    first = np.bincount([np.argmax(np.log(weights) + rng.gumbel(size=3)) for _ in range(4000)], minlength=3) / 4000
+    assert first == pytest.approx(weights, abs=4 * np.sqrt(0.25 / 4000))
+
+
+@pytest.mark.parametrize("rule", ["top_max", "round_robin", "diverse", "transport"])
+def test_a_rule_over_target_rows_is_refused_before_work(rule):
+    with pytest.raises(ValueError, match=f"rule: '{rule}' chooses among target rows, and dsir gives a row one score"):
+        asking.arm("dsir", n=24, methods={"dsir": {"rule": rule}})

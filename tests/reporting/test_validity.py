@@ -1,0 +1,184 @@
+"""Choices against a known truth: classes of rows, shares, AUC and agreement with what tasks are worth, by hand."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from auxlearn.data import auxiliary_rows
+from auxlearn.errors import InputError
+from auxlearn.methods import ranking, registry
+from auxlearn.methods.base import Method, Selection
+from auxlearn.methods.context import Context
+from auxlearn.reporting import validity
+from auxlearn.studies import graph, headlines, parameters
+from auxlearn.studies.validity import Validity
+
+AUXILIARIES = ["topic_name", "topic_mixed", "look_alike"]
+
+
+class ByTruth(Method):
+    """Scores rows by whether they help, a little by their place: so the best come first, or last."""
+
+    name, title, scores, cost, use = "by_truth", "rows that help", "rows", "nothing", "in tests"
+    sign = 1
+
+    def select(self, context, cell, options):
+        pool = context.pool()
+        scores = self.sign * pool["helpful"].to_numpy(float) - 1e-6 * np.arange(len(pool))
+        return Selection(ranking.table(pool.drop(columns="helpful"), ranking.top_n(scores, cell.n), scores))
+
+
+class Against(ByTruth):
+    name, sign = "against", -1
+
+
+class ByTask(Method):
+    """Takes one task; of another it has no score."""
+
+    name, title, level, scores, cost, use = "by_task", "a task", "tasks", "tasks", "nothing", "in tests"
+
+    def select(self, context, cell, options):
+        rows = ranking.draw(context.pool(), ("topic_name",), cell.n, cell.seed)
+        return Selection(rows, ("topic_name",), why={"taus": {"topic_name": 0.9, "look_alike": 0.1}})
+
+
+class Nothing(Method):
+    name, title, level, cost, use = "nothing", "no rows", "tasks", "nothing", "in tests"
+
+    def select(self, context, cell, options):
+        return Selection()
+
+
+@pytest.fixture
+def board(small, monkeypatch):
+    for method in (ByTruth(), Against(), ByTask(), Nothing()):
+        monkeypatch.setitem(registry._METHODS, method.name, method)
+    names = ["random", "by_truth", "against", "by_task", "nothing"]
+    p = Validity(auxiliaries=AUXILIARIES, n=60, selectors=names, rows=80, keep_leaks=True).resolved()
+    session = SimpleNamespace(params=p, suite=small, upstream=[], progress=None)
+    session.context = lambda seed: Context(small, p, seed)
+    return session
+
+
+def test_shares_and_auc_of_methods_whose_choice_is_known(board, small):
+    rows, tasks = validity.judged(board)
+    pool = validity.pool_shares(board)
+    helpful = {name: np.mean(small[name].train["helpful"][:]) for name in AUXILIARIES}
+    assert (helpful["topic_name"], helpful["look_alike"]) == (1, 0)
+    assert pool.to_dict() == pytest.approx(
+        {"helpful": np.mean([*helpful.values()]), "unrelated": 1 - np.mean([*helpful.values()])}
+    )
+    mean = rows.groupby("method")[["rows", "helpful", "unrelated", "auc"]].mean()
+    assert mean.loc["by_truth"].tolist() == [60, 1, 0, 1]
+    assert mean.loc["against"].tolist() == [60, 0, 1, 0]
+    assert mean.loc["by_task", ["rows", "helpful"]].tolist() == [60, 1]
+    # Rows of topic_name are scored above those of look_alike, and those of topic_mixed not at all.
+    assert mean.loc["by_task", "auc"] == 1
+    assert np.isnan(mean.loc["random", "auc"])
+    assert abs(mean.loc["random", "helpful"] - pool["helpful"]) < 0.2
+    assert mean.loc["nothing", "rows"] == 0
+    assert mean.loc["nothing", ["helpful", "unrelated", "auc"]].isna().all()
+    assert (rows["TFLOP"] == 0).all()
+    scores = tasks[tasks["seed"] == 0].pivot(index="method", columns="task", values="score").round(3)
+    assert scores.loc["by_task"].to_dict() == {"topic_name": 0.9, "topic_mixed": 0.1, "look_alike": 0.1}
+    assert set(scores.loc["nothing"]) == {0.0}
+    assert scores.loc["by_truth", "topic_name"] == pytest.approx(3, abs=1e-3)  # all 60 are of a third of the pool
+
+
+def test_agreement_with_what_each_task_is_worth(board):
+    _, tasks = validity.judged(board)
+    truth = {"topic_name": 0.8, "topic_mixed": 0.7, "look_alike": 0.6}
+    agreed = validity.agreements(tasks, truth)
+    first = agreed[agreed["seed"] == 0].set_index("method")
+    assert first.loc["by_task", ["tau", "regret"]].tolist() == pytest.approx([2 / np.sqrt(6), 0.0])
+    assert first.loc["nothing", "regret"] == pytest.approx(0.1)  # any task may come first: (0 + 0.1 + 0.2) / 3
+    assert first.loc["against", "regret"] > 0.05
+    assert validity.agreements(tasks, {}).empty
+
+
+def test_the_oracle_is_the_mean_score_of_each_auxiliary_alone():
+    def run(task, *scores, arm="only"):
+        seeds = {str(i): {"dev": {"accuracy": score}} for i, score in enumerate(scores)}
+        params = {"arm": arm, "methods": {"only": {"task": task}}}
+        return SimpleNamespace(stage="06_mtl", params=params, metrics={"seeds": seeds})
+
+    inputs = [SimpleNamespace(stage="03_ranking"), run("a", 0.5, 0.7), run("b", 0.9, 0.8), run("c", 0.1, arm="single")]
+    assert validity.oracle(inputs, "accuracy") == pytest.approx({"a": 0.6, "b": 0.85})
+
+
+def test_over_seeds_leaves_out_seeds_without_a_value():
+    table = pd.DataFrame({"method": ["a", "a", "a", "b", "b"], "auc": [0.5, 0.7, np.nan, np.nan, 0.4]})
+    made = validity.over_seeds(table, "auc", 0.95)
+    assert made.loc["a", ["mean", "seeds"]].tolist() == pytest.approx([0.6, 2])
+    assert made.loc["a", "high"] == pytest.approx(0.6 + 12.7062 * 0.1, abs=1e-3)  # t of one degree of freedom
+    assert made.loc["b", ["mean", "seeds"]].tolist() == [0.4, 1]
+    assert made.loc["b", ["low", "high"]].isna().all()
+    record = validity.board(made, made, pd.Series({"a": 1.0, "b": 2.0}))
+    assert record["b"] == {"mean": 0.4, "low": None, "high": None, "auc": 0.4, "TFLOP": 2.0}
+    shown = headlines.headline("08_validity", {"class": "twin", "pool": 0.2, "found": record})
+    assert (shown.name, shown.text) == ("share of twin rows, a", "0.600")
+
+
+def test_rows_of_twins_are_known_by_their_task(small):
+    def twin(of, shuffled=False, name="topic_side"):
+        return SimpleNamespace(name=name, twin_of=of, shuffled=shuffled)
+
+    tasks = {"a": twin("p"), "b": twin("p", True), "c": twin(None), "d": twin("c")}
+    suite = SimpleNamespace(name="s", __getitem__=None)
+    suite = type("Of", (dict,), {"name": "s"})(tasks)
+    known = validity.classes(suite, "p", pd.DataFrame({"task": ["a", "b", "c", "d", "a"]}))
+    assert known.tolist() == ["twin", "shuffled", "other", "other", "twin"]
+    with pytest.raises(InputError, match=r"nothing is known of the rows that may help 'q'.*twin_of: q"):
+        validity.classes(suite, "q", pd.DataFrame({"task": ["a", "c"]}))
+    pool = auxiliary_rows.pool(small, ["topic_name", "away_topic"])
+    assert validity.classes(small, "topic_side", pool).value_counts().to_dict() == {"helpful": 80, "unrelated": 80}
+
+
+# --- parameters --------------------------------------------------------------------------------------------------
+
+
+def test_a_method_is_on_the_board_by_being_registered(monkeypatch):
+    names = [arm.arm for arm in Validity(selectors=[]).arms]
+    assert {"random", "td_bce", "gradts_top", "quota_ce"} < set(names)
+    assert not {"single", "all_data", "only", "cie_td_bce", "matched_td_bce", "gradts_trial", "autosem"} & set(names)
+    assert {"gradts_trial", "autosem"} < {arm.arm for arm in Validity(selectors=[], trials=True).arms}
+    monkeypatch.setitem(registry._METHODS, "by_truth", ByTruth())
+    p = Validity(selectors=[])
+    assert [arm.arm for arm in p.arms] == [*names, "by_truth"]
+    assert p.key_params() == Validity(selectors=[*names, "by_truth"]).key_params()
+    assert p.key_params() != Validity(selectors=names).key_params()
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"selectors": ["td_bec"]}, "'td_bec' is no method that chooses; did you mean 'td_bce'"),
+        ({"selectors": ["single"]}, "'single' is no method that chooses"),
+        ({"selectors": ["random", "random"]}, "names one twice"),
+        ({"oracle": ["look_alike"]}, "two auxiliaries or more"),
+        ({"methods": {"td_bce": {"no": 1}}}, "no"),
+    ],
+)
+def test_parameters_that_do_not_fit_are_named(given, message):
+    with pytest.raises(InputError, match=message):
+        parameters.validate("08_validity", given)
+
+
+def test_a_study_reads_the_runs_of_its_oracle_and_those_of_its_methods(tmp_path):
+    study = {
+        "study": "s",
+        "base": {"suite": "planted", "primary": "topic_side", "size": "full", "seeds": [0, 1], "rows": 80},
+        "grid": {"arm": ["only"], "n": [40], "methods.only.task": ["topic_name", "look_alike", "away_topic"]},
+        "stages": ["06_mtl", "08_validity"],
+        "notebooks": {"08_validity": {"selectors": ["random", "td_bce"], "oracle": ["topic_name", "look_alike"]}},
+    }  # fmt: skip
+    (tmp_path / "s.yaml").write_text(yaml.safe_dump(study))
+    cells = graph.load(tmp_path / "s.yaml").cells
+    (board,) = (cell for cell in cells if cell.stage == "08_validity")
+    alone = [cell.params.methods["only"]["task"] for cell in board.reads if cell.stage == "06_mtl"]
+    assert alone == ["topic_name", "look_alike"]
+    assert {cell.stage for cell in board.reads} == {"03_ranking", "06_mtl"}
+    assert sum(cell.stage == "06_mtl" for cell in cells) == 3
