@@ -23,7 +23,9 @@ SHORT = {
 }  # fmt: skip
 # Weights start by scores only on rows that have some.
 ROWS = registry.names()
-WEIGHTED = [f"td_bce+{name}" if registry.get(name).by else name for name in registry.policies()]
+# TAWT's first, whose seeds are dealt in turn.
+POLICIES = sorted(registry.policies(), key=lambda name: registry.get(name).family != "tawt")
+WEIGHTED = [f"td_bce+{name}" if registry.get(name).by else name for name in POLICIES]
 COMBINED = ["random+tawt_joint", "gradts_thres+tawt_normalised", "gradts_fg+tawt_deciles", "autosem_p1+normalised"]
 ARMS = [*ROWS, *WEIGHTED, *COMBINED]
 # Switches of 06, by the arm that has them.
@@ -88,6 +90,9 @@ SWITCHES: dict[str, tuple[str, dict[str, Any]]] = {
     "gradients of length 1": ("graddot", {"unit": True, "rule": "top_max"}),
     "low losses": ("loss", {"take": "low"}),
     "middle losses": ("loss", {"take": "middle", "rule": "top_mean"}),
+    "variances": ("uncertainty", {"variance_rate": 0.1}),
+    "one temperature": ("dwa", {"dwa_temperature": 0.5, "steps": 0, "tune_steps": 0, "stage2_epochs": 3}),
+    "a faster famo": ("famo", {"famo_rate": 0.5, "famo_decay": 0.1}),
 }  # fmt: skip
 
 

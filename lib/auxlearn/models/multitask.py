@@ -178,10 +178,10 @@ class MultiTaskModel(nn.Module):
             batch: The batch, with labels; one that is not joined has one part.
             logits: `Output.logits` of this batch.
         """
-        whole = [(batch["task"], slice(0, len(batch["input_ids"])), batch["labels"])]
-        own = logits if "parts" in batch else [logits]
-        parts = zip(batch.get("parts") or whole, own, strict=True)
-        return [(name, at.stop - at.start, self._loss(name, each, labels)) for (name, at, labels), each in parts]
+        if "parts" not in batch:
+            return [(batch["task"], len(batch["input_ids"]), self._loss(batch["task"], logits, batch["labels"]))]
+        parts = zip(batch["parts"], logits, strict=True)
+        return [(name, at.stop - at.start, self._loss(name, own, labels)) for (name, at, labels), own in parts]
 
     def _loss(self, name: str, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         known = is_known(labels)  # on the batch's device, the CPU: this waits for no other

@@ -14,9 +14,8 @@ from auxlearn.methods import plan_costs, registry
 from auxlearn.methods.balancing import aggregators
 from auxlearn.methods.tawt import weighted_trainer
 from auxlearn.models import multitask
-from auxlearn.training import counting, phases
+from auxlearn.training import counting, phases, resuming
 from auxlearn.training.phases import Phase, Plan, Recipe, Weighting
-from helpers import killed_at_every_epoch
 
 ROWS = {"topic_side": np.arange(20), "topic_name": np.arange(30), "word_class": np.arange(18)}
 SIZES = np.array([20, 30, 18.0])
@@ -91,22 +90,28 @@ def test_losses_are_those_that_are_trained(small):
     made = weighted_trainer.run(p, small)
     row = made.updates[1]
     of_rows = (np.array(row["losses"]) * [len(ROWS[name]) for name in row["names"]]).sum() / SIZES.sum()
-    trained = made.steps["task_loss"].to_numpy()[: row["step"]]
+    trained = made.steps.columns()[1][: row["step"], 0]
     sizes = [len(batch) for batch in np.array_split(np.arange(68), len(trained))]
     assert of_rows == pytest.approx(np.average(trained, weights=sizes), rel=0.02)
     assert policy.every == 0
 
 
 @pytest.mark.parametrize("name", ["uncertainty", "famo", "pcgrad"])
-def test_a_training_that_is_killed_at_every_epoch_is_the_same(small, tmp_path, name):
+def test_an_interrupted_training_that_goes_on_is_the_same(small, tmp_path, monkeypatch, name):
+    monkeypatch.setattr(resuming, "CHECKPOINT_SECONDS", -1.0)
     p = plan(weighting(name))
     whole = weighted_trainer.run(p, small)
-    made, attempts = killed_at_every_epoch(
-        lambda progress: weighted_trainer.run(p, small, tmp_path, progress), tmp_path / "checkpoint.pt"
-    )
-    assert attempts > 2
-    assert same(made, whole)
-    assert made.updates == whole.updates
+
+    def dying(message):
+        if "epoch 3/3" in message:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        weighted_trainer.run(p, small, tmp_path, dying)
+    again = weighted_trainer.run(p, small, tmp_path)
+    assert same(whole, again)
+    assert again.updates == whole.updates
+    assert [each.flops for each in again.ledgers] == [each.flops for each in whole.ledgers]
 
 
 def test_the_mean_of_gradients_is_joint_training_with_even_tasks(small):
@@ -129,19 +134,15 @@ def test_the_mean_of_gradients_is_joint_training_with_even_tasks(small):
 
         net, total = weigher.model, 0.0
         net.zero_grad()
-        net.eval()
         for name, index in parts:
             batch = batching.to_batch(running.data[name], index, small[name], net.columns[name], net.pad_id)
             total = total + net.task_loss(batch, net(batch, "fp32").logits) / len(parts)
         total.backward()
         return [param.grad.clone() for param in net.encoder.parameters() if param.grad is not None]
 
-    for module in weigher.model.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = 0.0
     weigher._clip = clip
-    weigher.model.train = lambda mode=True: weigher.model  # no dropout
     weigher.model.eval()
+    weigher.model.train = lambda mode=True: weigher.model  # stays without dropout
     with pytest.raises(StopIteration):
         weigher.run()
     assert len(seen["parts"]) > 1
