@@ -44,6 +44,12 @@ def test_a_study_makes_what_its_cells_need_and_no_more(tmp_path):
     assert "02_td_proxy" not in stages(without)
 
 
+def test_rows_of_the_primary_that_each_seed_draws_are_counted_for_every_notebook(tmp_path):
+    assert "01_data_prep" in stages(graph.load(written(tmp_path, base=BASE | {"primary_rows": 50})))
+    with pytest.raises(InputError, match="primary_rows: 101 asked for, but 'topic_side' has 100 usable training rows"):
+        graph.load(written(tmp_path, base=BASE | {"primary_rows": 101}))
+
+
 def test_notebooks_named_by_per_seed_have_a_cell_for_each_seed(tmp_path):
     """Whoever reads them reads one per seed; the others stay one cell."""
 

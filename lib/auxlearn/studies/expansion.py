@@ -214,7 +214,7 @@ class Expansion:
 
     def _primary(self, p: Any, suite: Any) -> int | None:
         """Count the rows of the primary that `primary_rows` are drawn from; None where that is not known."""
-        return int(usable_rows.usable(suite, p.primary, p.keep_leaks)[p.primary].sum())
+        return int(usable_rows.usable(suite, p.primary, getattr(p, "keep_leaks", False))[p.primary].sum())
 
     def _pool(self, p: Any, suite: Any, reads: list[Cell]) -> int | None:
         """Count the rows that this cell can choose its n from; None where that is not known."""
