@@ -503,7 +503,7 @@ def test_the_front_page_says_what_verify_said_when_and_at_which_commit(shelf, ca
     assert len(capsys.readouterr().out.splitlines()) == len(VERDICTS)
     text = (shelf / "index.html").read_text()
     assert "Verified on 2031-01-02 at commit bbbbbbbbbb, by" in text
-    listed = re.findall(r'<h2><a href="(\w+)/index.html">.*?</a> <span class="status[ \w]*">([\w ]+)</span></h2>', text)
+    listed = re.findall(r'<h3><a href="(\w+)/index.html">.*?</a> <span class="status[ \w]*">([\w ]+)</span></h3>', text)
     assert dict(listed) == VERDICTS
     for verdict, meaning in verify.MEANING.items():
         count = list(VERDICTS.values()).count(verdict)

@@ -23,7 +23,7 @@ from auxlearn.evaluation import stats
 from auxlearn.files import bounded_files, documents, writing
 from auxlearn.paths import PROJECT, runs_root
 from auxlearn.records import checkout, runs
-from auxlearn.reporting.pages import pages, shapes
+from auxlearn.reporting.pages import all_results, pages, shapes
 from auxlearn.reporting.plots import palette
 from auxlearn.studies import provenance, run_status, verify
 from auxlearn.studies.run_status import Outcome
@@ -262,13 +262,13 @@ def mark_stale(name: str, why: str) -> Path:
 
 
 def front_page() -> list[verify.Finding]:
-    """Write reports/index.html: every published study, by the title of its index, with what `verify` says of it.
+    """Write reports/index.html: which method to use, every comparison, and every study with what `verify` says of it.
 
     Returns:
         The findings; the page says at which commit and on which day they were made.
     """
     home = PROJECT / "reports"
-    studies, findings = [], verify.everything(home)
+    studies, findings, results = [], verify.everything(home), all_results.rows(home)
     for finding in findings:
         index = finding.folder / "index.html"
         title = re.search(r"<title>(.*?)</title>", index.read_text(encoding="utf-8"), re.S)
@@ -279,10 +279,12 @@ def front_page() -> list[verify.Finding]:
             "stale": stale.read_text(encoding="utf-8").strip() if stale.is_file() else "",
             "made": _record(index.parent), "finding": finding,
             "pages": len(list(index.parent.glob("0*.html"))),
+            "found": all_results.finding([row for row in results if row.study == index.parent.name]),
         })  # fmt: skip
     text = pages.environment().get_template("front.html").render(
         title="auxlearn: published studies", studies=studies, day=runs.now()[:10], git=checkout.state(),
         verdicts=Counter(finding.verdict for finding in findings), meaning=verify.MEANING,
+        results=results, advice=all_results.advice(results), kinds=sorted({row.kind for row in results}), scripted=True,
     )  # fmt: skip
     (home / "index.html").write_text(text, encoding="utf-8")
     return findings

@@ -53,7 +53,7 @@
       row.hidden = !fits || (choice.value !== "" && row.getAttribute("data-status") !== choice.value);
       shown += row.hidden ? 0 : 1;
     });
-    count.textContent = shown + " of " + rows.length + " runs";
+    count.textContent = shown + " of " + rows.length + " " + (table.getAttribute("data-what") || "runs");
   }
   field.addEventListener("input", filter);
   choice.addEventListener("change", filter);

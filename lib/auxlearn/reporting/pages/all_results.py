@@ -1,0 +1,161 @@
+"""Every published comparison as one table, and what it says of which method to use."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from auxlearn.errors import InputError
+from auxlearn.files import bounded_files
+
+RESULTS_BYTES = 4 * 2**20
+PLANTED = re.compile(r"Data planted\b")
+ENOUGH = 8  # seeds from which a test may decide
+CHOSE_NOTHING = "chose nothing"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One arm of one comparison.
+
+    Attributes:
+        study: The report's folder.
+        primary, n, arm: What was trained; n is "" where no arm draws rows.
+        planted: Whether the data was made so that some rows help.
+        score: Mean over seeds.
+        constant: What always giving one answer scores; None where the report does not say.
+        difference: To single-task training; None of single itself.
+        interval: Its t interval over seeds; None where there is none.
+        verdict: After Holm's correction.
+        tflop: All that the arm ran, per seed.
+        seeds: The number of seeds.
+        added: Auxiliary rows, mean over seeds.
+    """
+
+    study: str
+    primary: str
+    n: str
+    arm: str
+    planted: bool
+    score: float
+    constant: float | None
+    difference: float | None
+    interval: tuple[float, float] | None
+    verdict: str
+    tflop: float
+    seeds: int
+    added: float
+
+    @property
+    def kind(self) -> str:
+        """The verdict alone, by which rows are filtered: "undecided" of "chose nothing; undecided (3 seeds)"."""
+        return self.verdict.rpartition("; ")[2].partition(" (")[0]
+
+
+def rows(home: Path) -> list[Row]:
+    """Read all comparisons of published reports.
+
+    Args:
+        home: The folder of reports.
+
+    Returns:
+        One row per report, comparison and arm, in the reports' order.
+
+    Raises:
+        InputError: A results.csv cannot be read, or lacks a column; the message names it.
+    """
+    found = []
+    for file in sorted(home.glob("*/results.csv")):
+        index = file.with_name("index.html")
+        page = index.read_text(encoding="utf-8") if index.is_file() else ""
+        constants = [float(text) for text in re.findall(r"A constant answer scores (-?\d+\.\d+)", page)]
+        text = bounded_files.read_bytes(file, RESULTS_BYTES, "publish the study again").decode()
+        lines = list(csv.DictReader(io.StringIO(text)))
+        comparisons = list(dict.fromkeys((line.get("primary", ""), line.get("n", "")) for line in lines))
+        floors = dict(zip(comparisons, constants, strict=True)) if len(constants) == len(comparisons) else {}
+        try:
+            found += [_row(file.parent.name, line, bool(PLANTED.search(page)), floors) for line in lines]
+        except (KeyError, ValueError, TypeError) as error:
+            raise InputError(f"{file}: {type(error).__name__} {error}; publish the study again") from None
+    return found
+
+
+def _row(study: str, line: dict[str, str], planted: bool, floors: dict[tuple[str, str], float]) -> Row:
+    low, high = _number(line["low"]), _number(line["high"])
+    return Row(
+        study, line["primary"], line["n"], line["arm"], planted, float(line["score"]),
+        floors.get((line["primary"], line["n"])), _number(line["difference"]),
+        None if low is None or high is None else (low, high), line["verdict"], float(line["tflop"]), int(line["seeds"]),
+        float(line["added"]),
+    )  # fmt: skip
+
+
+def _number(text: str) -> float | None:
+    return None if text == "" or math.isnan(float(text)) else float(text)
+
+
+def finding(own: Sequence[Row]) -> str:
+    """Say in a sentence what a study found.
+
+    Args:
+        own: Its rows.
+
+    Returns:
+        How many arms are better or worse than single-task training, and which scores highest; "" without any.
+    """
+    arms = [row for row in own if row.difference is not None]
+    if not arms:
+        return ""
+    counts = {kind: sum(row.kind == kind for row in arms) for kind in ("better", "worse")}
+    told = [f"{count} {kind}" for kind, count in counts.items() if count]
+    verdicts = f"of {len(arms)} arms {' and '.join(told) or 'none is shown to be better or worse'}"
+    if told:
+        verdicts += " than single-task training"
+    best = max(arms, key=lambda row: row.difference or 0.0)
+    few = f"; {best.seeds} seed{'s' if best.seeds > 1 else ''}, which decide nothing" if best.seeds < 6 else ""
+    return f"{verdicts[:1].upper()}{verdicts[1:]}; the largest difference is {_told(best)}{few}."
+
+
+def _told(row: Row) -> str:
+    interval = f" ({row.interval[0]:+.3f} to {row.interval[1]:+.3f})" if row.interval else ""
+    return f"{row.arm} on {row.primary}, {row.difference:+.3f}{interval}"
+
+
+def advice(found: Sequence[Row]) -> list[tuple[str, list[Row]]]:
+    """Answer which method to use, as far as the table does.
+
+    Only arms count that add auxiliary rows and are better than single-task training after correction, over enough seeds
+    to be tested. Planted data and real data are answered apart.
+
+    Args:
+        found: All rows.
+
+    Returns:
+        Sentences, each with the rows that it rests on, the cheapest first.
+    """
+    answers = []
+    for planted, where in ((False, "On real data"), (True, "On planted data, made so that some rows help")):
+        arms = [row for row in found if row.planted == planted and row.difference is not None and row.added]
+        tested = [row for row in arms if row.seeds >= ENOUGH]
+        better = [row for row in tested if row.kind == "better" and CHOSE_NOTHING not in row.verdict]
+        better.sort(key=lambda row: row.tflop)
+        if not better:
+            studies = len({row.study for row in arms})
+            why = (
+                f"none of {len(arms)} arms in {studies} studies" if not tested else f"none of {len(tested)} tested arms"
+            )
+            how = f"has {ENOUGH} seeds or more" if not tested else "is shown to be better than single-task training"
+            answers.append((f"{where}: no evidence yet, as {why} {how}.", []))
+            continue
+        cheapest, best = better[0], max(better, key=lambda row: row.difference or 0.0)
+        text = f"{where}: {len(better)} of {len(tested)} tested arms are better than single-task training. The cheapest"
+        text += f" is {_told(cheapest)}, at {cheapest.tflop:.3g} TFLOP per seed"
+        if best is not cheapest:
+            text += f"; the largest difference is {_told(best)}, at {best.tflop:.3g}"
+        answers.append((f"{text}.", [cheapest] if best is cheapest else [cheapest, best]))
+    return answers

@@ -1,0 +1,94 @@
+"""The table of every published comparison, and the sentences that are made of it."""
+
+import csv
+
+import pytest
+
+from auxlearn.errors import InputError
+from auxlearn.paths import PROJECT
+from auxlearn.reporting.pages import all_results
+
+COLUMNS = ["arm", "score", "tflop", "seeds", "added", "difference", "low", "high", "verdict", "primary", "n"]
+SINGLE = {"arm": "single", "score": 0.6, "tflop": 1, "seeds": 10, "added": 0, "verdict": "baseline", "primary": "a"}
+
+
+def published(home, name, rows, data="real", floors=(0.5,)):
+    folder = home / name
+    folder.mkdir(parents=True)
+    with open(folder / "results.csv", "w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS, restval="")
+        writer.writeheader()
+        writer.writerows(rows)
+    floors = "".join(f"<p>A constant answer scores {floor:.3f}. Run x.</p>" for floor in floors)
+    (folder / "index.html").write_text(f"{floors}<p>Data {data} 0123.</p>")
+
+
+def arm(name, difference, verdict, **given):
+    interval = {"low": difference - 0.01, "high": difference + 0.01}
+    own = {"arm": name, "score": 0.6 + difference, "difference": difference, "verdict": verdict, "added": 100}
+    return SINGLE | own | interval | given
+
+
+def test_rows_are_those_of_every_comparison_with_its_constant_answer(tmp_path):
+    published(
+        tmp_path, "one", [SINGLE, arm("x", 0.1, "better", n=50), SINGLE | {"primary": "b"}], floors=(0.5, 0.3, 0.2)
+    )
+    published(tmp_path, "two", [SINGLE, arm("y", -0.1, "chose nothing (2 of 3 seeds); undecided (3 seeds)", seeds=3)])
+    found = all_results.rows(tmp_path)
+    assert [(row.study, row.arm, row.constant) for row in found] == [
+        ("one", "single", 0.5), ("one", "x", 0.3), ("one", "single", 0.2), ("two", "single", 0.5), ("two", "y", 0.5)
+    ]  # fmt: skip
+    assert found[1].interval == pytest.approx((0.09, 0.11))
+    assert found[0].difference is found[0].interval is None
+    assert found[4].kind == "undecided"
+
+
+def test_what_is_no_table_is_named(tmp_path):
+    published(tmp_path, "one", [SINGLE | {"score": "many"}])
+    with pytest.raises(InputError, match=r"one/results.csv: ValueError .*publish the study again"):
+        all_results.rows(tmp_path)
+
+
+def test_only_what_a_test_shows_of_arms_that_add_rows_is_advised(tmp_path):
+    published(tmp_path, "real", [SINGLE, arm("x", 0.2, "no difference shown")])
+    published(tmp_path, "few", [arm("z", 0.5, "undecided (3 seeds)", seeds=3)])
+    published(tmp_path, "planted", [
+        arm("longer", 0.02, "better", added=0, tflop=0.1), arm("idle", 0.03, "chose nothing (8 of 10 seeds); better"),
+        arm("cheap", 0.05, "better", tflop=2), arm("dear", 0.09, "better", tflop=7), arm("bad", -0.1, "worse"),
+    ], data="planted")  # fmt: skip
+    (real, none), (planted, evidence) = all_results.advice(all_results.rows(tmp_path))
+    assert (
+        real
+        == "On real data: no evidence yet, as none of 1 tested arms is shown to be better than single-task training."
+    )
+    assert none == []
+    assert "2 of 4 tested arms are better" in planted
+    assert "The cheapest is cheap on a, +0.050 (+0.040 to +0.060), at 2 TFLOP per seed" in planted
+    assert planted.endswith("the largest difference is dear on a, +0.090 (+0.080 to +0.100), at 7.")
+    assert [row.arm for row in evidence] == ["cheap", "dear"]
+
+
+def test_a_study_s_finding_is_a_sentence(tmp_path):
+    published(tmp_path, "one", [SINGLE, arm("x", 0.1, "better"), arm("y", -0.1, "worse"), arm("z", 0.0, "better")])
+    published(tmp_path, "two", [SINGLE, arm("x", 0.1, "undecided (3 seeds)", seeds=3)])
+    found = all_results.rows(tmp_path)
+    one, two = ([row for row in found if row.study == name] for name in ("one", "two"))
+    assert all_results.finding(one) == (
+        "Of 3 arms 2 better and 1 worse than single-task training; the largest difference is x on a, +0.100 (+0.090 to "
+        "+0.110)."
+    )
+    assert all_results.finding(two) == (
+        "Of 1 arms none is shown to be better or worse; the largest difference is x on a, +0.100 (+0.090 to +0.110); 3 "
+        "seeds, which decide nothing."
+    )
+    assert all_results.finding(one[:1]) == ""
+
+
+def test_every_published_table_is_on_the_front_page():
+    found = all_results.rows(PROJECT / "reports")
+    assert {row.study for row in found} == {file.parent.name for file in (PROJECT / "reports").glob("*/results.csv")}
+    assert all(row.constant is not None for row in found)
+    text = (PROJECT / "reports" / "index.html").read_text(encoding="utf-8")
+    assert text.count('<th scope="row">') == len(found)
+    for sentence, _ in all_results.advice(found):
+        assert sentence in text, "write it again: auxlearn verify --page"
