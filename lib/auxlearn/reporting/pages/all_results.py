@@ -138,7 +138,7 @@ def advice(found: Sequence[Row]) -> list[tuple[str, list[Row]]]:
     Returns:
         Sentences, each with the rows that it rests on, the cheapest first.
     """
-    answers = []
+    answers: list[tuple[str, list[Row]]] = []
     for planted, where in ((False, "On real data"), (True, "On planted data, made so that some rows help")):
         arms = [row for row in found if row.planted == planted and row.difference is not None and row.added]
         tested = [row for row in arms if row.seeds >= ENOUGH]
