@@ -78,10 +78,13 @@ def test_a_weighted_arm_s_last_phase_keeps_its_best_epoch_and_has_its_loss_scale
 def test_what_moves_weights_is_what_the_parameters_say(small):
     given = {"weight_every": 2, "weight_total": 6.0, "weight_c": 0.5, "weight_floor": 0.1, "weight_decay": 0.2,
              "weight_tau": 0.3, "combine": "scaled", "probe_parameters": "last_layer", "probe_estimator": "reused",
-             "probe_chunks": 3, "steps": 9}  # fmt: skip
+             "probe_chunks": 3, "probe_target": "train", "choose": "last", "steps": 9}  # fmt: skip
     w = planned(quick("tawt_joint", **given), small, 3, everything(small)).phases[0].weighting
     assert (w.every, w.eta, w.c, w.floor, w.decay, w.tau) == (2, 6.0 / 4, 0.5, 0.1, 0.2, 0.3)
     assert (w.combine, w.parameters, w.estimator, w.chunks, w.chunk_rows) == ("scaled", "last_layer", "reused", 3, 6)
+    assert w.target_rows == "train"
+    w = planned(quick("tawt_joint"), small, 3, everything(small)).phases[0].weighting
+    assert w.target_rows == "holdout"
 
 
 def test_mixing_and_loss_scale_reach_proxy_tuning_and_stage_2(small):

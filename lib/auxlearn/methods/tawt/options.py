@@ -16,8 +16,9 @@ Paradigm = Literal["joint", "normalised", "pretrain"]
 class WeightOptions(Options):
     """Options of every weight policy (see `phases.Weighting`, `task_weights`, `target_gradients`).
 
-    Measured weights follow the gradient of the rows held out, and so need `choose` holdout, unless by the authors'
-    rule. All updates in force together weigh `weight_total` (the authors' 3).
+    Measured weights follow the gradient of the primary's rows that are held out, and so need `choose` holdout, unless
+    `probe_target` or the authors' rule takes the rows that it is trained on. All updates in force together weigh
+    `weight_total` (the authors' 3).
     """
 
     tawt_rule: Literal["corrected", "paper"] = "corrected"
@@ -46,6 +47,9 @@ class WeightOptions(Options):
     """whose gradient is measured"""
     probe_estimator: Literal["exact", "reused"] = "exact"
     """measure gradients of their own, or reuse those of training"""
+    probe_target: Literal["holdout", "train"] = "holdout"
+    """whose gradient the target's is: of the primary's rows held out or, as in the authors' code, of those trained on,
+    whose loss falls as they are fitted"""
 
 
 class PowerOptions(WeightOptions):

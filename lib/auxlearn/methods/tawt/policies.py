@@ -174,7 +174,7 @@ class TaskWeights(WeightPolicy):
             tuple(prior), evidence, options.weight_every, options.weight_total / max(1, updates), options.weight_c,
             options.weight_floor, options.weight_decay, options.weight_tau or None, combine=options.combine,
             parameters=options.probe_parameters, estimator=options.probe_estimator, chunks=options.probe_chunks,
-            chunk_rows=options.probe_rows, parts=parts,
+            chunk_rows=options.probe_rows, target_rows=options.probe_target, parts=parts,
         )  # fmt: skip
 
     def _prior(
