@@ -201,6 +201,36 @@ def test_one_seed_has_no_interval_and_still_a_report(tmp_path):
     assert report._comparison([row], row, tmp_path) is None
 
 
+@pytest.mark.parametrize(("low", "noise"), [(0.45, True), (0.55, False), (None, False)])
+def test_a_comparison_says_first_what_it_found_and_whether_single_task_learns(tmp_path, low, noise):
+    span = {"low": 0.01, "high": 0.19, "row_low": 0.0, "row_high": 0.2}
+    base = dict.fromkeys(("difference", "low", "high", "row_low", "row_high", "p"))
+    base |= {"score": 0.6, "score_low": low, "score_high": 0.7, "added": 0, "tflop": 1.0, "verdict": "baseline"}
+    arm = {"difference": 0.1, "score": 0.7, "added": 9, "tflop": 2.0, "p": 0.01, "verdict": "better"} | span
+    pairs = [
+        {"arm": "x", "baseline": "y", "difference": 0.1, "p": 0.01, "verdict": "better"} | span,
+        {"arm": "y", "baseline": "z", "difference": 0.1, "p": 0.4, "verdict": "no difference shown"} | span,
+        {"arm": "x", "baseline": "z", "difference": 0.1, "p": None, "verdict": "not tested"} | span,
+    ]
+    metrics = {"metric": "accuracy", "floor": 0.5, "arms": {"single": base, "x": arm}, "pairs": pairs}
+    row = cell(arms=["single", "x"], level=0.95, seeds=list(range(8)), primary="a")
+    row.manifest = runs.Manifest({"metrics": metrics}, tmp_path)
+    entry = report._comparison([row], row, tmp_path)
+    found = report._findings([entry])
+    assert found == [
+        "Of 1 arms 1 better than single-task training; the largest difference is x on a, +0.100 (+0.010 to +0.190).",
+        "Of 2 tested pairs of arms 1 is shown to differ: x − y +0.100 (+0.010 to +0.190).",
+    ]
+    metrics["pairs"] = pairs[1:]
+    assert report._findings([entry])[1] == "None of 1 tested pairs of arms is shown to differ."
+    text = pages.environment().get_template("index.html").render(
+        title="t", rows=[(row, "")], comparisons=[entry], counts={}, meaning=run_status.MEANING, wrong=[], records=[],
+        seconds=1.0, tflop=1.0, found=found,
+    )  # fmt: skip
+    assert '<p class="found">Of 2 tested pairs' in text
+    assert ("It scores 0.600 (0.450 to 0.700 over seeds); a constant answer scores 0.500" in text) == noise
+
+
 def test_the_rankings_of_the_planted_suite_are_held_against_its_truth(tmp_path):
     """By the mean over the rankings behind a comparison, those of its primary and n, and not of one alone."""
 

@@ -6,9 +6,10 @@ import csv
 import io
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from auxlearn.errors import InputError
 from auxlearn.files import bounded_files
@@ -119,6 +120,26 @@ def finding(own: Sequence[Row]) -> str:
     best = max(arms, key=lambda row: row.difference or 0.0)
     few = f"; {best.seeds} seed{'s' if best.seeds > 1 else ''}, which decide nothing" if best.seeds < 6 else ""
     return f"{verdicts[:1].upper()}{verdicts[1:]}; the largest difference is {_told(best)}{few}."
+
+
+def finding_between(pairs: Sequence[Mapping[str, Any]]) -> str:
+    """Say in a sentence what the tests between pairs of arms show.
+
+    Args:
+        pairs: Metrics of a 07's pairs: arm, baseline, difference, low, high, p, verdict.
+
+    Returns:
+        The pairs of which a corrected test shows a difference, or that none does; "" where none was tested.
+    """
+    tested = [pair for pair in pairs if pair["p"] is not None]
+    shown = [pair for pair in tested if pair["verdict"].rpartition("; ")[2] in ("better", "worse")]
+    if not tested:
+        return ""
+    if not shown:
+        return f"None of {len(tested)} tested pairs of arms is shown to differ."
+    told = (f"{p['arm']} − {p['baseline']} {p['difference']:+.3f} ({p['low']:+.3f} to {p['high']:+.3f})" for p in shown)
+    are = "is" if len(shown) == 1 else "are"
+    return f"Of {len(tested)} tested pairs of arms {len(shown)} {are} shown to differ: {'; '.join(told)}."
 
 
 def _told(row: Row) -> str:

@@ -95,12 +95,31 @@ def _render(name: str, rows: list[Outcome], target: Path | None, everything: boo
         wrong=[row for row in rows if row.status != "finished"], records=records, about=_about(records),
         dirty=sum(bool(r["git"].get("dirty")) for r in records),
         seconds=sum(row.seconds or 0 for row in rows), tflop=sum(row.tflop or 0 for row in rows),
-        failed=pages.FAILED,
+        failed=pages.FAILED, found=_findings(comparisons),
     )  # fmt: skip
     index.write_text(text, encoding="utf-8")
     figures["index.html"] = [f"{row.stage}/{row.key}" for row in rows if row.manifest is not None]
     provenance.write(target, provenance.record(name, title, manifests, figures, target))
     return index
+
+
+def _findings(comparisons: Sequence[dict[str, Any]]) -> list[str]:
+    """Say what the comparisons found, in a sentence on arms against single-task and one on pairs of arms."""
+    arms = [row for made in comparisons for row in _arms(made)]
+    pairs = [pair for made in comparisons for pair in made["metrics"].get("pairs", ())]
+    return [text for text in (all_results.finding(arms), all_results.finding_between(pairs)) if text]
+
+
+def _arms(made: dict[str, Any]) -> list[all_results.Row]:
+    p, metrics = made["params"], made["metrics"]
+    return [
+        all_results.Row(
+            "", p["primary"], str(p["n"]) if made["sized"] else "", arm, False, of["score"], metrics["floor"],
+            of["difference"], None if of["low"] is None else (of["low"], of["high"]), of["verdict"], of["tflop"],
+            len(p["seeds"]), of["added"],
+        )
+        for arm, of in metrics["arms"].items()
+    ]  # fmt: skip
 
 
 def _about(records: Sequence[dict[str, Any]]) -> dict[str, list[str]]:
@@ -129,6 +148,8 @@ def _comparison(rows: list[Outcome], row: Outcome, target: Path) -> dict[str, An
     if source.is_file():
         figure = f"result{_suffix(rows, row)}.png"
         (target / figure).write_bytes(palette.smaller(source.read_bytes()))
+    single = metrics["arms"][p["arms"][0]]
+    noise = single.get("score_low") is not None and single["score_low"] <= metrics["floor"]
     texts = [f"{arm} {_signed(r['difference'])}{_between(r)}" for arm, r in arms.items() if r["difference"] is not None]
     alt = (
         f"Paired differences in {metrics['metric']} on dev to single-task training of {p['primary']}, one line per "
@@ -136,7 +157,7 @@ def _comparison(rows: list[Outcome], row: Outcome, target: Path) -> dict[str, An
     )
     return {
         "row": row, "params": p, "metrics": metrics, "figure": figure, "alt": alt, "truth": _truth(rows, p),
-        "sized": row.sized,
+        "sized": row.sized, "noise": single if noise else None,
     }  # fmt: skip
 
 

@@ -58,6 +58,8 @@ class Arm(Difference):
 
     added: float
     score: float
+    score_low: float | None = None
+    score_high: float | None = None
     tflop: float
 
 

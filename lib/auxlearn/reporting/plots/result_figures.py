@@ -129,18 +129,24 @@ def data_share(table: pd.DataFrame, metric: str, order: Sequence[str]) -> Figure
     return figure
 
 
-def _forest(axis: Axes, table: pd.DataFrame, colour: str, shift: float, label: str, low: str, high: str) -> None:
+def _forest(
+    axis: Axes, table: pd.DataFrame, colour: str, shift: float, label: str, low: str, high: str,
+    filled: Sequence[bool] | None = None,
+) -> None:  # fmt: skip
     place = np.arange(len(table)) + shift
     axis.hlines(place, table[low], table[high], color=colour, lw=2.2, label=label)
-    axis.plot(table["difference"], place, "o", color=colour, ms=7)
+    for at, (value, full) in enumerate(zip(table["difference"], filled or [True] * len(table), strict=True)):
+        axis.plot(value, place[at], "o", color=colour, mfc=colour if full else "white", mew=1.8, ms=7)
 
 
 def differences(table: pd.DataFrame, metric: str, baseline: str = "single-task") -> Figure:
     """Paired differences with both intervals; index (arm, baseline) names each pair, index arm those to `baseline`.
 
+    A filled point is a difference that a test shows after correction; an arm that chose no row is named as such.
+
     Args:
         table: Index (arm, baseline) or arm; columns difference, low, high (over seeds), row_low, row_high (over seeds
-            and dev rows).
+            and dev rows), verdict.
         metric: The metric's name.
         baseline: What arms are compared with where the index does not name it.
 
@@ -148,16 +154,23 @@ def differences(table: pd.DataFrame, metric: str, baseline: str = "single-task")
         The figure.
     """
     figure, (axis,) = _figure(width=8, height=1.7 + 0.6 * len(table))
-    _forest(axis, table, COLOURS[0], -0.14, "t interval over seeds", "low", "high")
+    shown = [verdict.rpartition("; ")[2] in ("better", "worse") for verdict in table["verdict"]]
+    _forest(axis, table, COLOURS[0], -0.14, "t interval over seeds", "low", "high", shown)
     if table["row_low"].notna().all():
-        _forest(axis, table, COLOURS[1], 0.14, "over seeds and dev rows", "row_low", "row_high")
+        _forest(axis, table, COLOURS[1], 0.14, "over seeds and dev rows", "row_low", "row_high", shown)
     axis.axvline(0, color="#333333", linewidth=1)
     pairs = table.index.nlevels > 1
-    axis.set_yticks(range(len(table)), [f"{a} − {b}" for a, b in table.index] if pairs else table.index)
+    names = [f"{a} − {b}" for a, b in table.index] if pairs else list(table.index)
+    for at, verdict in enumerate(table["verdict"]):
+        if verdict.startswith("chose nothing"):
+            names[at] += f"\n{verdict.partition('; ')[0]}"
+    axis.set_yticks(range(len(table)), names)
     axis.set_ylim(len(table) - 0.5, -0.5)
     axis.set(xlabel=f"{metric}: difference" + ("" if pairs else f" to {baseline}"))
     axis.set_title("What is it that helps?" if pairs else "Does the auxiliary data help?")
-    axis.legend(fontsize=9, loc="upper center", bbox_to_anchor=(0.5, -0.5 / figure.get_figheight() - 0.1), ncols=2)
+    axis.plot([], [], "o", color="#333333", mfc="#333333" if any(shown) else "white", mew=1.8, ms=7, label=(
+        "filled: shown by a corrected test" if any(shown) else "hollow: not shown by a corrected test"))  # fmt: skip
+    axis.legend(fontsize=9, loc="upper center", bbox_to_anchor=(0.5, -0.5 / figure.get_figheight() - 0.1), ncols=3)
     axis.grid(axis="y", visible=False)
     return figure
 

@@ -1,0 +1,34 @@
+"""What figures of results mark: verdicts, arms that chose nothing."""
+
+import pandas as pd
+
+from auxlearn.reporting.plots import result_figures
+
+TABLE = pd.DataFrame(
+    {
+        "difference": [0.1, -0.1, 0.2, 0.0, 0.1], "low": -0.2, "high": 0.3, "row_low": -0.3, "row_high": 0.4,
+        "verdict": ["better", "worse", "undecided (3 seeds)", "chose nothing (8 of 8 seeds)",
+                    "chose nothing (2 of 8 seeds); better"],
+    },
+    index=pd.Index(["a", "b", "c", "d", "e"], name="arm"),
+)  # fmt: skip
+
+
+def points(figure):
+    lines = [line for line in figure.axes[0].lines if line.get_marker() == "o" and len(line.get_xdata())]
+    return [(line.get_xdata()[0], line.get_markerfacecolor() != "white") for line in lines]
+
+
+def test_a_filled_point_is_a_difference_that_a_test_shows():
+    filled = [(0.1, True), (-0.1, True), (0.2, False), (0.0, False), (0.1, True)]
+    figure = result_figures.differences(TABLE, "accuracy")
+    assert points(figure) == filled * 2  # one per interval
+    assert "filled: shown by a corrected test" in [t.get_text() for t in figure.axes[0].get_legend().get_texts()]
+    hollow = result_figures.differences(TABLE[2:4], "accuracy")
+    assert not any(full for _, full in points(hollow))
+    assert "hollow: not shown by a corrected test" in [t.get_text() for t in hollow.axes[0].get_legend().get_texts()]
+
+
+def test_an_arm_that_chose_nothing_is_named():
+    labels = [label.get_text() for label in result_figures.differences(TABLE, "accuracy").axes[0].get_yticklabels()]
+    assert labels == ["a", "b", "c", "d\nchose nothing (8 of 8 seeds)", "e\nchose nothing (2 of 8 seeds)"]
