@@ -298,7 +298,7 @@ def front_page() -> list[verify.Finding]:
             "folder": index.parent.name,
             "title": html.unescape(title.group(1)) if title else index.parent.name,
             "stale": stale.read_text(encoding="utf-8").strip() if stale.is_file() else "",
-            "made": _record(index.parent), "finding": finding,
+            "made": _record(index.parent), "finding": finding, "declared": _declared(index.parent.name),
             "pages": len(list(index.parent.glob("0*.html"))),
             "found": all_results.finding([row for row in results if row.study == index.parent.name]),
         })  # fmt: skip
@@ -309,6 +309,21 @@ def front_page() -> list[verify.Finding]:
     )  # fmt: skip
     (home / "index.html").write_text(text, encoding="utf-8")
     return findings
+
+
+def _declared(name: str) -> str:
+    """Say what a report's study file declares: the file, suite, encoder, primaries and seeds; "" without a file."""
+    file = PROJECT / "params" / "studies" / f"{name}.yaml"
+    if not file.is_file():
+        return ""
+    content = documents.read_yaml(file)
+    grid = content.get("grid", {})
+    told = {"suite": "planted", "encoder": "tiny", "primary": "", "seeds": []} | content["base"]
+    primaries = grid.get("primary", [told["primary"]])
+    seeds = len(told["seeds"])
+    parts = [f"suite {Path(told['suite']).stem}", f"encoder {told['encoder']}", ", ".join(filter(None, primaries))]
+    parts.append(f"{seeds} seed{'s' * (seeds != 1)}")
+    return f"{file.relative_to(PROJECT).as_posix()}: {'; '.join(filter(None, parts))}"
 
 
 def _record(folder: Path) -> dict[str, Any] | None:
