@@ -170,3 +170,20 @@ def test_primary_rows_above_the_usable_ones_are_a_problem(tmp_path, capsys, runs
     assert checked(200, **planted)[0] == 0
     with pytest.raises(InputError, match="'topic_side' has 200 usable"):
         graph.validated(checked(201, **planted)[2])
+
+
+def test_a_dev_split_that_shows_little_is_warned_of(tmp_path, capsys):
+    many = {"train.jsonl": rows([0, 1] * 100)}
+    path = suite_of(
+        tmp_path, carved=(SPEC, many), small=(SPEC, many | {"dev.jsonl": rows([0, 1] * 49, "dev")}),
+        enough=(SPEC, many | {"dev.jsonl": rows([0, 1] * 50, "other")}),
+    )  # fmt: skip
+    assert cli.main(["check", str(path), "--data"]) == 0
+    said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("warning")]
+    # (1.960 + 0.842) x sqrt(0.2 / rows)
+    assert said == [
+        "warning: 'carved' has 20 dev rows: as a primary it can hardly show a difference in accuracy below 0.28; they "
+        "are a part of its train file: give it a dev file",
+        "warning: 'small' has 98 dev rows: as a primary it can hardly show a difference in accuracy below 0.13; give "
+        "it more",
+    ]

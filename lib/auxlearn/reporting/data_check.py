@@ -16,6 +16,7 @@ from auxlearn.data.reading import faults, twins
 from auxlearn.data.suites import Suite, Task
 from auxlearn.errors import InputError
 from auxlearn.files import documents
+from auxlearn.reporting import summaries
 from auxlearn.studies import graph, study_file
 
 LABELS = 6  # of a task that are shown with their shares
@@ -127,6 +128,7 @@ def _read(suite: str, checked: Checked) -> bool:
         checked.problems.append(str(error))
     if tasks:
         checked.lines += ["", f"suite {suite}", table(tasks).to_string()]
+        checked.lines += [f"warning: {text}" for text in summaries.few_dev_rows(tasks)]
     return len(checked.problems) == faulty
 
 

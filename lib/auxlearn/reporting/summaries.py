@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ import pandas as pd
 from auxlearn.data.suites import Suite, Task
 
 QUANTILES = (5, 25, 50, 75, 95)
+FEW_DEV = 100  # dev rows, under which a task's scores say little
 
 
 def sizes(suite: Suite) -> pd.DataFrame:
@@ -66,7 +67,7 @@ def lengths(suite: Suite, tokenizer: Any, max_length: int) -> pd.DataFrame:
 
 
 def detectable(
-    suite: Suite, seeds: Sequence[int] = (3, 8), disagreement: float = 0.2, seed_sd: float = 0.015
+    suite: Mapping[str, Task], seeds: Sequence[int] = (3, 8), disagreement: float = 0.2, seed_sd: float = 0.015
 ) -> pd.DataFrame:
     """Compute the smallest difference to a baseline that a design can be expected to show (80 % power, 5 % two-sided).
 
@@ -76,7 +77,7 @@ def detectable(
     accuracy, whatever the task's metric.
 
     Args:
-        suite: The suite.
+        suite: The tasks by name.
         seeds: Numbers of seeds to consider.
         disagreement: Share of dev rows that the two models answer differently.
         seed_sd: Standard deviation of a difference between seeds.
@@ -95,6 +96,29 @@ def detectable(
             student = stats.t.ppf(0.975, n - 1) + stats.t.ppf(0.8, n - 1)
             rows[name][f"{n} seeds"] = np.hypot(alone, student * seed_sd / np.sqrt(n))
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("task")
+
+
+def few_dev_rows(tasks: Mapping[str, Task]) -> list[str]:
+    """Warn of tasks whose dev split is too small to judge arms by.
+
+    Args:
+        tasks: The tasks by name.
+
+    Returns:
+        One sentence per task with fewer than `FEW_DEV` dev rows: how many, whether they were carved from train, which
+        difference of accuracies they cannot be expected to show, and the remedy.
+    """
+    warnings = []
+    for name, task in tasks.items():
+        if (size := len(task.dev)) >= FEW_DEV:
+            continue
+        least = detectable({name: task}).loc[name, "rows alone"]
+        where = "they are a part of its train file: give it a dev file" if task.dev_carved else "give it more"
+        warnings.append(
+            f"{name!r} has {size} dev rows: as a primary it can hardly show a difference in accuracy below "
+            f"{least:.2f}; {where}"
+        )
+    return warnings
 
 
 def constant_scores(suite: Suite) -> pd.DataFrame:
