@@ -137,6 +137,19 @@ def _device_joules() -> float | None:
         return None
 
 
+def clock(device: str) -> float:
+    """Return the time in seconds at which a device has done all that it was given.
+
+    Args:
+        device: "cpu", or the name of a CUDA device.
+    """
+    if device.startswith("cuda"):
+        import torch
+
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
 class Meter:
     """A context manager that fills a ledger's seconds, peak memory and joules while its body runs.
 
@@ -154,25 +167,24 @@ class Meter:
             import torch
 
             torch.cuda.reset_peak_memory_stats()
-        self._start = time.perf_counter()
+        self._start = clock(self.device)  # what was given before is not this stage's
         return self.ledger
 
     def lap(self) -> None:
         """Bring the ledger up to now, before it is written into a checkpoint."""
+        now = clock(self.device)
         if self.device != "cpu":
             import torch
 
-            torch.cuda.synchronize()
             peak = torch.cuda.max_memory_allocated()
         else:
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        clock = time.perf_counter()
-        self.ledger.seconds += clock - self._start
-        self._start = clock
+        self.ledger.seconds += now - self._start
+        self._start = now
         self.ledger.peak_bytes = max(self.ledger.peak_bytes, peak)
-        if self._joules is not None and (now := _device_joules()) is not None:
-            self.ledger.joules = (self.ledger.joules or 0.0) + now - self._joules
-            self._joules = now
+        if self._joules is not None and (joules := _device_joules()) is not None:
+            self.ledger.joules = (self.ledger.joules or 0.0) + joules - self._joules
+            self._joules = joules
 
     def __exit__(self, *exc: object) -> None:
         self.lap()

@@ -147,6 +147,6 @@ def pooled(
     import torch
 
     inputs = net.inputs(batch)
-    with torch.autocast(net.device.type, torch.bfloat16, enabled=precision == "bf16"):
+    with torch.autocast(net.device.type, torch.bfloat16, enabled=precision == "bf16"), net.attending(batch):
         hidden = net.encoder(**inputs, output_hidden_states=True).hidden_states  # the embeddings first
     return {layer: multitask.token_mean(hidden[layer].float(), inputs["attention_mask"]) for layer in layers}
