@@ -8,12 +8,19 @@ checks of results are read together (tests/training/test_meta_device.py runs eac
 from __future__ import annotations
 
 import os
+import warnings
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
+
+from auxlearn.errors import InputError
+
+Result = TypeVar("Result")
+HALVINGS: dict[str, int] = {}  # by kind of pass: how often this process has halved its batches
 
 
 def kind(device: Any) -> str:
@@ -75,6 +82,55 @@ def _arriving(values: Mapping[str, torch.Tensor]) -> Callable[[], dict[str, np.n
         return {name: copy.numpy() for name, copy in copies.items()}
 
     return arrived
+
+
+def fitting(what: str, batches: Iterable[np.ndarray], work: Callable[[np.ndarray], Result]) -> Iterator[Result]:
+    """Work through batches of rows; where a GPU's memory is too small, that batch and all later ones are halved.
+
+    Later passes of the same kind in this process begin with batches as small. It is said once.
+
+    Args:
+        what: The kind of pass, for the message.
+        batches: Row positions of each batch.
+        work: Computes a batch, and leaves nothing behind where it fails.
+
+    Yields:
+        What `work` returns, in the order of the rows.
+
+    Raises:
+        InputError: One row alone does not fit.
+    """
+    waiting = deque(_halved(batches, HALVINGS.get(what, 0)))
+    while waiting:
+        result = short = None
+        try:
+            result = work(waiting[0])
+        except torch.cuda.OutOfMemoryError as error:
+            short = str(error).partition(".")[0]
+        if short is None:
+            waiting.popleft()
+            yield result  # type: ignore[misc]  # `work` has returned it
+            continue
+        if len(waiting[0]) == 1:
+            raise InputError(
+                f"{what}: one row alone does not fit in the GPU's memory ({short}); lower max_length, or free the GPU "
+                "of other processes"
+            )
+        torch.cuda.empty_cache()  # here, as the error would have kept the batch's tensors
+        if what not in HALVINGS:
+            rows = len(waiting[0])
+            warnings.warn(
+                f"{what}: {rows} rows do not fit in the GPU's memory ({short}); goes on with half as many, and fewer "
+                "if need be",
+                stacklevel=2,
+            )
+        HALVINGS[what] = HALVINGS.get(what, 0) + 1
+        waiting = deque(_halved(waiting, 1))
+
+
+def _halved(batches: Iterable[np.ndarray], times: int) -> list[np.ndarray]:
+    """Cut each batch into 2 ** times parts, or into its rows if they are fewer."""
+    return [part for batch in batches for part in np.array_split(batch, max(1, min(2**times, len(batch))))]
 
 
 class Verdicts:

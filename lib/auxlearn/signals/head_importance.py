@@ -120,9 +120,13 @@ def over_rows(
         InputError: As in `head_importance`.
     """
     ready, verdicts = bf16_inference.prepare(model, precision), devices.Verdicts()
-    for index in batch_order.by_tokens(encoded.lengths, budget or tokens(model.device.type)):
+
+    def run(index: np.ndarray) -> tuple[np.ndarray, dict[str, torch.Tensor]]:
         batch = batching.to_batch(encoded, index, task, model.columns[task.name], model.pad_id)
-        yield index, _measure(model, batch, tuple(definitions), precision, dropout, seed, ready, verdicts)
+        return index, _measure(model, batch, tuple(definitions), precision, dropout, seed, ready, verdicts)
+
+    batches = batch_order.by_tokens(encoded.lengths, budget or tokens(model.device.type))
+    yield from devices.fitting("head importance", batches, run)
     verdicts.settle()
 
 

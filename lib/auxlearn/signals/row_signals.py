@@ -156,11 +156,16 @@ def over_rows(
     """
     cells, chunks = (0, 0) if probe is None else (_cells(model, probe), len(probe.gram))
     ready, verdicts = bf16_inference.prepare(model, precision), devices.Verdicts()
-    for index in batch_order.by_tokens(encoded.lengths, budget or tokens(model.device.type, reads)):
+
+    def run(index: np.ndarray) -> tuple[np.ndarray, dict[str, torch.Tensor]]:
         batch = batching.to_batch(encoded, index, task, model.columns[task.name], model.pad_id)
+        return index, read(model, batch, reads, precision=precision, probe=probe, ready=ready, verdicts=verdicts)
+
+    batches = batch_order.by_tokens(encoded.lengths, budget or tokens(model.device.type, reads))
+    for index, signals in devices.fitting("row gradients" if differentiates(reads) else "scoring", batches, run):
         if ledger is not None:
             enter(ledger, model.encoder.config, encoded.lengths[index], reads, cells, chunks)
-        yield index, read(model, batch, reads, precision=precision, probe=probe, ready=ready, verdicts=verdicts)
+        yield index, signals
     verdicts.settle()
 
 

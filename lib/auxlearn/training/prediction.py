@@ -39,14 +39,19 @@ def outputs(
         InputError: Logits are not finite; on a GPU that is found after the last batch.
     """
     was_training, verdicts = model.training, devices.Verdicts()
+
+    def run(index: np.ndarray) -> tuple[np.ndarray, Output]:
+        batch = batching.to_batch(encoded, index, task, model.columns[task.name], model.pad_id)
+        with torch.inference_mode(), ready():  # not around the yield: whoever reads is not to run within them
+            return index, model(batch, precision)
+
     model.eval()
     try:
-        for index in batch_order.by_tokens(encoded.lengths, batch_order.budget(model.device.type)):
-            batch = batching.to_batch(encoded, index, task, model.columns[task.name], model.pad_id)
+        batches = batch_order.by_tokens(encoded.lengths, batch_order.budget(model.device.type))
+        for index, out in devices.fitting("scoring", batches, run):
             if ledger is not None:
-                ledger.add_batch(model.encoder.config, encoded.lengths[index], batch["input_ids"].shape[1], False)
-            with torch.inference_mode(), ready():  # not around the yield: whoever reads is not to run within them
-                out = model(batch, precision)
+                lengths = encoded.lengths[index]
+                ledger.add_batch(model.encoder.config, lengths, int(lengths.max()), False)
             # Losses are taken before their step, so only a prediction shows a model that its last step broke.
             verdicts.add(torch.isfinite(out.logits).all(), lambda: diverged(task.name))
             yield index, out
