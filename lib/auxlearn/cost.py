@@ -127,12 +127,15 @@ def total(stage: str, ledgers: Sequence[Ledger]) -> Ledger:
 
 
 def _device_joules() -> float | None:
-    """Total energy the first NVIDIA device has used since its driver loaded, in joules."""
+    """Total energy that the current CUDA device has used since its driver loaded, in joules."""
     try:
         import pynvml
+        import torch
 
+        # By UUID: NVML counts all devices of the machine, PyTorch those that the process may use, in another order.
+        uuid = torch.cuda.get_device_properties(torch.cuda.current_device()).uuid
         pynvml.nvmlInit()
-        return pynvml.nvmlDeviceGetTotalEnergyConsumption(pynvml.nvmlDeviceGetHandleByIndex(0)) / 1e3
+        return pynvml.nvmlDeviceGetTotalEnergyConsumption(pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{uuid}")) / 1e3
     except Exception:  # no driver, no device, or a device without the counter
         return None
 
