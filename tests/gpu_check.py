@@ -29,10 +29,12 @@ from auxlearn import cost, seeding
 from auxlearn.cost import Ledger
 from auxlearn.data import batching
 from auxlearn.data.suites import Suite
+from auxlearn.errors import InputError
 from auxlearn.methods import builtin  # noqa: F401  # registers the discriminator's losses
 from auxlearn.models import devices, multitask
 from auxlearn.records import checkout
 from auxlearn.signals import head_importance, row_signals
+from auxlearn.studies.engine import gpu_leases
 from auxlearn.training import prediction, shared_parameters, train
 
 TASKS = ("topic_side", "side_share", "word_class")  # classification, regression, tagging
@@ -356,6 +358,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("gpu-check.json"), help="file to write and send back")
     parser.add_argument("--minutes", type=float, default=10.0, help="after these nothing new is begun")
     given = parser.parse_args(arguments)
+    held = []
+    if not given.dry_run and gpu_leases.devices():  # one alone, as Trainer would take all; and no study's
+        try:
+            held = gpu_leases.acquire(wait=0)
+        except InputError as error:
+            print(f"gpu-check: {error}")
+            return 2
     if not (given.dry_run or torch.cuda.is_available()):
         print("gpu-check: PyTorch sees no CUDA device here. Run it on a machine with a GPU, or try --dry-run.")
         return 2
@@ -363,6 +372,8 @@ def main(arguments: list[str] | None = None) -> int:
         device, size = ("cpu", DRY) if given.dry_run else ("cuda", FULL)
         # A Trainer's epoch and a round of passes may still be under way when the time is up.
         answer = Check(device, size, Path(folder), 0.8 * 60 * given.minutes).run()
+    for lease in held:
+        lease.release()
     given.out.write_text(json.dumps(answer, indent=1, default=str) + "\n", encoding="utf-8")
     for failure in answer["failed"]:
         print(f"failed: {failure}")

@@ -1,6 +1,7 @@
 """The script of `make gpu-check`, without a GPU: as a dry run at tiny size, and what it makes of wrong results."""
 
 import json
+import os
 import warnings
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 import torch
 
 import gpu_check
+from auxlearn.errors import InputError
 
 
 @pytest.mark.usefixtures("one_thread")
@@ -37,6 +39,24 @@ def test_without_a_gpu_it_says_so(tmp_path, monkeypatch, capsys):
     assert gpu_check.main(["--out", str(tmp_path / "answer.json")]) == 2
     assert "PyTorch sees no CUDA device here" in capsys.readouterr().out
     assert not list(tmp_path.iterdir())
+
+
+def test_it_takes_one_gpu_that_no_study_has(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-a,MIG-b")
+    monkeypatch.setattr(gpu_check.gpu_leases, "folder", lambda: tmp_path / "leases")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    seen = []
+    run = lambda self: {"failed": seen.append(os.environ["CUDA_VISIBLE_DEVICES"]) or []}  # noqa: E731
+    monkeypatch.setattr(gpu_check.Check, "run", run)
+    assert gpu_check.main(["--out", str(tmp_path / "answer.json")]) == 0
+    assert seen == ["MIG-a"]
+    monkeypatch.setattr(gpu_check.gpu_leases, "acquire", taken)
+    assert gpu_check.main(["--out", str(tmp_path / "answer.json")]) == 2
+    assert "other jobs lease" in capsys.readouterr().out
+
+
+def taken(wait):
+    raise InputError("no 1 GPU came free in 0 s: other jobs lease MIG-a")
 
 
 def test_wrong_results_parts_that_break_and_a_time_that_is_up_are_said(tmp_path, monkeypatch):
