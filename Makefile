@@ -15,6 +15,7 @@
 # make slurm                                            the same grid on a Slurm of its own (root on Debian)
 # make fuzz [INPUTS=100000]                             hostile inputs to every loader, to reports/fuzz/
 # make bench                                            speed, as ratios within one run, to reports/benchmarks/
+# make gpu-check                                        on a machine with a GPU: results and speed, to gpu-check.json
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -27,7 +28,7 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 # Checked notebooks must give the same digits on another processor: pin the kernels that smoke runs use.
 PIN := ATEN_CPU_CAPABILITY=avx2 MKL_CBWR=AVX2 DNNL_MAX_CPU_ISA=AVX2
 
-.PHONY: study plan test pytest nbval test-slow golden mutate lint docs notebooks publish verify results bench fuzz kills slurm clean
+.PHONY: study plan test pytest nbval test-slow golden mutate lint docs notebooks publish verify results bench gpu-check fuzz kills slurm clean
 study: $(VENV)/.done $(if $(PROFILE),$(VENV)/.slurm)
 	@$(BIN)/auxlearn study $(PARAMS) $(if $(CORES),--cores $(CORES)) $(if $(PROFILE),--profile $(PROFILE))
 
@@ -80,6 +81,10 @@ results: $(VENV)/.done
 bench: $(VENV)/.done
 	AUXLEARN_BENCH=$(CURDIR)/reports/benchmarks \
 	  $(BIN)/python -m pytest tests/benchmarks -m benchmark -s --timeout 1800
+
+# Exit status 2: PyTorch sees no GPU here.
+gpu-check: $(VENV)/.done
+	HF_HUB_OFFLINE=1 $(BIN)/python tests/gpu_check.py
 
 # With the extra `fuzz` installed, atheris adds 2,000 inputs a loader that coverage guides.
 fuzz: $(VENV)/.done

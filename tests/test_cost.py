@@ -102,12 +102,14 @@ def test_meter_adds_time_and_peak_memory():
     assert ledger.seconds >= first + 0.01
 
 
-def test_energy_is_what_the_first_device_used_meanwhile(monkeypatch):
+def test_energy_is_what_the_leased_device_used_meanwhile(monkeypatch):
     """Of two devices, by counters in millijoules; a device without a counter leaves the ledger without energy."""
-    used = {0: 5_000, 1: 70_000}
+    used = {"GPU-other": 5_000, "GPU-leased": 70_000}
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda at: SimpleNamespace(uuid=["leased"][at]))
     driver = SimpleNamespace(
         nvmlInit=lambda: None,
-        nvmlDeviceGetHandleByIndex=lambda at: at,
+        nvmlDeviceGetHandleByUUID=lambda uuid: uuid,
         nvmlDeviceGetTotalEnergyConsumption=lambda handle: used[handle],
     )
     monkeypatch.setitem(sys.modules, "pynvml", driver)
@@ -116,10 +118,10 @@ def test_energy_is_what_the_first_device_used_meanwhile(monkeypatch):
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: 123)
     ledger = cost.Ledger("x")
     with cost.Meter(ledger, "cuda") as same:
-        used[0] += 2_500
-        used[1] += 9_000
+        used["GPU-leased"] += 2_500
+        used["GPU-other"] += 9_000
     assert (same.joules, same.peak_bytes) == (2.5, 123)
-    del used[0]
+    del used["GPU-leased"]
     with cost.Meter(cost.Ledger("y"), "cuda") as bare:
         pass
     assert bare.joules is None

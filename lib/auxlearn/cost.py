@@ -127,14 +127,30 @@ def total(stage: str, ledgers: Sequence[Ledger]) -> Ledger:
 
 
 def _device_joules() -> float | None:
-    """Total energy the first NVIDIA device has used since its driver loaded, in joules."""
+    """Total energy that the current CUDA device has used since its driver loaded, in joules."""
     try:
         import pynvml
+        import torch
 
+        # By UUID: NVML counts all devices of the machine, PyTorch those that the process may use, in another order.
+        uuid = torch.cuda.get_device_properties(torch.cuda.current_device()).uuid
         pynvml.nvmlInit()
-        return pynvml.nvmlDeviceGetTotalEnergyConsumption(pynvml.nvmlDeviceGetHandleByIndex(0)) / 1e3
+        return pynvml.nvmlDeviceGetTotalEnergyConsumption(pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{uuid}")) / 1e3
     except Exception:  # no driver, no device, or a device without the counter
         return None
+
+
+def clock(device: str) -> float:
+    """Return the time in seconds at which a device has done all that it was given.
+
+    Args:
+        device: "cpu", or the name of a CUDA device.
+    """
+    if device.startswith("cuda"):
+        import torch
+
+        torch.cuda.synchronize()
+    return time.perf_counter()
 
 
 class Meter:
@@ -154,25 +170,24 @@ class Meter:
             import torch
 
             torch.cuda.reset_peak_memory_stats()
-        self._start = time.perf_counter()
+        self._start = clock(self.device)  # what was given before is not this stage's
         return self.ledger
 
     def lap(self) -> None:
         """Bring the ledger up to now, before it is written into a checkpoint."""
+        now = clock(self.device)
         if self.device != "cpu":
             import torch
 
-            torch.cuda.synchronize()
             peak = torch.cuda.max_memory_allocated()
         else:
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        clock = time.perf_counter()
-        self.ledger.seconds += clock - self._start
-        self._start = clock
+        self.ledger.seconds += now - self._start
+        self._start = now
         self.ledger.peak_bytes = max(self.ledger.peak_bytes, peak)
-        if self._joules is not None and (now := _device_joules()) is not None:
-            self.ledger.joules = (self.ledger.joules or 0.0) + now - self._joules
-            self._joules = now
+        if self._joules is not None and (joules := _device_joules()) is not None:
+            self.ledger.joules = (self.ledger.joules or 0.0) + joules - self._joules
+            self._joules = joules
 
     def __exit__(self, *exc: object) -> None:
         self.lap()

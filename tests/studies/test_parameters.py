@@ -2,13 +2,16 @@ import json
 import re
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 
 from auxlearn.errors import InputError
 from auxlearn.methods import registry
 from auxlearn.studies import parameters
 from auxlearn.training import shared_parameters
+from auxlearn.training.phases import Plan
 
 
 def test_unknown_and_mistyped_parameters_are_refused():
@@ -73,6 +76,35 @@ def test_auto_is_resolved_and_a_missing_device_is_named(monkeypatch):
     assert parameters.validate("06_mtl", {"size": "full", "precision": "bf16"}).resolved().precision == "bf16"
     with pytest.raises(InputError, match="no CUDA device"):
         parameters.validate("06_mtl", {"device": "cuda"}).resolved()
+
+
+@pytest.mark.parametrize("major", [7, 8])
+def test_bf16_is_refused_on_a_gpu_that_does_not_multiply_in_it(monkeypatch, major):
+    """Volta and Turing are 7.0 and 7.5; elsewhere the GPU cannot be seen, and the job there refuses it."""
+    monkeypatch.setattr(shared_parameters, "_cuda", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: major >= 8 or including_emulation)
+    shared_parameters.has_bf16.cache_clear()
+    given = parameters.validate("06_mtl", {"device": "cuda", "precision": "bf16", "size": "full"})
+    auto = given.model_copy(update={"precision": "auto"})
+    if major >= 8:
+        assert (given.resolved().precision, auto.resolved().precision) == ("bf16", "bf16")
+    else:
+        assert auto.resolved().precision == "fp32"
+        with pytest.raises(InputError, match=r"does not multiply bf16 \(Volta and Turing do not\); use fp32 or auto"):
+            given.resolved()
+    assert given.resolved(elsewhere=True).precision == "bf16"
+    shared_parameters.has_bf16.cache_clear()
+
+
+def test_a_gpu_s_keys_do_not_hold_the_host_s_threads():
+    made = [parameters.validate("06_mtl", {"device": "cuda", "threads": n}) for n in (1, 4)]
+    assert made[0].key_params() == made[1].key_params()
+    assert "threads" not in made[0].shared()
+    keyed = lambda device, n: Plan("tiny", (), {}, device=device, threads=n).key_content(suite)  # noqa: E731
+    suite = SimpleNamespace(fingerprint="x")
+    there, here = ([keyed(device, n) for n in (1, 4)] for device in ("cuda:1", "cpu"))
+    assert there[0] == there[1]
+    assert here[0] != here[1]
 
 
 def test_keys_hold_what_matters_and_nothing_else():

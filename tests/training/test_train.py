@@ -1,3 +1,4 @@
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -445,3 +446,20 @@ def test_the_head_of_a_task_without_rows_in_a_batch_stays_or_coasts(small, idle)
     assert torch.equal(before[0], after[0]) == (idle == "still")
     assert not torch.equal(before[1], after[1])
     assert torch.equal(untouched[2], after[2])  # a head that never had a gradient has no moments
+
+
+def test_a_training_asks_for_repeatable_kernels_of_its_device_and_for_itself_alone(small, monkeypatch):
+    seen = []
+
+    @contextmanager
+    def repeatable(device):
+        seen.append(f"begun on {device}")
+        yield
+        seen.append("ended")
+
+    monkeypatch.setattr(train.devices, "repeatable", repeatable)
+    one = Phase("tune", {"topic_side": np.arange(16)}, 1, RECIPE)
+    train.run(plan(phases=(one,)), small, progress=seen.append)
+    assert seen[0] == "begun on cpu"
+    assert seen[1].startswith("tune: epoch 1/1")
+    assert seen[-1] == "ended"

@@ -8,7 +8,9 @@ rounded to a multiple of 1/65536. On other devices everything is PyTorch's own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, cast
 
 import numpy as np
@@ -16,6 +18,7 @@ import torch
 from torch import nn
 
 NAME = "auxlearn"  # of the attention function, in the encoder's config
+_PADDED: ContextVar[bool] = ContextVar("padded", default=True)  # whether the batch at hand may have padding
 
 
 class Source:
@@ -162,14 +165,51 @@ def install(encoder: nn.Module, source: Source) -> None:
 
 
 def register(name: str, function: Callable[..., Any]) -> None:
-    """Make an attention function known to transformers, with masks as its SDPA takes them.
+    """Make an attention function known to transformers, with the masks of `mask`.
 
     Args:
         name: Name of the function in an encoder's config.
         function: Called as `attention` is.
     """
     from transformers import AttentionInterface
-    from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, AttentionMaskInterface
+    from transformers.masking_utils import AttentionMaskInterface
 
     AttentionInterface.register(name, function)
-    AttentionMaskInterface.register(name, ALL_MASK_ATTENTION_FUNCTIONS["sdpa"])
+    AttentionMaskInterface.register(name, mask)
+
+
+@contextmanager
+def padding(padded: bool) -> Iterator[None]:
+    """Say of the batch that an encoder is run on whether it may have padding, so that `mask` need not look.
+
+    Args:
+        padded: False if every position of the batch is a token.
+    """
+    token = _PADDED.set(padded)
+    try:
+        yield
+    finally:
+        _PADDED.reset(token)
+
+
+def mask(**options: Any) -> torch.Tensor | None:
+    """Make the mask of an encoder's attention, as transformers asks for it; no value is read off a GPU.
+
+    transformers leaves the mask out where nothing is masked, and asks the device for that in every forward pass. Here
+    `padding` has said so.
+
+    Args:
+        **options: As transformers gives them to its own function for SDPA.
+
+    Returns:
+        Boolean [B, 1, T, T], true where attended to; None if attention needs none.
+    """
+    from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
+
+    sdpa: Callable[..., torch.Tensor | None] = ALL_MASK_ATTENTION_FUNCTIONS["sdpa"]
+    given = options.get("attention_mask")
+    if given is None or given.device.type == "cpu":
+        return sdpa(**options)
+    if not _PADDED.get():
+        return sdpa(**options | {"attention_mask": None})
+    return sdpa(**options | {"allow_is_causal_skip": False, "allow_is_bidirectional_skip": False})

@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -22,7 +23,7 @@ from auxlearn.data.batching import IGNORE, encode, is_known, to_batch
 from auxlearn.data.suites import Suite, Task
 from auxlearn.data.tokens import pieces
 from auxlearn.errors import InputError
-from auxlearn.models import encoder_files, encoders, fast_dropout
+from auxlearn.models import devices, encoder_files, encoders, fast_dropout
 
 Pool = Literal["auto", "mean", "cls", "pooler"]
 Regression = Literal["unit", "raw"]
@@ -112,11 +113,16 @@ class MultiTaskModel(nn.Module):
         Returns:
             Ids, attention mask and, if the encoder tells segments apart, token types by name; int64 [B, T] each.
         """
-        inputs = {name: batch[name].to(self.device) for name in ("input_ids", "attention_mask")}
+        inputs = {name: devices.to_device(batch[name], self.device) for name in ("input_ids", "attention_mask")}
         if self.takes_types:
-            types = batch["token_type_ids"].to(self.device)
+            types = devices.to_device(batch["token_type_ids"], self.device)
             inputs["token_type_ids"] = types if self._segments is None else types.clamp(max=self._segments - 1)
         return inputs
+
+    def attending(self, batch: dict[str, Any]) -> AbstractContextManager[None]:
+        """Make the context in which the encoder is run on a batch: its attention need not ask a GPU for padding."""
+        mask = batch["attention_mask"]
+        return fast_dropout.padding(mask.device.type != "cpu" or not bool(mask.all()))
 
     def forward(self, batch: dict[str, Any], precision: str = "fp32") -> Output:
         """Run one batch through the encoder and the heads.
@@ -129,7 +135,7 @@ class MultiTaskModel(nn.Module):
             Logits, features and discriminator logits.
         """
         inputs = self.inputs(batch)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=precision == "bf16"):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=precision == "bf16"), self.attending(batch):
             encoded = self.encoder(**inputs)
         with torch.autocast(self.device.type, enabled=False):
             states = encoded.last_hidden_state.float()
@@ -137,7 +143,8 @@ class MultiTaskModel(nn.Module):
                 features = encoded.pooler_output.float()
             elif self.pool == "cls":
                 last = inputs["attention_mask"].sum(1) - 1
-                features = states[torch.arange(len(states)), last] if self.cls_last else states[:, 0]
+                at = torch.arange(len(states), device=states.device)
+                features = states[at, last] if self.cls_last else states[:, 0]
             else:
                 features = token_mean(states, inputs["attention_mask"])
             dropped = self.dropout(features)
@@ -187,11 +194,12 @@ class MultiTaskModel(nn.Module):
         known = is_known(labels)  # on the batch's device, the CPU: this waits for no other
         if not known.any():
             return logits.sum() * 0.0
-        labels = labels.to(self.device)
         if self.kinds[name] == "regression":
-            if not known.all():
-                logits, labels = logits[known.to(self.device)], labels[known.to(self.device)]
-            return F.mse_loss(logits.squeeze(-1), self.scaled(labels, name))
+            if not known.all():  # by position, as the size of what a mask picks is read off the device
+                at = known.nonzero().squeeze(1)
+                logits, labels = logits[devices.to_device(at, self.device)], labels[at]
+            return F.mse_loss(logits.squeeze(-1), self.scaled(devices.to_device(labels, self.device), name))
+        labels = devices.to_device(labels, self.device)
         if self.kinds[name] == "tagging":
             labels = labels[:, : logits.shape[1]]
             labels = F.pad(labels, (0, logits.shape[1] - labels.shape[1]), value=IGNORE)

@@ -25,6 +25,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from auxlearn.errors import InputError
+from auxlearn.models import devices
 from auxlearn.models.multitask import Batch, n_terms
 from auxlearn.signals import head_importance
 from auxlearn.signals.target_gradients import Probe
@@ -62,7 +63,9 @@ def products(probe: Probe, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
     return results()
 
 
-def listen(stack: ExitStack, probe: Probe, batch: Batch) -> Callable[[], tuple[torch.Tensor, torch.Tensor]]:
+def listen(
+    stack: ExitStack, probe: Probe, batch: Batch, verdicts: devices.Verdicts | None = None
+) -> Callable[[], tuple[torch.Tensor, torch.Tensor]]:
     """Measure during one forward and backward pass that the caller makes, until `stack` is closed.
 
     The backward pass must be that of the summed row losses, with parameters frozen.
@@ -71,6 +74,7 @@ def listen(stack: ExitStack, probe: Probe, batch: Batch) -> Callable[[], tuple[t
         stack: Holds the hooks.
         probe: A probe that has measured its target chunks.
         batch: The batch that the caller will run.
+        verdicts: Takes the check of the results, for the caller to settle; None to settle it at once.
 
     Returns:
         A function to call after the backward pass; it returns what `products` does. Of a probe with Adam's moments a
@@ -91,8 +95,12 @@ def listen(stack: ExitStack, probe: Probe, batch: Batch) -> Callable[[], tuple[t
             sums.moments |= {(module, own): probe.moments[getattr(module, own)] for own in slots}
 
     def results() -> tuple[torch.Tensor, torch.Tensor]:
-        if not (torch.isfinite(sums.dots).all() and torch.isfinite(sums.squares).all()):
-            raise InputError(f"task {batch['task']!r}: a row's gradient is not finite; look at the model's weights")
+        checks, task = verdicts or devices.Verdicts(), batch["task"]
+        finite = torch.isfinite(sums.dots).all() & torch.isfinite(sums.squares).all()
+        why = f"task {task!r}: a row's gradient is not finite; look at the model's weights"
+        checks.add(finite, lambda: InputError(why))
+        if verdicts is None:
+            checks.settle()
         return sums.dots, sums.squares
 
     return results

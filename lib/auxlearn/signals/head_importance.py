@@ -21,6 +21,7 @@ task's, the other is an accident of a conversion.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -37,7 +38,7 @@ from auxlearn.data import batch_order, batching
 from auxlearn.data.batching import IGNORE, Encoded
 from auxlearn.data.suites import Task
 from auxlearn.errors import InputError
-from auxlearn.models import bf16_inference
+from auxlearn.models import bf16_inference, devices
 from auxlearn.models.attention_heads import TWICE, Layer, attention_layers, inseparable
 from auxlearn.models.multitask import MultiTaskModel, n_terms
 
@@ -118,10 +119,15 @@ def over_rows(
         ValueError: As in `head_importance`.
         InputError: As in `head_importance`.
     """
-    ready = bf16_inference.prepare(model, precision)
-    for index in batch_order.by_tokens(encoded.lengths, budget or tokens(model.device.type)):
+    ready, verdicts = bf16_inference.prepare(model, precision), devices.Verdicts()
+
+    def run(index: np.ndarray) -> tuple[np.ndarray, dict[str, torch.Tensor]]:
         batch = batching.to_batch(encoded, index, task, model.columns[task.name], model.pad_id)
-        yield index, _measure(model, batch, tuple(definitions), precision, dropout, seed, ready)
+        return index, _measure(model, batch, tuple(definitions), precision, dropout, seed, ready, verdicts)
+
+    batches = batch_order.by_tokens(encoded.lengths, budget or tokens(model.device.type))
+    yield from devices.fitting("head importance", batches, run)
+    verdicts.settle()
 
 
 def tokens(kind: str) -> int:
@@ -131,11 +137,11 @@ def tokens(kind: str) -> int:
 
 def _measure(
     model: MultiTaskModel, batch: dict[str, Any], definitions: tuple[str, ...], precision: str, dropout: bool,
-    seed: int, ready: bf16_inference.Ready,
+    seed: int, ready: bf16_inference.Ready, verdicts: devices.Verdicts | None = None,
 ) -> dict[str, torch.Tensor]:  # fmt: skip
     with ExitStack() as stack:
         stack.enter_context(left_as_found(model, dropout, _stream(seed, batch)))
-        results = listen(stack, model, batch, definitions)
+        results = listen(stack, model, batch, definitions, verdicts)
         stack.enter_context(ready())
         with torch.inference_mode(False), torch.enable_grad():
             example_losses(model, batch, model(batch, precision).logits).sum().backward()
@@ -143,8 +149,9 @@ def _measure(
 
 
 def listen(
-    stack: ExitStack, model: MultiTaskModel, batch: dict[str, Any], definitions: Sequence[str]
-) -> Callable[[], dict[str, torch.Tensor]]:
+    stack: ExitStack, model: MultiTaskModel, batch: dict[str, Any], definitions: Sequence[str],
+    verdicts: devices.Verdicts | None = None,
+) -> Callable[[], dict[str, torch.Tensor]]:  # fmt: skip
     """Measure during one forward and backward pass that the caller makes, until `stack` is closed.
 
     The backward pass must be that of the summed row losses, within `left_as_found`.
@@ -154,6 +161,7 @@ def listen(
         model: The model.
         batch: The batch that the caller will run.
         definitions: Some of DEFINITIONS.
+        verdicts: Takes the checks of the results, for the caller to settle; None to settle them at once.
 
     Returns:
         A function to call after the backward pass; it returns float32 [B, L, H] by definition.
@@ -180,13 +188,20 @@ def listen(
     stack.enter_context(sdpa_kernel(SDPBackend.MATH))
 
     def results() -> dict[str, torch.Tensor]:
+        checks = verdicts or devices.Verdicts()
         for name, values in importances.items():
-            bad = (~torch.isfinite(values)).flatten(1).any(1).nonzero()
-            if len(bad):
-                raise ValueError(f"row {int(bad[0])}: its {name} importance is not finite; look at the model's weights")
+            bad = (~torch.isfinite(values)).flatten(1).any(1)
+            checks.add(~bad.any(), functools.partial(_not_finite, bad, name))
+        if verdicts is None:
+            checks.settle()
         return importances
 
     return results
+
+
+def _not_finite(bad: torch.Tensor, name: str) -> ValueError:
+    row = int(bad.nonzero()[0])
+    return ValueError(f"row {row}: its {name} importance is not finite; look at the model's weights")
 
 
 def example_losses(model: MultiTaskModel, batch: dict[str, Any], logits: torch.Tensor) -> torch.Tensor:
@@ -202,13 +217,22 @@ def example_losses(model: MultiTaskModel, batch: dict[str, Any], logits: torch.T
     Returns:
         [B].
     """
-    name, labels = batch["task"], batch["labels"].to(logits.device)
+    name, labels = batch["task"], devices.to_device(batch["labels"], logits.device)
     if model.kinds[name] == "regression":
         return (logits.squeeze(-1) - model.scaled(labels, name)) ** 2
     if model.kinds[name] == "classification":
         return F.cross_entropy(logits, labels, reduction="none")
-    losses = F.cross_entropy(logits.transpose(1, 2), labels, ignore_index=IGNORE, reduction="none")
+    if logits.device.type == "cpu":
+        losses = F.cross_entropy(logits.transpose(1, 2), labels, ignore_index=IGNORE, reduction="none")
+    else:
+        losses = _token_losses(logits, labels)
     return losses.sum(1) / (labels != IGNORE).sum(1)
+
+
+def _token_losses(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Compute each token's loss [B, T] by a kernel that a GPU has a deterministic form of."""
+    flat = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORE, reduction="none")
+    return flat.view(labels.shape)
 
 
 def _stream(seed: int, batch: dict[str, Any]) -> int:

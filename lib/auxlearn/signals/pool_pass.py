@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from filelock import FileLock
 
 from auxlearn.cost import Ledger, Meter
@@ -24,7 +23,7 @@ from auxlearn.data.suites import Suite, Task
 from auxlearn.data.tokens import token_store
 from auxlearn.errors import InputError
 from auxlearn.files import documents, stored_arrays
-from auxlearn.models import bf16_inference
+from auxlearn.models import bf16_inference, devices
 from auxlearn.models.multitask import MultiTaskModel
 from auxlearn.records import runs
 from auxlearn.training import prediction
@@ -145,14 +144,13 @@ class PoolPass:
             read: What reads, e.g. `plain(model, precision)`.
         """
         ledger, arrays = Ledger("scoring"), {}
-        with Meter(ledger, model.device.type):
+        with Meter(ledger, model.device.type), devices.repeatable(model.device):
             of = sum(len(each.rows) for each in self.shards if each.task == shard.task)
             encoded = token_store.encoded(task, "train", model.tokenizer, model.max_length, rows=shard.rows, of=of)
-            for index, values in read(encoded, task, ledger):
-                for name, value in values.items():
-                    block = value.float().cpu().numpy()
+            for index, values in devices.on_host(read(encoded, task, ledger)):
+                for name, block in values.items():
                     if name not in arrays:
-                        usual = np.float16 if value.dtype is torch.float16 else np.float32
+                        usual = np.float16 if block.dtype == np.float16 else np.float32
                         arrays[name] = np.zeros((len(encoded), *block.shape[1:]), DTYPES.get(name, usual))
                     arrays[name][index] = block
         self.put(shard, arrays | {"lengths": encoded.lengths.astype(DTYPES["lengths"])}, ledger)

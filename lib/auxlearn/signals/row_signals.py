@@ -10,6 +10,7 @@ are smaller and in fp32 attention is computed otherwise (see `head_importance`),
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack
 from typing import Any
@@ -25,9 +26,10 @@ from auxlearn.data.batching import Encoded
 from auxlearn.data.suites import Suite, Task
 from auxlearn.data.tokens import token_store
 from auxlearn.errors import InputError
-from auxlearn.models import bf16_inference
+from auxlearn.models import bf16_inference, devices
 from auxlearn.models.multitask import MultiTaskModel, n_terms
 from auxlearn.signals import example_gradients, head_importance, target_gradients
+from auxlearn.training import prediction
 
 FORWARD = ("features", "logits", "loss")
 READS = (*FORWARD, *head_importance.DEFINITIONS, "products")  # what one pass can read together
@@ -69,6 +71,7 @@ def differentiates(reads: Collection[str]) -> bool:
 def read(
     model: MultiTaskModel, batch: dict[str, Any], reads: Collection[str], *, precision: str = "fp32",
     probe: target_gradients.Probe | None = None, ready: bf16_inference.Ready | None = None,
+    verdicts: devices.Verdicts | None = None,
 ) -> dict[str, torch.Tensor]:  # fmt: skip
     """Read a batch of one task, with dropout off; the model is left as found.
 
@@ -80,6 +83,7 @@ def read(
         probe: For "products" and "cosines": a probe that has measured its T target chunks; for "cosines" with Adam's
             moments.
         ready: Makes the context that the batch is run in, see `bf16_inference.prepare`; None to prepare one.
+        verdicts: Takes the checks of the results, for the caller to settle; None to settle them at once.
 
     Returns:
         What is asked for by name, fp32 on the model's device: features [B, d], pooled; logits [B, K], of the
@@ -97,19 +101,19 @@ def read(
     backward, heads = differentiates(reads), [name for name in head_importance.DEFINITIONS if name in reads]
     if backward or "loss" in reads:
         n_terms(model, batch, every_row=True)
+    checks = verdicts or devices.Verdicts()
     with ExitStack() as stack:
         stack.enter_context(head_importance.left_as_found(model))
-        importances = head_importance.listen(stack, model, batch, heads) if heads else dict
+        importances = head_importance.listen(stack, model, batch, heads, checks) if heads else dict
         if any(name in reads for name in OF_TARGETS):
             assert probe is not None  # as `check` demands
-            products = example_gradients.listen(stack, probe, batch)
+            products = example_gradients.listen(stack, probe, batch, checks)
         stack.enter_context(torch.inference_mode(not backward))
         if backward:
             stack.enter_context(torch.enable_grad())
         stack.enter_context((ready or bf16_inference.prepare(model, precision))())
         output = model(batch, precision)
-        if not torch.isfinite(output.logits).all():
-            raise InputError(f"predictions for {batch['task']!r} are not finite: training diverged; lower lr")
+        checks.add(torch.isfinite(output.logits).all(), functools.partial(prediction.diverged, batch["task"]))
         signals = {"features": output.features.detach(), "logits": output.discriminator.detach()}
         if backward or "loss" in reads:
             losses = head_importance.example_losses(model, batch, output.logits)
@@ -118,12 +122,14 @@ def read(
             losses.sum().backward()
     signals = {name: signals[name] for name in FORWARD if name in reads} | importances()
     if "products" in reads:
-        return signals | dict(zip(("dots", "squares"), products(), strict=True))
-    if "cosines" in reads:
+        signals |= dict(zip(("dots", "squares"), products(), strict=True))
+    elif "cosines" in reads:
         assert probe is not None  # as `check` demands
         dots, squares = products()
-        lengths = torch.from_numpy(np.sqrt(np.diag(probe.gram))).to(dots)
+        lengths = devices.to_device(torch.from_numpy(np.sqrt(np.diag(probe.gram))).to(dots.dtype), dots.device)
         signals["cosines"] = dots / (squares.sqrt()[:, None] * lengths).clamp_min(1e-30)
+    if verdicts is None:
+        checks.settle()
     return signals
 
 
@@ -149,12 +155,18 @@ def over_rows(
         Positions in `encoded`, int64 [B], and what `read` returns.
     """
     cells, chunks = (0, 0) if probe is None else (_cells(model, probe), len(probe.gram))
-    ready = bf16_inference.prepare(model, precision)
-    for index in batch_order.by_tokens(encoded.lengths, budget or tokens(model.device.type, reads)):
+    ready, verdicts = bf16_inference.prepare(model, precision), devices.Verdicts()
+
+    def run(index: np.ndarray) -> tuple[np.ndarray, dict[str, torch.Tensor]]:
         batch = batching.to_batch(encoded, index, task, model.columns[task.name], model.pad_id)
+        return index, read(model, batch, reads, precision=precision, probe=probe, ready=ready, verdicts=verdicts)
+
+    batches = batch_order.by_tokens(encoded.lengths, budget or tokens(model.device.type, reads))
+    for index, signals in devices.fitting("row gradients" if differentiates(reads) else "scoring", batches, run):
         if ledger is not None:
             enter(ledger, model.encoder.config, encoded.lengths[index], reads, cells, chunks)
-        yield index, read(model, batch, reads, precision=precision, probe=probe, ready=ready)
+        yield index, signals
+    verdicts.settle()
 
 
 def targets(

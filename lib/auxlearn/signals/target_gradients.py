@@ -152,7 +152,7 @@ class Probe:
         """
         self.gram = np.zeros((0, 0))  # should this fail, the old gradient is gone too
         self._target = self._buffer(self._target, len(chunks), len(chunks))
-        self.gram = self._measure(chunks, None, self._target)
+        self.gram = self._read(self._measure(chunks, None, self._target), 0)
         return self.gram.copy()
 
     def source(self, chunks: Sequence[Iterable[Batch]]) -> Moments:
@@ -169,8 +169,8 @@ class Probe:
         """
         self.check_target()
         self._chunks = self._buffer(self._chunks, len(chunks) - 1, len(chunks))
-        products = self._measure(chunks, self._target, self._chunks)
         h = len(self._target)
+        products = self._read(self._measure(chunks, self._target, self._chunks), h)
         return Moments(products[:h], self.gram.copy(), products[h:])
 
     def read(self, scale: float = 1.0) -> torch.Tensor:
@@ -192,14 +192,8 @@ class Probe:
         self.check_target()
         if not (math.isfinite(scale) and scale > 0):
             raise InputError(f"scale: {scale} is not a positive number")
-        terms = []
         with torch.no_grad():
-            for (_, p), span in zip(self.named, self._spans, strict=True):
-                if p.grad is not None:
-                    g = p.grad.flatten()
-                    terms += _dots([*self._target[:, span], g], g)
-        rows = len(self._target) + 1
-        dots = torch.stack(terms).double().view(-1, rows).sum(0) if terms else self._target.new_zeros(rows).double()
+            dots = self._products_of_grad()
         dots[:-1] /= scale
         dots[-1] /= scale**2
         return dots
@@ -249,6 +243,18 @@ class Probe:
 
     # --- inside --------------------------------------------------------------------------------------------------
 
+    def _products_of_grad(self) -> torch.Tensor:
+        """Return the products of the `.grad` that is there with the target's chunks and itself, float64 [H + 1]."""
+        if self.model.device.type != "cpu":
+            g = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for _, p in self.named])
+            return torch.cat([_stacked(self._target, g), _stacked(g[None], g)])
+        terms, rows = [], len(self._target) + 1
+        for (_, p), span in zip(self.named, self._spans, strict=True):
+            if p.grad is not None:
+                g = p.grad.flatten()
+                terms += _dots([*self._target[:, span], g], g)
+        return torch.stack(terms).double().view(-1, rows).sum(0) if terms else self._target.new_zeros(rows).double()
+
     def _displaced(self, batch: Batch, direction: torch.Tensor, move: Any) -> torch.Tensor:
         """Compute row losses [B] with `move(parameter, its part of the direction)` in the parameters' place."""
         moved = {
@@ -260,7 +266,7 @@ class Probe:
 
     def _measure(
         self, chunks: Sequence[Iterable[Batch]], others: torch.Tensor | None, buffer: torch.Tensor
-    ) -> np.ndarray:
+    ) -> torch.Tensor:
         """Compute products [O + C, C] of each chunk with the O rows of `others`, then with all chunks.
 
         The gradients of the first chunks are left in `buffer`, as many as it has rows.
@@ -281,6 +287,10 @@ class Probe:
                     table[known + number, number] += _products(g[None], g)[0]
                     buffer[number : number + 1, span] = g
                     p.grad = None
+        return table
+
+    def _read(self, table: torch.Tensor, known: int) -> np.ndarray:
+        """Bring a table of `_measure` to the CPU, with both halves of the chunks' own products."""
         products = table.cpu().numpy()
         products[known:] = np.triu(products[known:]) + np.triu(products[known:], 1).T
         if not np.isfinite(products).all():
@@ -341,9 +351,23 @@ def _products(rows: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
 
     In blocks: of 12 million terms an fp32 sum on a CPU was wrong by 3e-4. Copies in fp64 would cost twice the memory.
     """
+    if g.device.type != "cpu":
+        return _stacked(rows, g)
     sums = torch.zeros(len(rows), dtype=torch.float64, device=g.device)
     for a, b in zip(rows.split(BLOCK, 1), g.split(BLOCK), strict=True):
         sums += (a @ b).double()
+    return sums
+
+
+def _stacked(rows: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
+    """Compute `_products` in a few calls, for a device on which each call costs as much as a block's arithmetic."""
+    whole = len(g) // BLOCK * BLOCK
+    sums = torch.zeros(len(rows), dtype=torch.float64, device=g.device)
+    if whole:
+        blocks = rows[:, :whole].unflatten(1, (-1, BLOCK)).transpose(0, 1)  # [blocks, R, BLOCK]
+        sums += torch.bmm(blocks, g[:whole].view(-1, BLOCK, 1)).squeeze(2).sum(0, dtype=torch.float64)
+    if whole < len(g):
+        sums += (rows[:, whole:] @ g[whole:]).double()
     return sums
 
 

@@ -11,6 +11,7 @@ from auxlearn.data import batching
 from auxlearn.data.suites import Suite
 from auxlearn.data.tokens import token_store
 from auxlearn.evaluation import metrics
+from auxlearn.models import devices
 from auxlearn.models.multitask import MultiTaskModel
 from auxlearn.training import prediction
 from auxlearn.training.phases import Phase, Plan
@@ -64,7 +65,8 @@ class Evaluator:
         for name, rows in self.plan.watch.items():
             task = self.suite[name]
             encoded = self._encode(name, "train/watch", rows)
-            for _, out in prediction.outputs(self.model, encoded, task, self.plan.precision):
-                logits.append(out.discriminator.cpu().numpy())
+            batches = prediction.outputs(self.model, encoded, task, self.plan.precision)
+            for _, values in devices.on_host((index, {"": out.discriminator}) for index, out in batches):
+                logits.append(values[""])
                 ids.append(np.full(len(logits[-1]), self.model.columns[name]))
         return metrics.column_auc(np.concatenate(logits), np.concatenate(ids)).tolist()

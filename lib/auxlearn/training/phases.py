@@ -173,6 +173,8 @@ class Plan:
             "suite": suite.fingerprint,
             "encoder": encoder_files.fingerprint(self.encoder),
         }
+        if self.device.startswith("cuda"):  # whose results do not depend on the host's threads
+            del content["threads"]
         if not content["keep_moments"]:  # as trainings were keyed before any kept them
             del content["keep_moments"]
         for weighting in (phase["weighting"] for phase in content["phases"] if phase["weighting"]):

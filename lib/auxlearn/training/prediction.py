@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from typing import Any
 
@@ -14,7 +14,7 @@ from auxlearn.data import batch_order, batching
 from auxlearn.data.batching import Encoded
 from auxlearn.data.suites import Task
 from auxlearn.errors import InputError
-from auxlearn.models import bf16_inference
+from auxlearn.models import bf16_inference, devices
 from auxlearn.models.multitask import MultiTaskModel, Output
 
 
@@ -36,23 +36,33 @@ def outputs(
         Positions in `encoded`, int64 [B], and their output.
 
     Raises:
-        InputError: Logits are not finite.
+        InputError: Logits are not finite; on a GPU that is found after the last batch.
     """
-    was_training = model.training
+    was_training, verdicts = model.training, devices.Verdicts()
+
+    def run(index: np.ndarray) -> tuple[np.ndarray, Output]:
+        batch = batching.to_batch(encoded, index, task, model.columns[task.name], model.pad_id)
+        with torch.inference_mode(), ready():  # not around the yield: whoever reads is not to run within them
+            return index, model(batch, precision)
+
     model.eval()
     try:
-        for index in batch_order.by_tokens(encoded.lengths, batch_order.budget(model.device.type)):
-            batch = batching.to_batch(encoded, index, task, model.columns[task.name], model.pad_id)
+        batches = batch_order.by_tokens(encoded.lengths, batch_order.budget(model.device.type))
+        for index, out in devices.fitting("scoring", batches, run):
             if ledger is not None:
-                ledger.add_batch(model.encoder.config, encoded.lengths[index], batch["input_ids"].shape[1], False)
-            with torch.inference_mode(), ready():  # not around the yield: whoever reads is not to run within them
-                out = model(batch, precision)
+                lengths = encoded.lengths[index]
+                ledger.add_batch(model.encoder.config, lengths, int(lengths.max()), False)
             # Losses are taken before their step, so only a prediction shows a model that its last step broke.
-            if not torch.isfinite(out.logits).all():
-                raise InputError(f"predictions for {task.name!r} are not finite: training diverged; lower lr")
+            verdicts.add(torch.isfinite(out.logits).all(), lambda: diverged(task.name))
             yield index, out
+        verdicts.settle()
     finally:
         model.train(was_training)
+
+
+def diverged(task: str) -> InputError:
+    """Build the error for a task whose predictions are not finite."""
+    return InputError(f"predictions for {task!r} are not finite: training diverged; lower lr")
 
 
 def predict(
@@ -76,6 +86,12 @@ def predict(
         InputError: Logits are not finite, or words to be tagged were cut off.
     """
     size = len(encoded)
+
+    def predicted(best: Callable[[torch.Tensor], torch.Tensor]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        batches = outputs(model, encoded, task, precision, ledger)
+        for index, values in devices.on_host((index, {"": best(out.logits)}) for index, out in batches):
+            yield index, values[""]
+
     if task.kind == "tagging":
         assert encoded.firsts is not None  # as `Tokeniser` gives them for tagging
         if encoded.lost:
@@ -85,21 +101,18 @@ def predict(
             )
         tags: list[list[int]] = [[] for _ in range(size)]
         gold: list[list[int]] = [[] for _ in range(size)]
-        for index, out in outputs(model, encoded, task, precision, ledger):
-            best = out.logits.argmax(-1).cpu().numpy()
+        for index, best in predicted(lambda logits: logits.argmax(-1)):
             for row, position in enumerate(index):
                 tokens = slice(encoded.starts[position], encoded.starts[position + 1])
                 heads = np.flatnonzero(encoded.firsts[tokens])
                 tags[position] = best[row, heads].tolist()
                 gold[position] = encoded.labels[tokens][heads].tolist()
         return _joined(tags, encoded.rows), _joined(gold, encoded.rows)
-    predicted = np.zeros(size, np.float32 if task.kind == "regression" else np.int64)
-    for index, out in outputs(model, encoded, task, precision, ledger):
-        if task.kind == "regression":
-            predicted[index] = model.unscaled(out.logits.squeeze(-1), task.name).cpu().numpy()
-        else:
-            predicted[index] = out.logits.argmax(-1).cpu().numpy()
-    return predicted, encoded.labels.copy()
+    predictions = np.zeros(size, np.float32 if task.kind == "regression" else np.int64)
+    value = lambda logits: model.unscaled(logits.squeeze(-1), task.name)  # noqa: E731
+    for index, best in predicted(value if task.kind == "regression" else lambda logits: logits.argmax(-1)):
+        predictions[index] = best
+    return predictions, encoded.labels.copy()
 
 
 def _joined(parts: list[list[int]], rows: np.ndarray | None) -> list[list[int]]:

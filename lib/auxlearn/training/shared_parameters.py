@@ -98,6 +98,11 @@ class Common(BaseModel):
         elif device == "cuda" and not elsewhere and not _cuda():
             raise InputError("device: 'cuda' was asked for, but no CUDA device is here; use 'auto' or 'cpu'")
         precision = self.precision
+        if precision == "bf16" and device == "cuda" and not elsewhere and not has_bf16(device):
+            raise InputError(
+                "precision: this GPU does not multiply bf16 (Volta and Turing do not); use fp32 or auto. fp16 is not "
+                "offered: gradients in it need scaling, and results are others"
+            )
         if precision == "auto":
             precision = "bf16" if not smoke and has_bf16(device) else "fp32"
         threads = self.threads or os.cpu_count() or 1
@@ -106,6 +111,8 @@ class Common(BaseModel):
     def _decided(self) -> None:
         if self.threads == 0:
             raise InputError("threads: 0 means all cores of this machine; name a number for jobs that run elsewhere")
+        if self.device == "auto" and self.size != "smoke":
+            raise InputError("device: name cpu or cuda; whether there is a GPU elsewhere cannot be seen from here")
         if self.device == "cuda" and self.precision == "auto" and self.size != "smoke":
             raise InputError(
                 "precision: name bf16 or fp32; what a GPU elsewhere multiplies in cannot be seen from here"
@@ -113,7 +120,11 @@ class Common(BaseModel):
 
     def key_params(self) -> dict[str, Any]:
         """Return the parameters that this stage's result depends on, in the form that keys hold."""
-        return key_forms.forms(self.model_dump(exclude=set(self.unkeyed())))
+        return key_forms.forms(self.model_dump(exclude={*self.unkeyed(), *self._idle()}))
+
+    def _idle(self) -> set[str]:
+        """Name what decides nothing on this device: a GPU's results do not depend on the host's threads."""
+        return {"threads"} if self.device == "cuda" else set()
 
     def unkeyed(self) -> frozenset[str]:
         """Return `not_in_key`, but for the primary where each seed draws rows of it: nothing then serves others."""
@@ -127,7 +138,7 @@ class Common(BaseModel):
         """Return the parameters in which a run agrees with those that it reads, and `more`, by name."""
         names = ("suite", "encoder", "device", "size", "rows", "threads", "precision", "max_length", *more)
         drawn = ("primary_rows", "primary") if self.primary_rows else ("primary_rows",)
-        return {name: getattr(self, name) for name in (*names, *drawn)}
+        return {name: getattr(self, name) for name in (*names, *drawn) if name not in self._idle()}
 
 
 def _cuda() -> bool:

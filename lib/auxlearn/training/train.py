@@ -9,8 +9,6 @@ epoch boundary gives the same bits as one that was never interrupted.
 from __future__ import annotations
 
 import math
-import os
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,13 +17,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from auxlearn import seeding
+from auxlearn import cost, seeding
 from auxlearn.cost import Ledger
 from auxlearn.data import batching
 from auxlearn.data.suites import Suite
 from auxlearn.errors import InputError
+from auxlearn.models import devices, trimmed_embedding
 from auxlearn.models import multitask as model
-from auxlearn.models import trimmed_embedding
 from auxlearn.training import data_parallel, drawing, extension_points, optimisers, phases, resuming
 from auxlearn.training.drawing import Lengths, Parts
 from auxlearn.training.phases import Phase, Plan, Recipe
@@ -87,9 +85,6 @@ class Trainer(resuming.Resumable):
         phases.check(plan, suite)
         if plan.device == "cpu":
             torch.set_num_threads(plan.threads)
-        else:
-            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-            torch.use_deterministic_algorithms(True)
         net = model.build(
             plan.encoder, suite, plan.seeds["init"], pool=plan.pool, regression=plan.regression,
             max_length=plan.max_length,
@@ -100,6 +95,10 @@ class Trainer(resuming.Resumable):
 
     def run(self) -> Result:
         """Train the phases that are not finished yet, and score the model; see `run` of the module."""
+        with devices.repeatable(self.plan.device):
+            return self._run()
+
+    def _run(self) -> Result:
         start = self.restore()
         for number, phase in enumerate(self.plan.phases):
             if number < start["phase"]:
@@ -277,9 +276,9 @@ class Trainer(resuming.Resumable):
         if phase.discriminator:
             row["disc_loss"] = float(values[:, 1].mean())
         if self.plan.watch:  # it only informs the reader, and is nobody's cost
-            start = time.perf_counter()
+            start = cost.clock(self.plan.device)
             row["auc"] = self._watch()
-            ledger.seconds -= time.perf_counter() - start
+            ledger.seconds -= cost.clock(self.plan.device) - start
         if phase.rounds:
             row["holdout"] = self._judge(phase, ledger)
         if phase.choose == "last":

@@ -184,6 +184,25 @@ def test_what_the_probe_takes_is_not_the_phase_s_time(small):
     assert phase.seconds == pytest.approx(5.0 - trainer.cost.seconds)
 
 
+def test_a_gpu_s_earlier_work_is_not_charged_to_the_probe(small, monkeypatch):
+    """The GPU is done with a step 0.2 s after it was given to it; the probe itself takes 0.05 s of its time."""
+    given, now = [0.2], [0.0]
+
+    def finish():
+        now[0] += sum(given)
+        given.clear()
+
+    monkeypatch.setattr(torch.cuda, "synchronize", finish)
+    monkeypatch.setattr(cost.time, "perf_counter", lambda: now[0])
+    trainer = weighted_trainer._Weigher(plan(measured()), small, None, print)
+    trainer.plan = replace(trainer.plan, device="cuda")
+    trainer.cost, phase = cost.Ledger("weighting"), cost.Ledger("joint", seconds=5.0)
+    trainer.running = SimpleNamespace(ledger=phase)
+    trainer._timed(lambda: given.append(0.05))
+    assert trainer.cost.seconds == pytest.approx(0.05)
+    assert phase.seconds == pytest.approx(4.95)
+
+
 def test_pre_training_fits_the_target_s_head_and_leaves_it_as_it_was(small, monkeypatch):
     asked, real = [], linear_head.fit_head
     monkeypatch.setattr(linear_head, "fit_head", lambda x, y, *a: asked.append(len(y)) or real(x, y, *a))

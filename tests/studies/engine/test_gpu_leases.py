@@ -54,6 +54,47 @@ def test_each_process_has_a_device_of_its_own_and_a_kill_gives_it_back(monkeypat
             process.wait()
 
 
+@pytest.fixture
+def listed(monkeypatch, tmp_path):
+    """A machine of two cards, as `nvidia-smi` lists them."""
+    tool = tmp_path / "bin" / "nvidia-smi"
+    tool.parent.mkdir()
+    tool.write_text("#!/bin/sh\necho '0, GPU-aa11'\necho '1, GPU-bb22'\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tool.parent}:{os.environ['PATH']}")
+
+
+def test_a_device_is_one_whatever_it_is_called(monkeypatch, listed):
+    """By index, by UUID, by the first letters of it, and named twice."""
+    for names, cards in {
+        "0,GPU-aa11,0": ["GPU-aa11"],
+        "1,GPU-aa": ["GPU-bb22", "GPU-aa11"],
+        "MIG-1": ["MIG-1"],
+    }.items():
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", names)
+        assert gpu_leases.devices() == cards
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    assert gpu_leases.devices() == ["GPU-aa11", "GPU-bb22"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    (lock,) = gpu_leases.acquire(wait=0)
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "GPU-aa11"  # whatever order CUDA counts in
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-aa11")
+    with pytest.raises(InputError, match="no 1 GPU came free"):
+        gpu_leases.acquire(wait=0)
+    lock.release()
+
+
+def test_two_containers_that_both_call_theirs_0_do_not_exclude_each_other(monkeypatch, listed, tmp_path):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    (first,) = gpu_leases.acquire(wait=0)
+    (tmp_path / "bin" / "nvidia-smi").write_text("#!/bin/sh\necho '0, GPU-bb22'\n")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    (second,) = gpu_leases.acquire(wait=0)
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "GPU-bb22"
+    first.release()
+    second.release()
+
+
 def test_no_device_is_an_error(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     with pytest.raises(InputError, match="1 GPU to lease, but CUDA_VISIBLE_DEVICES or nvidia-smi names none"):

@@ -129,7 +129,10 @@ def test_a_cell_elsewhere_may_want_a_device_that_is_not_here_and_must_say_what_c
     there = lambda **given: parameters.validate("06_mtl", {"size": "full", **given}).resolved(elsewhere=True)  # noqa: E731
     made = there(device="cuda", precision="bf16", threads=2)
     assert (made.device, made.precision, made.threads) == ("cuda", "bf16", 2)
-    assert there(precision="fp32").device == "cpu"
+    assert there(device="cpu", precision="fp32").device == "cpu"
+    assert there(size="smoke").device == "cpu"
+    with pytest.raises(InputError, match="device: name cpu or cuda"):
+        there(precision="fp32")
     with pytest.raises(InputError, match="precision: name bf16 or fp32"):
         there(device="cuda")
     with pytest.raises(InputError, match="threads: 0 means all cores of this machine"):

@@ -13,6 +13,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from auxlearn.models import devices
+
 Kind = Literal["sigmoid", "softmax", "margin"]
 
 
@@ -39,7 +41,7 @@ def pos_weight(sizes: Sequence[int]) -> torch.Tensor:
 
 def _ids(logits: torch.Tensor, task_id: int | torch.Tensor) -> torch.Tensor:
     if isinstance(task_id, torch.Tensor):
-        return task_id.to(logits.device)
+        return devices.to_device(task_id, logits.device)
     return torch.full((len(logits),), task_id, device=logits.device)
 
 

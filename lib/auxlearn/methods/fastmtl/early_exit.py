@@ -21,7 +21,7 @@ from auxlearn.data.batching import Encoded
 from auxlearn.data.suites import Suite, Task
 from auxlearn.errors import InputError
 from auxlearn.files import stored_arrays
-from auxlearn.models import bf16_inference, encoder_files, multitask
+from auxlearn.models import bf16_inference, devices, encoder_files, multitask
 from auxlearn.records import runs
 from auxlearn.signals import pool_pass
 from auxlearn.training import phases
@@ -120,11 +120,16 @@ def _reader(net: multitask.MultiTaskModel, layers: Sequence[int], precision: str
 
     def read(encoded: Encoded, task: Task, ledger: Ledger) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
         ready = bf16_inference.prepare(net, precision)
-        for index in batch_order.by_tokens(encoded.lengths, batch_order.budget(net.device.type)):
+
+        def run(index: np.ndarray) -> tuple[np.ndarray, dict[int, torch.Tensor]]:
             batch = batching.to_batch(encoded, index, task, net.columns[task.name], net.pad_id)
-            ledger.add_batch(net.encoder.config, encoded.lengths[index], batch["input_ids"].shape[1], False)
             with torch.inference_mode(), ready():
-                means = pooled(net, batch, layers, precision)
+                return index, pooled(net, batch, layers, precision)
+
+        batches = batch_order.by_tokens(encoded.lengths, batch_order.budget(net.device.type))
+        for index, means in devices.fitting("scoring", batches, run):
+            lengths = encoded.lengths[index]
+            ledger.add_batch(net.encoder.config, lengths, int(lengths.max()), False)
             yield index, {f"layer_{n}": values.half() for n, values in means.items()}
 
     return read
@@ -147,6 +152,6 @@ def pooled(
     import torch
 
     inputs = net.inputs(batch)
-    with torch.autocast(net.device.type, torch.bfloat16, enabled=precision == "bf16"):
+    with torch.autocast(net.device.type, torch.bfloat16, enabled=precision == "bf16"), net.attending(batch):
         hidden = net.encoder(**inputs, output_hidden_states=True).hidden_states  # the embeddings first
     return {layer: multitask.token_mean(hidden[layer].float(), inputs["attention_mask"]) for layer in layers}

@@ -8,6 +8,7 @@ from auxlearn.cost import Ledger, Meter
 from auxlearn.data.suites import Suite
 from auxlearn.data.tokens import token_store
 from auxlearn.files import stored_arrays
+from auxlearn.models import devices
 from auxlearn.records import runs
 from auxlearn.signals import head_importance, pass_store, row_signals
 from auxlearn.training import phases, train
@@ -61,10 +62,10 @@ def _measure(
     net, task, ledger = pass_store.load_model(training, plan, suite), suite[name], Ledger("importance")
     encoded = token_store.encoded(task, "train", net.tokenizer, net.max_length, rows=rows)
     importances: dict[str, np.ndarray] = {}
-    with Meter(ledger, plan.device):
-        for index, batch in head_importance.over_rows(net, encoded, task, dropout=dropout, seed=plan.seeds["dropout"]):
-            for definition, values in batch.items():
-                block = values.cpu().numpy()
+    with Meter(ledger, plan.device), devices.repeatable(plan.device):
+        batches = head_importance.over_rows(net, encoded, task, dropout=dropout, seed=plan.seeds["dropout"])
+        for index, batch in devices.on_host(batches):
+            for definition, block in batch.items():
                 empty = np.zeros((len(rows), *block.shape[1:]), np.float32)
                 importances.setdefault(definition, empty)[index] = block
             row_signals.enter(ledger, net.encoder.config, encoded.lengths[index], head_importance.DEFINITIONS)

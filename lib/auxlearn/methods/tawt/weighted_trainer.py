@@ -10,7 +10,6 @@ chunk_rows 64 and every 0; their pre-training head instead gets one epoch from a
 from __future__ import annotations
 
 import functools
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -18,6 +17,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 
+from auxlearn import cost
 from auxlearn.cost import Ledger
 from auxlearn.data import batching
 from auxlearn.data.suites import Suite
@@ -198,9 +198,9 @@ class _Weigher(train.Trainer):
 
     def _timed(self, work: Any) -> None:
         """Charge the time that the work takes to the probe instead of the phase."""
-        start = time.perf_counter()
+        start = cost.clock(self.plan.device)
         work()
-        took = time.perf_counter() - start
+        took = cost.clock(self.plan.device) - start
         self.cost.seconds += took
         self.running.ledger.seconds -= took
 

@@ -2,7 +2,9 @@
 
 Snakemake counts devices and does not say which one a job has. A job takes the first device whose lock is free, sets
 CUDA_VISIBLE_DEVICES to it before its kernel starts, and holds the lock until its process ends, however it ends. The
-locks are the machine's, not the run folder's: studies in two run folders do not share a device either.
+locks are the machine's, not the run folder's: studies in two run folders do not share a device either. They are named
+after the device's UUID where `nvidia-smi` tells it: jobs of two containers may both call theirs 0, and one may call
+another's by its UUID.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import os
 import subprocess
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -21,20 +24,32 @@ WAIT_SECONDS = 1.0
 
 
 def devices() -> list[str]:
-    """List the devices that this process may use.
+    """List the devices that this process may use, each once.
 
     Returns:
-        The names in CUDA_VISIBLE_DEVICES if it is set, else the indices that `nvidia-smi` lists (none without it).
+        Their UUIDs where `nvidia-smi` tells them, else their names in CUDA_VISIBLE_DEVICES. Without that variable these
+        are all that `nvidia-smi` lists (none without it).
     """
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        return [name.strip() for name in visible.split(",") if name.strip()]
+    visible, known = os.environ.get("CUDA_VISIBLE_DEVICES"), _listed()
+    names = known if visible is None else [name.strip() for name in visible.split(",") if name.strip()]
+    return list(dict.fromkeys(_uuid(name, known) for name in names))
+
+
+def _listed() -> dict[str, str]:
+    """Return the UUID of each device by its index, as `nvidia-smi` lists them."""
     try:
-        query = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
+        query = ["nvidia-smi", "--query-gpu=index,uuid", "--format=csv,noheader"]
         listed = subprocess.run(query, capture_output=True, text=True, timeout=30)
     except (OSError, subprocess.TimeoutExpired):
-        return []
-    return listed.stdout.split() if listed.returncode == 0 else []
+        return {}
+    rows = [line.split(",") for line in listed.stdout.splitlines()] if listed.returncode == 0 else []
+    return {row[0].strip(): row[1].strip() for row in rows if len(row) == 2}
+
+
+def _uuid(name: str, known: Mapping[str, str]) -> str:
+    """Return the UUID of a device named by its index or by the first letters of its UUID; else the name itself."""
+    begun = [uuid for uuid in known.values() if name.startswith("GPU-") and uuid.startswith(name)]
+    return begun[0] if len(begun) == 1 else known.get(name, name)
 
 
 def folder() -> Path:
