@@ -93,6 +93,7 @@ SWITCHES: dict[str, tuple[str, dict[str, Any]]] = {
     "variances": ("uncertainty", {"variance_rate": 0.1}),
     "one temperature": ("dwa", {"dwa_temperature": 0.5, "steps": 0, "tune_steps": 0, "stage2_epochs": 3}),
     "a faster famo": ("famo", {"famo_rate": 0.5, "famo_decay": 0.1}),
+    "tasks above a threshold": ("textemb", {"tasks_by": "threshold", "above": 0.8, "embed_rows": 0}),
 }  # fmt: skip
 
 
