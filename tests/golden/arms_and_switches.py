@@ -94,6 +94,9 @@ SWITCHES: dict[str, tuple[str, dict[str, Any]]] = {
     "one temperature": ("dwa", {"dwa_temperature": 0.5, "steps": 0, "tune_steps": 0, "stage2_epochs": 3}),
     "a faster famo": ("famo", {"famo_rate": 0.5, "famo_decay": 0.1}),
     "tasks above a threshold": ("textemb", {"tasks_by": "threshold", "above": 0.8, "embed_rows": 0}),
+    "squares of batches": ("taskemb", {"squares": "batches", "fisher_rows": 0, "top_tasks": 1}),
+    "evidence by the code": ("logme", {"evidence": "code"}),
+    "evidence of a regression": ("logme", {"primary": "side_share", "target_rows": 0}),
 }  # fmt: skip
 
 

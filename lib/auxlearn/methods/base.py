@@ -241,6 +241,9 @@ class SizedContext(Context, Protocol):
     def measured(self, plan: Plan, name: str, rows: np.ndarray, dropout: bool = False) -> Charge:
         """Forecast the head importance of some rows of a task."""
 
+    def differentiated(self, plan: Plan, name: str, rows: np.ndarray, size: int, stage: str) -> Charge:
+        """Forecast backward passes over rows of a task, so many at a time, that no optimiser step follows."""
+
 
 class Method:
     """A row method or task method; subclasses set the attributes and override `select`.

@@ -244,6 +244,22 @@ class SizedContext(Context):
         count = lambda: pass_counting.importance(*given, name, rows)  # noqa: E731
         return self._pass(plan, {name: rows}, "importance", count, dropout)
 
+    def differentiated(self, plan: Plan, name: str, rows: np.ndarray, size: int, stage: str) -> Charge:
+        """Forecast backward passes over rows of a task, by a plan's model, that no optimiser step follows.
+
+        Args:
+            plan: The plan of the model.
+            name: The task.
+            rows: Positions in its train split.
+            size: Rows of a batch.
+            stage: The stage that it is charged to.
+        """
+        from auxlearn.signals import pass_counting
+
+        given = plan, self.sizes.lengths, self.sizes.encoder
+        count = lambda: pass_counting.gradients(*given, name, rows, size, stage)  # noqa: E731
+        return self._pass(plan, {name: rows}, stage, count, size)
+
     def _pass(
         self, plan: Plan, rows: Mapping[str, np.ndarray], stage: str, count: Callable[[], Ledger], *more: Any
     ) -> Charge:

@@ -77,3 +77,26 @@ def importance(plan: Plan, lengths: Lengths, config: Any, name: str, rows: np.nd
     for index in batch_order.by_tokens(own, head_importance.tokens(plan.device.partition(":")[0])):
         row_signals.enter(ledger, config, own[index], head_importance.DEFINITIONS)
     return ledger
+
+
+def gradients(
+    plan: Plan, lengths: Lengths, config: Any, name: str, rows: np.ndarray, size: int, stage: str
+) -> Ledger:  # fmt: skip
+    """Count forward and backward passes over rows of a task, in their order, that no optimiser step follows.
+
+    Args:
+        plan: The plan of the model that is differentiated.
+        lengths: Lengths of all rows, from `counting.tokens`.
+        config: The encoder's Hugging Face configuration.
+        name: The rows' task.
+        rows: Positions in the task's train split.
+        size: Rows of a batch.
+        stage: Name of the ledger.
+
+    Returns:
+        The ledger; seconds are 0.
+    """
+    ledger, own = Ledger(stage), lengths[name]["train"].cut(rows, encoders.most_tokens(config, plan.max_length))
+    for batch in np.split(own, range(size, len(own), size)):
+        ledger.add_gradient(config, batch, int(batch.max()))
+    return ledger

@@ -1,6 +1,7 @@
 """Scores of tasks against the same numbers worked out by hand; the rule that takes tasks; what they cost."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,15 +9,18 @@ import torch
 
 import asking
 from auxlearn.data.suites import Suite
-from auxlearn.methods import forecasting, ranking, registry
-from auxlearn.methods.task_scores import base
+from auxlearn.errors import InputError
+from auxlearn.methods import arm_plans, forecasting, ranking, registry
+from auxlearn.methods.task_scores import base, logme, taskemb
 from auxlearn.models import multitask
+from auxlearn.signals import pass_store
 from auxlearn.studies import parameters
-from auxlearn.training import counting
+from auxlearn.training import counting, training_cache
 
 NAMES = ["topic_name", "away_topic", "side_share"]
 GIVEN = {
-    "auxiliaries": NAMES, "n": 12, "batch_size": 8, "embed_rows": 10, "threads": 1, "rows": 0, "holdout": 0.2,
+    "auxiliaries": NAMES, "n": 12, "batch_size": 8, "embed_rows": 10, "source_rows": 16,
+    "source_epochs": 1, "fisher_rows": 6, "threads": 1, "rows": 0, "holdout": 0.2,
 }  # fmt: skip
 SCORES = [name for name in registry.names() if registry.get(name).family == "task_scores"]
 
@@ -115,9 +119,110 @@ def test_textemb_is_the_cosine_of_mean_sentence_embeddings(suite):
     assert scored("textemb", suite, embed_rows=0)[0] != scores
 
 
+def loss(model, suite, name, rows):
+    batch = batch_of(model, suite, name, rows)
+    return model.task_loss(batch, model(batch).logits)
+
+
+def linear(model):
+    return [p for m in model.encoder.modules() if isinstance(m, torch.nn.Linear) for p in m.parameters(recurse=False)]
+
+
+@pytest.mark.parametrize(("squares", "size"), [("rows", 1), ("batches", 32)])
+def test_taskemb_is_the_cosine_of_mean_squared_gradients(suite, squares, size):
+    scores, asked = scored("taskemb", suite, squares=squares)
+    maker, p, _ = parameters_of("taskemb", suite, squares=squares)
+    fisher = {}
+    for name, (plan, rows) in maker.plans(asked, p, 0).items():
+        assert (len(rows), len(plan.phases[0].rows[name])) == (6, 16)
+        model = pass_store.load_model(training_cache.trained(plan, suite).manifest, plan, suite)
+        fisher[name] = 0
+        for part in np.array_split(rows, len(rows) // min(size, len(rows))):
+            gradients = torch.autograd.grad(loss(model, suite, name, part), linear(model))
+            fisher[name] = fisher[name] + torch.cat([g.flatten() for g in gradients]) ** 2
+    here = fisher.pop("topic_side")
+    by_hand = {name: float(torch.cosine_similarity(x, here, dim=0)) for name, x in fisher.items()}
+    assert scores == pytest.approx(by_hand, rel=1e-4)
+
+
+def test_fisher_information_of_a_logistic_model_is_its_closed_form():
+    """Of one linear layer and a sigmoid's loss: the mean of (p - y)^2 x^2, and of (p - y)^2 for the bias."""
+
+    class Logistic(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.encoder, self.source = torch.nn.Sequential(torch.nn.Linear(3, 1)), SimpleNamespace(bits=None)
+            self.kinds, self.device = {"t": "classification"}, torch.device("cpu")
+
+        def forward(self, batch):
+            right = self.encoder(batch["x"])
+            return SimpleNamespace(logits=torch.cat([torch.zeros_like(right), right], 1))
+
+        def task_loss(self, batch, logits):
+            return torch.nn.functional.cross_entropy(logits, batch["labels"])
+
+    torch.manual_seed(0)
+    model, x, y = Logistic(), torch.randn(20, 3), torch.randint(0, 2, (20,))
+    batches = [{"task": "t", "x": x[i : i + 1], "labels": y[i : i + 1]} for i in range(20)]
+    with torch.no_grad():
+        error = torch.sigmoid(model.encoder(x))[:, 0] - y
+    closed = torch.cat([(error[:, None] ** 2 * x**2).mean(0), (error**2).mean()[None]])
+    assert taskemb.fisher(model, batches) == pytest.approx(closed.numpy(), rel=1e-4)
+    assert all(p.requires_grad and p.grad is None for p in model.parameters())
+
+
+@pytest.mark.parametrize("primary", ["topic_side", "side_share"])
+def test_logme_is_the_evidence_of_the_primary_s_labels_by_each_model_s_features(suite, primary):
+    others = [name for name in suite.names if name != primary]
+    scores, asked = scored("logme", suite, primary=primary, auxiliaries=others, target_rows=24)
+    maker, p, _ = parameters_of("logme", suite, primary=primary, auxiliaries=others, target_rows=24)
+    rows = maker.rows(asked, p, 0)
+    assert len(rows) == 24
+    assert not set(rows) & set(arm_plans.holdout(suite, primary, 0.2, 0)[1])
+    labels = np.array(suite[primary].train.select(rows.tolist())[suite[primary].label][:], float)
+    columns = [labels == label for label in (0, 1)] if suite[primary].labels else [labels]
+    for name, plan in maker.plans(asked, p, 0).items():
+        model = pass_store.load_model(training_cache.trained(plan, suite).manifest, plan, suite)
+        with torch.no_grad():
+            features = model(batch_of(model, suite, primary, rows)).features.numpy()
+        evidence = logme.log_evidence(features, np.array(columns, float).T)
+        assert scores[name] == pytest.approx(np.mean(evidence), rel=5e-3)  # features are kept in fp16
+    assert set(scores) == set(others)
+
+
+@pytest.mark.parametrize(("rows", "width"), [(40, 5), (12, 12), (9, 14)])
+def test_log_evidence_is_the_maximum_of_the_marginal_likelihood(rows, width):
+    """By scipy: y is normal with covariance F F' / a + I / b; the best of many starts is what is found."""
+    from scipy.optimize import minimize
+    from scipy.stats import multivariate_normal
+
+    draw = np.random.default_rng(rows)
+    features = draw.normal(size=(rows, width))
+    targets = np.stack([features @ draw.normal(size=width) + draw.normal(size=rows), draw.normal(size=rows)], 1)
+
+    def marginal(precisions, y):
+        a, b = np.exp(precisions)
+        return multivariate_normal.logpdf(y, cov=features @ features.T / a + np.eye(rows) / b) / rows
+
+    found = logme.log_evidence(features, targets)
+    for at in range(2):
+        best = max(-minimize(lambda at_, y=targets[:, at]: -marginal(at_, y), start, method="Nelder-Mead",
+                             bounds=[(-12, 12)] * 2).fun for start in ([0, 0], [3, 0], [0, 3]))  # fmt: skip
+        assert found[at] == pytest.approx(best, abs=2e-3)
+    early = logme.log_evidence(features, targets, rounds=11)
+    assert (early <= found + 1e-9).all()
+
+
+def test_a_tagging_primary_has_no_labels_to_tell(planted, suite):
+    tagging = Suite("tags", {name: planted.capped(20)[name] for name in ("word_class", "topic_name")}, "tags-20")
+    p = asking.arm("logme", **GIVEN | {"primary": "word_class", "auxiliaries": ["topic_name"]})
+    with pytest.raises(InputError, match=r"primary 'word_class' is a tagging task.*take taskemb or textemb"):
+        asking.selected(p, tagging, 0, asking.everything(tagging))
+
+
 # --- cost ------------------------------------------------------------------------------------------------------------
 
-STAGES = {"textemb": {"embedding"}}
+STAGES = {"textemb": {"embedding"}, "taskemb": {"task_tuning", "fisher"}, "logme": {"task_tuning", "targeting"}}
 
 
 @pytest.mark.parametrize("name", SCORES)
