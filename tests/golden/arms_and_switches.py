@@ -97,6 +97,7 @@ SWITCHES: dict[str, tuple[str, dict[str, Any]]] = {
     "squares of batches": ("taskemb", {"squares": "batches", "fisher_rows": 0, "top_tasks": 1}),
     "evidence by the code": ("logme", {"evidence": "code"}),
     "evidence of a regression": ("logme", {"primary": "side_share", "target_rows": 0}),
+    "tasks that help": ("surrogate", {"tasks_by": "threshold", "subset_tasks": 2, "ridge": 0.1}),
 }  # fmt: skip
 
 

@@ -11,7 +11,7 @@ import asking
 from auxlearn.data.suites import Suite
 from auxlearn.errors import InputError
 from auxlearn.methods import arm_plans, forecasting, ranking, registry
-from auxlearn.methods.task_scores import base, logme, taskemb
+from auxlearn.methods.task_scores import base, logme, surrogate, taskemb
 from auxlearn.models import multitask
 from auxlearn.signals import pass_store
 from auxlearn.studies import parameters
@@ -20,7 +20,7 @@ from auxlearn.training import counting, training_cache
 NAMES = ["topic_name", "away_topic", "side_share"]
 GIVEN = {
     "auxiliaries": NAMES, "n": 12, "batch_size": 8, "embed_rows": 10, "source_rows": 16,
-    "source_epochs": 1, "fisher_rows": 6, "threads": 1, "rows": 0, "holdout": 0.2,
+    "source_epochs": 1, "fisher_rows": 6, "subsets": 4, "threads": 1, "rows": 0, "holdout": 0.2,
 }  # fmt: skip
 SCORES = [name for name in registry.names() if registry.get(name).family == "task_scores"]
 
@@ -213,6 +213,49 @@ def test_log_evidence_is_the_maximum_of_the_marginal_likelihood(rows, width):
     assert (early <= found + 1e-9).all()
 
 
+def test_surrogate_is_a_ridge_regression_over_short_trainings_with_sets_of_tasks(suite):
+    from sklearn.linear_model import Ridge
+
+    p, asked = told("surrogate", suite, ridge=0.3, stage2_epochs=5, choose="last")
+    chosen = p.method.select(asked, asked.cell, p.options(p.method))
+    sets = [tasks for tasks, _ in chosen.visited]
+    assert sets == [(), ("topic_name", "away_topic"), ("topic_name", "side_share"), ("away_topic", "side_share")]
+    assert len(asked.trials) == 4
+    values = [score for _, score in chosen.visited]
+    design = [[name in tasks for name in NAMES] for tasks in sets]
+    assert list(chosen.why["scores"].values()) == pytest.approx(Ridge(alpha=0.3).fit(design, values).coef_)
+    plan = p.method.trial(asked, asked.cell, p.options(p.method), ranking.draw(asked.pool(), sets[1], 12, 0))
+    assert [(phase.name, phase.epochs, phase.looks) for phase in plan.phases] == [("stage2", 1, 0), ("tune", 1, 1)]
+    assert len(plan.holdout) == 8
+    assert training_cache.trained(plan, suite).looks["score"].tolist() == [values[1]]
+    assert len(training_cache.trained(plan, suite).steps) < 20
+
+
+def test_sets_are_distinct_and_have_each_task_about_equally_often():
+    names = [f"t{i}" for i in range(8)]
+    for seed in range(3):
+        drawn = surrogate.subsets(names, 16, 3, seed)
+        assert len(set(drawn)) == 16
+        assert all(len(set(tasks)) == 3 and list(tasks) == sorted(tasks) for tasks in drawn)
+        often = [sum(name in tasks for tasks in drawn) for name in names]
+        assert max(often) - min(often) <= 2
+        assert drawn == surrogate.subsets(names, 16, 3, seed)
+    assert surrogate.subsets(names, 16, 3, 0) != surrogate.subsets(names, 16, 3, 1)
+    assert len(surrogate.subsets(names, 60, 3, 0)) == 56
+    assert surrogate.subsets(["a"], 4, 3, 0) == [("a",)]
+    assert surrogate.subsets(["a", "b"], 4, 3, 0) == [("a",), ("b",)]
+
+
+def test_what_tasks_add_is_found_where_it_is_additive():
+    names, worth = ["a", "b", "c", "d"], {"a": 0.1, "b": -0.2, "c": 0.0, "d": 0.05}
+    sets = [(), *surrogate.subsets(names, 6, 2, 0)]
+    tried = [(tasks, 0.6 + sum(worth[name] for name in tasks)) for tasks in sets]
+    assert surrogate.added(names, tried, 1e-9) == pytest.approx(worth, abs=1e-6)
+    drawn_to_0 = surrogate.added(names, tried, 10.0)
+    assert all(abs(drawn_to_0[name]) < abs(worth[name]) for name in ("a", "b"))
+    assert surrogate.added(["a"], [((), 0.5), (("a",), 0.7)], 1e-9) == pytest.approx({"a": 0.2})
+
+
 def test_a_tagging_primary_has_no_labels_to_tell(planted, suite):
     tagging = Suite("tags", {name: planted.capped(20)[name] for name in ("word_class", "topic_name")}, "tags-20")
     p = asking.arm("logme", **GIVEN | {"primary": "word_class", "auxiliaries": ["topic_name"]})
@@ -222,7 +265,10 @@ def test_a_tagging_primary_has_no_labels_to_tell(planted, suite):
 
 # --- cost ------------------------------------------------------------------------------------------------------------
 
-STAGES = {"textemb": {"embedding"}, "taskemb": {"task_tuning", "fisher"}, "logme": {"task_tuning", "targeting"}}
+STAGES = {
+    "textemb": {"embedding"}, "taskemb": {"task_tuning", "fisher"}, "logme": {"task_tuning", "targeting"},
+    "surrogate": {"trial"},
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", SCORES)

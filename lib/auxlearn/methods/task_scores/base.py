@@ -55,7 +55,11 @@ class TaskScore(Method):
 
     def select(self, context: Context, cell: Cell, options: Any) -> Selection:
         """Take tasks by their scores, and draw n of their rows."""
-        scores = {name: float(score) for name, score in self.task_scores(context, cell, options).items()}
+        return self.chosen(context, cell, self.task_scores(context, cell, options), options)
+
+    def chosen(self, context: Context, cell: Cell, scores: Mapping[str, float], options: Any) -> Selection:
+        """Take tasks by scores, and draw n of their rows."""
+        scores = {name: float(score) for name, score in scores.items()}
         tasks = taken(scores, options)
         rows = ranking.draw(context.pool(), tasks, cell.n, cell.seed)
         if rows is not None:
