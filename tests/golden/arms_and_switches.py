@@ -98,6 +98,7 @@ SWITCHES: dict[str, tuple[str, dict[str, Any]]] = {
     "evidence by the code": ("logme", {"evidence": "code"}),
     "evidence of a regression": ("logme", {"primary": "side_share", "target_rows": 0}),
     "tasks that help": ("surrogate", {"tasks_by": "threshold", "subset_tasks": 2, "ridge": 0.1}),
+    "longer steps ahead": ("tag_affinity", {"look_rate": 0.1, "joint_epochs": 2}),
 }  # fmt: skip
 
 

@@ -11,7 +11,7 @@ import asking
 from auxlearn.data.suites import Suite
 from auxlearn.errors import InputError
 from auxlearn.methods import arm_plans, forecasting, ranking, registry
-from auxlearn.methods.task_scores import base, logme, surrogate, taskemb
+from auxlearn.methods.task_scores import base, logme, surrogate, tag_affinity, taskemb
 from auxlearn.models import multitask
 from auxlearn.signals import pass_store
 from auxlearn.studies import parameters
@@ -20,7 +20,8 @@ from auxlearn.training import counting, training_cache
 NAMES = ["topic_name", "away_topic", "side_share"]
 GIVEN = {
     "auxiliaries": NAMES, "n": 12, "batch_size": 8, "embed_rows": 10, "source_rows": 16,
-    "source_epochs": 1, "fisher_rows": 6, "subsets": 4, "threads": 1, "rows": 0, "holdout": 0.2,
+    "source_epochs": 1, "fisher_rows": 6, "subsets": 4, "joint_rows": 16, "joint_epochs": 2,
+    "lookaheads": 2, "threads": 1, "rows": 0, "holdout": 0.2,
 }  # fmt: skip
 SCORES = [name for name in registry.names() if registry.get(name).family == "task_scores"]
 
@@ -256,6 +257,40 @@ def test_what_tasks_add_is_found_where_it_is_additive():
     assert surrogate.added(["a"], [((), 0.5), (("a",), 0.7)], 1e-9) == pytest.approx({"a": 0.2})
 
 
+def test_tag_affinity_is_the_share_of_the_primary_s_loss_that_a_step_takes_away(suite):
+    scores, asked = scored("tag_affinity", suite, look_rate=0.05)
+    maker, p, _ = parameters_of("tag_affinity", suite, look_rate=0.05)
+    by_hand = dict.fromkeys(NAMES, 0.0)
+    plans = maker.plans(asked, p, 0)
+    assert [plan.phases[0].epochs for plan in plans] == [1, 2]
+    held = arm_plans.holdout(suite, "topic_side", 0.2, 0)[1]
+    assert not set(plans[0].phases[0].rows["topic_side"]) & set(held)
+    for epoch, plan in enumerate(plans):
+        manifest = training_cache.trained(plan, suite).manifest
+        rows = maker.looked(asked, p, 0, plan, epoch)
+        for name in NAMES:
+            for number in (slice(0, 8), slice(8, 16)):
+                model = pass_store.load_model(manifest, plan, suite)
+                before = float(loss(model, suite, "topic_side", rows["topic_side"][number]))
+                optimiser = torch.optim.SGD(model.encoder.parameters(), 0.05)
+                loss(model, suite, name, rows[name][number]).backward()
+                optimiser.step()
+                after = float(loss(model, suite, "topic_side", rows["topic_side"][number]))
+                by_hand[name] += (1 - after / before) / 4
+    assert scores == pytest.approx(by_hand, rel=1e-2, abs=1e-5)
+    assert min(map(abs, scores.values())) > 0
+
+
+def test_a_step_on_the_target_s_own_batch_helps_and_leaves_the_model_as_found(suite):
+    model = multitask.build("tiny", suite, 0).eval()
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+    own = [batch_of(model, suite, "topic_side", range(8))]
+    assert tag_affinity.affinities(model, {"topic_side": own}, own, 0.1)[0, 0] > 0
+    assert tag_affinity.affinities(model, {"topic_side": own}, own, 0.0).tolist() == [[0.0]]
+    assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
+    assert all(p.requires_grad and p.grad is None for p in model.parameters())
+
+
 def test_a_tagging_primary_has_no_labels_to_tell(planted, suite):
     tagging = Suite("tags", {name: planted.capped(20)[name] for name in ("word_class", "topic_name")}, "tags-20")
     p = asking.arm("logme", **GIVEN | {"primary": "word_class", "auxiliaries": ["topic_name"]})
@@ -267,7 +302,7 @@ def test_a_tagging_primary_has_no_labels_to_tell(planted, suite):
 
 STAGES = {
     "textemb": {"embedding"}, "taskemb": {"task_tuning", "fisher"}, "logme": {"task_tuning", "targeting"},
-    "surrogate": {"trial"},
+    "surrogate": {"trial"}, "tag_affinity": {"joint_training", "lookahead"},
 }  # fmt: skip
 
 

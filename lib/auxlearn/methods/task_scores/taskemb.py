@@ -100,7 +100,7 @@ class TaskFisherMaker(Maker):
         charges: list[Charge] = []
         for name, (plan, rows) in self.plans(context, p, seed).items():
             charges += context.trained(plan, "task_tuning")
-            charges.append(context.differentiated(plan, name, rows, _cut(p.squares), "fisher"))
+            charges.append(context.in_batches(plan, name, rows, _cut(p.squares), "fisher"))
         return charges
 
     def plans(self, context: Context, p: TaskFisher, seed: int) -> dict[str, tuple[Plan, np.ndarray]]:
