@@ -95,7 +95,7 @@ class LogME(base.TaskScore):
 def log_evidence(features: np.ndarray, targets: np.ndarray, rounds: int | None = None) -> np.ndarray:
     """Compute the log evidence per row of linear models of targets, each maximised over its two precisions.
 
-    The model is y = F w + noise, w ~ N(0, 1/a) and noise ~ N(0, 1/b). Fixed-point updates (MacKay, 1992) climb to
+    The model is y = F w + noise, w ~ N(0, 1/a) and noise ~ N(0, 1/b). Fixed-point updates (MacKay, 1992) lead to
     precisions of highest evidence; one singular value decomposition serves all of them and all targets.
 
     Args:
@@ -108,7 +108,7 @@ def log_evidence(features: np.ndarray, targets: np.ndarray, rounds: int | None =
         float64 [C].
 
     Reference:
-        You et al., ICML 2021, algorithm 2 of their extension (truncated SVD).
+        You et al., ICML 2021 (LogME).
     """
     x, y = np.asarray(features, np.float64), np.asarray(targets, np.float64)
     size, width = x.shape

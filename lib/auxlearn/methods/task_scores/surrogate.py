@@ -29,8 +29,7 @@ class SurrogateOptions(base.TaskScoreOptions):
     subset_epochs: int = Field(1, ge=1)
     """epochs of stage 2, and of tuning, of each such training"""
     ridge: float = Field(1.0, gt=0)
-    """how strongly what a task adds is drawn to 0; as trainings with and without it are told from a mean, that of m
-    sets which have it counts about m / (m + ridge)"""
+    """penalty on what tasks add: it counts as so many more trainings in which a task added nothing"""
 
 
 @register
