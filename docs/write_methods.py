@@ -22,6 +22,7 @@ FAMILIES = {
     "fastmtl": "FastMTL: rows by a task discriminator",
     "scores": "Row scores: rows by a score and a selection rule",
     "gradts": "GradTS: tasks and rows by head importance",
+    "task_scores": "Task scores: tasks by what models or texts have in common with the primary",
     "autosem": "AUTOSEM: tasks and ratios by search",
     "tawt": "TAWT: weights of tasks",
     "balancing": "Balancing: weights from losses, and gradients made one",

@@ -93,6 +93,12 @@ SWITCHES: dict[str, tuple[str, dict[str, Any]]] = {
     "variances": ("uncertainty", {"variance_rate": 0.1}),
     "one temperature": ("dwa", {"dwa_temperature": 0.5, "steps": 0, "tune_steps": 0, "stage2_epochs": 3}),
     "a faster famo": ("famo", {"famo_rate": 0.5, "famo_decay": 0.1}),
+    "tasks above a threshold": ("textemb", {"tasks_by": "threshold", "above": 0.8, "embed_rows": 0}),
+    "squares of batches": ("taskemb", {"squares": "batches", "fisher_rows": 0, "top_tasks": 1}),
+    "evidence by the code": ("logme", {"evidence": "code"}),
+    "evidence of a regression": ("logme", {"primary": "side_share", "target_rows": 0}),
+    "tasks that help": ("surrogate", {"tasks_by": "threshold", "subset_tasks": 2, "ridge": 0.1}),
+    "longer steps ahead": ("tag_affinity", {"look_rate": 0.1, "joint_epochs": 2}),
     "gradient of rows trained on": ("tawt_normalised", {"probe_target": "train", "choose": "last"}),
 }  # fmt: skip
 

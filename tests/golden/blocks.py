@@ -19,10 +19,10 @@ import pipeline
 from auxlearn import cost, seeding
 from auxlearn.data import auxiliary_rows, batch_order, batching, leakage, suites
 from auxlearn.evaluation import counting, metrics, stats
-from auxlearn.methods import arm_plans, controls, pairs_of_arms, ranking
+from auxlearn.methods import arm_plans, controls, pairs_of_arms, ranking, task_plans
 from auxlearn.methods.autosem import bandits, ratio_search, selectors
 from auxlearn.methods.fastmtl import calibration, cascade, discriminator, ngram_scorer, proxy_plans, ridge_student
-from auxlearn.methods.gradts import correlation, task_plans
+from auxlearn.methods.gradts import correlation
 from auxlearn.methods.tawt import cosine, policies, task_weights
 from auxlearn.models import multitask
 from auxlearn.paths import PROJECT

@@ -28,7 +28,8 @@ SMALL = {
     "importance_rows": 16, "n": 24, "stage2_epochs": 1, "tune_epochs": 2, "single_epochs": 2, "holdout": 0.3,
     "bandit_rounds": 6, "bandit_batches": 1, "ratio_trials": 3, "trial_most": 2, "trial_patience": 2, "probe_rows": 4,
     "steps": 0, "weight_every": 16, "task_threshold": 0.0,
-    "warm_rows": 8, "warm_epochs": 1, "target_rows": 8,
+    "warm_rows": 8, "warm_epochs": 1, "target_rows": 8, "embed_rows": 8, "source_rows": 16,
+    "source_epochs": 1, "fisher_rows": 6, "subsets": 3, "joint_rows": 16, "joint_epochs": 1, "lookaheads": 2,
 }  # fmt: skip
 ALL_DATA = {"all_data_recipe": "recipe", "mtdnn_lr": "mtdnn_lr"}  # this module's word: the option's
 

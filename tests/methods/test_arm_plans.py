@@ -8,10 +8,9 @@ import pytest
 
 from asking import Told, arm, everything, planned
 from auxlearn import seeding
-from auxlearn.methods import arm_plans
+from auxlearn.methods import arm_plans, task_plans
 from auxlearn.methods.autosem import bandit_plans
 from auxlearn.methods.fastmtl import proxy_plans
-from auxlearn.methods.gradts import task_plans
 from auxlearn.studies.parameters import GradTS, TDProxy
 from auxlearn.training import training_cache
 

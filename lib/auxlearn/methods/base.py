@@ -241,6 +241,11 @@ class SizedContext(Context, Protocol):
     def measured(self, plan: Plan, name: str, rows: np.ndarray, dropout: bool = False) -> Charge:
         """Forecast the head importance of some rows of a task."""
 
+    def in_batches(
+        self, plan: Plan, name: str, rows: np.ndarray, size: int, stage: str, backward: bool = True, times: int = 1
+    ) -> Charge:
+        """Forecast passes over rows of a task, so many at a time, that no optimiser step follows."""
+
 
 class Method:
     """A row method or task method; subclasses set the attributes and override `select`.

@@ -17,4 +17,5 @@ from auxlearn.methods.scores import (  # noqa: F401
     rho,
     tfidf,
 )
+from auxlearn.methods.task_scores import logme, surrogate, tag_affinity, taskemb, textemb  # noqa: F401
 from auxlearn.methods.tawt import policies  # noqa: F401

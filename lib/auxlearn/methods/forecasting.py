@@ -244,6 +244,27 @@ class SizedContext(Context):
         count = lambda: pass_counting.importance(*given, name, rows)  # noqa: E731
         return self._pass(plan, {name: rows}, "importance", count, dropout)
 
+    def in_batches(
+        self, plan: Plan, name: str, rows: np.ndarray, size: int, stage: str, backward: bool = True, times: int = 1
+    ) -> Charge:
+        """Forecast passes over rows of a task, by a plan's model, that no optimiser step follows.
+
+        Args:
+            plan: The plan of the model.
+            name: The task.
+            rows: Positions in its train split.
+            size: Rows of a batch.
+            stage: The stage that it is charged to.
+            backward: Whether each forward pass is followed by one back.
+            times: How often.
+        """
+        from auxlearn.signals import pass_counting
+
+        given = plan, self.sizes.lengths, self.sizes.encoder
+        count = lambda: pass_counting.in_batches(*given, name, rows, size, stage, backward)  # noqa: E731
+        once = self._pass(plan, {name: rows}, stage, count, size, backward)
+        return replace(once, expected=times * once.expected, most=times * once.most)
+
     def _pass(
         self, plan: Plan, rows: Mapping[str, np.ndarray], stage: str, count: Callable[[], Ledger], *more: Any
     ) -> Charge:

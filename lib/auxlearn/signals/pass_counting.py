@@ -77,3 +77,30 @@ def importance(plan: Plan, lengths: Lengths, config: Any, name: str, rows: np.nd
     for index in batch_order.by_tokens(own, head_importance.tokens(plan.device.partition(":")[0])):
         row_signals.enter(ledger, config, own[index], head_importance.DEFINITIONS)
     return ledger
+
+
+def in_batches(
+    plan: Plan, lengths: Lengths, config: Any, name: str, rows: np.ndarray, size: int, stage: str, backward: bool
+) -> Ledger:  # fmt: skip
+    """Count passes over rows of a task, in their order and so many at a time, that no optimiser step follows.
+
+    Args:
+        plan: The plan of the model.
+        lengths: Lengths of all rows, from `counting.tokens`.
+        config: The encoder's Hugging Face configuration.
+        name: The rows' task.
+        rows: Positions in the task's train split.
+        size: Rows of a batch.
+        stage: Name of the ledger.
+        backward: Whether each forward pass is followed by one back.
+
+    Returns:
+        The ledger; seconds are 0.
+    """
+    ledger, own = Ledger(stage), lengths[name]["train"].cut(rows, encoders.most_tokens(config, plan.max_length))
+    for batch in np.split(own, range(size, len(own), size)):
+        if backward:
+            ledger.add_gradient(config, batch, int(batch.max()))
+        else:
+            ledger.add_batch(config, batch, int(batch.max()), False)
+    return ledger

@@ -13,8 +13,9 @@ from asking import arm, everything
 from auxlearn.data import suites as tasks
 from auxlearn.data import usable_rows
 from auxlearn.errors import InputError
+from auxlearn.methods import task_plans
 from auxlearn.methods.fastmtl import proxy_plans
-from auxlearn.methods.gradts import correlation, head_store, head_tables, task_plans
+from auxlearn.methods.gradts import correlation, head_store, head_tables
 from auxlearn.models import multitask
 from auxlearn.reporting.plots import head_figures
 from auxlearn.signals import head_importance, pass_store

@@ -11,8 +11,8 @@ from asking import arm, everything, planned, selected
 from auxlearn.cost import Ledger
 from auxlearn.data import suites as tasks
 from auxlearn.errors import InputError
-from auxlearn.methods import context
-from auxlearn.methods.gradts import correlation, head_tables, selectors, task_plans
+from auxlearn.methods import context, task_plans
+from auxlearn.methods.gradts import correlation, head_tables, selectors
 from auxlearn.reporting import results
 from auxlearn.studies.parameters import GradTS
 from auxlearn.training import training_cache

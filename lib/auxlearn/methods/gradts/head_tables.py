@@ -11,7 +11,8 @@ import pandas as pd
 from auxlearn.cost import Ledger, total
 from auxlearn.data.suites import Suite
 from auxlearn.evaluation import stats
-from auxlearn.methods.gradts import correlation, head_store, task_plans
+from auxlearn.methods import task_plans
+from auxlearn.methods.gradts import correlation, head_store
 from auxlearn.methods.gradts.options import GradTS
 from auxlearn.records import runs
 from auxlearn.training import train, training_cache

@@ -7,12 +7,13 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from auxlearn.methods.base import Options
-from auxlearn.training.shared_parameters import Common, Seeds, Trained
+from auxlearn.methods.task_plans import TunedAlone
+from auxlearn.training.shared_parameters import Common
 
 Definition = Literal["gate", "kv_rows", "kv_columns"]
 
 
-class GradTS(Trained):
+class GradTS(TunedAlone):
     """Parameters of head importance of every task of the suite, for each of `seeds`.
 
     Each task's is measured by a model tuned on that task alone, or read off FastMTL's shared proxy (`at`).
@@ -21,14 +22,8 @@ class GradTS(Trained):
     stage = "04_gradts_correlation"
     not_in_key = Common.not_in_key | {"primary", "auxiliaries", "mixing"}
 
-    seeds: Seeds = [0, 1]
-    """each task is tuned and measured once per seed"""
-    tune_rows: int = Field(100, ge=0)
-    """most rows that each task is tuned on (0: all)"""
     importance_rows: int = Field(60, ge=0)
     """most rows of each task whose head importance is measured (0: all)"""
-    epochs: int = Field(3, ge=1)
-    """epochs of tuning each task alone"""
     dropout: bool = False
     """leave dropout on while measuring, as the authors do"""
     definition: Definition = "gate"

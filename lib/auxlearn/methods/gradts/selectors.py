@@ -116,7 +116,7 @@ def forecast_tasks(context: SizedContext, p: GradTS, seed: int, tasks: list[str]
     Returns:
         Charges of task_tuning and importance, or of the proxy and importance.
     """
-    from auxlearn.methods.gradts import task_plans
+    from auxlearn.methods import task_plans
 
     usable = context.usable(None)
     charges: list[Charge] = []
