@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from pydantic import Field
@@ -10,6 +11,7 @@ from pydantic import Field
 from auxlearn.errors import InputError
 from auxlearn.methods import registry
 from auxlearn.methods.base import Maker, Method, Options, WeightPolicy
+from auxlearn.paths import PROJECT
 from auxlearn.studies import parameters
 
 MINE = """from auxlearn.methods.base import Method
@@ -33,7 +35,15 @@ def unchanged(monkeypatch):
     known = set(sys.modules)
     yield
     for name in set(sys.modules) - known:
-        del sys.modules[name]
+        if not _stays(sys.modules[name]):
+            del sys.modules[name]
+
+
+def _stays(module):
+    """Whether a module is the library's or an installed one: a second copy of torch in a process crashes it."""
+    file = getattr(module, "__file__", None)
+    homes = (sys.prefix, sys.base_prefix, str(PROJECT / "lib"))
+    return file is None or str(Path(file).absolute()).startswith(homes)
 
 
 def method(name, **attributes):
