@@ -21,7 +21,6 @@ from auxlearn.methods.base import Artifact
 from auxlearn.methods.context import Context
 from auxlearn.paths import NOTEBOOKS, PROJECT, need_checkout
 from auxlearn.records import code_hash, run_lock, runs
-from auxlearn.reporting import summaries
 from auxlearn.studies import parameters as params
 from auxlearn.studies import run_status
 from auxlearn.studies.engine import seed_workers
@@ -166,6 +165,8 @@ def start(stage: str, namespace: Mapping[str, Any]) -> Session:
     run_lock.claim(run.folder)
     if p.size == "smoke":
         print(BANNER)
+    from auxlearn.reporting import summaries  # pandas, which a first cell is not to wait for
+
     for text in summaries.few_dev_rows({p.primary: suite[p.primary]}):
         print(f"WARNING: {text}")
     print(f"suite {suite.name} ({suite.fingerprint}), primary {p.primary}, encoder {p.encoder}")
