@@ -74,8 +74,8 @@ def test_a_study_s_finding_is_a_sentence(tmp_path):
     found = all_results.rows(tmp_path)
     one, two = ([row for row in found if row.study == name] for name in ("one", "two"))
     assert all_results.finding(one) == (
-        "Of 3 arms 2 are better and 1 is worse than single-task training; the largest difference is x on a, +0.100 (+0.090 "
-        "to +0.110)."
+        "Of 3 arms 2 are better and 1 is worse than single-task training; the largest difference is x on a, "
+        "+0.100 (+0.090 to +0.110)."
     )
     assert all_results.finding(two) == (
         "Of 1 arms none is shown to be better or worse; the largest difference is x on a, +0.100 (+0.090 to +0.110); 3 "
