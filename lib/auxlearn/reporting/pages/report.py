@@ -25,7 +25,7 @@ from auxlearn.paths import PROJECT, runs_root
 from auxlearn.records import checkout, runs
 from auxlearn.reporting.pages import all_results, pages, shapes
 from auxlearn.reporting.plots import palette
-from auxlearn.studies import provenance, run_status, verify
+from auxlearn.studies import provenance, run_status, study_file, verify
 from auxlearn.studies.run_status import Outcome
 
 AGAIN = "run `make study` again"
@@ -316,10 +316,9 @@ def _declared(name: str) -> str:
     file = PROJECT / "params" / "studies" / f"{name}.yaml"
     if not file.is_file():
         return ""
-    content = documents.read_yaml(file)
-    grid = content.get("grid", {})
-    told = {"suite": "planted", "encoder": "tiny", "primary": "", "seeds": []} | content["base"]
-    primaries = grid.get("primary", [told["primary"]])
+    declared = study_file.read(file)
+    told = {"suite": "planted", "encoder": "tiny", "primary": "", "seeds": []} | declared.base
+    primaries = declared.grid.get("primary", [told["primary"]])
     seeds = len(told["seeds"])
     parts = [f"suite {Path(told['suite']).stem}", f"encoder {told['encoder']}", ", ".join(filter(None, primaries))]
     parts.append(f"{seeds} seed{'s' * (seeds != 1)}")
