@@ -13,7 +13,7 @@ from auxlearn.methods import ranking, registry
 from auxlearn.methods.base import Method, Selection
 from auxlearn.methods.context import Context
 from auxlearn.reporting import validity
-from auxlearn.studies import graph, headlines, parameters
+from auxlearn.studies import forecasts, graph, headlines, parameters
 from auxlearn.studies.validity import Validity
 
 AUXILIARIES = ["topic_name", "topic_mixed", "look_alike"]
@@ -64,7 +64,8 @@ def board(small, monkeypatch):
 
 
 def test_shares_and_auc_of_methods_whose_choice_is_known(board, small):
-    rows, tasks = validity.judged(board)
+    choices = validity.judged(board)
+    rows, tasks = choices.rows, choices.tasks
     pool = validity.pool_shares(board)
     helpful = {name: np.mean(small[name].train["helpful"][:]) for name in AUXILIARIES}
     assert (helpful["topic_name"], helpful["look_alike"]) == (1, 0)
@@ -88,8 +89,37 @@ def test_shares_and_auc_of_methods_whose_choice_is_known(board, small):
     assert scores.loc["by_truth", "topic_name"] == pytest.approx(3, abs=1e-3)  # all 60 are of a third of the pool
 
 
+def test_methods_that_train_in_order_to_choose_cost_what_was_forecast(tmp_path, small):
+    """With `trials`. A search is not made again for the order of all rows; every ledger's FLOPs are in the price."""
+    study = {
+        "study": "s",
+        "base": {"suite": "planted", "primary": "topic_side", "size": "full", "rows": 80, "precision": "fp32",
+                 "threads": 1, "device": "cpu", "seeds": [0]},
+        "stages": ["08_validity"],
+        "notebooks": {"04_gradts_correlation": {"tune_rows": 20, "importance_rows": 20, "epochs": 1},
+                      "08_validity": {"selectors": ["surrogate", "autosem", "gradts_trial", "gradts_fg"], "n": 60,
+                                      "stage2_epochs": 1, "tune_epochs": 1, "choose": "last"}},
+        "methods": {"surrogate": {"subsets": 3, "subset_tasks": 1}, "gradts": {"trial_most": 2, "trial_patience": 2},
+                    "autosem": {"bandit_rounds": 6, "bandit_batches": 2, "ratio_trials": 5}},
+    }  # fmt: skip
+    path = tmp_path / "s.yaml"
+    path.write_text(yaml.safe_dump(study))
+    price, cells = forecasts.price(path), graph.load(path).cells
+    (p,) = (cell.params for cell in cells if cell.stage == "08_validity")
+    by_stage = dict(zip([cell.stage for cell in cells], forecasts.by_cell(path, cells), strict=True))
+    assert by_stage["08_validity"] == pytest.approx(price.total[["trial", "bandit"]].sum())
+    assert by_stage["04_gradts_correlation"] == pytest.approx(price.total[["task_tuning", "importance"]].sum())
+    session = SimpleNamespace(params=p, suite=small, upstream=[cells[0].params], progress=None)
+    choices = validity.judged(session)
+    units = {unit.label: unit for unit in choices.units}
+    spent = sum(row["flops"] for unit in units.values() for row in unit.data["ledger"])
+    assert spent <= price.most
+    assert price.total.sum() == pytest.approx(spent, rel=0.25)
+    assert choices.rows["TFLOP"].sum() * 1e12 > spent  # methods share trainings, and each is charged for all of its own
+
+
 def test_agreement_with_what_each_task_is_worth(board):
-    _, tasks = validity.judged(board)
+    tasks = validity.judged(board).tasks
     truth = {"topic_name": 0.8, "topic_mixed": 0.7, "look_alike": 0.6}
     agreed = validity.agreements(tasks, truth)
     first = agreed[agreed["seed"] == 0].set_index("method")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -52,21 +53,34 @@ def classes(suite: Suite, primary: str, pool: pd.DataFrame) -> pd.Series:
     return pd.Series(pd.Categorical(pool["task"].map(known), TWINS), pool.index)
 
 
-def judged(session: Session) -> tuple[pd.DataFrame, pd.DataFrame]:
+@dataclass
+class Choices:
+    """What every method chose, for every seed.
+
+    Attributes:
+        rows: One row per method and seed: method, seed, rows (chosen), the share of each class among them, auc (for the
+            best class, of the order in which the method takes all rows, or of its scores of their tasks; NaN where it
+            has neither) and TFLOP (all that choosing ran).
+        tasks: What each method made of each task: method, seed, task, score (the method's own, or how many times its
+            share of the pool is the task's share of the chosen rows).
+        units: The trainings and passes that choosing ran or read back.
+    """
+
+    rows: pd.DataFrame
+    tasks: pd.DataFrame
+    units: list[runs.Manifest]
+
+
+def judged(session: Session) -> Choices:
     """Let every method choose, for every seed.
 
     Args:
         session: The notebook's.
-
-    Returns:
-        One row per method and seed, columns method, seed, rows (chosen), the share of each class among them, auc (for
-        the best class, of the order in which the method takes all rows, or of its scores of their tasks; NaN where it
-        has neither) and TFLOP (all that
-        choosing ran). And what each method made of each task: method, seed, task, score (the method's own, or how many
-        times its share of the pool is the task's share of the chosen rows).
     """
     p: Validity = session.params
-    rows, tasks = [], []
+    rows: list[dict[str, Any]] = []
+    tasks: list[dict[str, Any]] = []
+    units: list[runs.Manifest] = []
     for arm in p.arms:
         first = Context(session.suite, arm, p.seeds[0], session.upstream, session.progress)
         for seed in p.seeds:
@@ -79,7 +93,8 @@ def judged(session: Session) -> tuple[pd.DataFrame, pd.DataFrame]:
             shares = _shares(chosen.rows, known)
             rows.append(at | shares | {"auc": _auc(asked, chosen, known), "TFLOP": flops / 1e12})
             tasks += [at | {"task": name, "score": score} for name, score in _task_scores(chosen, known).items()]
-    return pd.DataFrame(rows), pd.DataFrame(tasks)
+            units += asked.units()
+    return Choices(pd.DataFrame(rows), pd.DataFrame(tasks), units)
 
 
 def pool_shares(session: Session) -> pd.Series:
@@ -105,7 +120,7 @@ def _auc(asked: Context, chosen: Selection, known: pd.DataFrame) -> float:
     """Return the AUC for the best class: of the order of all rows that may be chosen, or of their tasks' scores."""
     method = asked.params.method
     scores = _of_tasks(chosen)
-    if method.scores == "rows":
+    if method.scores == "rows" and not method.searches(asked.params.options(method)):  # of another n it would train
         most = int(asked.candidates(method.name)[1].sum())
         every = asked.params.model_copy(update={"n": most})
         other = Context(asked.suite, every, asked.seed, asked.upstream, asked.progress)

@@ -25,6 +25,7 @@ SHARED_TOO = ("warm_up",)  # as well, in the table only where an arm has it
 SEARCHED = ("bandit", "trial", "weighting")  # every primary's own
 TRAINED = ("pretrain", "joint", "stage2", "tune")
 SHOWN = ("map", "compared")  # what only informs the reader: 02's picture, 05's comparison of probes
+COUNTED = ("02_td_proxy", "04_gradts_correlation", "05_tawt_weighting", "06_mtl", "08_validity")
 DERIVED = ("alone", "at_most", "amortised", "all_data", "speedup", "speedup_amortised", "ceiling")
 
 
@@ -160,7 +161,7 @@ class _Count:
     def _charges(self, cell: Cell) -> Iterator[tuple[str, list[Charge]]]:
         """Yield, for each seed that counts, what the cell runs."""
         p: Any = cell.params
-        if cell.stage not in ("02_td_proxy", "04_gradts_correlation", "05_tawt_weighting", "06_mtl"):
+        if cell.stage not in COUNTED:
             return
         charges, shown = self._one(cell, p.seeds[0])
         # The authors' fixed seeds leave nothing that differs where no row is drawn: one training serves all seeds.
@@ -191,6 +192,9 @@ class _Count:
             compared = weight_tables.probe_plans(plan).values() if p.compare_probes else ()
             shown = [charge for other in compared for charge in context.trained(other, "compared")]
             return context.trained(plan), shown
+        if cell.stage == "08_validity":  # whose methods choose, and train nothing with what they have chosen
+            asked = [SizedContext(sizes, _decided(arm), 0, context.upstream) for arm in p.arms]
+            return [charge for each in asked for charge in each.choosing(each.params.method)], []
         charges = forecasting.arm(context)
         self._row(context, charges)
         return charges, []
