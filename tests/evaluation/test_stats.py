@@ -120,3 +120,30 @@ def test_auc_interval():
     auc, low, high = stats.auc_interval(np.random.default_rng(0).normal(size=400), np.arange(400) % 2 == 0)
     assert low < 0.5 < high
     assert low < auc < high
+
+
+def compared(low, high, seeds=10):
+    return stats.Comparison((low + high) / 2, low, high, seeds, None)
+
+
+def test_an_arm_reaches_all_data_only_where_that_gains_more_than_the_margin():
+    gains, none = compared(0.011, 0.05), compared(0.01, 0.09)
+    assert stats.reaches(compared(-0.009, 0.03), gains, 0.01) == "reaches"
+    assert stats.reaches(compared(0.01, 0.03), gains, 0.01) == "reaches"  # more than it is as good
+    assert stats.reaches(compared(-0.01, 0.03), gains, 0.01) == "not shown"
+    assert stats.reaches(compared(-0.03, -0.01), gains, 0.01) == "falls short"
+    assert stats.reaches(compared(-0.009, 0.03), none, 0.01) == "not asked"
+    assert stats.reaches(compared(-0.009, 0.03, 5), gains, 0.01) == "undecided (5 seeds)"
+    assert stats.reaches(compared(np.nan, np.nan, 1), compared(np.nan, np.nan, 1), 0.01) == "undecided (1 seed)"
+    with pytest.raises(ValueError, match="margin: 0 is not above 0"):
+        stats.reaches(gains, gains, 0)
+
+
+def test_the_rule_of_one_standard_deviation_is_the_baseline_s():
+    baseline = [0.4, 0.5, 0.6]  # deviation 0.1
+    assert stats.by_one_deviation([0.5, 0.6, 0.71], baseline) == "improved"
+    assert stats.by_one_deviation([0.3, 0.4, 0.49], baseline) == "dropped"
+    assert stats.by_one_deviation([0.5, 0.5, 0.5], baseline) == "neutral"
+    assert stats.by_one_deviation([0.1, 0.9, 0.75], baseline) == "neutral"  # its own spread does not count
+    with pytest.raises(ValueError, match="two or more pairs"):
+        stats.by_one_deviation([0.4], [0.5])

@@ -11,6 +11,7 @@ from auxlearn.errors import InputError
 from auxlearn.evaluation import metrics, stats
 from auxlearn.methods import pairs_of_arms, registry
 from auxlearn.reporting import comparison
+from auxlearn.studies import parameters
 
 LABELS = ("O", "B-X", "I-X")
 
@@ -198,3 +199,51 @@ def test_other_rows_widen_the_interval_and_stand_alone_with_one_seed(tmp_path, t
     spread = np.sqrt(0.025 * 0.975 * 400 / 399 / 400)  # of 10 rows in 400 that one gets right
     assert row["row_high"] - row["difference"] == pytest.approx(1.959964 * spread)
     assert row["verdict"] == "undecided (1 seed)"
+
+
+def test_no_pair_is_tested_where_a_study_says_none(tmp_path, task):
+    scores = {"single": BASE, "td_bce": BASE + np.arange(40, 48), "random": BASE + np.arange(20, 28)}
+    arms = [graded(tmp_path, n, r) for n, r in scores.items()]
+    table, others = comparison.comparisons(arms, task, tests=["none"])
+    for each in (table, others):
+        assert each["p"].isna().all()
+        assert set(each["verdict"]) == {"not tested"}
+        assert each[["low", "high", "row_low"]].notna().all(axis=None)
+    assert list(others.index) == [("td_bce", "random")]
+    p = parameters.validate("07_efficiency", {"tests": ["none"]})
+    assert p.tested == []
+    assert len(parameters.validate("07_efficiency", {}).tested) == 3
+    with pytest.raises(InputError, match="'none': name the arm"):
+        parameters.validate("07_efficiency", {"tests": ["none", "td_bce - random"]})
+
+
+def test_every_run_that_adds_rows_is_asked_whether_it_reaches_all_data(tmp_path, task):
+    """By hand: all data gains 0.1 without spread; random lacks 0.02 of it at one n, and nothing at another."""
+    steps = np.array([0, 1, 2, 3, 0, 1, 2, 3])  # of 400 dev rows: sd 0.00299 of a difference
+    everything = BASE + 40
+    scores = {"all_data": everything, "single": BASE, "step_matched": BASE, "random": everything - 8 + steps}
+    arms = [graded(tmp_path, n, r) for n, r in scores.items()]
+    arms.append(graded(tmp_path, "random", everything + steps, added=900))
+    gain, table = comparison.reaching(arms, "accuracy", 0.01)
+    assert (gain.difference, gain.low, gain.high) == pytest.approx((0.1, 0.1, 0.1))
+    assert table[["arm", "n", "answer"]].to_numpy().tolist() == [
+        ["random", 100, "falls short"], ["random", 900, "reaches"]
+    ]  # fmt: skip
+    assert table["difference"].tolist() == pytest.approx([-6.5 / 400, 1.5 / 400])
+    half = 2.364624 * np.std(steps / 400, ddof=1) / np.sqrt(8)
+    assert table["low"].tolist() == pytest.approx([-6.5 / 400 - half, 1.5 / 400 - half])
+    _, table = comparison.reaching(arms, "accuracy", 0.1)
+    assert set(table["answer"]) == {"not asked"}
+    with pytest.raises(InputError, match="asks which arm reaches all_data, which is not among the arms"):
+        parameters.validate("07_efficiency", {"margin": 0.01})
+    asked = {"arms": ["single", "random", "all_data"]}
+    plain, told = (parameters.validate("07_efficiency", asked | {"margin": m}).key_params() for m in (0.0, 0.01))
+    assert told == plain | {"margin": 0.01}
+
+
+def test_arms_are_judged_by_one_deviation_of_the_first(tmp_path):
+    scores = {"single": BASE, "td_bce": BASE + 40, "random": BASE + 1, "all_data": BASE - 40}
+    arms = [graded(tmp_path, n, r) for n, r in scores.items()]
+    words = comparison.by_one_deviation(arms, "accuracy").to_dict()
+    assert words == {"td_bce": "improved", "random": "neutral", "all_data": "dropped"}
+    assert comparison.by_one_deviation([graded(tmp_path, n, r[:1]) for n, r in scores.items()], "accuracy").empty

@@ -7,6 +7,26 @@ from collections.abc import Sequence
 from auxlearn.methods import registry
 
 
+NONE = "none"  # in place of pairs: nothing is tested
+
+
+def declared(tests: Sequence[str]) -> list[tuple[str, str]] | None:
+    """Read the pairs that a study declares to be tested.
+
+    Args:
+        tests: Pairs as "ARM - BASELINE"; "none" alone stands for no pair.
+
+    Returns:
+        The pairs; None where nothing is declared, so that all pairs are tested.
+
+    Raises:
+        ValueError: As from `read`.
+    """
+    if list(tests) == [NONE]:
+        return []
+    return list(dict.fromkeys(map(read, tests))) if tests else None
+
+
 def read(test: str) -> tuple[str, str]:
     """Read "ARM - BASELINE".
 
@@ -43,13 +63,13 @@ def contrasts(names: Sequence[str]) -> list[tuple[str, str]]:
     return [pair for pair in pairs if set(pair) <= set(names)]
 
 
-def tested(names: Sequence[str], declared: Sequence[str]) -> list[tuple[str, str]]:
+def tested(names: Sequence[str], tests: Sequence[str]) -> list[tuple[str, str]]:
     """List the pairs that are tested among arms, without repetition.
 
     Args:
         names: The arms, the baseline first.
-        declared: Pairs as "ARM - BASELINE"; none stands for every arm against the baseline, and all contrasts.
+        tests: As for `declared`; where nothing is declared, every arm against the baseline, and all contrasts.
     """
-    if declared:
-        return list(dict.fromkeys(map(read, declared)))
+    if (pairs := declared(tests)) is not None:
+        return pairs
     return list(dict.fromkeys([*((name, names[0]) for name in names[1:]), *contrasts(names)]))

@@ -126,7 +126,7 @@ def comparisons(
         arms: Manifests of 06 runs, the baseline first.
         task: The primary.
         level: Confidence level of the intervals.
-        tests: The pairs that are tested, each as "ARM - BASELINE"; none stands for all.
+        tests: The pairs that are tested, as for `pairs_of_arms.declared`.
         family: Tests of the whole study, if there are more than these.
 
     Returns:
@@ -135,11 +135,65 @@ def comparisons(
     names = [m.params["arm"] for m in arms]
     first = [(name, names[0]) for name in names[1:]]
     others = pairs_of_arms.contrasts(names)
-    declared = [pairs_of_arms.read(test) for test in tests]
-    pairs = list(dict.fromkeys([*first, *others, *declared]))
-    table = paired(arms, pairs, task, level, declared or None, family)
-    others += [pair for pair in declared if pair not in first and pair not in others]
+    declared = pairs_of_arms.declared(tests)
+    pairs = list(dict.fromkeys([*first, *others, *(declared or [])]))
+    table = paired(arms, pairs, task, level, declared, family)
+    others += [pair for pair in declared or [] if pair not in first and pair not in others]
     return table.loc[first].droplevel("baseline"), table.loc[others]
+
+
+def reaching(
+    arms: Sequence[runs.Manifest], metric: str, margin: float, level: float = 0.95
+) -> tuple[stats.Comparison, pd.DataFrame]:
+    """Ask which arms reach the score of all data (see `stats.reaches`).
+
+    Args:
+        arms: Manifests of 06 runs, at any n; single and all_data among them.
+        metric: The metric, as in their dev scores.
+        margin: What an arm may lack, declared beforehand.
+        level: Confidence level of the intervals.
+
+    Returns:
+        All data against single-task training. And of every other arm that adds rows, against all data: one row per run,
+        columns arm, n (rows added, the mean over seeds), difference, low and high (t interval over seeds), seeds,
+        answer.
+    """
+    by_seed = [{seed: part["dev"][metric] for seed, part in m.metrics["seeds"].items()} for m in arms]
+    named = {m.params["arm"]: each for m, each in zip(arms, by_seed, strict=True)}
+    everything = named[registry.ALL_ROWS]
+
+    def against(one: dict[str, float], other: dict[str, float]) -> stats.Comparison:
+        return stats.compare([one[seed] for seed in one], [other[seed] for seed in one], level)
+
+    gain, rows = against(everything, named["single"]), []
+    for m, own in zip(arms, by_seed, strict=True):
+        if m.params["arm"] == registry.ALL_ROWS or not registry.parse(m.params["arm"])[0].adds_rows:
+            continue
+        compared = against(own, everything)
+        added = round(np.mean([part["added"] for part in m.metrics["seeds"].values()]))
+        rows.append({
+            "arm": m.params["arm"], "n": added, "difference": compared.difference, "low": compared.low,
+            "high": compared.high, "seeds": compared.seeds, "answer": stats.reaches(compared, gain, margin),
+        })  # fmt: skip
+    columns = ["arm", "n", "difference", "low", "high", "seeds", "answer"]
+    table = pd.DataFrame(rows, columns=columns).sort_values(["arm", "n"], kind="stable")
+    return gain, table.reset_index(drop=True)
+
+
+def by_one_deviation(arms: Sequence[runs.Manifest], metric: str) -> pd.Series:
+    """Judge arms against the first one by FastMTL's rule of one standard deviation (see `stats.by_one_deviation`).
+
+    Args:
+        arms: Manifests of 06 runs, the baseline first.
+        metric: The metric, as in their dev scores.
+
+    Returns:
+        "improved", "dropped" or "neutral" by arm; empty for a single seed, which has no deviation.
+    """
+    table = scores(arms, metric).pivot(index="seed", columns="arm", values="score")
+    first, *others = [m.params["arm"] for m in arms]
+    enough = others if len(table) > 1 else []
+    return pd.Series({name: stats.by_one_deviation(table[name], table[first]) for name in enough}, dtype=object)
 
 
 def sentences(arm: runs.Manifest) -> tuple[list[Any], Any]:

@@ -70,9 +70,11 @@ class Efficiency(Common):
     level: float = Field(0.95, gt=0.5, lt=1)
     """confidence level of the intervals"""
     tests: list[str] = []
-    """pairs that are tested, each as "ARM - BASELINE" ([]: every arm against single, and all contrasts)"""
+    """pairs that are tested, each as "ARM - BASELINE" ([]: every arm against single, and all contrasts; [none]: none)"""
     family: int = Field(0, ge=0)
     """tests that Holm's correction is over (0: those of this comparison; a study counts all of its comparisons)"""
+    margin: float = Field(0.0, ge=0, lt=1)
+    """an arm reaches all_data's score if it lacks less than this (0: not asked); to be declared beforehand"""
     sentence_test: bool = False
     """add the TAWT authors' test, over the dev sentences of one pair of models per seed"""
 
@@ -83,7 +85,9 @@ class Efficiency(Common):
         possible = [f"{arm} {n}" for arm in self.arms for n in self.curve if n != self.n]
         if unknown := [entry for entry in self.left_out if entry not in possible]:
             raise ValueError(f"left_out: {unknown[0]!r} is not ARM N of another n of the curve")
-        for pair in map(pairs_of_arms.read, self.tests):
+        if self.margin and registry.ALL_ROWS not in self.arms:
+            raise ValueError(f"margin: asks which arm reaches {registry.ALL_ROWS}, which is not among the arms")
+        for pair in pairs_of_arms.declared(self.tests) or []:
             if unknown := [arm for arm in pair if arm not in self.arms]:
                 raise ValueError(f"tests: {unknown[0]!r} is not among the arms, {', '.join(self.arms)}")
         return self
@@ -99,8 +103,8 @@ class Efficiency(Common):
         return any(registry.uses_n(arm) for arm in self.arms)
 
     def key_params(self) -> dict[str, Any]:
-        """Return the parameters that the comparison depends on, without `n` and the curve if no arm depends on them."""
-        unused = set() if self.sized else {"n", "curve", "left_out"}
+        """Return the parameters that the comparison depends on: no `n` and curve if no arm depends on them, say."""
+        unused = (set() if self.sized else {"n", "curve", "left_out"}) | (set() if self.margin else {"margin"})
         return {k: v for k, v in super().key_params().items() if k not in unused}
 
     def needs(self) -> list[tuple[str, dict[str, Any]]]:
