@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from auxlearn.methods import registry
 
-
 NONE = "none"  # in place of pairs: nothing is tested
 
 

@@ -70,7 +70,7 @@ class Efficiency(Common):
     level: float = Field(0.95, gt=0.5, lt=1)
     """confidence level of the intervals"""
     tests: list[str] = []
-    """pairs that are tested, each as "ARM - BASELINE" ([]: every arm against single, and all contrasts; [none]: none)"""
+    """pairs that are tested, each as "ARM - BASELINE" ([]: every arm against single, and contrasts; [none]: none)"""
     family: int = Field(0, ge=0)
     """tests that Holm's correction is over (0: those of this comparison; a study counts all of its comparisons)"""
     margin: float = Field(0.0, ge=0, lt=1)
