@@ -77,3 +77,44 @@ def test_what_cannot_be_compared_is_named(function):
     if function is not agreement.kendall_tau:
         with pytest.raises(ValueError, match="k: 0 places"):
             function([1, 2], [1, 2], k=0)
+
+
+# --- sums of scores ----------------------------------------------------------------------------------------------
+
+
+def test_the_linear_datamodelling_score_of_a_linear_truth_is_one():
+    """All subsets of four members, and a truth that is a rising function of their sums; its negative gives -1."""
+    worth = np.array([0.5, -1.0, 2.0, 0.25])
+    counts = np.array([[m >> i & 1 for i in range(4)] for m in range(1, 16)], float)
+    truth = np.exp(counts @ worth)
+    assert agreement.linear_datamodelling_score(worth, counts, truth) == pytest.approx(1)
+    assert agreement.linear_datamodelling_score(3 * worth, counts, truth) == pytest.approx(1)
+    assert agreement.linear_datamodelling_score(-worth, counts, truth) == pytest.approx(-1)
+    # Subsets of one size, whose rows are shared out: a constant added to all scores changes nothing.
+    even = 100 * counts / counts.sum(1, keepdims=True)
+    truth = np.round(even @ worth, 9)  # 0.5 alone, and the mean of 0.5, -1 and 2, tie
+    assert agreement.linear_datamodelling_score(worth, even, truth) == pytest.approx(1)
+    assert agreement.linear_datamodelling_score(worth + 7, even, truth) == pytest.approx(1)
+
+
+def test_the_linear_datamodelling_score_by_hand():
+    """Sums 3, 1, 2 and 1 of ranks 4, 1.5, 3, 1.5 against ranks 4, 2, 1, 3: the correlation of these ranks."""
+    counts = np.array([[1, 1], [1, 0], [0, 1], [1, 0]])
+    measured = [0.9, 0.5, 0.4, 0.6]
+    a, b = np.array([4, 1.5, 3, 1.5]), np.array([4, 2, 1, 3])
+    wanted = np.corrcoef(a, b)[0, 1]
+    assert agreement.linear_datamodelling_score([1, 2], counts, measured) == pytest.approx(wanted)
+    # Sums that are equal but for rounding tie: 0.1 + 0.2 and 0.3.
+    tied = agreement.linear_datamodelling_score([0.1, 0.2, 0.3], [[1, 1, 0], [0, 0, 1], [1, 1, 1]], [1, 2, 3])
+    assert tied == pytest.approx(np.corrcoef([1.5, 1.5, 3], [1, 2, 3])[0, 1])
+
+
+def test_a_linear_datamodelling_score_that_cannot_be_told_is_nan_or_refused():
+    counts = np.array([[1, 0], [0, 1], [1, 1]])
+    assert np.isnan(agreement.linear_datamodelling_score([0, 0], counts, [1, 2, 3]))
+    assert np.isnan(agreement.linear_datamodelling_score([1, 2], counts, [1, 1, 1]))
+    assert np.isnan(agreement.linear_datamodelling_score([0.1, 0.1], [[1, 2], [2, 1], [3, 0]], [1, 2, 3]))
+    for bad in (([1], counts, [1, 2, 3]), ([1, 2], counts, [1, 2]), ([1, 2], counts[:1], [1]),
+                ([1, np.nan], counts, [1, 2, 3]), ([1, 2], counts + np.inf, [1, 2, 3])):  # fmt: skip
+        with pytest.raises(ValueError, match="counts of shape|a score, or the truth|one of each per task"):
+            agreement.linear_datamodelling_score(*bad)

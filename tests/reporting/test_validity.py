@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from scipy.stats import spearmanr
 
 from auxlearn.data import auxiliary_rows
 from auxlearn.errors import InputError
@@ -139,6 +140,69 @@ def test_the_oracle_is_the_mean_score_of_each_auxiliary_alone():
     assert validity.oracle(inputs, "accuracy") == pytest.approx({"a": 0.6, "b": 0.85})
 
 
+def test_sets_are_foretold_by_sums_of_scores_and_choices_held_against_the_best_set():
+    """Two tasks of 60 rows and one of 120; 90 rows of each set, so that a task's share is that of its rows."""
+    sizes = pd.Series({"a": 60, "b": 60, "c": 120})
+    truth = {"a": 0.9, "b": 0.6, "c": 0.5, "b+a": 0.8, "a+c": 0.7, "b+c": 0.55, "a+b+c": 0.65}
+    rows = [{"method": m, "seed": 0, "tasks": tasks} for m, tasks in
+            (("right", "a+b"), ("wrong", "c"), ("rows", ""), ("odd", "a+c+d"), ("some", "a"))]  # fmt: skip
+    scores = {"right": (9, 6, 5), "wrong": (5, 6, 9), "rows": (0.9, 0.6, 0.5), "odd": (np.nan,) * 3, "some": (1, 0, 0)}
+    tasks = [{"method": m, "seed": 0, "task": t, "mean": s} for m, own in scores.items()
+             for t, s in zip("abc", own, strict=True)]  # fmt: skip
+    made = validity.of_sets(validity.Choices(pd.DataFrame(rows), pd.DataFrame(tasks), [], sizes), truth, 90)
+    made = made.set_index("method")
+    taken = {"a": (60, 0, 0), "b": (0, 60, 0), "c": (0, 0, 90), "b+a": (45, 45, 0), "a+c": (30, 0, 60),
+             "b+c": (0, 30, 60), "a+b+c": (22.5, 22.5, 45)}  # fmt: skip
+    for name in ("right", "wrong", "some"):
+        sums = [np.dot(taken[which], scores[name]) for which in truth]
+        assert made.loc[name, "lds"] == pytest.approx(spearmanr(sums, list(truth.values())).statistic)
+    assert made.loc["rows", "lds"] == pytest.approx(made.loc["right", "lds"])
+    assert np.isnan(made.loc["odd", "lds"])
+    assert made["worth"].fillna(-1).tolist() == [0.8, 0.5, -1, -1, 0.9]
+    assert made["regret"].fillna(-1).tolist() == pytest.approx([0.1, 0.4, -1, -1, 0.0])
+    assert validity.of_sets(validity.Choices(pd.DataFrame(rows), pd.DataFrame(tasks), [], sizes), {}, 90).empty
+
+
+def test_methods_tell_the_set_that_they_chose_and_what_their_rows_score(board):
+    choices = validity.judged(board)
+    chosen = choices.rows[choices.rows["seed"] == 0].set_index("method")["tasks"]
+    assert chosen.to_dict() == dict.fromkeys(chosen.index, "") | {"by_task": "topic_name"}
+    means = choices.tasks[choices.tasks["seed"] == 0].pivot(index="method", columns="task", values="mean")
+    assert means.loc["by_task"].to_dict() == {"topic_name": 0.9, "topic_mixed": 0.1, "look_alike": 0.1}
+    assert means.loc["by_truth", ["topic_name", "look_alike"]].tolist() == pytest.approx([1, 0], abs=1e-3)
+    assert means.loc[["random", "nothing"]].isna().all(axis=None)
+    assert choices.sizes.to_dict() == dict.fromkeys(AUXILIARIES, 80)
+
+
+def test_halves_of_the_oracle_s_seeds_bound_what_can_be_foretold():
+    def run(task, *scores):
+        seeds = {str(i): {"dev": {"accuracy": score}} for i, score in enumerate(scores)}
+        return SimpleNamespace(
+            stage="06_mtl", params={"arm": "only", "methods": {"only": {"task": task}}}, metrics={"seeds": seeds}
+        )
+
+    inputs = [run("a", 0.1, 0.3, 0.5), run("b", 0.2, 0.1, 0.2), run("a+b", 0.9, 0.2, 0.9)]
+    assert validity.ceiling(inputs, "accuracy") == pytest.approx(spearmanr([0.3, 0.2, 0.9], [0.3, 0.1, 0.2]).statistic)
+    assert np.isnan(validity.ceiling(inputs[:1], "accuracy"))
+    assert np.isnan(validity.ceiling([run("a", 0.1), run("b", 0.2)], "accuracy"))
+
+
+def test_tenths_of_a_ranking_are_shown_from_the_best():
+    def run(of, part, *scores, arm="decile"):
+        keys = {"methods": {arm: {"of": of, "part": part, "parts": 10}, of: {}}}
+        seeds = {str(i): {"dev": {"accuracy": score}} for i, score in enumerate(scores)}
+        return SimpleNamespace(stage="06_mtl", params={"arm": arm}, key_params=keys, metrics={"seeds": seeds})
+
+    made = validity.by_decile(
+        [run("dsir", 2, 0.6, 0.8), run("dsir", 1, 0.9, 0.7), run("td_bce", 10, 0.5), run("x", 1, 0.1, arm="only")],
+        "accuracy", 0.95,
+    )  # fmt: skip
+    assert made[["method", "decile", "score", "seeds"]].to_numpy().tolist() == [
+        ["dsir", 1, 0.8, 2], ["dsir", 2, 0.7, 2], ["td_bce", 10, 0.5, 1]
+    ]  # fmt: skip
+    assert made["high"].fillna(-1).tolist() == pytest.approx([0.8 + 12.7062 * 0.1, 0.7 + 12.7062 * 0.1, -1], abs=1e-3)
+
+
 def test_over_seeds_leaves_out_seeds_without_a_value():
     table = pd.DataFrame({"method": ["a", "a", "a", "b", "b"], "auc": [0.5, 0.7, np.nan, np.nan, 0.4]})
     made = validity.over_seeds(table, "auc", 0.95)
@@ -189,6 +253,7 @@ def test_a_method_is_on_the_board_by_being_registered(monkeypatch):
         ({"selectors": ["single"]}, "'single' is no method that chooses"),
         ({"selectors": ["random", "random"]}, "names one twice"),
         ({"oracle": ["look_alike"]}, "two auxiliaries or more"),
+        ({"deciles": ["random"]}, "'random' gives rows no scores"),
         ({"methods": {"td_bce": {"no": 1}}}, "no"),
     ],
 )
@@ -212,3 +277,26 @@ def test_a_study_reads_the_runs_of_its_oracle_and_those_of_its_methods(tmp_path)
     assert alone == ["topic_name", "look_alike"]
     assert {cell.stage for cell in board.reads} == {"03_ranking", "06_mtl"}
     assert sum(cell.stage == "06_mtl" for cell in cells) == 3
+
+
+def test_a_study_reads_the_runs_of_sets_and_of_tenths(tmp_path):
+    """One cell per tenth, whatever n; options of the method that ranks are in its key, and so in what 08 asks for."""
+    sets = ["topic_name", "topic_name+look_alike"]
+    study = {
+        "study": "s",
+        "base": {"suite": "planted", "primary": "topic_side", "size": "full", "seeds": [0], "rows": 80},
+        "grid": {"arm": ["decile"], "n": [40], "methods.decile.of": ["dsir"], "methods.decile.part": [*range(1, 11)]},
+        "methods": {"dsir": {"resample": False}},
+        "stages": ["06_mtl", "08_validity"],
+        "notebooks": {"08_validity": {"selectors": ["random"], "oracle": sets, "deciles": ["dsir"]}},
+    }  # fmt: skip
+    (tmp_path / "s.yaml").write_text(yaml.safe_dump(study))
+    cells = graph.load(tmp_path / "s.yaml").cells
+    (board,) = (cell for cell in cells if cell.stage == "08_validity")
+    read = [cell.params for cell in board.reads]
+    assert [p.methods["only"]["task"] for p in read if p.arm == "only"] == sets
+    assert [p.methods["decile"]["part"] for p in read if p.arm == "decile"] == [*range(1, 11)]
+    assert sum(cell.stage == "06_mtl" for cell in cells) == 12
+    plain = parameters.validate("08_validity", {})
+    assert "deciles" not in plain.key_params()
+    assert parameters.validate("08_validity", {"deciles": ["td_bce"]}).key_params() != plain.key_params()

@@ -86,6 +86,38 @@ def regret(scores: Values, truth: Values, k: int = 1) -> float:
     return float(b.max() - best)
 
 
+def linear_datamodelling_score(scores: Values, counts: np.ndarray, measured: Values) -> float:
+    """Return how well sums of scores foretell what training with subsets of the data turned out to give.
+
+    Args:
+        scores: One score per member, float [M]: of a row, or of all rows of a task alike.
+        counts: How often each subset has each member, float [S, M]: 1 or 0, or the rows that it has of a task.
+        measured: The primary's score after training with each subset, float [S], which no score was fitted to.
+
+    Returns:
+        Spearman's correlation over subsets between the sums, `counts @ scores`, and what was measured, from -1 to 1;
+        NaN where all sums, or all that was measured, are equal.
+
+    Raises:
+        ValueError: Shapes do not go together, there are fewer than two subsets, or a value is not finite.
+
+    Reference:
+        Park et al., 2023 (TRAK), whose subsets are of rows, all of one size, and whose score is the mean over targets.
+    """
+    from scipy.stats import spearmanr
+
+    worth, often = np.asarray(scores, float), np.asarray(counts, float)
+    if worth.ndim != 1 or often.ndim != 2 or often.shape[1] != len(worth) or not np.isfinite(often).all():
+        raise ValueError(
+            f"counts of shape {often.shape}: one finite row per subset, of a value per score ({len(worth)})"
+        )
+    sums, truth = _paired(often @ worth, measured)
+    scale = np.abs(sums).max()
+    if np.ptp(sums) <= 1e-12 * scale or not np.ptp(truth):  # sums of equal scores differ by rounding alone
+        return float("nan")
+    return float(spearmanr(np.round(sums / scale, 12), truth).statistic)
+
+
 def auc(scores: Values, truth: np.ndarray) -> float:
     """Return the AUC of scores of rows against a binary truth; a tie counts half.
 

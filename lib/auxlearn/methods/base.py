@@ -71,7 +71,8 @@ class Need:
 
     Attributes:
         artifact: The name of its maker.
-        parameters: What its parameters must agree in; the rest is as the study, or the maker's defaults, have it.
+        parameters: What its parameters must agree in; the rest is as the study, or the maker's defaults, have it. Of
+            another method's selection, what is other than in the cell that asks, such as n.
         charged: Whether it is made for the method, which then pays for it. Of one that is not charged, only how it is
             made is asked (`Context.candidates`).
     """
@@ -303,6 +304,10 @@ class Method:
 
     def needs(self, cell: Cell, options: Any) -> list[Need]:
         """List the artifacts that the method reads."""
+        return []
+
+    def followed(self, options: Any) -> list[str]:
+        """Name other methods whose options decide what this one chooses, so that keys hold these too."""
         return []
 
     def select(self, context: Context, cell: Cell, options: Any) -> Selection:

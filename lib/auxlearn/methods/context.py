@@ -160,6 +160,7 @@ class Context:
         method = registry.get(need.artifact.removeprefix(SELECTION))
         assert isinstance(method, Method), "a policy selects nothing"
         other = self.at(self.seed)
+        other.params = self.params.model_copy(update=dict(need.parameters))
         selection = method.select(other, other.cell, registry.options(method, self.params.methods))
         return Artifact(selection, [*other.needed(), *other.searched()], other.units())
 

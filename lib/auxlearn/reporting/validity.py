@@ -15,6 +15,7 @@ from auxlearn.errors import InputError
 from auxlearn.evaluation import agreement, stats
 from auxlearn.methods.base import Selection
 from auxlearn.methods.context import Context
+from auxlearn.methods.controls import members
 from auxlearn.records import runs
 from auxlearn.reporting import results
 from auxlearn.studies.validity import Validity
@@ -60,15 +61,18 @@ class Choices:
     Attributes:
         rows: One row per method and seed: method, seed, rows (chosen), the share of each class among them, auc (for the
             best class, of the order in which the method takes all rows, or of its scores of their tasks; NaN where it
-            has neither) and TFLOP (all that choosing ran).
+            has neither), TFLOP (all that choosing ran) and tasks (the set that was chosen, as A+B; "" where rows were).
         tasks: What each method made of each task: method, seed, task, score (the method's own, or how many times its
-            share of the pool is the task's share of the chosen rows).
+            share of the pool is the task's share of the chosen rows) and mean (the method's own score of the task, or
+            the mean over its rows of theirs; NaN where it has neither).
         units: The trainings and passes that choosing ran or read back.
+        sizes: Usable rows by auxiliary.
     """
 
     rows: pd.DataFrame
     tasks: pd.DataFrame
     units: list[runs.Manifest]
+    sizes: pd.Series
 
 
 def judged(session: Session) -> Choices:
@@ -90,11 +94,15 @@ def judged(session: Session) -> Choices:
             known = _known(asked)
             at = {"method": arm.arm, "seed": seed}
             flops = cost.total(arm.arm, [*asked.needed(), *asked.searched()]).flops
-            shares = _shares(chosen.rows, known)
-            rows.append(at | shares | {"auc": _auc(asked, chosen, known), "TFLOP": flops / 1e12})
-            tasks += [at | {"task": name, "score": score} for name, score in _task_scores(chosen, known).items()]
+            ranked, auxiliaries = _ranked(asked), asked.auxiliaries
+            row = at | _shares(chosen.rows, known) | {"auc": _auc(ranked, chosen, known), "TFLOP": flops / 1e12}
+            rows.append(row | {"tasks": "+".join(name for name in auxiliaries if name in chosen.tasks)})
+            means = _means(ranked, chosen, auxiliaries)
+            tasks += [at | {"task": name, "score": score, "mean": means[name]}
+                      for name, score in _task_scores(chosen, known).items()]  # fmt: skip
             units += asked.units()
-    return Choices(pd.DataFrame(rows), pd.DataFrame(tasks), units)
+    sizes = known["task"].astype(str).value_counts(sort=False)
+    return Choices(pd.DataFrame(rows), pd.DataFrame(tasks), units, sizes)
 
 
 def pool_shares(session: Session) -> pd.Series:
@@ -116,19 +124,34 @@ def _shares(chosen: pd.DataFrame | None, known: pd.DataFrame) -> dict[str, float
     return {"rows": len(chosen)} | found["class"].value_counts(normalize=True).reindex(names).to_dict()
 
 
-def _auc(asked: Context, chosen: Selection, known: pd.DataFrame) -> float:
-    """Return the AUC for the best class: of the order of all rows that may be chosen, or of their tasks' scores."""
+def _ranked(asked: Context) -> pd.DataFrame | None:
+    """Return all rows that a method may choose, with its scores and in its order; None where it does not rank them."""
     method = asked.params.method
+    if method.scores != "rows" or method.searches(asked.params.options(method)):  # of another n it would search again
+        return None
+    most = int(asked.candidates(method.name)[1].sum())
+    every = asked.params.model_copy(update={"n": most})
+    other = Context(asked.suite, every, asked.seed, asked.upstream, asked.progress)
+    ranked = method.select(other, other.cell, every.options(method)).rows
+    return ranked if ranked is not None and len(ranked) == most and "rank" in ranked else None
+
+
+def _auc(ranked: pd.DataFrame | None, chosen: Selection, known: pd.DataFrame) -> float:
+    """Return the AUC for the best class: of the order of all rows that may be chosen, or of their tasks' scores."""
+    if ranked is not None:
+        known = known.merge(ranked[["task", "row", "rank"]], on=["task", "row"])
+        return _auc_of(-known["rank"], known)
     scores = _of_tasks(chosen)
-    if method.scores == "rows" and not method.searches(asked.params.options(method)):  # of another n it would train
-        most = int(asked.candidates(method.name)[1].sum())
-        every = asked.params.model_copy(update={"n": most})
-        other = Context(asked.suite, every, asked.seed, asked.upstream, asked.progress)
-        ranked = method.select(other, other.cell, every.options(method)).rows
-        if ranked is not None and len(ranked) == most and "rank" in ranked:
-            known = known.merge(ranked[["task", "row", "rank"]], on=["task", "row"])
-            return _auc_of(-known["rank"], known)
     return _auc_of(known["task"].map(scores), known) if scores else float("nan")
+
+
+def _means(ranked: pd.DataFrame | None, chosen: Selection, names: Sequence[str]) -> dict[str, float]:
+    """Return each task's own score, or the mean of its rows' scores; NaN where a method has neither."""
+    own = _of_tasks(chosen)
+    if ranked is not None:
+        own = ranked.groupby(ranked["task"].astype(str))["score"].mean().to_dict()
+    lowest = min(own.values(), default=float("nan"))  # as in `_task_scores`
+    return {name: float(own.get(name, lowest)) for name in names}
 
 
 def _auc_of(scores: pd.Series, known: pd.DataFrame) -> float:
@@ -176,20 +199,25 @@ def over_seeds(table: pd.DataFrame, column: str, level: float) -> pd.DataFrame:
 
 
 def oracle(inputs: Sequence[runs.Manifest], metric: str) -> dict[str, float]:
-    """Return what each auxiliary is worth: the primary's mean dev score with rows of that one alone.
+    """Return what each auxiliary, or set of them, is worth: the primary's mean dev score with rows of it alone.
 
     Args:
         inputs: Runs that the notebook reads; those of the arm only count.
         metric: The primary's metric.
 
     Returns:
-        By task; empty where no such run is read.
+        By task, or set as A+B; empty where no such run is read.
     """
+    return {name: float(np.mean(list(by_seed.values()))) for name, by_seed in _alone(inputs, metric).items()}
+
+
+def _alone(inputs: Sequence[runs.Manifest], metric: str) -> dict[str, dict[str, float]]:
+    """Return the primary's dev score by seed, with rows of each auxiliary or set alone."""
     alone = [m for m in inputs if m.stage == "06_mtl" and m.params["arm"] == "only"]
     return {
-        m.params["methods"]["only"]["task"]: float(np.mean([s["dev"][metric] for s in m.metrics["seeds"].values()]))
+        m.params["methods"]["only"]["task"]: {seed: s["dev"][metric] for seed, s in m.metrics["seeds"].items()}
         for m in alone
-    }  # fmt: skip
+    }
 
 
 def agreements(tasks: pd.DataFrame, truth: Mapping[str, float]) -> pd.DataFrame:
@@ -210,6 +238,87 @@ def agreements(tasks: pd.DataFrame, truth: Mapping[str, float]) -> pd.DataFrame:
             "ndcg": agreement.ndcg(scores, worth), "regret": agreement.regret(scores, worth),
         })  # fmt: skip
     return pd.DataFrame(rows, columns=["method", "seed", "tau", "ndcg", "regret"])
+
+
+def of_sets(choices: Choices, truth: Mapping[str, float], n: int) -> pd.DataFrame:
+    """Judge methods by what training with sets of tasks turned out to give.
+
+    Args:
+        choices: As from `judged`.
+        truth: As from `oracle`: what each set is worth, as A+B; sets of one among them.
+        n: Rows that were drawn of each set.
+
+    Returns:
+        One row per method and seed: method, seed, lds (the linear datamodelling score: rank correlation over sets
+        between the sum of the method's scores over the n rows and what the set is worth; NaN where it scores neither
+        rows nor tasks), worth (of the set that it chose; NaN where it chose rows, or a set that was not trained) and
+        regret (what that set loses against the best one).
+    """
+    columns = ["method", "seed", "lds", "worth", "regret"]
+    if len(truth) < 2:
+        return pd.DataFrame(columns=columns)
+    names = list(choices.sizes.index)
+    sets = {"+".join(tasks): tasks for tasks in (members(name, names) for name in truth)}
+    worth = dict(zip(sets, truth.values(), strict=True))
+    has = np.array([[name in tasks for name in names] for tasks in sets.values()], float) * choices.sizes.to_numpy()
+    counts = has * np.minimum(1.0, n / has.sum(1, keepdims=True))
+    rows: list[dict[str, Any]] = []
+    for _, one in choices.rows.iterrows():
+        own = choices.tasks[(choices.tasks["method"] == one["method"]) & (choices.tasks["seed"] == one["seed"])]
+        scores = own.set_index("task")["mean"].reindex(names).to_numpy()
+        known = bool(np.isfinite(scores).all())
+        lds = agreement.linear_datamodelling_score(scores, counts, list(worth.values())) if known else np.nan
+        got = worth.get(one["tasks"], np.nan)
+        rows.append({
+            "method": one["method"], "seed": one["seed"], "lds": lds, "worth": got,
+            "regret": max(worth.values()) - got,
+        })  # fmt: skip
+    return pd.DataFrame(rows, columns=columns)
+
+
+def ceiling(inputs: Sequence[runs.Manifest], metric: str) -> float:
+    """Return how well what sets are worth by half of the oracle's seeds agrees with the other half's.
+
+    No method can be expected to foretell the mean of all seeds much better than one half foretells the other.
+
+    Args:
+        inputs: As for `oracle`.
+        metric: The primary's metric.
+
+    Returns:
+        Spearman's correlation over sets; NaN for fewer than two sets or seeds.
+    """
+    each = _alone(inputs, metric)
+    scores = np.array([list(by_seed.values()) for by_seed in each.values()])
+    if len(scores) < 2 or scores.shape[1] < 2:
+        return float("nan")
+    first, second = scores[:, ::2].mean(1), scores[:, 1::2].mean(1)
+    return agreement.linear_datamodelling_score(first, np.eye(len(first)), second)
+
+
+def by_decile(inputs: Sequence[runs.Manifest], metric: str, level: float) -> pd.DataFrame:
+    """Return what each tenth of a method's ranking of all rows gives: the primary's dev score trained with it alone.
+
+    Args:
+        inputs: Runs that the notebook reads; those of the arm decile count.
+        metric: The primary's metric.
+        level: Confidence level of the intervals.
+
+    Returns:
+        One row per method and decile, the best first: method, decile, score (mean over seeds), low and high (t interval
+        over seeds; NaN for one), seeds.
+    """
+    rows = []
+    for m in inputs:
+        if m.stage == "06_mtl" and m.params["arm"] == "decile":
+            cut = m.key_params["methods"]["decile"]
+            values = [part["dev"][metric] for part in m.metrics["seeds"].values()]
+            low, high = stats.t_interval(values, level) if len(values) > 1 else (np.nan, np.nan)
+            rows.append({"method": cut["of"], "decile": cut["part"], "score": float(np.mean(values)), "low": low,
+                         "high": high, "seeds": len(values)})  # fmt: skip
+    columns = ["method", "decile", "score", "low", "high", "seeds"]
+    table = pd.DataFrame(rows, columns=columns)
+    return table.sort_values(["method", "decile"], kind="stable").reset_index(drop=True)
 
 
 def board(found: pd.DataFrame, auc: pd.DataFrame, spent: pd.Series) -> dict[str, dict[str, float | None]]:

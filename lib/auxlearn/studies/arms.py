@@ -60,8 +60,9 @@ class MTL(ArmParameters):
         return self.method.adds_rows and self.method.uses_n
 
     def key_params(self) -> dict[str, Any]:
-        """Return the parameters that the arm's result depends on, with the whole options of its method and policy."""
+        """Return what the result depends on, with the whole options of method and policy, and of whom they follow."""
         p, method, items = super().key_params(), self.method, [x for x in (self.method, self.policy) if x is not None]
+        items += map(registry.get, method.followed(self.options(method)))
         length = ["steps"]
         if not self.steps and method.name != "single":
             length = ["stage2_epochs", "tune_epochs"]

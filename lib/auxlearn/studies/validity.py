@@ -27,7 +27,9 @@ class Validity(Budget):
     trials: bool = False
     """judge methods that train in order to choose too, where `selectors` is []"""
     oracle: list[str] = []
-    """auxiliaries whose runs of the arm only tell what each is worth; task scores are judged by them ([]: by none)"""
+    """auxiliaries, or sets of them as A+B, whose runs of the arm only tell what each is worth ([]: none is known)"""
+    deciles: list[str] = []
+    """methods whose ranking was trained tenth by tenth (the arm decile), which is then shown"""
     level: float = Field(0.95, gt=0.5, lt=1)
     """confidence level of the intervals"""
     methods: option_tables.Tables = {}
@@ -44,6 +46,8 @@ class Validity(Budget):
             raise ValueError(f"selectors: {self.selectors} names one twice")
         if len(self.oracle) == 1 or len(set(self.oracle)) < len(self.oracle):
             raise ValueError(f"oracle: {self.oracle}: name two auxiliaries or more, each once")
+        for name in self.deciles:
+            self._decile(name, 1)
         for arm in self.arms:
             arm.method.check(Cell(arm, self.seeds[0]), arm.options(arm.method))
         return self
@@ -65,14 +69,23 @@ class Validity(Budget):
 
     def key_params(self) -> dict[str, Any]:
         """Return the parameters that the board depends on, with the name and the whole options of each method."""
-        p = {name: value for name, value in super().key_params().items() if name not in ("selectors", "trials")}
+        out = {"selectors", "trials"} | (set() if self.deciles else {"deciles"})
+        p = {name: value for name, value in super().key_params().items() if name not in out}
         return p | {"methods": {arm.arm: arm.options(arm.method).model_dump() for arm in self.arms}}
 
     def needs(self) -> list[tuple[str, dict[str, Any]]]:
         """Return the runs that its methods read, and those of the oracle, as (stage, parameters to agree in)."""
-        wanted = self.shared("primary", "auxiliaries", "seeds") | {"arm": "only", "n": self.n}
-        oracle = [("06_mtl", wanted | {"methods": {"only": {"task": name}}}) for name in self.oracle]
-        return [*(need for arm in self.arms for need in arm.needs()), *oracle]
+        wanted = self.shared("primary", "auxiliaries", "seeds")
+        oracle = [("only", self.n, {"only": {"task": name}}) for name in self.oracle]
+        deciles = [("decile", self.n, self._decile(name, part)) for name in self.deciles for part in range(1, 11)]
+        read = [("06_mtl", wanted | {"arm": arm, "n": n, "methods": own}) for arm, n, own in (*oracle, *deciles)]
+        return [*(need for arm in self.arms for need in arm.needs()), *read]
+
+    def _decile(self, of: str, part: int) -> dict[str, Any]:
+        """Return the options of the arm of one tenth, as its key holds them; `MTL` refuses a method that ranks none."""
+        own = {"decile": {"of": of, "part": part, "parts": 10}}
+        arm = MTL.model_validate({"arm": "decile", "methods": {**self.methods, **own}})
+        return arm.key_params()["methods"]
 
     def code_roots(self) -> tuple[str, ...]:
         """Name the code that the choices depend on."""
