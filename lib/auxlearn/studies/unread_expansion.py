@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from auxlearn import errors
 from auxlearn.data import schema, suites
 from auxlearn.errors import InputError
+from auxlearn.models import encoder_files
 from auxlearn.studies import parameters as params
 from auxlearn.studies.expansion import Cell, Expansion
 from auxlearn.studies.study_file import StudyFile
@@ -55,7 +56,8 @@ class Unread(Expansion):
         return p  # a study may be checked on a machine without the device that it asks for
 
     def _encoded(self, p: Any) -> None:
-        if self.file.expects is None:  # which stands in for an encoder that is not at hand
+        here = all(encoder_files.expanded(name) is not None for name in (p.encoder, *getattr(p, "also", ())))
+        if here and self.file.expects is None:  # which stands in for an encoder that is not at hand
             super()._encoded(p)
 
     def _as_expected(self, suite: suites.Suite, p: params.Common) -> None:
