@@ -77,3 +77,50 @@ def test_without_torchjd_the_remedy_is_said(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "torchjd", None)
     with pytest.raises(ValueError, match=r"pip install 'auxlearn\[aggregators\]'"):
         registry.get("pcgrad").check(None, None)
+
+
+# --- formulas of the pages, against torchjd --------------------------------------------------------------------------
+
+
+def _pcgrad(g):
+    """Of two gradients, so that no order is drawn."""
+    return sum(own - min(own @ other, 0) * other / (other @ other) for own, other in (g, g[::-1]))
+
+
+def _mgda(g):
+    """Of two gradients: the point of the segment between them that is nearest to 0."""
+    share = np.clip((g[1] - g[0]) @ g[1] / ((g[1] - g[0]) @ (g[1] - g[0])), 0, 1)
+    return share * g[0] + (1 - share) * g[1]
+
+
+def _imtl_g(g):
+    units = g / np.linalg.norm(g, axis=1, keepdims=True)
+    a = np.linalg.solve(np.vstack([(units[0] - units[1:]) @ g.T, np.ones(len(g))]), np.eye(len(g))[-1])
+    return a @ g
+
+
+def _aligned_mtl(g):
+    u, s, v = np.linalg.svd(g, full_matrices=False)
+    return (s.min() * u @ v).mean(0)
+
+
+def _config(g):
+    unit = np.linalg.pinv(g / np.linalg.norm(g, axis=1, keepdims=True)).sum(1)
+    unit /= np.linalg.norm(unit)
+    return (g @ unit).sum() * unit
+
+
+@pytest.mark.parametrize(
+    ("name", "formula", "tasks"),
+    [
+        ("mean_gradient", lambda g: g.mean(0), 3), ("pcgrad", _pcgrad, 2), ("mgda", _mgda, 2), ("imtl_g", _imtl_g, 3),
+        ("aligned_mtl", _aligned_mtl, 3), ("config", _config, 3),
+    ],
+)  # fmt: skip
+def test_an_aggregator_is_its_formula(name, formula, tasks):
+    policy = registry.get(name)
+    for seed in range(3):
+        g = np.random.default_rng(seed).normal(size=(tasks, 6)) * ([[1.0], [3.0], [0.5]][:tasks])
+        g[1] -= 2 * g[0]  # in conflict
+        made = policy.aggregator(policy.Options())(torch.tensor(g))
+        assert made.numpy() == pytest.approx(formula(g), rel=1e-3, abs=1e-3)
