@@ -51,7 +51,7 @@ class DWA(Balancer):
     Options = DWAOptions
 
     def balance(
-        self, losses: np.ndarray, after: np.ndarray | None, memory: dict[str, Any], options: DWAOptions
+        self, losses: np.ndarray, more: np.ndarray | None, memory: dict[str, Any], options: DWAOptions
     ) -> np.ndarray:  # fmt: skip
         """Weigh by the last two epochs."""
         before, memory["losses"] = memory.get("losses"), losses.tolist()

@@ -68,13 +68,13 @@ class FAMO(Balancer):
     Options = FAMOOptions
 
     def balance(
-        self, losses: np.ndarray, after: np.ndarray | None, memory: dict[str, Any], options: FAMOOptions
+        self, losses: np.ndarray, more: np.ndarray | None, memory: dict[str, Any], options: FAMOOptions
     ) -> np.ndarray:  # fmt: skip
         """Move the logits, and weigh each log loss by them."""
-        assert after is not None, "asked for by `again`"
+        assert more is not None, "asked for by `again`"
         known = np.array(memory.get("losses", [1.0] * len(losses)))
         logits = np.array(memory.get("logits", [0.0] * len(losses)))
-        logits = moved(logits, losses, after, options.famo_rate, options.famo_decay)
-        known = np.where(np.isnan(after), known, after)
+        logits = moved(logits, losses, more, options.famo_rate, options.famo_decay)
+        known = np.where(np.isnan(more), known, more)
         memory["logits"], memory["losses"] = logits.tolist(), known.tolist()
         return softmax(logits) / (known + LEAST)
