@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from auxlearn.methods.forecasting import Charge, SizedContext
 from auxlearn.methods.gradts import selectors as gradts
 from auxlearn.methods.tawt import weight_tables
 from auxlearn.studies import graph, study_file, unread_expansion
+from auxlearn.studies.arms import MTL
 from auxlearn.studies.expansion import Cell
 from auxlearn.studies.sizing import Sizer
 
@@ -160,7 +161,7 @@ class _Count:
     def _charges(self, cell: Cell) -> Iterator[tuple[str, list[Charge]]]:
         """Yield, for each seed that counts, what the cell runs."""
         p: Any = cell.params
-        if cell.stage not in ("02_td_proxy", "04_gradts_correlation", "05_tawt_weighting", "06_mtl"):
+        if cell.stage not in ("02_td_proxy", "04_gradts_correlation", "05_tawt_weighting", "06_mtl", "08_validity"):
             return
         charges, shown = self._one(cell, p.seeds[0])
         # The authors' fixed seeds leave nothing that differs where no row is drawn: one training serves all seeds.
@@ -191,6 +192,8 @@ class _Count:
             compared = weight_tables.probe_plans(plan).values() if p.compare_probes else ()
             shown = [charge for other in compared for charge in context.trained(other, "compared")]
             return context.trained(plan), shown
+        if cell.stage == "08_validity":
+            return _choosing(context, p.arms), []
         charges = forecasting.arm(context)
         self._row(context, charges)
         return charges, []
@@ -246,6 +249,16 @@ def _upstream(cell: Cell, seed: int) -> list[Any]:
         found.setdefault(f"{read.stage}/{read.key}", _decided(read.params).model_copy(update=seeds))
         queue += read.reads
     return list(found.values())
+
+
+def _choosing(context: SizedContext, arms: Iterable[MTL]) -> list[Charge]:
+    """Forecast what 08's methods run in order to choose n rows and, of those that score rows, to order all of them."""
+    charges: list[Charge] = []
+    for arm in arms:
+        every = arm.model_copy(update={"n": len(context.pool())})
+        for p in [arm, *([every] if arm.method.scores == "rows" else [])]:
+            charges += SizedContext(context.sizes, p, context.seed, context.upstream).choosing(arm.method)
+    return charges
 
 
 def _map(context: SizedContext, p: Any, seed: int) -> list[Charge]:
