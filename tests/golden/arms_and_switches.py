@@ -23,8 +23,9 @@ SHORT = {
 }  # fmt: skip
 # Weights start by scores only on rows that have some.
 ROWS = registry.names()
-# TAWT's first, whose seeds are dealt in turn.
-POLICIES = sorted(registry.policies(), key=lambda name: registry.get(name).family != "tawt")
+# TAWT's first, and new ones last, as seeds are dealt in turn.
+NEW = ("gradnorm", "tuned_share")
+POLICIES = sorted(registry.policies(), key=lambda name: (registry.get(name).family != "tawt", name in NEW))
 WEIGHTED = [f"td_bce+{name}" if registry.get(name).by else name for name in POLICIES]
 COMBINED = ["random+tawt_joint", "gradts_thres+tawt_normalised", "gradts_fg+tawt_deciles", "autosem_p1+normalised"]
 ARMS = [*ROWS, *WEIGHTED, *COMBINED]
@@ -100,6 +101,9 @@ SWITCHES: dict[str, tuple[str, dict[str, Any]]] = {
     "tasks that help": ("surrogate", {"tasks_by": "threshold", "subset_tasks": 2, "ridge": 0.1}),
     "longer steps ahead": ("tag_affinity", {"look_rate": 0.1, "joint_epochs": 2}),
     "gradient of rows trained on": ("tawt_normalised", {"probe_target": "train", "choose": "last"}),
+    "evidence by the exact code": ("logme", {"evidence": "exact_code"}),
+    "a faster gradnorm": ("gradnorm", {"gradnorm_alpha": 0.5, "gradnorm_rate": 0.3}),
+    "two shares": ("random+tuned_share", {"shares": [0.2, 0.6], "choose": "last"}),
 }  # fmt: skip
 
 

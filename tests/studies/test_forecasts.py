@@ -57,6 +57,7 @@ def priced(tmp_path, planted):
         notebooks = {
             "02_td_proxy": PROXY, "04_gradts_correlation": HEADS, "06_mtl": TRAINING | arm,
             "05_tawt_weighting": {"steps": 0, "methods": methods or {}} | TRAINING | own,  # its own defaults are others
+            "08_validity": {},
         }  # fmt: skip
         for stage, block in (blocks or {}).items():
             notebooks[stage] = notebooks[stage] | block
@@ -653,3 +654,25 @@ def test_what_cells_add_is_the_price_of_the_study(priced, tmp_path):
     assert by["02_td_proxy", ""] == price.total[["proxy", "scoring", "map"]].sum()
     assert by["04_gradts_correlation", ""] == 2 * (TUNED + MEASURED)
     assert by["06_mtl", "tawt_joint"] == 0  # 05 has made it
+
+
+def test_a_scoreboard_costs_what_its_methods_run_in_order_to_choose(priced):
+    """An encoder as it is (a step of one row), which reads 30 rows of each task for textemb and all of them for knn."""
+    given = {"selectors": ["random", "textemb", "knn"], "n": 20}
+    price = priced({}, ("08_validity",), methods={"textemb": {"embed_rows": 30}}, blocks={"08_validity": given})
+    assert price.table.empty
+    once = 3 * Q  # of the first task by name
+    assert price.total["embedding"] == pytest.approx(once + 30 * ALL)
+    assert price.total["scoring"] == pytest.approx(100 * ALL)
+    assert price.total.sum() == pytest.approx(once + 130 * ALL)
+    assert price.most == pytest.approx(once + 130 * ALL)
+    with pytest.raises(InputError, match="none among them trains"):
+        priced({}, ("08_validity",), blocks={"08_validity": {"selectors": ["random", "bm25"], "n": 20}})
+
+
+def test_a_scoreboard_counts_the_trainings_of_a_method_that_scores_rows_by_trials_twice(priced):
+    """It orders all rows too, so that it searches with as many."""
+    given = {"selectors": ["gradts_fg"], "n": 20, "stage2_epochs": 2, "tune_epochs": 3, "batch_size": 32}
+    price = priced({}, ("04_gradts_correlation", "08_validity"), blocks={"08_validity": given | {"holdout": 0.25}})
+    few = priced({}, ("04_gradts_correlation", "06_mtl"), arm="gradts_fg", n=20)
+    assert price.total["trial"] > 2 * few.total["trial"]

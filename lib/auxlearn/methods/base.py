@@ -349,7 +349,9 @@ class WeightPolicy:
         moves: Whether `move` is called, once per epoch or every `every` steps.
         follows: Whether `follow` is called then, with the tasks' losses, in place of `move`.
         again: Whether `follow` is told the losses of the last batch after its step too, for one more forward pass.
-        aggregates: Whether `aggregator` makes one gradient of the tasks' own; weights then stay as they start.
+        aggregates: Whether the tasks' gradients are taken one by one, and `aggregator` makes one of them, while weights
+            stay as they start; with `follows` it is their mean by the weights in force.
+        norms: Whether `follow` is told the length of each task's gradient; needs `follows` and `aggregates`.
         measures: Whether `move` is told the cosines between the tasks' gradients and the primary's.
         every: Optimiser steps between moves; 0 moves once per epoch.
         sources: How many auxiliary tasks it needs at least.
@@ -368,6 +370,7 @@ class WeightPolicy:
     follows: bool = False
     again: bool = False
     aggregates: bool = False
+    norms: bool = False
     measures: bool = False
     every: int = 0
     sources: int = 1
@@ -408,7 +411,7 @@ class WeightPolicy:
         return weights
 
     def follow(
-        self, names: Sequence[str], weights: np.ndarray, losses: np.ndarray, after: np.ndarray | None,
+        self, names: Sequence[str], weights: np.ndarray, losses: np.ndarray, more: np.ndarray | None,
         memory: dict[str, Any], step: int, options: Any,
     ) -> np.ndarray:  # fmt: skip
         """Return the next weights, from the tasks' losses.
@@ -417,7 +420,8 @@ class WeightPolicy:
             names: The weighted tasks, K of them.
             weights: The weights in force, float64 [K], sum 1.
             losses: Each task's mean loss per row since the last call, float64 [K], NaN where it had no row.
-            after: The same of the last batch alone after its step, with `again`; else None.
+            more: With `again` the same of the last batch alone after its step; with `norms` the length of each task's
+                gradient over the encoder's last layer, NaN where the batch had no row of it; else None.
             memory: What the policy keeps from call to call, plain JSON values; empty at first.
             step: Optimiser steps done so far.
             options: An instance of `Options`.
@@ -430,6 +434,28 @@ class WeightPolicy:
     def aggregator(self, options: Any) -> Callable[[Any], Any]:
         """Return what makes of a step's gradients of the encoder, a tensor [tasks, parameters], one of [parameters]."""
         raise NotImplementedError
+
+    def searches(self, options: Any) -> bool:
+        """Say whether the policy trains in order to settle options; rows are then held out whatever `choose` says."""
+        return False
+
+    def settle(self, context: Context, cell: Cell, selection: Selection, options: Any) -> Any:
+        """Settle by trainings (`Context.train`) what `plan` takes, if the policy `searches`.
+
+        Args:
+            context: Data, artifacts and trainings.
+            cell: What is asked.
+            selection: The rows that are weighed; what was tried goes into its `visited` and `why`.
+            options: An instance of `Options`.
+
+        Returns:
+            Another instance, with which the arm is planned.
+        """
+        return options
+
+    def forecast_search(self, context: SizedContext, cell: Cell, selection: Selection, options: Any) -> list[Search]:
+        """List the trainings by which the policy settles its options."""
+        return []
 
     def plan(self, context: Context, cell: Cell, selection: Selection, options: Any) -> Plan:
         """Plan the weighted training of a selection that has rows: by default jointly, from `prior`."""

@@ -2,7 +2,7 @@
 
 from auxlearn.methods import controls  # noqa: F401
 from auxlearn.methods.autosem import selectors as _autosem  # noqa: F401
-from auxlearn.methods.balancing import aggregators, dwa, famo, uncertainty  # noqa: F401
+from auxlearn.methods.balancing import aggregators, dwa, famo, gradnorm, tuned_share, uncertainty  # noqa: F401
 from auxlearn.methods.fastmtl import selectors as _fastmtl  # noqa: F401
 from auxlearn.methods.gradts import selectors as _gradts  # noqa: F401
 from auxlearn.methods.scores import (  # noqa: F401

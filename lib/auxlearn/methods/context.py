@@ -255,7 +255,10 @@ def select(context: Context) -> tuple[Selection, Plan]:
     selection = method.select(context, context.cell, options)
     if policy is None or selection.rows is None:  # a selection that chose nothing leaves nothing to weigh
         return selection, method.plan(context, context.cell, selection, options)
-    return selection, policy.plan(context, context.cell, selection, registry.options(policy, context.params.methods))
+    options = registry.options(policy, context.params.methods)
+    if policy.searches(options):
+        options = policy.settle(context, context.cell, selection, options)
+    return selection, policy.plan(context, context.cell, selection, options)
 
 
 def _agree(p: Common, wanted: Mapping[str, Any]) -> bool:

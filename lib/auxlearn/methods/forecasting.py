@@ -146,11 +146,23 @@ class SizedContext(Context):
             final: The training of what it chooses; a trial that is the same training is counted once.
         """
         options = registry.options(method, self.params.methods)
-        charges = self.needs(method.needs(self.cell, options))
-        for search in (Search(*each) for each in method.forecast_search(self, self.cell, options)):
+        needs = method.needs(self.cell, options)
+        searches = method.forecast_search(self, self.cell, options)
+        return [*self.needs(needs), *self.searching(searches, self._read(needs), final)]
+
+    def searching(self, searches: Iterable[Search], by: Any, final: Plan | None = None) -> list[Charge]:
+        """Forecast the trainings of searches.
+
+        Args:
+            searches: The searches.
+            by: What tells them from others of which the same plans are expected, beside what each says itself.
+            final: The arm's own training; a trial that is the same training is counted once.
+        """
+        charges: list[Charge] = []
+        for search in (Search(*each) for each in searches):
             same = int(search.last and final is not None and unit(final) == unit(search.plan))
-            by = digest(["search", self._read(method.needs(self.cell, options)), search.by])
-            charges += self.trained(search.plan, search.stage, search.expected, search.most, by, True, same)
+            own = digest(["search", by, search.by])
+            charges += self.trained(search.plan, search.stage, search.expected, search.most, own, True, same)
         return charges
 
     def decided_by(self, items: Iterable[Method | WeightPolicy]) -> str:
@@ -166,7 +178,7 @@ class SizedContext(Context):
         for item in items:
             options = registry.options(item, self.params.methods)
             needs = item.needs(self.cell, options)
-            if needs or getattr(item, "level", "none") != "none":
+            if needs or getattr(item, "level", "none") != "none" or item.searches(options):
                 parts.append([item.name, options.model_dump(), self._read(needs)])
         return digest(parts) if parts else ""
 
@@ -289,13 +301,15 @@ def arm(context: SizedContext) -> list[Charge]:
     method, policy = registry.parse(context.params.arm)
     options = registry.options(method, context.params.methods)
     selection = method.expected(context, context.cell, options)
+    by = context.decided_by([method, *([policy] if policy else [])])
     if policy is None or selection.rows is None:
-        plan, needs = method.plan(context, context.cell, selection, options), []
+        plan, more = method.plan(context, context.cell, selection, options), []
     else:
         own = registry.options(policy, context.params.methods)
-        plan, needs = policy.plan(context, context.cell, selection, own), policy.needs(context.cell, own)
-    charges = [*context.choosing(method, plan), *context.needs(needs)]
-    by = context.decided_by([method, *([policy] if policy else [])])
+        plan = policy.plan(context, context.cell, selection, own)
+        searches = policy.forecast_search(context, context.cell, selection, own)
+        more = [*context.needs(policy.needs(context.cell, own)), *context.searching(searches, by, plan)]
+    charges = [*context.choosing(method, plan), *more]
     last = context.trained(plan, by=by, chosen=method.level != "none")
     if method.level == "tasks":  # it may choose nothing, and spend its steps on the primary
         nothing = context.trained(method.plan(context, context.cell, Selection(), options))

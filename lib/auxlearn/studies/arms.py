@@ -68,10 +68,11 @@ class MTL(ArmParameters):
             length = ["stage2_epochs", "tune_epochs"]
         elif self.steps and self.arm != "single":
             length = ["steps", "tune_steps"]
+        searches = any(item.searches(self.options(item)) for item in items)
         conditional = {
             "n": method.uses_n, "auxiliaries": method.adds_rows or method.counts_pool, "mixing": method.adds_rows,
-            "holdout": self.choose == "holdout" or method.searches(self.options(method)),
-            "looks": self.choose != "last" or method.searches(self.options(method)),
+            "holdout": self.choose == "holdout" or searches,
+            "looks": self.choose != "last" or searches,
         } | {name: name in length for name in ("steps", "tune_steps", "stage2_epochs", "tune_epochs")}  # fmt: skip
         used = {name: value for name, value in p.items() if conditional.get(name, True)}
         return used | {"methods": {item.name: self.options(item).model_dump() for item in items}}

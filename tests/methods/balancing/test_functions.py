@@ -6,7 +6,7 @@ import torch
 from torchjd import aggregation
 
 from auxlearn.methods import registry
-from auxlearn.methods.balancing import aggregators, dwa, famo, uncertainty
+from auxlearn.methods.balancing import aggregators, dwa, famo, gradnorm, uncertainty
 
 
 def test_log_variances_descend_the_loss_of_the_paper():
@@ -77,3 +77,103 @@ def test_without_torchjd_the_remedy_is_said(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "torchjd", None)
     with pytest.raises(ValueError, match=r"pip install 'auxlearn\[aggregators\]'"):
         registry.get("pcgrad").check(None, None)
+
+
+# --- formulas of the pages, against torchjd --------------------------------------------------------------------------
+
+
+def _pcgrad(g):
+    """Of two gradients, so that no order is drawn."""
+    return sum(own - min(own @ other, 0) * other / (other @ other) for own, other in (g, g[::-1]))
+
+
+def _mgda(g):
+    """Of two gradients: the point of the segment between them that is nearest to 0."""
+    share = np.clip((g[1] - g[0]) @ g[1] / ((g[1] - g[0]) @ (g[1] - g[0])), 0, 1)
+    return share * g[0] + (1 - share) * g[1]
+
+
+def _imtl_g(g):
+    units = g / np.linalg.norm(g, axis=1, keepdims=True)
+    a = np.linalg.solve(np.vstack([(units[0] - units[1:]) @ g.T, np.ones(len(g))]), np.eye(len(g))[-1])
+    return a @ g
+
+
+def _aligned_mtl(g):
+    u, s, v = np.linalg.svd(g, full_matrices=False)
+    return (s.min() * u @ v).mean(0)
+
+
+def _config(g):
+    unit = np.linalg.pinv(g / np.linalg.norm(g, axis=1, keepdims=True)).sum(1)
+    unit /= np.linalg.norm(unit)
+    return (g @ unit).sum() * unit
+
+
+@pytest.mark.parametrize(
+    ("name", "formula", "tasks"),
+    [
+        ("mean_gradient", lambda g: g.mean(0), 3), ("pcgrad", _pcgrad, 2), ("mgda", _mgda, 2), ("imtl_g", _imtl_g, 3),
+        ("aligned_mtl", _aligned_mtl, 3), ("config", _config, 3),
+    ],
+)  # fmt: skip
+def test_an_aggregator_is_its_formula(name, formula, tasks):
+    policy = registry.get(name)
+    for seed in range(3):
+        g = np.random.default_rng(seed).normal(size=(tasks, 6)) * ([[1.0], [3.0], [0.5]][:tasks])
+        g[1] -= 2 * g[0]  # in conflict
+        made = policy.aggregator(policy.Options())(torch.tensor(g))
+        assert made.numpy() == pytest.approx(formula(g), rel=1e-3, abs=1e-3)
+
+
+# --- GradNorm --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("alpha", [0.0, 1.5])
+def test_gradnorm_descends_the_loss_of_the_paper(alpha):
+    """By autograd of sum |w n - mean(w n) r^alpha|, with the aim held, then on the scale of mean 1."""
+    w, n = np.array([0.8, 1.5, 0.7]), np.array([0.4, 0.2, 0.9])
+    losses, first = np.array([0.3, 0.6, 0.2]), np.array([0.7, 0.7, 1.4])
+    leaf, lengths = torch.tensor(w, requires_grad=True), torch.tensor(n)
+    ratio = torch.tensor(losses / first)
+    aim = ((leaf * lengths).mean() * (ratio / ratio.mean()) ** alpha).detach()
+    (leaf * lengths - aim).abs().sum().backward()
+    by_hand = w - 0.1 * leaf.grad.numpy()
+    found = gradnorm.moved(w, n, losses, first, alpha, 0.1)
+    assert found == pytest.approx(by_hand * 3 / by_hand.sum())
+    assert found.mean() == pytest.approx(1.0)
+
+
+def test_gradnorm_makes_gradients_equally_long_where_alpha_is_0_and_longer_where_a_loss_stays():
+    n, weights = np.array([1.0, 4.0]), np.ones(2)
+    for _ in range(4000):
+        weights = gradnorm.moved(weights, n, np.array([1.0, 1.0]), np.ones(2), 0.0, 0.001)
+    assert weights * n == pytest.approx([1.6, 1.6], rel=0.02)  # w = (1.6, 0.4)
+    for _ in range(4000):  # the first task's loss stays, the second's falls to a third: aims are as 1.5 and 0.5
+        weights = gradnorm.moved(weights, n, np.array([0.9, 0.3]), np.full(2, 0.9), 1.0, 0.001)
+    assert weights[0] / (4 * weights[1]) == pytest.approx(3.0, rel=0.05)
+
+
+def test_gradnorm_leaves_a_task_that_a_batch_lacks():
+    nan = np.nan
+    found = gradnorm.moved(np.ones(3), np.array([0.5, nan, 0.1]), np.array([1, nan, 1.0]), np.ones(3), 1.5, 0.1)
+    by_hand = np.array([1 - 0.1 * 0.5, 1.0, 1 + 0.1 * 0.1])
+    assert found == pytest.approx(by_hand * 3 / by_hand.sum())
+    one = gradnorm.moved(np.ones(3), np.array([0.5, nan, nan]), np.array([1, nan, nan]), np.ones(3), 1.5, 0.1)
+    assert one == pytest.approx(np.ones(3))
+    far = gradnorm.moved(np.ones(2), np.array([9.0, 1.0]), np.ones(2), np.ones(2), 1.5, 1.0)
+    assert far[0] == pytest.approx(2 * gradnorm.LEAST / (gradnorm.LEAST + 2), rel=1e-6)  # not below 0
+
+
+def test_gradnorm_measures_from_each_task_s_first_loss():
+    policy, memory, nan = registry.get("gradnorm"), {}, np.nan
+    first = policy.follow(
+        ["a", "b"], np.array([0.5, 0.5]), np.array([0.8, nan]), np.array([0.3, nan]), memory, 1, policy.Options()
+    )
+    assert (memory, first.tolist()) == ({"first": [0.8, None]}, [1.0, 1.0])
+    second = policy.follow(
+        ["a", "b"], first / 2, np.array([0.4, 0.6]), np.array([0.3, 0.2]), memory, 2, policy.Options()
+    )
+    assert memory == {"first": [0.8, 0.6]}
+    by_hand = gradnorm.moved(np.ones(2), np.array([0.3, 0.2]), np.array([0.4, 0.6]), np.array([0.8, 0.6]), 1.5, 0.025)
+    assert second == pytest.approx(by_hand)

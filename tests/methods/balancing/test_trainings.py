@@ -31,7 +31,9 @@ def small(small):
 
 def weighting(name, **given):
     policy = registry.get(name)
-    if policy.aggregates:
+    if policy.aggregates and policy.follows:
+        own = {"prior": (1 / 3,) * 3, "evidence": "losses", "every": 1, "combine": "aggregated"}
+    elif policy.aggregates:
         own = {"prior": (1 / 3,) * 3, "evidence": "fixed", "combine": "aggregated"}
     else:
         own = {"prior": EVEN, "evidence": "losses", "every": policy.every}
@@ -49,7 +51,7 @@ def same(a, b):
     return all(torch.equal(value, other[name]) for name, value in a.model.state_dict().items())
 
 
-@pytest.mark.parametrize("name", [*FOLLOWING, "pcgrad"])
+@pytest.mark.parametrize("name", [*FOLLOWING, "pcgrad", "gradnorm"])
 def test_it_costs_what_was_counted_and_no_more_than_at_most(small, name):
     p = plan(weighting(name))
     net = multitask.build("tiny", small)
@@ -96,7 +98,7 @@ def test_losses_are_those_that_are_trained(small):
     assert policy.every == 0
 
 
-@pytest.mark.parametrize("name", ["uncertainty", "famo", "pcgrad"])
+@pytest.mark.parametrize("name", ["uncertainty", "famo", "pcgrad", "gradnorm"])
 def test_an_interrupted_training_that_goes_on_is_the_same(small, tmp_path, monkeypatch, name):
     monkeypatch.setattr(resuming, "CHECKPOINT_SECONDS", -1.0)
     p = plan(weighting(name))
@@ -150,6 +152,52 @@ def test_the_mean_of_gradients_is_joint_training_with_even_tasks(small):
         torch.testing.assert_close(made, own, rtol=1e-4, atol=1e-6)
 
 
+def test_gradnorm_is_told_the_lengths_of_gradients_and_weighs_them(small, monkeypatch):
+    """Two steps by hand, without dropout: lengths over the last layer, and the mean gradient by the weights."""
+    from auxlearn.data import batching
+
+    policy, told, steps = registry.get("gradnorm"), [], []
+    follow = type(policy).follow
+
+    def told_of(self, names, weights, losses, more, memory, step, options):
+        moved = follow(self, names, weights, losses, more, memory, step, options)
+        told.append((list(names), losses, more, moved))
+        return moved
+
+    monkeypatch.setattr(type(policy), "follow", told_of)
+    weigher = weighted_trainer._Weigher(plan(weighting("gradnorm")), small, None, lambda message: None)
+    net = weigher.model.eval()
+    net.train = lambda mode=True: net  # stays without dropout
+
+    def clip(running, parts):
+        made, weights = [p.grad for p in net.encoder.parameters() if p.grad is not None], weigher.weights
+        lengths, own, factors = {}, 0, dict(zip(weights.names, weights.values, strict=True))
+        total = sum(factors[name] for name, _ in parts)
+        for name, index in parts:
+            batch = batching.to_batch(running.data[name], index, small[name], net.columns[name], net.pad_id)
+            loss = net.task_loss(batch, net(batch, "fp32").logits)
+            names, params = zip(*[(n, p) for n, p in net.encoder.named_parameters() if p.grad is not None], strict=True)
+            gradients = torch.autograd.grad(loss, params)
+            last = [g for n, g in zip(names, gradients, strict=True) if "layer.1." in n]
+            lengths[name] = (loss.item(), float(torch.cat([g.flatten() for g in last]).norm()))
+            own = own + torch.cat([g.flatten() for g in gradients]) * (factors[name] / total)
+        torch.testing.assert_close(torch.cat([g.flatten() for g in made]), own, rtol=1e-3, atol=1e-6)
+        steps.append(lengths)
+        if len(steps) > 2:
+            raise StopIteration
+
+    weigher._clip = clip
+    assert net.encoder.config.num_hidden_layers == 2
+    with pytest.raises(StopIteration):
+        weigher.run()
+    assert len(told) == 2
+    for (names, losses, more, _), lengths in zip(told, steps[:2], strict=True):
+        for at, name in enumerate(names):
+            by_hand = lengths.get(name, (np.nan, np.nan))
+            assert (losses[at], more[at]) == pytest.approx(by_hand, rel=1e-3, nan_ok=True)
+    assert told[1][3] != pytest.approx(np.ones(3), abs=1e-4)
+
+
 @pytest.mark.parametrize("name", aggregators.AGGREGATORS)
 def test_every_aggregator_trains(small, name):
     made = weighted_trainer.run(plan(weighting(name)), small)
@@ -160,7 +208,7 @@ def test_every_aggregator_trains(small, name):
 def test_what_cannot_be_is_refused(small):
     with pytest.raises(InputError, match="every 1 or 0, not 5"):
         phases.check(plan(weighting("uncertainty", every=5)), small)
-    for name in ("uncertainty", "pcgrad"):
+    for name in ("uncertainty", "pcgrad", "gradnorm"):
         with pytest.raises(InputError, match=f"{name} reads each task's own loss, which 2 processes share"):
             phases.check(plan(weighting(name), processes=2), small)
 

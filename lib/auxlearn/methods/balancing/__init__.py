@@ -1,4 +1,4 @@
-"""Weights from losses (uncertainty, DWA, FAMO) and gradients made one (PCGrad and others): the rivals of TAWT.
+"""TAWT's rivals: weights from losses or gradients, gradients made one, and a tuned constant.
 
 One file per idea. Each is a `WeightPolicy` over the rows of any method; nothing here chooses rows.
 """

@@ -26,15 +26,15 @@ class Balancer(WeightPolicy):
         return {name: 1.0 / rows for name, rows in sizes.items()}
 
     def follow(
-        self, names: Sequence[str], weights: np.ndarray, losses: np.ndarray, after: np.ndarray | None,
+        self, names: Sequence[str], weights: np.ndarray, losses: np.ndarray, more: np.ndarray | None,
         memory: dict[str, Any], step: int, options: Any,
     ) -> np.ndarray:  # fmt: skip
         """Multiply the starting weights by those of `balance`."""
         start = np.array(memory.setdefault("start", weights.tolist()))
-        return start * self.balance(losses, after, memory, options)
+        return start * self.balance(losses, more, memory, options)
 
     def balance(
-        self, losses: np.ndarray, after: np.ndarray | None, memory: dict[str, Any], options: Any
+        self, losses: np.ndarray, more: np.ndarray | None, memory: dict[str, Any], options: Any
     ) -> np.ndarray:  # fmt: skip
         """Return the weight of each task's mean loss, float64 [K], none negative; arguments as of `follow`."""
         raise NotImplementedError

@@ -37,7 +37,11 @@ def weights_of(last: np.ndarray, before: np.ndarray, temperature: float) -> np.n
 
 @register
 class DWA(Balancer):
-    """Weights by how the tasks' losses fell from the last epoch but one to the last; even for the first two epochs."""
+    """Weights by how the tasks' losses fell from the last epoch but one to the last; even for the first two epochs.
+
+    What differs from the paper: weights are put on a scale at which their mean is 1, which its factor K does too, and
+    losses are those of the rows that were trained, with dropout, averaged over the epoch.
+    """
 
     name, title = "dwa", "weights by how fast each task's loss falls"
     reference = "Liu et al., 2019"
@@ -47,7 +51,7 @@ class DWA(Balancer):
     Options = DWAOptions
 
     def balance(
-        self, losses: np.ndarray, after: np.ndarray | None, memory: dict[str, Any], options: DWAOptions
+        self, losses: np.ndarray, more: np.ndarray | None, memory: dict[str, Any], options: DWAOptions
     ) -> np.ndarray:  # fmt: skip
         """Weigh by the last two epochs."""
         before, memory["losses"] = memory.get("losses"), losses.tolist()

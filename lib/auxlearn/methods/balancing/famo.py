@@ -52,8 +52,10 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 class FAMO(Balancer):
     """Weights z / loss, with z = softmax(logits), whose logits follow how far each log loss fell by a step.
 
-    The authors move the logits by Adam; here they take plain steps. A mixed batch may lack a task, whose logits then
-    stay but for the decay. Losses before and after a step have dropout masks of their own, as in their code.
+    What differs from the authors: they move the logits by Adam, with a decay of 0.01 in their code; here they take
+    plain steps. Their weights divide by the losses of the batch that is trained, ours by those of the batch before it,
+    read after its step, as weights are set between steps; the first step has even weights. A mixed batch may lack a
+    task, whose logits then stay but for the decay. Losses before and after a step have dropout masks of their own.
     """
 
     name, title = "famo", "weights under which all losses fall at the same rate"
@@ -66,13 +68,13 @@ class FAMO(Balancer):
     Options = FAMOOptions
 
     def balance(
-        self, losses: np.ndarray, after: np.ndarray | None, memory: dict[str, Any], options: FAMOOptions
+        self, losses: np.ndarray, more: np.ndarray | None, memory: dict[str, Any], options: FAMOOptions
     ) -> np.ndarray:  # fmt: skip
         """Move the logits, and weigh each log loss by them."""
-        assert after is not None, "asked for by `again`"
+        assert more is not None, "asked for by `again`"
         known = np.array(memory.get("losses", [1.0] * len(losses)))
         logits = np.array(memory.get("logits", [0.0] * len(losses)))
-        logits = moved(logits, losses, after, options.famo_rate, options.famo_decay)
-        known = np.where(np.isnan(after), known, after)
+        logits = moved(logits, losses, more, options.famo_rate, options.famo_decay)
+        known = np.where(np.isnan(more), known, more)
         memory["logits"], memory["losses"] = logits.tolist(), known.tolist()
         return softmax(logits) / (known + LEAST)

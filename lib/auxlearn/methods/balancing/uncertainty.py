@@ -51,7 +51,7 @@ class Uncertainty(Balancer):
     Options = UncertaintyOptions
 
     def balance(
-        self, losses: np.ndarray, after: np.ndarray | None, memory: dict[str, Any], options: UncertaintyOptions
+        self, losses: np.ndarray, more: np.ndarray | None, memory: dict[str, Any], options: UncertaintyOptions
     ) -> np.ndarray:  # fmt: skip
         """Move the log variances, and weigh by them."""
         s = descend(np.array(memory.get("log_variances", [0.0] * len(losses))), losses, options.variance_rate)

@@ -28,7 +28,11 @@ class BM25Options(ScoreOptions):
 
 @register
 class BM25(RowScore):
-    """Okapi BM25 with the primary's rows as queries."""
+    """Okapi BM25 with the primary's rows as queries, in the variant of Lucene (see `found`).
+
+    What differs from the paper: 1 is added inside the logarithm of a word's rarity, which is then never below 0, and
+    the factor k1 + 1, the same for every word, is left out.
+    """
 
     name, reference = "bm25", "Robertson and Zaragoza, 2009"
     title = "n rows that BM25 finds by the primary's rows"

@@ -27,7 +27,8 @@ class DeltaLoss(RowScore):
     """A row's loss before the warm-up minus that after it: what can be learnt soon.
 
     Before it, heads are drawn at random, so that a task's rows start at about chance, and the fall is mostly chance
-    minus the loss after it.
+    minus the loss after it. What differs from DataFlex: that has one language model and no heads, orders rows anew
+    during training, and takes a window of them that moves; here rows are chosen once, from the top.
     """
 
     name, reference = "delta_loss", "as in DataFlex (OpenDCAI)"

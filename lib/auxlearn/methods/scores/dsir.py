@@ -41,7 +41,11 @@ class DSIROptions(ScoreOptions):
 
 @register
 class DSIR(RowScore):
-    """Data selection by importance resampling over hashed n-grams."""
+    """Data selection by importance resampling over hashed n-grams.
+
+    What differs from the authors' package: another hash, no least length of rows (see `counts` and `log_weights`), and
+    the switches `smoothing`, `per_word` and `resample`, whose defaults are the package's.
+    """
 
     name, reference = "dsir", "Xie et al., 2023 (DSIR)"
     title = "n rows drawn by how much more their words are the primary's than the pool's"

@@ -31,8 +31,9 @@ class GradDotOptions(ScoreOptions, row_pass.WarmOptions):
 class GradDot(RowScore):
     """Exact inner products of every row's gradient with target gradients (see `signals.example_gradients`).
 
-    Gradients are of all parameters that tasks share, at one model, with dropout off. Others project gradients of LoRA
-    or of some layers to a few thousand numbers; as the targets are known here, nothing is projected.
+    Gradients are of all parameters that tasks share, at one model, with dropout off. What differs from TracIn: that
+    sums products over the checkpoints of a training, times their learning rates, for each target row. Others project
+    gradients of LoRA or of some layers to a few thousand numbers; as the targets are known here, nothing is projected.
     """
 
     name, reference = "graddot", "Pruthi et al., 2020 (TracIn), at one model"

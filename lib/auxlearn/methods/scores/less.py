@@ -38,7 +38,9 @@ class LESS(RowScore):
       left out.
     - The warm-up's learning rate is constant, so that checkpoints weigh the same, and the state after an epoch is that
       of a training that ends there: each is such a training, of 1 to `warm_epochs` epochs.
-    - A subtask is a part of the target rows of like labels.
+    - A subtask is a part of the target rows of like labels. The cosine is with its mean gradient, as in the paper's
+      formula; their code averages the cosines with each of its rows.
+    - The step has eps within the root, as in their code.
     """
 
     name, reference = "less", "Xia et al., 2024 (LESS)"

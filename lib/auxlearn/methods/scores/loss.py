@@ -26,7 +26,11 @@ class LossOptions(row_pass.WarmOptions):
 
 @register
 class Loss(RowScore):
-    """A row's own loss. It knows nothing of the primary: what it chooses is hard, or easy, wherever it is from."""
+    """A row's own loss. It knows nothing of the primary: what it chooses is hard, or easy, wherever it is from.
+
+    What differs from the study named: it prunes text for pre-training by the perplexity of a language model, and keeps
+    rows of the highest, the lowest or middle values; here the loss is that of the row's own label.
+    """
 
     name, reference = "loss", "Marion et al., 2023"
     title = "the n rows of the highest loss under a model warmed up on all tasks, each task its share"

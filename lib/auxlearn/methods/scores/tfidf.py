@@ -18,7 +18,10 @@ from auxlearn.methods.scores.base import RowScore, target_table
 
 @register
 class TfIdf(RowScore):
-    """Cosines of TF-IDF vectors."""
+    """Cosines of TF-IDF vectors: the paper's raw counts times inverse document frequency, with length 1.
+
+    What differs: document frequencies are smoothed as in scikit-learn, as if one more row had every word.
+    """
 
     name, reference = "tfidf", "Salton and Buckley, 1988"
     title = "n rows that are alike to the primary's by the cosine of their TF-IDF vectors"

@@ -17,8 +17,10 @@ from auxlearn.methods.task_scores import base
 from auxlearn.training.phases import Plan
 
 READS = ("features",)
-ROUNDS, CLOSE = 11, 1e-3  # updates at most, and the change of a / b at which there are no more: the authors'
+# The authors': updates at most, the change of a / b at which there are no more, what is added to denominators.
+ROUNDS, CLOSE, SOFT = 11, 1e-3, 1e-5
 ENOUGH = 1000  # updates that suffice
+Evidence = Literal["corrected", "code", "exact_code"]
 
 
 class LogMEOptions(base.TaskScoreOptions):
@@ -30,8 +32,9 @@ class LogMEOptions(base.TaskScoreOptions):
     """epochs of tuning each auxiliary alone"""
     target_rows: int = Field(0, ge=0)
     """rows of the primary whose labels are told, drawn from those that it is trained on (0: all)"""
-    evidence: Literal["corrected", "code"] = "corrected"
-    """at its maximum; or after at most 11 updates of the precisions, where the authors' code stops"""
+    evidence: Evidence = "corrected"
+    """at its maximum; where the authors' code stops (code); or with all that this does besides (exact_code, see
+    `log_evidence`)"""
 
 
 class TaskFeatures(task_plans.TunedAlone):
@@ -51,8 +54,9 @@ class LogME(base.TaskScore):
 
     Features are pooled states of the primary's rows by a model tuned on the auxiliary alone. Each class has a linear
     model of its own, of its 0s and 1s, and the evidence is the mean over classes and rows, as in the authors' code.
-    Precisions are followed until the evidence is at its maximum; the authors' at most 11 rounds, which `evidence: code`
-    has, stop short of it where features are many.
+    What differs: precisions are followed until the evidence is at its maximum. The authors' code stops after 11 updates
+    (`evidence: code`), short of it where features are many; and its number is no evidence where they outnumber rows, as
+    a term of the determinant is left out (`exact_code`).
     """
 
     name, reference = "logme", "You et al., 2021 (LogME)"
@@ -88,11 +92,10 @@ class LogME(base.TaskScore):
         labels = np.array(task.train.select(rows.tolist())[task.label][:])
         classes = np.unique(labels) if task.labels else None  # one that no row has could be told without features
         targets = labels[:, None].astype(np.float64) if classes is None else (labels[:, None] == classes).astype(float)
-        rounds = ROUNDS if options.evidence == "code" else None
-        return {name: float(np.mean(log_evidence(x, targets, rounds))) for name, x in features.items()}
+        return {name: float(np.mean(log_evidence(x, targets, options.evidence))) for name, x in features.items()}
 
 
-def log_evidence(features: np.ndarray, targets: np.ndarray, rounds: int | None = None) -> np.ndarray:
+def log_evidence(features: np.ndarray, targets: np.ndarray, rule: Evidence = "corrected") -> np.ndarray:
     """Compute the log evidence per row of linear models of targets, each maximised over its two precisions.
 
     The model is y = F w + noise, w ~ N(0, 1/a) and noise ~ N(0, 1/b). Fixed-point updates (MacKay, 1992) lead to
@@ -101,44 +104,55 @@ def log_evidence(features: np.ndarray, targets: np.ndarray, rounds: int | None =
     Args:
         features: F, float [N, d].
         targets: float [N, C], one model per column.
-        rounds: Updates at most, and none after one that changes a / b by less than 0.1 %, as in the authors' code;
-            None for as many as it takes until the evidence no longer changes.
+        rule: "corrected": as many updates as it takes until the evidence no longer changes, and the highest of them.
+            "code": where the authors' code stops, after 11 updates at most and after one that changes a / b by 0.1 %
+            or less. "exact_code": all that its `_fit_fixed_point` does. It adds 1e-5 to the weights' squared length and
+            to the residual in updates, takes the last precisions together with the weights before them and, where
+            features outnumber rows, leaves log a out of the determinant once for each direction that no row has.
 
     Returns:
         float64 [C].
 
     Reference:
-        You et al., ICML 2021 (LogME).
+        You et al., ICML 2021 (LogME); the updates of You et al., 2110.10545, which their code takes by default.
     """
     x, y = np.asarray(features, np.float64), np.asarray(targets, np.float64)
     size, width = x.shape
     u, singular, _ = np.linalg.svd(x, full_matrices=False)
     squares, projected = singular**2, (u.T @ y) ** 2  # [r], [r, C]
     outside = np.maximum((y**2).sum(0) - projected.sum(0), 0.0)  # of y, what no feature reaches
+    exact = rule == "exact_code"
+    unused, added = (0, SOFT) if exact else (width - len(squares), 0.0)
 
-    def solved(a: float, b: float, at: int) -> tuple[float, float, float, float]:
-        """Return the effective number of weights, their squared length, the residual, and the evidence."""
+    def fitted(a: float, b: float, at: int) -> tuple[float, float, float]:
+        """Return the effective number of weights, their squared length, and the residual."""
         gamma = float((b * squares / (a + b * squares)).sum())
         length = float((b**2 * squares * projected[:, at] / (a + b * squares) ** 2).sum())
-        residual = float((projected[:, at] * (a / (a + b * squares)) ** 2).sum() + outside[at])
-        determinant = float(np.log(a + b * squares).sum()) + (width - len(squares)) * np.log(a)
-        evidence = width * np.log(a) + size * np.log(b) - b * residual - a * length - determinant
-        return gamma, length, residual, (evidence - size * np.log(2 * np.pi)) / (2 * size)
+        return gamma, length, float((projected[:, at] * (a / (a + b * squares)) ** 2).sum() + outside[at])
+
+    def evidence(a: float, b: float, length: float, residual: float) -> float:
+        determinant = float(np.log(a + b * squares).sum()) + unused * np.log(a)
+        twice = width * np.log(a) + size * np.log(b) - b * residual - a * length - determinant
+        return (twice - size * np.log(2 * np.pi)) / (2 * size)
 
     best = np.empty(y.shape[1])
     for at in range(y.shape[1]):
         a = b = 1.0
-        highest = -np.inf  # with fewer rows than features an update may overshoot
-        for _ in range(rounds or ENOUGH):
-            gamma, length, residual, before = solved(a, b, at)
-            ratio = a / b
-            a = max(gamma, 1e-12) / max(length, 1e-12)
-            b = max(size - gamma, 1e-12) / max(residual, 1e-12)
-            evidence = solved(a, b, at)[3]
-            if (abs(a / b - ratio) / ratio <= CLOSE) if rounds else abs(evidence - before) <= 1e-10:
+        gamma, length, residual = fitted(a, b, at)
+        last, highest = evidence(a, b, length, residual), -np.inf
+        for _ in range(ENOUGH if rule == "corrected" else ROUNDS):
+            ratio, before = a / b, last
+            a = max(gamma, 1e-12) / max(length + added, 1e-12)
+            b = max(size - gamma, 1e-12) / max(residual + added, 1e-12)
+            last = evidence(a, b, length, residual)
+            gamma, length, residual = fitted(a, b, at)
+            if not exact:
+                last = evidence(a, b, length, residual)
+            highest = max(highest, last)  # with fewer rows than features an update may overshoot
+            done = abs(last - before) <= 1e-10 if rule == "corrected" else abs(a / b - ratio) / ratio <= CLOSE
+            if done:
                 break
-            highest = max(highest, evidence)
-        best[at] = evidence if rounds else max(highest, evidence)
+        best[at] = highest if rule == "corrected" else last
     return best
 
 

@@ -37,12 +37,17 @@ class Surrogate(base.TaskScore):
     """A ridge regression from which tasks are in a set to how the primary does after training with it.
 
     Each set gives n rows, drawn as the arm's are, and is trained as the arm but for few epochs; the primary is judged
-    on held-out rows at the end. What differs from the authors: the primary is trained alone too, so that 0 means no
-    help, and sets have each task about equally often, which says more of as many trainings. Theirs are drawn
-    independently, and trained in full.
+    on held-out rows at the end. What differs from the authors (paper and code, VirtuosoResearch/Task-Modeling):
+
+    - They fit the primary's loss by least squares, and take tasks below a threshold; here it is its score, with a
+      penalty on squares, and tasks from the top or above a threshold.
+    - They draw sets uniformly, and pass over one that was drawn before (200 of three tasks in their example). Here sets
+      have each task about equally often, which says more of few trainings.
+    - They train each set in full, on all rows of its tasks, and several times. Here it is one short training on n rows.
+    - Here the primary is trained alone too, so that 0 means no help.
     """
 
-    name, reference = "surrogate", "Li, Nguyen and Zhang, 2023"
+    name, reference = "surrogate", "Li, Nguyen and Zhang, 2023 (2303.14582)"
     title = "n rows of the tasks that add most to the primary in short trainings with random sets of tasks"
     formula = (
         "score(S) ~ c + sum of s(task) over tasks in S, by least squares over random sets S with a penalty of ridge "

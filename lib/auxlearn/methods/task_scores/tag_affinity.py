@@ -33,7 +33,7 @@ class TagOptions(base.TaskScoreOptions):
     lookaheads: int = Field(8, ge=1)
     """steps of each task that are looked at after an epoch, each with other rows"""
     look_rate: float = Field(0.0, ge=0)
-    """learning rate of the step that is looked at (0: that of the training, as the authors do)"""
+    """learning rate of the step that is looked at (0: that of the training, as in the authors' code)"""
 
 
 class TaskAffinity(Trained):
@@ -62,13 +62,17 @@ class TagAffinity(base.TaskScore):
     A task's gradient, of the mean loss of a batch, takes one plain step on the parameters that all tasks share; the
     affinity is what share of the primary's loss on another batch goes away by it. What differs from the authors:
 
-    - They look ahead every 10 steps of one training. Here it is after each epoch, at a constant rate, where the state
-      is that of a training which ends there: each is such a training, of 1 to `joint_epochs` epochs, and is charged.
-    - Their tasks share each input; here a task's batch is of rows of its own, and the primary's of the primary's.
-    - They score groups of tasks for all of them; here tasks are scored for the primary alone.
+    - They look ahead every 10 steps of one training, and average. Here it is after each epoch, at a constant rate,
+      where the state is that of a training which ends there: each is such a training, of 1 to `joint_epochs` epochs,
+      and is charged.
+    - Their tasks share each input, so that loss and gradient are of one batch; here a task's batch is of rows of its
+      own, and the primary's of the primary's.
+    - The step of their code for CelebA has the momentum of the training's optimiser, and its affinities are divided by
+      the learning rate; ours has none, and a rate that is the same for all tasks changes no order.
+    - They choose groups of tasks that serve all of them; here tasks are scored for the primary alone.
     """
 
-    name, reference = "tag_affinity", "Fifty et al., 2021 (TAG)"
+    name, reference = "tag_affinity", "Fifty et al., 2021 (TAG, 2109.04617)"
     title = "n rows of the tasks a step on which lowers the primary's loss most, during a joint training"
     formula = (
         "s(task) = mean over lookaheads of 1 - L(w - rate * gradient of the task's loss at w) / L(w), L the primary's "

@@ -53,12 +53,12 @@ class TaskEmb(base.TaskScore):
     """Cosines of the diagonals of tasks' Fisher information.
 
     It is the empirical one, of the labels as they are, of all weights and biases of the encoder's linear layers, at a
-    model tuned on the task, with dropout off. What differs from the authors: embeddings and layer norms are left out;
-    they keep the information of layers' outputs too, and join the orders that its parts give. One task's is compared
-    with another's by the cosine of all of it, as they compare each part.
+    model tuned on the task, with dropout off. What differs from the authors: their code squares the gradients of the
+    mean loss of batches (`squares: batches`), of embeddings and layer norms too, and of the outputs of layers and
+    heads; the paper joins the orders that these parts give. Here tasks are compared by the cosine of all of it.
     """
 
-    name, reference = "taskemb", "Vu et al., 2020 (TaskEmb); Achille et al., 2019 (Task2Vec)"
+    name, reference = "taskemb", "Vu et al., 2020 (TaskEmb, 2005.00770); Achille et al., 2019 (Task2Vec)"
     title = "n rows of the tasks whose Fisher information is nearest to the primary's"
     formula = "s(task) = cos of F(task) and F(primary), F the mean over rows of the squared gradient of the row's loss"
     cost = "a model tuned on each task alone, and a backward pass for some rows of each, for all primaries and n alike"

@@ -41,12 +41,12 @@ class TaskTexts(Trained):
 class TextEmb(base.TaskScore):
     """Cosines of tasks' mean sentence embeddings.
 
-    A row's embedding is the mean of its tokens' last states, a task's the mean of its rows', both as in the authors'
-    code. They read every row of a task; here a sample of each will do, as a mean over rows is known to a few per cent
-    from hundreds. `embed_rows: 0` reads all.
+    A row's embedding is the mean of its tokens' last states without padding, a task's the mean of its rows', both as in
+    the authors' code. That reads every row of a task; here a sample of each is read, which gives the same mean but for
+    the error of sampling. `embed_rows: 0` reads all.
     """
 
-    name, reference = "textemb", "Vu et al., 2020 (TextEmb)"
+    name, reference = "textemb", "Vu et al., 2020 (TextEmb, 2005.00770)"
     title = "n rows of the tasks whose texts are nearest to the primary's in the untrained encoder"
     formula = "s(task) = cos of e(task) and e(primary), e the mean over rows of the mean of the encoder's last states"
     cost = "one forward pass of the encoder over some rows of every task, for all primaries alike"

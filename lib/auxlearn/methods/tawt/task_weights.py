@@ -36,7 +36,7 @@ class Mover(Protocol):
     """What moves weights in place of TAWT's rule: a policy, see `methods.base.WeightPolicy`."""
 
     def __call__(
-        self, weights: np.ndarray, read: np.ndarray | None, after: np.ndarray | None, memory: dict[str, Any], step: int
+        self, weights: np.ndarray, read: np.ndarray | None, more: np.ndarray | None, memory: dict[str, Any], step: int
     ) -> np.ndarray:
         """Return the next weights, float64 [K], from those in force and from cosines or losses, float64 [K]."""
 
@@ -344,7 +344,7 @@ class Weights:
         return dict(zip(self.names, (weights * (len(weights) / weights.sum())).tolist(), strict=True))
 
     def update(
-        self, cosines: Any = None, errors: Any = None, step: int = 0, losses: Any = None, after: Any = None
+        self, cosines: Any = None, errors: Any = None, step: int = 0, losses: Any = None, more: Any = None
     ) -> np.ndarray:  # fmt: skip
         """Move the weights by measured cosines, or by losses.
 
@@ -355,7 +355,7 @@ class Weights:
             errors: Their standard errors, float [K]; None for none.
             step: Optimiser steps done so far.
             losses: Mean losses since the last update, float [K], NaN where a task had no row; None where not followed.
-            after: Losses of the last batch after its step, float [K]; None where not asked for.
+            more: What the mover asked for besides, float [K]; None where it did not.
 
         Returns:
             The new weights, float64 [K].
@@ -375,7 +375,7 @@ class Weights:
         used = None
         if self.mover:
             read = seen.get("losses", seen["cosines"])
-            moved = self.mover(self.values, read, after, self.memory, step)
+            moved = self.mover(self.values, read, more, self.memory, step)
             self.log_w = _log(cosine.normalised(moved, list(self.names)))
         elif self.needs_probe:
             errors = None if errors is None else seen["errors"][self._given]

@@ -67,16 +67,16 @@ def mover(plan: Plan, phase: Phase) -> Mover | None:
     """Return what moves a phase's weights in place of TAWT's rule, if its weighting names a policy."""
     w, names = weighting(phase), list(phases.groups(phase, plan.primary))
     own = policy(w)
-    if own is None or own.aggregates:
+    if own is None or (own.aggregates and not own.follows):
         return None
     options = own.Options.model_validate(w.options or {})
 
     def moved(
-        weights: np.ndarray, read: np.ndarray | None, after: np.ndarray | None, memory: dict[str, Any], step: int
+        weights: np.ndarray, read: np.ndarray | None, more: np.ndarray | None, memory: dict[str, Any], step: int
     ) -> np.ndarray:  # fmt: skip
         if own.follows:
             assert read is not None, "losses are recorded at every step"
-            return own.follow(names, weights, read, after, memory, step, options)
+            return own.follow(names, weights, read, more, memory, step, options)
         return own.move(names, weights, read, step, options)
 
     return moved

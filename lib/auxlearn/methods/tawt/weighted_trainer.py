@@ -86,6 +86,7 @@ class _Weigher(train.Trainer):
         self.probe = target_gradients.Probe(self.model, w.parameters, self.plan.precision)
         self.reads: dict[str, list[torch.Tensor]] = {name: [] for name in self.weights.names}
         self.losses: list[tuple[str, int, torch.Tensor]] = []  # of parts of batches since the last update
+        self.lengths: list[tuple[str, torch.Tensor]] = []  # of the gradients of the last step's parts
         self.policy = weighted_steps.policy(w)
         self.running = running
         return super()._epochs(running)
@@ -138,7 +139,7 @@ class _Weigher(train.Trainer):
     def _backward(
         self, running: train.Running, parts: train.Parts, divisors: Any, fraction: float
     ) -> torch.Tensor:  # fmt: skip
-        """Where a policy aggregates, take the parts' gradients one by one and put what it makes of them in place.
+        """Where a policy aggregates, take the parts' gradients one by one and put what becomes of them in place.
 
         Heads keep their own gradient, of the mean loss of their task's rows in the batch.
         """
@@ -147,7 +148,7 @@ class _Weigher(train.Trainer):
             return super()._backward(running, parts, divisors, fraction)
         assert self.policy is not None, "phases.check refuses aggregation without a policy"
         shared, rows = list(self.model.encoder.parameters()), sum(len(index) for _, index in parts)
-        gradients, total = [], torch.zeros(2, device=self.model.device)
+        gradients, total, self.lengths = [], torch.zeros(2, device=self.model.device), []
         for part in parts:
             for p in shared:
                 p.grad = None
@@ -155,9 +156,18 @@ class _Weigher(train.Trainer):
             total += super()._backward(running, [part], plain, fraction) * (len(part[1]) / rows)
             own = [torch.zeros_like(p) if p.grad is None else p.grad for p in shared]
             gradients.append(torch.cat([each.flatten() for each in own]))
+            if self.policy.norms:
+                last = [p for _, p in target_gradients.parameters(self.model, "last_layer")]
+                norms = [p.grad.norm() for p in last if p.grad is not None]
+                self.lengths.append((part[0], torch.stack(norms).norm()))
         w = weighted_steps.weighting(running.phase)
-        aggregate = self.policy.aggregator(self.policy.Options.model_validate(w.options or {}))
-        joined = aggregate(torch.stack(gradients))
+        if self.policy.follows:
+            factors = np.array([self._moving.multipliers[name] for name, _ in parts])
+            factors /= factors.sum()
+            joined = sum((own * factor for own, factor in zip(gradients, factors.tolist(), strict=True)))
+        else:
+            aggregate = self.policy.aggregator(self.policy.Options.model_validate(w.options or {}))
+            joined = aggregate(torch.stack(gradients))
         for p, own in zip(shared, joined.split([p.numel() for p in shared]), strict=True):
             p.grad = own.view_as(p)
         return total
@@ -205,15 +215,16 @@ class _Weigher(train.Trainer):
         self.running.ledger.seconds -= took
 
     def _update(self, running: train.Running, done: int) -> None:
-        values = errors = losses = after = None
+        values = errors = losses = more = None
         w, weights = weighted_steps.weighting(running.phase), self._moving
         if weighted_steps.probes(w):
             measure = self._reused if w.estimator == "reused" else self._exact
             values, errors = measure(running, len(weights.history) + 1)
         if w.evidence == "losses":
             losses, self.losses = self._means(self.losses), []
-            after = self._again(running) if self.policy and self.policy.again else None
-        weights.update(values, errors, done, losses, after)
+            if self.policy and (self.policy.again or self.policy.norms):
+                more = self._again(running) if self.policy.again else self._lengths()
+        weights.update(values, errors, done, losses, more)
         self._record(running.phase, weights.history[-1])
         if w.evidence == "losses" and done not in np.cumsum(running.epochs):
             return  # every step would be a message
@@ -227,6 +238,13 @@ class _Weigher(train.Trainer):
         rows, size = np.array([count for _, count, _ in parts]), len(self._moving.names)
         with np.errstate(invalid="ignore"):
             return np.bincount(at, losses * rows, size) / np.bincount(at, rows, size)
+
+    def _lengths(self) -> np.ndarray:
+        """Return the length of each weighed task's gradient in the last step, float64 [K]; NaN of those without."""
+        lengths = np.full(len(self._moving.names), np.nan)
+        at = [self._moving.names.index(name) for name, _ in self.lengths]
+        lengths[at] = torch.stack([length for _, length in self.lengths]).double().cpu().numpy()
+        return lengths
 
     def _again(self, running: train.Running) -> np.ndarray:
         """Return the losses of the last batch once more, after its step; charged as a forward pass."""
