@@ -131,5 +131,5 @@ def test_matrix_peak(ratios):
             spans.append(time.perf_counter() - start)
         rates[kind] = 40 * 2 * rows * width * inner / statistics.median(spans) / 1e9
     fp32, bf16 = rates.values()
-    ratios("matrix products, bf16", "fp32", [bf16 / fp32])
+    ratios("matrix products, bf16", "fp32", [bf16 / fp32], raw=f"{bf16:.0f} GFLOP/s, {fp32:.0f}")
     print(f"\nmatrix products: fp32 {fp32:.0f}, bf16 {bf16:.0f} GFLOP/s, ratio {bf16 / fp32:.2f}")

@@ -3,12 +3,13 @@
 Two rivals: FastMTL's recipe (fp32, every row padded to 128) and the best that the Trainer does by options alone (the
 machine's precision, padded to the longest row of a batch, rows grouped by length). Same encoder, same rows, same number
 of examples, same batch size and learning rate; all alternate within one run, so that a ratio holds when the machine's
-speed drifts. Five seeds each, whose mean losses must agree within their noise. MiniLM on a processor; on a GPU, where
-there is one, an encoder of BERT-base's size, and fp16 for the first rival. Run by `make bench`; a speed is printed,
-never asserted. Aims are for hardware that multiplies in bf16.
+speed drifts. Five seeds each (or BENCH_ROUNDS), whose mean losses must agree within their noise. MiniLM on a processor;
+on a GPU, where there is one, an encoder of BERT-base's size, and fp16 for the first rival. Run by `make bench`; a speed
+is printed, never asserted. Aims are for hardware that multiplies in bf16, and for batches of 32 (else BENCH_BATCH).
 """
 
 import os
+import statistics
 import time
 
 import numpy as np
@@ -22,7 +23,8 @@ from auxlearn.evaluation import stats
 from auxlearn.models import multitask
 from auxlearn.training import shared_parameters, train
 
-ROWS, ROUNDS, BATCH, LR = 512, 5, 32, 1e-4
+ROWS, LR = 512, 1e-4
+ROUNDS, BATCH = int(os.environ.get("BENCH_ROUNDS", 5)), int(os.environ.get("BENCH_BATCH", 32))
 THREADS = int(os.environ.get("BENCH_THREADS", os.cpu_count() or 1))
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 AIMS = {"cpu": ("at least 7", "at least 2", "at least 0.45"), "cuda": ("at least 4", "at least 1.5", "at least 0.5")}
@@ -117,15 +119,20 @@ def test_against_trainer_and_the_machine(suite, encoder, tmp_path, ratios):
         "best": f"Trainer, {precision}, grouped by length",
     }
     found, apart = {"padded": [], "best": [], "share": []}, {"padded": [], "best": []}
+    raw = {name: [] for name in ("padded", "best", "mine", "flops", "peak")}
     for seed in range(ROUNDS):
         mine, my_loss, ledger = ours(suite, encoder, precision, seed)
         line = f"\nseed {seed}: train.run {ROWS / mine:.1f} examples/s (loss {my_loss:.3f})"
         for name, what in ways.items():
             theirs, their_loss = stock_trainer(suite, encoder, tmp_path, name == "best", precision, seed)
             found[name].append(theirs / mine)
+            raw[name].append(ROWS / theirs)
             apart[name].append(their_loss - my_loss)
             line += f", {what} {ROWS / theirs:.1f} (loss {their_loss:.3f})"
-        found["share"].append(ledger.flops / mine / peak(precision))
+        most = peak(precision)
+        found["share"].append(ledger.flops / mine / most)
+        for name, value in (("mine", ROWS / mine), ("flops", ledger.flops / mine / 1e9), ("peak", most / 1e9)):
+            raw[name].append(value)
         print(line)
     for name, what in ways.items():  # the same work: losses of one epoch, seed by seed
         low, high = stats.t_interval(apart[name], level=0.999)
@@ -133,6 +140,9 @@ def test_against_trainer_and_the_machine(suite, encoder, tmp_path, ratios):
         assert np.abs(apart[name]).max() < 0.05, f"{what}: losses differ by {apart[name]}"
     aims = AIMS[DEVICE] if precision == "bf16" else ("", "", "")
     where = " on a GPU" if DEVICE == "cuda" else ""
-    ratios(f"training{where}, {precision}, bucketed", ways["padded"], found["padded"], aims[0])
-    ratios(f"training{where}, {precision}, bucketed", ways["best"], found["best"], aims[1])
-    ratios(f"training's matrix products{where}", f"the machine's in {precision}", found["share"], aims[2])
+    where += "" if BATCH == 32 else f", batches of {BATCH}"
+    for name, aim in (("padded", aims[0]), ("best", aims[1])):
+        speeds = f"{statistics.median(raw['mine']):.1f} examples/s, {statistics.median(raw[name]):.1f}"
+        ratios(f"training{where}, {precision}, bucketed", ways[name], found[name], aim, speeds)
+    rates = f"{statistics.median(raw['flops']):.0f} GFLOP/s of {statistics.median(raw['peak']):.0f}"
+    ratios(f"training's matrix products{where}", f"the machine's in {precision}", found["share"], aims[2], rates)
