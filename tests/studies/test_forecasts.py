@@ -668,11 +668,3 @@ def test_a_scoreboard_costs_what_its_methods_run_in_order_to_choose(priced):
     assert price.most == pytest.approx(once + 130 * ALL)
     with pytest.raises(InputError, match="none among them trains"):
         priced({}, ("08_validity",), blocks={"08_validity": {"selectors": ["random", "bm25"], "n": 20}})
-
-
-def test_a_scoreboard_counts_the_trainings_of_a_method_that_scores_rows_by_trials_twice(priced):
-    """It orders all rows too, so that it searches with as many."""
-    given = {"selectors": ["gradts_fg"], "n": 20, "stage2_epochs": 2, "tune_epochs": 3, "batch_size": 32}
-    price = priced({}, ("04_gradts_correlation", "08_validity"), blocks={"08_validity": given | {"holdout": 0.25}})
-    few = priced({}, ("04_gradts_correlation", "06_mtl"), arm="gradts_fg", n=20)
-    assert price.total["trial"] > 2 * few.total["trial"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,6 @@ from auxlearn.methods.forecasting import Charge, SizedContext
 from auxlearn.methods.gradts import selectors as gradts
 from auxlearn.methods.tawt import weight_tables
 from auxlearn.studies import graph, study_file, unread_expansion
-from auxlearn.studies.arms import MTL
 from auxlearn.studies.expansion import Cell
 from auxlearn.studies.sizing import Sizer
 
@@ -194,7 +193,8 @@ class _Count:
             shown = [charge for other in compared for charge in context.trained(other, "compared")]
             return context.trained(plan), shown
         if cell.stage == "08_validity":  # whose methods choose, and train nothing with what they have chosen
-            return _choosing(context, map(_decided, p.arms)), []
+            asked = [SizedContext(sizes, _decided(arm), 0, context.upstream) for arm in p.arms]
+            return [charge for each in asked for charge in each.choosing(each.params.method)], []
         charges = forecasting.arm(context)
         self._row(context, charges)
         return charges, []
@@ -250,16 +250,6 @@ def _upstream(cell: Cell, seed: int) -> list[Any]:
         found.setdefault(f"{read.stage}/{read.key}", _decided(read.params).model_copy(update=seeds))
         queue += read.reads
     return list(found.values())
-
-
-def _choosing(context: SizedContext, arms: Iterable[MTL]) -> list[Charge]:
-    """Forecast what 08's methods run in order to choose n rows and, of those that score rows, to order all of them."""
-    charges: list[Charge] = []
-    for arm in arms:
-        every = arm.model_copy(update={"n": len(context.pool())})
-        for p in [arm, *([every] if arm.method.scores == "rows" else [])]:
-            charges += SizedContext(context.sizes, p, context.seed, context.upstream).choosing(arm.method)
-    return charges
 
 
 def _map(context: SizedContext, p: Any, seed: int) -> list[Charge]:
