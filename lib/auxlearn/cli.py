@@ -214,9 +214,9 @@ def _verify(name: str | None, page: bool) -> int:
 
     findings = []
     if page:
-        from auxlearn.reporting.pages import report
+        from auxlearn.reporting.pages import front_page
 
-        findings = report.front_page()
+        findings = front_page.write()
     if name:
         findings = [verify.verify(name)]
         print(findings[0].shown())

@@ -3,6 +3,7 @@
 import pytest
 
 import browser
+from auxlearn.paths import PROJECT
 from auxlearn.reporting.pages import report
 
 CHROME = browser.executable()
@@ -121,6 +122,23 @@ def test_every_page_fits_a_phone_and_asks_nobody(page, folder, dark):
         assert page.run(broken) == 0, path.name
     page.open(f"file://{folder}/index.html", width=390)
     assert page.run("(b => b.scrollWidth > b.clientWidth)(document.querySelector('table.runs').parentElement)")
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_published_pages_fit_a_phone_and_a_screen(page, width):
+    home = PROJECT / "reports"
+    for path in (home / "index.html", *sorted(home.glob("*/index.html"))):
+        page.open(f"file://{path}", width=width, height=844)
+        assert page.run("[document.documentElement.scrollWidth, innerWidth]") == [width, width], path
+        assert page.complaints == [], path
+
+
+def test_what_a_test_shows_is_seen_on_a_phone(page):
+    """Of every arm the difference and its verdict, without scrolling to the side."""
+    page.open(f"file://{PROJECT}/reports/index.html", width=390, height=844)
+    heads = "[...document.querySelectorAll('#results ~ .scroll thead th')].slice(0, 2)"
+    assert page.run(f"{heads}.map(h => h.textContent.split(' ')[0])") == ["arm", "difference"]
+    assert page.run(f"Math.max(...{heads}.map(h => h.getBoundingClientRect().right))") <= 390
 
 
 def test_nothing_in_a_page_can_ask_for_more(index):

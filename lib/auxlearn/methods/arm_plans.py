@@ -28,6 +28,27 @@ def common(p: Trained) -> dict[str, Any]:
     return {name: getattr(p, name) for name in names}
 
 
+def of_arm(p: Any) -> dict[str, Any]:
+    """Return what an artifact that is made as an arm is trained takes over of the arm's parameters."""
+    names = (
+        "primary", "auxiliaries", "batch_size", "lr", "regression", "pool", "mixing", "loss_scale", "idle_heads",
+        "keep_leaks", "processes",
+    )  # fmt: skip
+    return {name: getattr(p, name) for name in names}
+
+
+def untrained(p: Trained, suite: Suite, seed: int) -> Plan:
+    """Plan the model as it is before any training: passes are of trained ones, and a step at a rate of 0 leaves it so.
+
+    Args:
+        p: The parameters.
+        suite: The suite.
+        seed: The seed that its heads are drawn by.
+    """
+    phase = Phase("untrained", {next(iter(suite)): np.zeros(1, np.int64)}, 1, Recipe(0.0, 1))
+    return Plan(phases=(phase,), seeds=seeding.record(seed), keep_model=True, **common(p))
+
+
 def holdout(
     suite: Suite, primary: str, fraction: float, seed: int, usable: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:

@@ -74,14 +74,18 @@ def test_a_study_s_finding_is_a_sentence(tmp_path):
     found = all_results.rows(tmp_path)
     one, two = ([row for row in found if row.study == name] for name in ("one", "two"))
     assert all_results.finding(one) == (
-        "Of 3 arms 2 better and 1 worse than single-task training; the largest difference is x on a, +0.100 (+0.090 to "
-        "+0.110)."
+        "Of 3 arms 2 are better and 1 is worse than single-task training; the largest difference is x on a, "
+        "+0.100 (+0.090 to +0.110)."
     )
     assert all_results.finding(two) == (
         "Of 1 arms none is shown to be better or worse; the largest difference is x on a, +0.100 (+0.090 to +0.110); 3 "
         "seeds, which decide nothing."
     )
     assert all_results.finding(one[:1]) == ""
+    published(tmp_path, "three", [SINGLE, arm("x", 0.1, "no difference shown"), arm("y", 0.05, "better")])
+    three = [row for row in all_results.rows(tmp_path) if row.study == "three"]
+    assert all_results.finding(three).startswith("Of 2 arms 1 is better than single-task training; the largest")
+    assert all_results.finding(three).endswith("x on a, +0.100 (+0.090 to +0.110), which no test shows.")
 
 
 def test_every_published_table_is_on_the_front_page():

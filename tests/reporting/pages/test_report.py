@@ -12,7 +12,7 @@ from auxlearn import cli
 from auxlearn.errors import InputError
 from auxlearn.paths import NOTEBOOKS, PROJECT
 from auxlearn.records import checkout, runs
-from auxlearn.reporting.pages import pages, report
+from auxlearn.reporting.pages import front_page, pages, report
 from auxlearn.studies import golden_values, headlines, provenance, run_status, verify
 from auxlearn.studies.run_status import Outcome
 
@@ -218,7 +218,7 @@ def test_a_comparison_says_first_what_it_found_and_whether_single_task_learns(tm
     entry = report._comparison([row], row, tmp_path)
     found = report._findings([entry])
     assert found == [
-        "Of 1 arms 1 better than single-task training; the largest difference is x on a, +0.100 (+0.010 to +0.190).",
+        "Of 1 arms 1 is better than single-task training; the largest difference is x on a, +0.100 (+0.010 to +0.190).",
         "Of 2 tested pairs of arms 1 is shown to differ: x − y +0.100 (+0.010 to +0.190).",
     ]
     metrics["pairs"] = pairs[1:]
@@ -328,6 +328,7 @@ def published_once(mixed_runs, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AUXLEARN_RUNS", str(home / "runs"))
         patch.setattr(report, "PROJECT", home / "project")
+        patch.setattr(front_page, "PROJECT", home / "project")
         assert report.publish("mixed").parent == home / "project" / "reports" / "mixed"
     return home, file.parent.name
 
@@ -339,6 +340,7 @@ def published(published_once, runs_folder, tmp_path, monkeypatch):
     shutil.copytree(home / "runs", runs_folder)
     shutil.copytree(home / "project", tmp_path / "project")
     monkeypatch.setattr(report, "PROJECT", tmp_path / "project")
+    monkeypatch.setattr(front_page, "PROJECT", tmp_path / "project")
     monkeypatch.setattr(verify, "PROJECT", tmp_path / "project")
     return tmp_path / "project" / "reports" / "mixed", runs_folder / "01_data_prep" / key
 

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from auxlearn.records import runs
-from auxlearn.reporting.pages import report
+from auxlearn.reporting.pages import front_page, report
 from auxlearn.studies import graph
 from auxlearn.studies.engine import runner
 from helpers import EXAMPLE, study_command
@@ -127,6 +127,7 @@ def test_the_ledger_charges_an_arm_for_its_selection(home):
 
 def test_only_clean_runs_are_published(home, here, monkeypatch, tmp_path):
     monkeypatch.setattr(report, "PROJECT", tmp_path)
+    monkeypatch.setattr(front_page, "PROJECT", tmp_path)
     real = runs.load
 
     def with_tree(dirty):
@@ -153,6 +154,7 @@ def test_only_clean_runs_are_published(home, here, monkeypatch, tmp_path):
 
 def test_a_report_can_be_marked_stale_and_says_so_on_the_front_page(monkeypatch, tmp_path):
     monkeypatch.setattr(report, "PROJECT", tmp_path)
+    monkeypatch.setattr(front_page, "PROJECT", tmp_path)
     folder = tmp_path / "reports" / "old"
     folder.mkdir(parents=True)
     (folder / "index.html").write_text("<title>Old &amp; done</title>\n<body>\n<h1>x</h1>\n</body>\n")

@@ -25,11 +25,6 @@ if TYPE_CHECKING:
     from auxlearn.signals.pass_store import Store
 
 Model = Literal["untrained", "warmed", "adapted"]
-# What of an arm's own training a warm-up takes over.
-OF_ARMS = (
-    "primary", "auxiliaries", "batch_size", "lr", "regression", "pool", "mixing", "loss_scale", "idle_heads",
-    "keep_leaks", "processes",
-)  # fmt: skip
 
 
 class RowPass(Trained):
@@ -73,9 +68,7 @@ def need(cell: Cell, model: Model, reads: Sequence[str], **more: Any) -> Need:
         reads: What is read of rows, some of `row_signals.KNOWN`.
         **more: Further parameters of `RowPass`.
     """
-    p: Any = cell.params
-    wanted = {name: getattr(p, name) for name in OF_ARMS} | {"model": model, "reads": list(reads)}
-    return Need("row_pass", wanted | more)
+    return Need("row_pass", arm_plans.of_arm(cell.params) | {"model": model, "reads": list(reads)} | more)
 
 
 @dataclass
@@ -141,12 +134,9 @@ class RowPassMaker(Maker):
         adam = "cosines" in p.reads
         recipe = Recipe(p.lr, p.batch_size, idle_heads=p.idle_heads, decay="none" if adam else "linear")
         given: dict[str, Any] = {"mixing": p.mixing, "loss_scale": p.loss_scale}
-        if p.model == "untrained":  # passes are of trained models: one step at a rate of 0 leaves this one as it is
-            seed = 0 if p.reads == ["features"] else seed  # the heads alone are drawn
-            first = {next(iter(context.suite)): np.zeros(1, np.int64)}
-            phases = [Phase("untrained", first, 1, Recipe(0.0, 1))]
-        else:
-            phases = [Phase("warm_up", warm_rows(context, p, seed), p.warm_epochs, recipe, **given)]
+        if p.model == "untrained":  # of which the heads alone are drawn
+            return arm_plans.untrained(p, context.suite, 0 if p.reads == ["features"] else seed)
+        phases = [Phase("warm_up", warm_rows(context, p, seed), p.warm_epochs, recipe, **given)]
         if p.model == "adapted":
             own = np.sort(np.concatenate([phases[0].rows[p.primary], self.left(context, p, seed, phases[0])]))
             phases.append(Phase("adapt", {p.primary: own}, p.warm_epochs, recipe, **given))

@@ -9,13 +9,7 @@ import numpy as np
 from pydantic import Field
 
 from auxlearn.methods import ranking
-from auxlearn.methods.base import Cell, Context, Method, Need, Options, Selection
-
-# What of an arm's own training an artifact takes over.
-OF_ARMS = (
-    "primary", "auxiliaries", "batch_size", "lr", "regression", "pool", "mixing", "loss_scale", "idle_heads",
-    "keep_leaks", "processes",
-)  # fmt: skip
+from auxlearn.methods.base import Cell, Context, Method, Options, Selection
 
 
 class TaskScoreOptions(Options):
@@ -81,18 +75,6 @@ def taken(scores: Mapping[str, float], options: TaskScoreOptions) -> tuple[str, 
     if options.tasks_by == "top":
         return tuple(order[: options.top_tasks])
     return tuple(name for name in order if scores[name] > options.above)
-
-
-def need(cell: Cell, artifact: str, **more: Any) -> Need:
-    """Say what a score reads, made as the arm is trained.
-
-    Args:
-        cell: What is asked of the method.
-        artifact: The artifact.
-        **more: Its other parameters.
-    """
-    p: Any = cell.params
-    return Need(artifact, {name: getattr(p, name) for name in OF_ARMS} | more)
 
 
 def cosines(vectors: Mapping[str, np.ndarray], primary: str) -> dict[str, float]:

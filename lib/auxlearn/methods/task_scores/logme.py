@@ -51,8 +51,8 @@ class LogME(base.TaskScore):
 
     Features are pooled states of the primary's rows by a model tuned on the auxiliary alone. Each class has a linear
     model of its own, of its 0s and 1s, and the evidence is the mean over classes and rows, as in the authors' code.
-    Precisions are followed until the evidence is at its maximum, the authors' at most 11 rounds stop short of it where
-    features are many; `rounds` of `log_evidence` has theirs.
+    Precisions are followed until the evidence is at its maximum; the authors' at most 11 rounds, which `evidence: code`
+    has, stop short of it where features are many.
     """
 
     name, reference = "logme", "You et al., 2021 (LogME)"
@@ -68,9 +68,9 @@ class LogME(base.TaskScore):
     def needs(self, cell: Cell, options: Any) -> list[Need]:
         """Need the primary's features by each auxiliary's model."""
         p: Any = cell.params
-        given = {"tune_rows": options.source_rows, "epochs": options.source_epochs}
-        held = p.holdout if p.choose == "holdout" else 0.0
-        return [base.need(cell, "task_features", target_rows=options.target_rows, holdout=held, **given)]
+        given = {"tune_rows": options.source_rows, "epochs": options.source_epochs, "target_rows": options.target_rows}
+        given["holdout"] = p.holdout if p.choose == "holdout" else 0.0
+        return [Need("task_features", arm_plans.of_arm(p) | given)]
 
     def task_scores(self, context: Context, cell: Cell, options: Any) -> Mapping[str, float]:
         """Compute the evidence of the primary's labels by each auxiliary's features.

@@ -82,8 +82,8 @@ class TagAffinity(base.TaskScore):
         """Need the auxiliaries' affinities with the primary."""
         p: Any = cell.params
         given = options.model_dump(include={"joint_rows", "joint_epochs", "lookaheads", "look_rate"})
-        held = p.holdout if p.choose == "holdout" else 0.0
-        return [base.need(cell, "task_affinity", holdout=held, **given)]
+        given["holdout"] = p.holdout if p.choose == "holdout" else 0.0
+        return [Need("task_affinity", arm_plans.of_arm(p) | given)]
 
     def task_scores(self, context: Context, cell: Cell, options: Any) -> Mapping[str, float]:
         """Read the affinities."""
@@ -194,6 +194,7 @@ def _measure(
 
     from auxlearn.data import batching
     from auxlearn.data.tokens import token_store
+    from auxlearn.models import devices
     from auxlearn.signals import pass_store
 
     if plan.device == "cpu":
@@ -209,7 +210,7 @@ def _measure(
             for _ in rows if name == primary else ():  # before any step, and after that of each other task
                 ledger.add_batch(net.encoder.config, lengths, int(lengths.max()), False)
     target = batches.pop(primary)
-    with Meter(ledger, plan.device):
+    with Meter(ledger, plan.device), devices.repeatable(plan.device):
         np.save(run.path("affinities.npy"), affinities(net, batches, target, rate).mean(1))
     return run.finish(["affinities.npy"], {"lookaheads": len(target)}, [ledger], plan.seeds)
 

@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import Field
 
 from auxlearn.cost import Ledger, Meter, total
-from auxlearn.methods import task_plans
+from auxlearn.methods import arm_plans, task_plans
 from auxlearn.methods.base import Artifact, Cell, Charge, Context, Maker, Need, SizedContext
 from auxlearn.methods.registry import register
 from auxlearn.methods.task_scores import base
@@ -68,7 +68,7 @@ class TaskEmb(base.TaskScore):
     def needs(self, cell: Cell, options: Any) -> list[Need]:
         """Need the Fisher information of the primary and the auxiliaries."""
         given = {"tune_rows": options.source_rows, "epochs": options.source_epochs, "squares": options.squares}
-        return [base.need(cell, "task_fisher", importance_rows=options.fisher_rows, **given)]
+        return [Need("task_fisher", arm_plans.of_arm(cell.params) | given | {"importance_rows": options.fisher_rows})]
 
     def task_scores(self, context: Context, cell: Cell, options: Any) -> Mapping[str, float]:
         """Compare the tasks' Fisher information with the primary's."""
@@ -163,13 +163,14 @@ def _measure(
 
     from auxlearn.data import batching
     from auxlearn.data.tokens import token_store
+    from auxlearn.models import devices
     from auxlearn.signals import pass_store
 
     if plan.device == "cpu":
         torch.set_num_threads(plan.threads)
     net, task, ledger = pass_store.load_model(training, plan, suite), suite[name], Ledger("fisher")
     encoded = token_store.encoded(task, "train", net.tokenizer, net.max_length, rows=rows)
-    with Meter(ledger, plan.device):
+    with Meter(ledger, plan.device), devices.repeatable(plan.device):
         batches = []
         for index in np.split(np.arange(len(rows)), range(_cut(squares), len(rows), _cut(squares))):
             lengths = encoded.lengths[index]

@@ -8,13 +8,12 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
-from auxlearn import seeding
 from auxlearn.cost import Ledger, total
 from auxlearn.methods import arm_plans, task_plans
 from auxlearn.methods.base import Artifact, Cell, Charge, Context, Maker, Need, SizedContext
 from auxlearn.methods.registry import register
 from auxlearn.methods.task_scores import base
-from auxlearn.training.phases import Phase, Plan, Recipe
+from auxlearn.training.phases import Plan
 from auxlearn.training.shared_parameters import Seeds, Trained
 
 READS = ("features",)
@@ -56,7 +55,8 @@ class TextEmb(base.TaskScore):
 
     def needs(self, cell: Cell, options: Any) -> list[Need]:
         """Need embeddings of the primary and the auxiliaries."""
-        return [base.need(cell, "task_texts", pool="mean", embed_rows=options.embed_rows)]
+        given = {"pool": "mean", "embed_rows": options.embed_rows}
+        return [Need("task_texts", arm_plans.of_arm(cell.params) | given)]
 
     def task_scores(self, context: Context, cell: Cell, options: Any) -> Mapping[str, float]:
         """Compare the tasks' embeddings with the primary's."""
@@ -100,6 +100,5 @@ class TaskTextsMaker(Maker):
         }  # fmt: skip
 
     def plan(self, context: Context, p: TaskTexts) -> Plan:
-        """Plan the model: passes are of trained ones, and a step at a rate of 0 leaves the encoder as it is."""
-        phase = Phase("untrained", {next(iter(context.suite)): np.zeros(1, np.int64)}, 1, Recipe(0.0, 1))
-        return Plan(phases=(phase,), seeds=seeding.record(0), keep_model=True, **arm_plans.common(p))
+        """Plan the encoder as it is."""
+        return arm_plans.untrained(p, context.suite, 0)

@@ -113,12 +113,13 @@ def finding(own: Sequence[Row]) -> str:
     if not arms:
         return ""
     counts = {kind: sum(row.kind == kind for row in arms) for kind in ("better", "worse")}
-    told = [f"{count} {kind}" for kind, count in counts.items() if count]
+    told = [f"{count} {'is' if count == 1 else 'are'} {kind}" for kind, count in counts.items() if count]
     verdicts = f"of {len(arms)} arms {' and '.join(told) or 'none is shown to be better or worse'}"
     if told:
         verdicts += " than single-task training"
     best = max(arms, key=lambda row: row.difference or 0.0)
-    few = f"; {best.seeds} seed{'s' if best.seeds > 1 else ''}, which decide nothing" if best.seeds < 6 else ""
+    few = "" if best.kind in counts or best.seeds < 6 else ", which no test shows"
+    few += f"; {best.seeds} seed{'s' if best.seeds > 1 else ''}, which decide nothing" if best.seeds < 6 else ""
     return f"{verdicts[:1].upper()}{verdicts[1:]}; the largest difference is {_told(best)}{few}."
 
 

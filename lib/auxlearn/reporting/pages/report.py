@@ -6,8 +6,6 @@ escaped.
 
 from __future__ import annotations
 
-import html
-import re
 import shutil
 from collections import Counter
 from collections.abc import Sequence
@@ -22,10 +20,10 @@ from auxlearn.errors import InputError
 from auxlearn.evaluation import stats
 from auxlearn.files import bounded_files, documents, writing
 from auxlearn.paths import PROJECT, runs_root
-from auxlearn.records import checkout, runs
-from auxlearn.reporting.pages import all_results, pages, shapes
+from auxlearn.records import runs
+from auxlearn.reporting.pages import all_results, front_page, pages, shapes
 from auxlearn.reporting.plots import palette
-from auxlearn.studies import provenance, run_status, verify
+from auxlearn.studies import provenance, run_status
 from auxlearn.studies.run_status import Outcome
 
 AGAIN = "run `make study` again"
@@ -222,7 +220,7 @@ def publish(name: str) -> Path:
     rows = [run_status.read(cell) for cell in plan(name)["cells"]]
     _results(rows, target)
     index = _render(name, rows, target, everything=False)
-    front_page()
+    front_page.write()
     return index
 
 
@@ -278,56 +276,5 @@ def mark_stale(name: str, why: str) -> Path:
     index.write_text(pages.marked_stale(index.read_text(encoding="utf-8"), why), encoding="utf-8")
     index.with_name("stale.txt").write_text(why + "\n", encoding="utf-8")
     provenance.rehash(index.parent, ["index.html", "stale.txt"])
-    front_page()
+    front_page.write()
     return index
-
-
-def front_page() -> list[verify.Finding]:
-    """Write reports/index.html: which method to use, every comparison, and every study with what `verify` says of it.
-
-    Returns:
-        The findings; the page says at which commit and on which day they were made.
-    """
-    home = PROJECT / "reports"
-    studies, findings, results = [], verify.everything(home), all_results.rows(home)
-    for finding in findings:
-        index = finding.folder / "index.html"
-        title = re.search(r"<title>(.*?)</title>", index.read_text(encoding="utf-8"), re.S)
-        stale = index.with_name("stale.txt")
-        studies.append({
-            "folder": index.parent.name,
-            "title": html.unescape(title.group(1)) if title else index.parent.name,
-            "stale": stale.read_text(encoding="utf-8").strip() if stale.is_file() else "",
-            "made": _record(index.parent), "finding": finding, "declared": _declared(index.parent.name),
-            "pages": len(list(index.parent.glob("0*.html"))),
-            "found": all_results.finding([row for row in results if row.study == index.parent.name]),
-        })  # fmt: skip
-    text = pages.environment().get_template("front.html").render(
-        title="auxlearn: published studies", studies=studies, day=runs.now()[:10], git=checkout.state(),
-        verdicts=Counter(finding.verdict for finding in findings), meaning=verify.MEANING,
-        results=results, advice=all_results.advice(results), kinds=sorted({row.kind for row in results}), scripted=True,
-    )  # fmt: skip
-    (home / "index.html").write_text(text, encoding="utf-8")
-    return findings
-
-
-def _declared(name: str) -> str:
-    """Say what a report's study file declares: the file, suite, encoder, primaries and seeds; "" without a file."""
-    file = PROJECT / "params" / "studies" / f"{name}.yaml"
-    if not file.is_file():
-        return ""
-    content = documents.read_yaml(file)
-    grid = content.get("grid", {})
-    told = {"suite": "planted", "encoder": "tiny", "primary": "", "seeds": []} | content["base"]
-    primaries = grid.get("primary", [told["primary"]])
-    seeds = len(told["seeds"])
-    parts = [f"suite {Path(told['suite']).stem}", f"encoder {told['encoder']}", ", ".join(filter(None, primaries))]
-    parts.append(f"{seeds} seed{'s' * (seeds != 1)}")
-    return f"{file.relative_to(PROJECT).as_posix()}: {'; '.join(filter(None, parts))}"
-
-
-def _record(folder: Path) -> dict[str, Any] | None:
-    try:
-        return provenance.read(folder)
-    except InputError:  # which its verdict says
-        return None
