@@ -137,17 +137,17 @@ SHOWN: dict[str, tuple[str, ...]] = {
     "08_validity": (*_ALL, "seeds", "selectors", "trials", "n", "oracle", "methods"),
 }  # fmt: skip
 # With what the committed notebooks start: just enough for the planted truth to be seen, in seconds each.
-_DEMO: dict[str, Any] = {"rows": 600, "seeds": [0, 1, 2]}
-_BY_EPOCHS = {"lr": 0.0007, "stage2_epochs": 10, "tune_epochs": 4, "holdout": 0.2}
+_DEMO: dict[str, Any] = {"rows": 1000, "seeds": [0, 1, 2]}
+_BY_EPOCHS = {"lr": 0.0007, "stage2_epochs": 8, "tune_epochs": 4, "holdout": 0.2}
 DEMO: dict[str, dict[str, Any]] = {
-    "01_data_prep": {"rows": 600},
-    "02_td_proxy": _DEMO | {"proxy_rows": 150, "watch_rows": 50, "epochs": 6},
-    "03_ranking": _DEMO | {"n": 400},
-    "04_gradts_correlation": _DEMO | {"tune_rows": 300, "importance_rows": 100, "epochs": 4},
-    "05_tawt_weighting": _DEMO | {"steps": 240, "methods": {"tawt": {"weight_every": 24}}},
-    "06_mtl": _DEMO | _BY_EPOCHS | {"n": 400, "methods": {"single": {"epochs": 14}}},
-    "07_efficiency": _DEMO | {"n": 400},
-    "08_validity": _DEMO | {"n": 400, "selectors": ["random", "bm25", "td_bce", "gradts_top"]},
+    "01_data_prep": {"rows": 1000},
+    "02_td_proxy": _DEMO | {"proxy_rows": 150, "watch_rows": 50, "epochs": 5},
+    "03_ranking": _DEMO | {"n": 800},
+    "04_gradts_correlation": _DEMO | {"tune_rows": 300, "importance_rows": 100},
+    "05_tawt_weighting": _DEMO | {"steps": 200, "methods": {"tawt": {"weight_every": 25}}},
+    "06_mtl": _DEMO | _BY_EPOCHS | {"n": 800, "methods": {"single": {"epochs": 12}}},
+    "07_efficiency": _DEMO | {"n": 800},
+    "08_validity": _DEMO | {"n": 800, "selectors": ["random", "bm25", "td_bce", "gradts_top"]},
 }
 SETTINGS = "settings"
 # Parameters that have become a method's option under another name.
