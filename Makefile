@@ -25,7 +25,7 @@ INPUTS ?= 100000
 MUTATIONS ?= 100
 PROFILE ?=
 export HF_HUB_DISABLE_TELEMETRY := 1
-# Checked notebooks must give the same digits on another processor: pin the kernels that smoke runs use.
+# Checked notebooks must give the same digits on another processor: pin the kernels that demo runs use.
 PIN := ATEN_CPU_CAPABILITY=avx2 MKL_CBWR=AVX2 DNNL_MAX_CPU_ISA=AVX2
 
 .PHONY: study plan test pytest nbval test-slow golden mutate lint docs notebooks publish verify results bench gpu-check fuzz kills slurm clean

@@ -82,7 +82,7 @@ def kernel(folder, *argv):
 
 def study(tmp_path, **environment):
     path = tmp_path / "one.yaml"
-    base = {"suite": "planted", "primary": "topic_side", "rows": 60, "size": "smoke"}
+    base = {"suite": "planted", "primary": "topic_side", "rows": 60, "size": "demo"}
     path.write_text(yaml.safe_dump({"study": "one", "base": base, "stages": ["01_data_prep"]}))
     environment = os.environ | {"AUXLEARN_RUNS": str(tmp_path / "runs")} | environment
     environment["PYTHONPATH"] = os.pathsep.join([*environment.get("FIRST", "").split(), str(PROJECT / "lib")])

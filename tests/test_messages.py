@@ -30,7 +30,7 @@ BASE = {"suite": "planted", "primary": "topic_side"}
          ["params/suites/sentense.yaml: no such file", "did you mean params/suites/sentence.yaml?"]),
         ({"base": BASE | {"encodr": "tiny"}}, ["base: no notebook has a parameter 'encodr'; did you mean 'encoder'?"]),
         ({"base": BASE | {"size": "ful"}},
-         ["size: Input should be 'smoke' or 'full' (given: 'ful'); did you mean 'full'?"]),
+         ["size: Input should be 'demo' or 'full' (given: 'ful'); did you mean 'full'?"]),
         ({"stages": ["06_mlt"]}, ["no notebook is called '06_mlt'; did you mean '06_mtl'?"]),
         ({"notebooks": {"06-mtl": {"lr": 0.1}}}, ["'06-mtl'; did you mean '06_mtl'?"]),
         ({"notebooks": {"06_mtl": {"batchsize": 3}}},
@@ -40,7 +40,7 @@ BASE = {"suite": "planted", "primary": "topic_side"}
         ({"methods": {"single": {"epochs": 0}}}, ["methods: single: epochs: Input should be greater than"]),
         ({"grid": {"arm": ["single", "random"]}, "exclude": [{"arn": "random"}]}, ["arn", "did you mean 'arm'?"]),
         ({"bse": {}}, ["bse: there is no such entry; did you mean 'base'?"]),
-        ({"base": BASE | {"encoder": "minilm"}}, ["01_data_prep: smoke size only checks"]),
+        ({"base": BASE | {"encoder": "minilm"}}, ["01_data_prep: demo size only shows"]),
     ],
 )  # fmt: skip
 def test_a_mistyped_study_says_what_was_meant(tmp_path, capsys, study, parts):

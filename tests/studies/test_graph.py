@@ -251,7 +251,7 @@ def test_one_parameter_changed_changes_only_what_depends_on_it(tmp_path):
         ({"plugins": ["no.such.module"]}, "plugins: no.such.module: ModuleNotFoundError"),
         ({"per_seed": ["08_magic"]}, "no notebook is called '08_magic'"),
         ({"base": BASE | {"primary": "nothing"}}, "task 'nothing' is not in suite"),
-        ({"base": BASE | {"size": "smoke", "encoder": "minilm"}}, "starter"),
+        ({"base": BASE | {"size": "demo", "encoder": "minilm"}}, "starter"),
         ({"gird": {}}, "gird"),
         ({"grid": {"arm": ["random"], "n": [701]}, "stages": ["06_mtl"]}, "06_mtl can choose from 700"),
         ({"grid": {"arm": ["td_bce"], "n": [701]}, "stages": ["06_mtl"]}, "03_ranking can choose from 700"),

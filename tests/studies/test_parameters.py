@@ -50,7 +50,7 @@ def test_a_notebook_s_globals_are_read_without_ipython_s_own():
         parameters.check("06_mtl", names | {"epoch": 3})
 
 
-def test_smoke_size_is_for_the_planted_suite_only():
+def test_demo_size_is_for_the_planted_suite_only():
     with pytest.raises(InputError, match="starter"):
         parameters.validate("06_mtl", {"suite": "params/suites/sentence.yaml"})
     with pytest.raises(InputError, match="starter"):
@@ -66,8 +66,8 @@ def test_bf16_is_taken_only_where_the_processor_has_it():
 
 def test_auto_is_resolved_and_a_missing_device_is_named(monkeypatch):
     monkeypatch.setattr(shared_parameters, "_cuda", lambda: False)
-    smoke = parameters.validate("06_mtl", {}).resolved()
-    assert (smoke.device, smoke.precision, smoke.threads) == ("cpu", "fp32", 1)
+    demo = parameters.validate("06_mtl", {}).resolved()
+    assert (demo.device, demo.precision, demo.threads) == ("cpu", "fp32", 1)
     for native, precision in ((True, "bf16"), (False, "fp32")):
         monkeypatch.setattr(shared_parameters, "has_bf16", lambda device, native=native: native)
         full = parameters.validate("06_mtl", {"size": "full", "threads": 0}).resolved()

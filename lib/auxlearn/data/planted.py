@@ -6,18 +6,7 @@ Topics 0 and 1 are one side, 2 and 3 the other. The primary asks on which side o
 sentences is. It has too few rows to meet a home word more than once or twice, so alone it scores above chance
 but low; whatever else teaches which home words belong together closes the gap.
 
-===============  ============  ==================  ========================================================
-task             role          input, domain       label
-===============  ============  ==================  ========================================================
-``topic_side``   primary       pair, home          side of the pair's topic
-``topic_name``   helpful       pair, home          topic
-``topic_mixed``  half_helpful  pair, home or away  topic; the rows of the away half teach words of no use
-``away_topic``   unrelated     one, away           topic
-``cross_group``  harmful       one, home           kind of word, cut across the topics: pulls them together
-``side_share``   regression    pair, away          share of the pair from the second side, 0 to 5; no help
-``word_class``   tagging       tokens, away        class of each word; no help
-``look_alike``   surface_trap  pair, mask          topic; function words, lengths, format as the primary's
-===============  ============  ==================  ========================================================
+`PLAN` declares the tasks, and `WHY` what each has to do with the primary.
 
 Some content words of every row are of another domain, so no single word tells the domains apart.
 """
@@ -86,6 +75,19 @@ PLAN: dict[str, tuple] = {
     "side_share": ("regression", "regression", PAIR, None, (0.0, 5.0), "pearson"),
     "word_class": ("tagging", "tagging", TOKENS, TAGS, None, "accuracy"),
     "look_alike": ("surface_trap", "classification", PAIR, _names("topic", TOPICS), None, "accuracy"),
+}
+
+
+# What a task's rows are, and what they teach of the primary's words.
+WHY: dict[str, str] = {
+    "topic_side": "pairs of home sentences, by the side of their topic; too few rows to learn the home words from",
+    "topic_name": "pairs of home sentences, by topic: teaches which home words belong together",
+    "topic_mixed": "pairs by topic, half of them home, half away: the away half teaches words of no use",
+    "away_topic": "single away sentences, by topic: words that the primary does not use",
+    "cross_group": "single home sentences, by a kind of word that cuts across the topics: pulls them together",
+    "side_share": "pairs of away sentences, by their share of the second side: words of no use",
+    "word_class": "away sentences, the class of each word: words of no use",
+    "look_alike": "pairs by topic in words of a third domain; function words, lengths and format as the primary's",
 }
 
 

@@ -26,7 +26,7 @@ from auxlearn.studies import run_status
 from auxlearn.studies.engine import seed_workers
 from auxlearn.training import key_forms
 
-BANNER = "SMOKE RUN: sizes that only show that the notebook works. No figure here says anything about a method."
+BANNER = "DEMO: planted data, made so that the method can be seen to work; says nothing about real data."
 
 
 @dataclass
@@ -127,7 +127,7 @@ class Session:
 def start(stage: str, namespace: Mapping[str, Any]) -> Session:
     """Open a notebook: check its parameters, load its suite, find the runs it reads, and open its own run.
 
-    At smoke size, a run that it reads is made when it is missing. At full size a missing run is an error whose message
+    At demo size, a run that it reads is made when it is missing. At full size a missing run is an error whose message
     holds the command that makes it.
 
     Args:
@@ -163,7 +163,7 @@ def start(stage: str, namespace: Mapping[str, Any]) -> Session:
     )
     run.check_unedited()
     run_lock.claim(run.folder)
-    if p.size == "smoke":
+    if p.size == "demo":
         print(BANNER)
     from auxlearn.reporting import summaries  # pandas, which a first cell is not to wait for
 
@@ -237,7 +237,7 @@ def _find_or_make(p: params.Common, stage: str, wanted: dict[str, Any], suite: s
     try:
         return runs.find(stage, wanted, suite.fingerprint, key_forms.forms(wanted))
     except InputError:
-        if p.size != "smoke":
+        if p.size != "demo":
             raise
     own = dict(wanted)
     if (seed := own.pop("seed", None)) is not None:

@@ -1,4 +1,4 @@
-"""Re-executes the committed notebooks at smoke size, and writes them so that a diff shows only what changed."""
+"""Re-executes the committed notebooks at demo size, and writes them so that a diff shows only what changed."""
 
 from __future__ import annotations
 

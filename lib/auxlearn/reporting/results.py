@@ -64,6 +64,21 @@ def looks(training: Training, plan: Plan) -> pd.DataFrame:
     return table.assign(kept=table["step"] == training.manifest.metrics["chosen"][phase.name])
 
 
+def thinned(table: pd.DataFrame, most: int = 10) -> pd.DataFrame:
+    """Leave out looks, where there are many, so that a table of them can be read.
+
+    Args:
+        table: From `looks`, of all seeds: columns seed, step, value, kept.
+        most: Steps that are shown beside those of the states that were kept.
+
+    Returns:
+        The rows of at most `most` steps, evenly spaced, the first and the last among them, and of every kept one.
+    """
+    steps = np.unique(table["step"])
+    spaced = steps[np.linspace(0, len(steps) - 1, min(most, len(steps))).round().astype(int)]
+    return table[table["step"].isin([*spaced, *table.loc[table["kept"], "step"]])]
+
+
 def scores(arms: Sequence[runs.Manifest], metric: str) -> pd.DataFrame:
     """Tabulate scores: one row per arm and seed.
 

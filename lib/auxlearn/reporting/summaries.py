@@ -37,6 +37,31 @@ def sizes(suite: Suite) -> pd.DataFrame:
     return table.assign(dropped=dropped) if dropped.any() else table
 
 
+def design(suite: Mapping[str, Task]) -> pd.DataFrame | None:
+    """Tabulate how the planted suite was made: which task helps the primary, which does not, and why.
+
+    Args:
+        suite: The tasks by name.
+
+    Returns:
+        Index task. Columns role, helpful (the share of its training rows that were made to help the primary) and why
+        (`planted.WHY`). None for a suite of which this is not declared.
+    """
+    from auxlearn.data import planted
+
+    if not all(task.truth for task in suite.values()):
+        return None
+    rows = {
+        name: {
+            "role": planted.PLAN[name][0].replace("_", " "),
+            "helpful": float(np.mean(task.train["helpful"][:])),
+            "why": planted.WHY[name],
+        }
+        for name, task in suite.items()
+    }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("task")
+
+
 def _dev_source(task: Task) -> str:
     if "origin" in task.dev.column_names:
         return "+".join(dict.fromkeys(task.dev["origin"][:]))

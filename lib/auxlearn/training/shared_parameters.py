@@ -45,10 +45,10 @@ class Common(BaseModel):
     """a name such as tiny or minilm, a Hugging Face name, or a folder"""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """what computes (auto: a GPU where there is one)"""
-    study: str = "smoke"
+    study: str = "demo"
     """label of the study; enters no key"""
-    size: Literal["smoke", "full"] = "smoke"
-    """smoke only shows that the notebook runs; full is for results"""
+    size: Literal["demo", "full"] = "demo"
+    """demo: planted data, made so that a method can be seen to work; full is for results"""
     rows: int = Field(400, ge=0)
     """most training rows of each task (0: all)"""
     primary_rows: int = Field(0, ge=0)
@@ -67,10 +67,10 @@ class Common(BaseModel):
     """modules or .py files that register further methods"""
 
     @model_validator(mode="after")
-    def _smoke_is_planted(self) -> Self:
-        if self.size == "smoke" and (self.suite, self.encoder) != ("planted", "tiny"):
+    def _demo_is_planted(self) -> Self:
+        if self.size == "demo" and (self.suite, self.encoder) != ("planted", "tiny"):
             raise ValueError(
-                "smoke size only checks that the notebook runs, on suite 'planted' with encoder 'tiny'; for your own "
+                "demo size only shows a method at work, on suite 'planted' with encoder 'tiny'; for your own "
                 "suite start from params/starter.yaml (size: full, with sensible rows, epochs and learning rate)"
             )
         return self
@@ -78,7 +78,7 @@ class Common(BaseModel):
     def resolved(self, elsewhere: bool = False) -> Self:
         """Decide every "auto" for this machine; the result is what the run records and its key holds.
 
-        `precision` becomes bf16 where the device multiplies in it, else fp32, as at smoke size.
+        `precision` becomes bf16 where the device multiplies in it, else fp32, as at demo size.
 
         Args:
             elsewhere: The run will be on another machine. It may ask for a device that is not here, and must name what
@@ -90,11 +90,11 @@ class Common(BaseModel):
         Raises:
             InputError: CUDA is asked for and not here, or something that only the other machine knows is left open.
         """
-        device, smoke = self.device, self.size == "smoke"
+        device, demo = self.device, self.size == "demo"
         if elsewhere:
             self._decided()
         if device == "auto":
-            device = "cpu" if smoke or not _cuda() else "cuda"
+            device = "cpu" if demo or not _cuda() else "cuda"
         elif device == "cuda" and not elsewhere and not _cuda():
             raise InputError("device: 'cuda' was asked for, but no CUDA device is here; use 'auto' or 'cpu'")
         precision = self.precision
@@ -104,16 +104,16 @@ class Common(BaseModel):
                 "offered: gradients in it need scaling, and results are others"
             )
         if precision == "auto":
-            precision = "bf16" if not smoke and has_bf16(device) else "fp32"
+            precision = "bf16" if not demo and has_bf16(device) else "fp32"
         threads = self.threads or os.cpu_count() or 1
         return self.model_copy(update={"device": device, "precision": precision, "threads": threads})
 
     def _decided(self) -> None:
         if self.threads == 0:
             raise InputError("threads: 0 means all cores of this machine; name a number for jobs that run elsewhere")
-        if self.device == "auto" and self.size != "smoke":
+        if self.device == "auto" and self.size != "demo":
             raise InputError("device: name cpu or cuda; whether there is a GPU elsewhere cannot be seen from here")
-        if self.device == "cuda" and self.precision == "auto" and self.size != "smoke":
+        if self.device == "cuda" and self.precision == "auto" and self.size != "demo":
             raise InputError(
                 "precision: name bf16 or fp32; what a GPU elsewhere multiplies in cannot be seen from here"
             )

@@ -130,7 +130,7 @@ def test_a_cell_elsewhere_may_want_a_device_that_is_not_here_and_must_say_what_c
     made = there(device="cuda", precision="bf16", threads=2)
     assert (made.device, made.precision, made.threads) == ("cuda", "bf16", 2)
     assert there(device="cpu", precision="fp32").device == "cpu"
-    assert there(size="smoke").device == "cpu"
+    assert there(size="demo").device == "cpu"
     with pytest.raises(InputError, match="device: name cpu or cuda"):
         there(precision="fp32")
     with pytest.raises(InputError, match="precision: name bf16 or fp32"):

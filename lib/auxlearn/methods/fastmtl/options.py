@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
@@ -64,14 +64,8 @@ class Ranking(Common):
     """leave in rows that also occur in dev or test"""
     cascade_sample: float = Field(0.02, gt=0, lt=1)
     """share of the pool that some cheap scorers are fitted to"""
-    exit_layers: Annotated[list[Annotated[int, Field(ge=0)]], AfterValidator(distinct)] | Literal["auto"] = "auto"
-    """layers of the proxy after which cheap scorers read its states (auto: the first at smoke size, none else)"""
-
-    def resolved(self, elsewhere: bool = False) -> Self:
-        """Resolve the parameters as `Common.resolved` does, and decide `exit_layers`."""
-        p = super().resolved(elsewhere)
-        auto: list[int] = [1] if self.size == "smoke" else []
-        return p.model_copy(update={"exit_layers": auto if self.exit_layers == "auto" else self.exit_layers})
+    exit_layers: Annotated[list[Annotated[int, Field(ge=0)]], AfterValidator(distinct)] = []
+    """layers of the proxy after which cheap scorers read its states ([]: no cheap scorer is tried)"""
 
     def needs(self) -> list[tuple[str, dict[str, Any]]]:
         """Return the runs that this one reads: 02 for each seed, with the same discriminator and leaks."""

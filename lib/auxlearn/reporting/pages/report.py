@@ -211,7 +211,7 @@ def publish(name: str) -> Path:
         Path of the report's index.
 
     Raises:
-        InputError: For smoke, stale, unfinished or dirty runs.
+        InputError: For demo, stale, unfinished or dirty runs.
     """
     target = bounded_files.inside(PROJECT / "reports", name, "report")
     _publishable(name)
@@ -229,8 +229,8 @@ def _publishable(name: str) -> None:
         raise InputError(f"study {name!r} has not been run here; `make study PARAMS=…` first")
     for cell in plan(name)["cells"]:
         manifest = runs.load(cell["stage"], cell["key"], "run `make study` again before publishing")
-        if cell["params"].get("size") == "smoke":
-            raise InputError(f"{cell['label']}: smoke results are not published")
+        if cell["params"].get("size") == "demo":
+            raise InputError(f"{cell['label']}: demo results are not published")
         if manifest.git.get("dirty", True):
             why = manifest.git.get("unknown") or "made from a tree with uncommitted changes; commit them"
             raise InputError(f"{cell['label']}: {why}; remove {manifest.folder} and run the study again from a commit")

@@ -55,7 +55,9 @@ def correlations(table: pd.DataFrame, tasks: Sequence[str]) -> Figure:
 
     side = 1.6 + 0.42 * len(tasks)
     figure, axes = _figure(2, 2 * side + 1.2, side + 0.4)
-    for axis, column, title in zip(axes, ("tau", "centred"), ("As measured", "Mean profile removed"), strict=True):
+    for axis, column, title in zip(
+        axes, ("tau", "centred"), ("tau as measured, mean over seeds", "tau, mean profile removed"), strict=True
+    ):
         wide = table.pivot_table(index="task", columns="other", values=column, aggfunc="mean")
         wide = wide.reindex(index=tasks, columns=tasks)
         sns.heatmap(
@@ -94,7 +96,7 @@ def against_chance(null: pd.DataFrame, ceiling: pd.DataFrame, primary: str) -> F
     axis.plot(order["tau"], place, "o", color=PRIMARY, ms=8, label=f"with {primary}")
     axis.set_yticks(place, order.index)
     axis.invert_yaxis()
-    axis.set(xlabel="Kendall's tau of head importance", title="Between chance and the ceiling")
+    axis.set(xlabel="Kendall's tau of head importance", title="Between chance and the ceiling, means over seeds")
     axis.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.6 / figure.get_figheight()), ncols=2)
     axis.grid(axis="y", visible=False)
     return figure
@@ -113,5 +115,5 @@ def row_taus(table: pd.DataFrame, order: Sequence[str], primary: str) -> Figure:
     """
     figure, (axis,) = _figure(height=1.5 + 0.42 * len(order))
     violins(axis, table[table["task"].isin(order)], primary, order)
-    axis.set(xlabel=f"tau with the matrix of {primary}", ylabel="", title="Single rows")
+    axis.set(xlabel=f"tau with the matrix of {primary}", ylabel="", title="Single rows of all seeds")
     return figure

@@ -88,7 +88,7 @@ def target_share(table: pd.DataFrame, metric: str, order: Sequence[str]) -> Figu
         marker = "oxs^v+D"[i // 10 % 7]
         axis.plot(part["target_share"], part["score"], marker, ms=6, color=COLOURS[i % 10], label=arm)
     axis.set(xlabel="the primary's share of training, mean over steps", ylabel=f"{metric}, dev", xlim=(-0.02, 1.02))
-    axis.set_title("Score against the target's share")
+    axis.set_title("Score against the target's share, one point per seed")
     axis.xaxis.set_major_formatter(lambda x, _: f"{x:.0%}")
     axis.legend(fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
@@ -122,7 +122,7 @@ def data_share(table: pd.DataFrame, metric: str, order: Sequence[str]) -> Figure
             part["share"] * shift, part["score"], yerr=error, fmt="o-", ms=6, lw=1.5, capsize=3, color=colour, label=arm
         )
     axis.set(xscale="log", xlabel="share of the auxiliary rows added (log scale)", ylabel=f"{metric}, dev")
-    axis.set(title="Score against share of data", xlim=(left, 1.6))
+    axis.set(title="Score against share of data: mean over seeds, t interval", xlim=(left, 1.6))
     axis.xaxis.set_major_formatter(lambda x, _: f"{x:.3g}" if x < 0.01 else f"{x:.0%}")
     axis.xaxis.set_minor_formatter(NullFormatter())
     axis.legend(fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5))
@@ -260,7 +260,8 @@ def quality_and_cost(table: pd.DataFrame, metric: str, unit: str) -> Figure:
             row["cost"], row["score"], yerr=[[row["score"] - row["low"]], [row["high"] - row["score"]]], fmt="o", ms=8,
             color=COLOURS[i % 10], capsize=3, lw=1.5, label=arm,
         )  # fmt: skip
-    axis.set(xlabel=f"{unit}, selection included", ylabel=f"{metric}, dev", title="Quality against cost")
+    axis.set(xlabel=f"{unit}, selection included", ylabel=f"{metric}, dev")
+    axis.set_title("Quality against cost: mean over seeds, t interval")
     axis.set_xlim(0, None)
     axis.legend(fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
