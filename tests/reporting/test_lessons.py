@@ -244,7 +244,7 @@ def test_comparison_goes_by_the_corrected_verdict():
 
 def test_comparison_of_few_seeds_is_undecided_whatever_the_differences():
     text = of_comparison(random=(0.3, "undecided (2 seeds)"), td=(0.4, "undecided (2 seeds)"))
-    assert text[:2] == ["No arm is shown to differ from single in accuracy.", "Undecided (2 seeds): random and td."]
+    assert text[0] == "Undecided (2 seeds): random and td."
 
 
 def test_comparison_names_a_baseline_that_learnt_nothing_and_arms_that_chose_nothing():

@@ -253,12 +253,13 @@ def comparison(
         if shown := list(compared.index[words == word]):
             each = [f"{arm} ({compared.loc[arm, 'difference']:+.3f})" for arm in shown]
             lines.append(f"Shown to be {word} than {baseline}, corrected for all tests: {_list(each)}.")
-    if not lines:
+    if not lines and not words.str.startswith("undecided").all():
         lines.append(f"No arm is shown to differ from {baseline} in {metric}.")
     for word in dict.fromkeys(word for word in words if word not in ("better", "worse")):
         lines.append(f"{word[0].upper()}{word[1:]}: {_list(list(compared.index[words == word]))}.")
     best = compared["difference"].idxmax()
-    row, low, high = compared.loc[best], *compared.loc[best, ["row_low", "row_high"]]
+    row = compared.loc[best]
+    low, high = row["row_low"], row["row_high"]
     apart = "" if len(compared) == 1 else "; it was looked for among the arms, which flatters it"
     if not np.isnan(low):
         lines.append(f"The highest difference is {best}'s, {row['difference']:+.3f}; other seeds and dev rows may give "

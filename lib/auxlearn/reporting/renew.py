@@ -65,7 +65,8 @@ def renew(names: Sequence[str] = ()) -> None:
                 if cell.cell_type == "code":
                     cell.outputs, cell.execution_count = [], None
             place = {"metadata": {"path": NOTEBOOKS}}
-            _execute(NotebookClient(notebook, timeout=600, kernel_name="python3", resources=place))
+            how: dict[str, Any] = {"timeout": 600, "kernel_name": "python3", "coalesce_streams": True}
+            _execute(NotebookClient(notebook, resources=place, **how))
             notebook.cells[0]["id"] = f"{file.stem}-00"
             nbformat.write(normalise(notebook), file)
             print(f"executed {file.name}", flush=True)

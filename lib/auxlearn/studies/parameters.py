@@ -1,9 +1,9 @@
 """One strict model of parameters per notebook.
 
-A notebook's `parameters` cell holds what most people change (`SHOWN`) with the model's defaults, but for what `DEMO` says
-(a test checks it); everything else goes through its last parameter, the dict `settings`. Its next cell hands its globals
-to `check`, which refuses unknown names and mistyped values: papermill only warns of the first, and injects `1e-3` as
-text and `no` as False (YAML 1.1).
+A notebook's `parameters` cell holds what most people change (`SHOWN`) with the model's defaults, but for what `DEMO`
+says (a test checks it); everything else goes through its last parameter, the dict `settings`. Its next cell hands its
+globals to `check`, which refuses unknown names and mistyped values: papermill only warns of the first, and injects
+`1e-3` as text and `no` as False (YAML 1.1).
 """
 
 from __future__ import annotations
