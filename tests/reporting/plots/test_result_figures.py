@@ -1,6 +1,8 @@
 """What figures of results mark: verdicts, arms that chose nothing."""
 
+import numpy as np
 import pandas as pd
+import pytest
 
 from auxlearn.reporting.plots import result_figures
 
@@ -32,3 +34,18 @@ def test_a_filled_point_is_a_difference_that_a_test_shows():
 def test_an_arm_that_chose_nothing_is_named():
     labels = [label.get_text() for label in result_figures.differences(TABLE, "accuracy").axes[0].get_yticklabels()]
     assert labels == ["a", "b", "c", "d\nchose nothing (8 of 8 seeds)", "e\nchose nothing (2 of 8 seeds)"]
+
+
+@pytest.mark.parametrize("size", [2, 6, 40])
+def test_a_board_is_in_order_and_its_legend_hides_nothing(size):
+    means = [(0.3 + 0.07 * at) % 1 for at in range(size - 1)]
+    names = [f"method_{at}" for at in range(size - 1)]
+    table = pd.DataFrame({"mean": [*means, np.nan]}, index=pd.Index([*names, "nothing"], name="method"))
+    figure = result_figures.found(table.assign(low=table["mean"] - 0.1, high=table["mean"] + 0.1), "helpful", 0.4)
+    (axis,) = figure.axes
+    labels = [label.get_text() for label in axis.get_yticklabels()]
+    assert labels == [*sorted(names, key=lambda name: -table.loc[name, "mean"]), "nothing (chose nothing)"]
+    assert [x for x, _ in points(figure)][: size - 1] == sorted(means, reverse=True)
+    figure.canvas.draw()
+    legend, plot = figure.legends[0].get_window_extent(), axis.get_window_extent()
+    assert figure.bbox.y0 <= legend.y0 < legend.y1 <= axis.xaxis.label.get_window_extent().y0 < plot.y0

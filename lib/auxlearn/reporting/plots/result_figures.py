@@ -176,24 +176,26 @@ def differences(table: pd.DataFrame, metric: str, baseline: str = "single-task")
 
 
 def found(table: pd.DataFrame, what: str, pool: float) -> Figure:
-    """The share of rows that help among those that each method has chosen, with its interval over seeds.
+    """The share of rows that help among those that each method has chosen, the highest first; intervals over seeds.
 
     Args:
-        table: Index method; columns mean, low, high.
+        table: Index method; columns mean, low, high; NaN of a method that chose no row, which comes last.
         what: What rows that help are called.
         pool: Their share of the pool.
 
     Returns:
         The figure.
     """
-    figure, (axis,) = _figure(width=8, height=1.7 + 0.3 * len(table))
+    table = table.sort_values("mean", ascending=False, kind="stable")
+    figure, (axis,) = _figure(width=8, height=1.9 + 0.3 * len(table))
     _forest(axis, table.rename(columns={"mean": "difference"}), COLOURS[0], 0.0, "t interval over seeds", "low", "high")
     axis.axvline(pool, color="#333333", linewidth=1, label="the pool")
-    axis.set_yticks(range(len(table)), table.index)
+    names = [name if np.isfinite(mean) else f"{name} (chose nothing)" for name, mean in table["mean"].items()]
+    axis.set_yticks(range(len(table)), names)
     axis.set_ylim(len(table) - 0.5, -0.5)
     axis.set(xlabel=f"share of {what} rows among those chosen", xlim=(-0.02, 1.02))
     axis.set_title("Does it choose what is known to help?")
-    axis.legend(fontsize=9, loc="best")
+    figure.legend(fontsize=9, loc="outside lower center", ncols=2)  # within a long board no place is free for sure
     axis.grid(axis="y", visible=False)
     return figure
 
