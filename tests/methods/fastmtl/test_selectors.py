@@ -142,9 +142,9 @@ def test_an_arm_may_ask_for_cheaper_proxies_and_its_key_says_so():
     assert need.parameters["proxy_layers"] == 1
     assert cheap.key_params()["methods"]["td_bce"] == plain.key_params()["methods"]["td_bce"] | {"proxy_layers": 1}
     assert "proxy_layers" not in plain.key_params()["methods"]["td_bce"]  # as keyed before it was an option
-    ranked = Ranking(proxy_layers=1, proxy_rows=9).resolved()
+    ranked = Ranking(proxy_layers=1, sample_rows=9).resolved()
     assert all(wanted.items() >= {"proxy_layers": 1, "proxy_rows": 9}.items() for _, wanted in ranked.needs())
-    assert not {"proxy_layers", "frozen_layers", "proxy_rows"} & Ranking().resolved().key_params().keys()
+    assert not {"proxy_layers", "frozen_layers", "sample_rows"} & Ranking().resolved().key_params().keys()
     assert not {"proxy_layers", "frozen_layers"} & TDProxy().resolved().key_params().keys()
     assert TDProxy(proxy_layers=1).resolved().key_params()["proxy_layers"] == 1
 

@@ -11,7 +11,8 @@ from auxlearn.training.shared_parameters import Common, Seeds, Trained, distinct
 
 Layers = Annotated[int, Field(ge=0)] | Literal["any"]
 Rows = Annotated[int, Field(ge=2)] | Literal["any"]
-CHEAPER = ("proxy_layers", "frozen_layers", "proxy_rows")  # what makes proxies cheaper than whole ones
+# What makes proxies cheaper than whole ones: as options, and as parameters of 02.
+CHEAPER = {"proxy_layers": "proxy_layers", "frozen_layers": "frozen_layers", "sample_rows": "proxy_rows"}
 
 
 class TDProxy(Trained):
@@ -70,8 +71,8 @@ class Ranking(Common):
     """layers of the proxies that rank (0: all); any takes those that 02 has"""
     frozen_layers: Layers = "any"
     """layers that their training left as they were (0: none); any takes what 02 has"""
-    proxy_rows: Rows = "any"
-    """rows of each task that they are trained on; any takes what 02 has"""
+    sample_rows: Rows = "any"
+    """rows of each task that they are trained on (02's `proxy_rows`); any takes what 02 has"""
     rule: Literal["global", "quota", "calibrated"] = "global"
     """one ranking over all tasks, each task its share of the pool, or scores standardised within a task"""
     n: int = Field(200, ge=1)
@@ -96,8 +97,8 @@ class Ranking(Common):
 
     def proxies_wanted(self) -> dict[str, Any]:
         """Return what the proxies must be, as parameters of 02."""
-        given = {name: getattr(self, name) for name in ("proxies", *CHEAPER)}
-        return {name: value for name, value in given.items() if value != "any"}
+        names = {"proxies": "proxies"} | CHEAPER
+        return {of: value for name, of in names.items() if (value := getattr(self, name)) != "any"}
 
     def score_kind(self) -> Literal["sigmoid", "softmax", "margin"]:
         """Return the score that is taken, "auto" decided."""
@@ -119,7 +120,7 @@ class RankedOptions(Options):
     """whose ranking: of proxies of so many layers of the encoder (0: all), or of those that 02 has"""
     frozen_layers: Layers = "any"
     """whose ranking: of proxies trained above so many layers (0: whole), or of those that 02 has"""
-    proxy_rows: Rows = "any"
+    sample_rows: Rows = "any"
     """whose ranking: of proxies trained on so many rows of each task, or of those that 02 has"""
 
     def wanted(self) -> dict[str, Any]:
