@@ -2,9 +2,7 @@
 
 from auxlearn.methods.registry import variant
 
-variant("td_bce_frozen", "td_bce", "td_bce, proxies trained above their first layer", frozen_layers=1)
 variant("td_bce_layer", "td_bce", "td_bce, proxies of one layer", proxy_layers=1, frozen_layers=0)
-variant("td_bce_rows", "td_bce", "td_bce, proxies of a quarter of the rows", sample_rows=50)
 variant(
     "td_bce_third", "td_bce", "td_bce, proxies of one layer and a quarter of the rows",
     proxy_layers=1, frozen_layers=0, sample_rows=50,
