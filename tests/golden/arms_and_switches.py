@@ -100,6 +100,8 @@ SWITCHES: dict[str, tuple[str, dict[str, Any]]] = {
     "tasks that help": ("surrogate", {"tasks_by": "threshold", "subset_tasks": 2, "ridge": 0.1}),
     "longer steps ahead": ("tag_affinity", {"look_rate": 0.1, "joint_epochs": 2}),
     "gradient of rows trained on": ("tawt_normalised", {"probe_target": "train", "choose": "last"}),
+    "proxies of one layer and fewer rows": ("td_bce", {"proxy_layers": 1, "sample_rows": 8}),
+    "proxies above a frozen layer": ("td_ce", {"frozen_layers": 1}),
 }  # fmt: skip
 
 
@@ -211,6 +213,7 @@ def proxy_cases() -> Cases:
     for name, given in {
         "bce": {}, "ce": {"discriminator": "ce"}, "one proxy": {"proxies": "one"}, "mixed": {"mixing": "mixed"},
         "by classes": {"loss_scale": "log_classes"}, "disc_weight": {"disc_weight": 0.1},
+        "one layer": {"proxy_layers": 1}, "a frozen layer": {"frozen_layers": 1},
     }.items():  # fmt: skip
         for seed in pipeline.SEEDS if name in ("bce", "ce") else (0,):
             proxies = pipeline.proxy(pipeline.params("02_td_proxy", **given), seed)
