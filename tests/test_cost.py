@@ -8,6 +8,7 @@ import torch
 
 import encoder_kinds
 from auxlearn import cost
+from auxlearn.models import encoders
 
 
 def test_flops_by_hand():
@@ -54,6 +55,27 @@ def test_flops_of_every_kind_of_encoder_agree_with_torch_s_counter(kind, rows, l
         span = {"deberta-v2": 64, "deberta-v3": 16}[kind]
         seen -= encoder_kinds.LAYERS * 2 * 2 * (2 * span) * encoder_kinds.WIDTH**2
     assert cost.encoder_flops(body.config, [length] * rows, training=False) == seen
+
+
+@pytest.mark.parametrize("kind", [k for k in KINDS if k not in ("albert", "deberta-v2", "deberta-v3", "xlnet")])
+@pytest.mark.parametrize("frozen", [1, 2])
+def test_flops_of_training_above_frozen_layers_agree_with_torch_s_counter(kind, frozen):
+    """A step of six texts: all layers forward, and back through those above the frozen ones alone."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    body = encoder_kinds.body(kind, 50)
+    body.set_attn_implementation("eager")
+    encoders.freeze(body, frozen)
+    ids = torch.ones(6, 14, dtype=torch.long)
+    with FlopCounterMode(display=False, depth=9) as counter:
+        body(ids, attention_mask=torch.ones_like(ids)).last_hidden_state.sum().backward()
+    by_module = {name: sum(each.values()) for name, each in counter.get_flop_counts().items()}
+    aside = [f"{type(body).__name__}.{name}" for name in ("pooler", ASIDE.get(kind, "pooler"))]
+    seen = by_module["Global"] - sum(by_module.get(name, 0) for name in dict.fromkeys(aside))
+    assert cost.encoder_flops(body.config, [14] * 6, True, frozen) == seen
+    ledger = cost.Ledger("x")
+    ledger.add_batch(body.config, np.full(6, 9), 14, True, frozen)
+    assert (ledger.flops, ledger.steps, ledger.examples) == (seen, 1, 6)
 
 
 def test_layers_that_albert_holds_in_a_group_count_each():

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 
-def encoder_flops(config: Any, lengths: Iterable[int] | np.ndarray, training: bool) -> float:
+def encoder_flops(config: Any, lengths: Iterable[int] | np.ndarray, training: bool, frozen: int = 0) -> float:
     """Count the FLOPs of the encoder layers' matrix products, attention computed over all pairs of tokens.
 
     Per layer and sequence of L tokens, width d and feed-forward width f: 8 L d² for the four attention projections, 4
@@ -36,6 +36,9 @@ def encoder_flops(config: Any, lengths: Iterable[int] | np.ndarray, training: bo
         lengths: Tokens of each sequence as computed, padding included [N].
         training: Whether to count the backward pass too: three times the forward pass, since activation and weight
             gradients cost one forward each.
+        frozen: First layers that take no gradient, and none passes through: they cost a forward pass, and the layer
+            above them needs no gradient of what its queries, keys and values are made from, 6 L d² (ModernBERT's
+            does, for the norm that comes first in a layer).
 
     Returns:
         FLOPs of all sequences together.
@@ -55,6 +58,9 @@ def encoder_flops(config: Any, lengths: Iterable[int] | np.ndarray, training: bo
         of_pair += 4 * width + 4 * config.n_head
     n = np.asarray(lengths if isinstance(lengths, np.ndarray) else list(lengths), dtype=np.float64)
     per_layer = n * of_token + of_pair * n**2
+    if training and frozen:
+        spared = 0 if kind == "modernbert" else 6 * width**2
+        return float((layers + 2 * (layers - frozen)) * per_layer.sum() - spared * n.sum())
     return float(layers * per_layer.sum() * (3 if training else 1))
 
 
@@ -72,7 +78,7 @@ class Ledger:
     peak_bytes: int = 0  # of the process (CPU) or of the device allocator (GPU)
     joules: float | None = None  # of the whole device while the stage ran; None where it cannot be read
 
-    def add_batch(self, config: Any, lengths: np.ndarray, padded: int, training: bool) -> None:
+    def add_batch(self, config: Any, lengths: np.ndarray, padded: int, training: bool, frozen: int = 0) -> None:
         """Count one batch.
 
         Args:
@@ -80,11 +86,12 @@ class Ledger:
             lengths: Real tokens of each row, int [B].
             padded: The length in tokens that all rows are padded to.
             training: Whether the batch is one optimiser step, with a backward pass.
+            frozen: First layers that take no gradient.
         """
         self.examples += len(lengths)
         self.tokens += int(lengths.sum())
         self.padded_tokens += padded * len(lengths)
-        self.flops += encoder_flops(config, np.full(len(lengths), padded), training)
+        self.flops += encoder_flops(config, np.full(len(lengths), padded), training, frozen)
         self.steps += int(training)
 
     def add_gradient(self, config: Any, lengths: np.ndarray, padded: int) -> None:

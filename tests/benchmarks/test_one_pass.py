@@ -200,6 +200,37 @@ def test_gate_importance_against_the_forward_part(pool, ratios, precision):
 
 
 @pytest.mark.benchmark
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_what_is_read_at_the_forward_part_s_speed(pool, ratios, precision):
+    """FLOPs a second of a pass that reads a signal, as ledgers count them, against those of the forward part alone.
+
+    What falls behind is bound by memory: importance of weights writes a gradient per row and head, products one per row
+    and layer.
+    """
+    if precision == "bf16" and not shared_parameters.has_bf16("cpu"):
+        pytest.skip("this processor does not multiply in bf16")
+    net, task, rows, probe = pool
+    kinds = {
+        "forward": FORWARD, "gate importance": (*FORWARD, "gate"), "kv importance": (*FORWARD, *row_signals.KV),
+        f"products with {TARGETS} targets": (*FORWARD, "products"),
+    }  # fmt: skip
+    flops = {}
+
+    def run(name):
+        ledger, aim = cost.Ledger("bench"), probe if "products" in kinds[name] else None
+        for _ in row_signals.over_rows(net, rows, task, kinds[name], precision=precision, probe=aim, ledger=ledger):
+            pass
+        flops[name] = ledger.flops
+
+    seconds = alternated({name: lambda name=name: run(name) for name in kinds})
+    rates = {name: [flops[name] / span / 1e9 for span in spans] for name, spans in seconds.items()}
+    for name in list(kinds)[1:]:
+        share = [a / b for a, b in zip(rates[name], rates["forward"], strict=True)]
+        raw = f"{statistics.median(rates[name]):.0f} GFLOP/s, {statistics.median(rates['forward']):.0f}"
+        ratios(f"FLOPs a second of a pass with {name}, {precision}", "forward alone", share, "", raw)
+
+
+@pytest.mark.benchmark
 def test_everything_in_one_pass_against_a_pass_for_each(pool, ratios):
     same(one_pass(pool, row_signals.READS), a_pass_for_each(pool))
     seconds = alternated({"each": lambda: a_pass_for_each(pool), "one": lambda: one_pass(pool, row_signals.READS)})

@@ -94,6 +94,7 @@ def compare(suite, net, data, precision, ratios):
         for name, span in spans.items():
             if number:
                 seconds[name].append(span)
+    memory_speed(ways["exact"], step, batch_order.mixed({n: e.lengths for n, e in data.items()}, BATCH, rng)[0], ratios)
     print(f"\na step {statistics.median(seconds['step']) * 1e3:.0f} ms, {THREADS} threads; in steps:")
     for name in ("exact", "last layer", "read"):
         ratio = [a / b for a, b in zip(seconds[name], seconds["step"], strict=True)]
@@ -114,3 +115,22 @@ def compare(suite, net, data, precision, ratios):
             [r / steps for r in ratio],
             "at most 0.03",
         )
+
+
+def memory_speed(probe, step, parts, ratios):
+    """Bytes a second that reading the probe from training's gradients takes up, against a product of two long vectors.
+
+    Each of the target's chunks and the gradient counts once, though the gradient is read for each.
+    """
+    a, b = torch.randn(2, probe.size)
+    size, share, raw = 4 * probe.size * (len(probe.gram) + 1), [], []
+    for _ in range(ROUNDS):
+        spent = step(parts, probe)
+        start = time.perf_counter()
+        for _ in range(5):
+            torch.dot(a, b)
+        plain = 5 * 8 * probe.size / (time.perf_counter() - start)
+        share.append(size / spent / plain)
+        raw.append((size / spent / 1e9, plain / 1e9))
+    own, most = (statistics.median(values) for values in zip(*raw, strict=True))
+    ratios("bytes a second, TAWT's probe read", "a product of two vectors", share, "", f"{own:.1f} GB/s, {most:.1f}")

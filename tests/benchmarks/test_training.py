@@ -141,6 +141,7 @@ def test_against_trainer_and_the_machine(suite, encoder, tmp_path, ratios):
     aims = AIMS[DEVICE] if precision == "bf16" else ("", "", "")
     where = " on a GPU" if DEVICE == "cuda" else ""
     where += "" if BATCH == 32 else f", batches of {BATCH}"
+    where += "" if os.cpu_count() == THREADS or DEVICE == "cuda" else f", {THREADS} thread{'s' * (THREADS > 1)}"
     for name, aim in (("padded", aims[0]), ("best", aims[1])):
         speeds = f"{statistics.median(raw['mine']):.1f} examples/s, {statistics.median(raw[name]):.1f}"
         ratios(f"training{where}, {precision}, bucketed", ways[name], found[name], aim, speeds)

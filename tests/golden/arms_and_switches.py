@@ -104,6 +104,8 @@ SWITCHES: dict[str, tuple[str, dict[str, Any]]] = {
     "evidence by the exact code": ("logme", {"evidence": "exact_code"}),
     "a faster gradnorm": ("gradnorm", {"gradnorm_alpha": 0.5, "gradnorm_rate": 0.3}),
     "two shares": ("random+tuned_share", {"shares": [0.2, 0.6], "choose": "last"}),
+    "proxies of one layer and fewer rows": ("td_bce", {"proxy_layers": 1, "sample_rows": 8}),
+    "proxies above a frozen layer": ("td_ce", {"frozen_layers": 1}),
 }  # fmt: skip
 
 
@@ -215,6 +217,7 @@ def proxy_cases() -> Cases:
     for name, given in {
         "bce": {}, "ce": {"discriminator": "ce"}, "one proxy": {"proxies": "one"}, "mixed": {"mixing": "mixed"},
         "by classes": {"loss_scale": "log_classes"}, "disc_weight": {"disc_weight": 0.1},
+        "one layer": {"proxy_layers": 1}, "a frozen layer": {"frozen_layers": 1},
     }.items():  # fmt: skip
         for seed in pipeline.SEEDS if name in ("bce", "ce") else (0,):
             proxies = pipeline.proxy(pipeline.params("02_td_proxy", **given), seed)

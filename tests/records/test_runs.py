@@ -281,6 +281,16 @@ def test_an_order_that_decides_nothing_tells_no_runs_apart(planted):
     assert orders[0] == orders[1] == [name for name in planted.names if name in orders[0]]
 
 
+def test_a_key_without_a_parameter_that_came_later_stands_for_its_first_value():
+    old, cheap = finished(given={}), finished(given={"proxy_layers": 1})
+    later = parameters.TDProxy.later
+    assert "proxy_layers" not in old.data["key_params"]
+    assert old.key != cheap.key
+    for wanted, fitting in (({}, [old, cheap]), ({"proxy_layers": 0}, [old]), ({"proxy_layers": 1}, [cheap])):
+        assert [m for m in (old, cheap) if runs.agrees(m, wanted, later)] == fitting
+    assert runs.find("02_td_proxy", {"proxy_layers": 1}, old.suite, later=later).key == cheap.key
+
+
 def test_encoders_in_folders_are_told_apart_by_content_wherever_a_run_names_them(tmp_path):
     given = {"suite": "x.yaml", "size": "full", "precision": "fp32", "device": "cpu", "encoder": str(tmp_path / "e")}
     content = tmp_path / "e" / "config.json"

@@ -162,7 +162,7 @@ def test_an_option_of_a_family_reaches_each_member_that_has_it():
         ({"gradts": {"trial_mots": 4}}, r"gradts has no option 'trial_mots'; did you mean 'trial_most'\?"),
         ({"step_matched": {"n": 4}}, "step_matched has no option 'n'; it has none"),
         ({"random": {"n": 4}}, "random has no option 'n'; it has candidates_of"),
-        ({"td_bce": {"epochs": 4}}, "td_bce has no option 'epochs'; it has proxies, score"),
+        ({"td_bce": {"epochs": 4}}, "td_bce has no option 'epochs'; it has proxies, score, proxy_layers"),
         ({"gradts_tres": {}}, r"'gradts_tres' is no method or family of methods; did you mean 'gradts_thres'\?"),
         ({"gradts_trial": {"trial_most": 0}}, "methods: gradts_trial: trial_most: .*greater than or equal to 1"),
         ({"gradts": {"trial_most": "4"}}, "trial_most: .*valid integer"),

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 import torch
 
+import encoder_kinds
 from auxlearn import seeding
 from auxlearn.data import batch_order, batching, suites
 from auxlearn.errors import InputError
@@ -13,9 +14,9 @@ from auxlearn.methods import arm_plans
 from auxlearn.methods.base import Selection
 from auxlearn.methods.context import Context
 from auxlearn.methods.fastmtl import discriminator, proxy_plans
-from auxlearn.models import fast_dropout, multitask
+from auxlearn.models import encoders, fast_dropout, multitask
 from auxlearn.studies.parameters import MTL, TDProxy
-from auxlearn.training import phases, resuming, train
+from auxlearn.training import counting, phases, resuming, train
 from auxlearn.training.train import Phase, Plan, Recipe
 from helpers import killed_at_every_epoch
 
@@ -463,3 +464,51 @@ def test_a_training_asks_for_repeatable_kernels_of_its_device_and_for_itself_alo
     assert seen[0] == "begun on cpu"
     assert seen[1].startswith("tune: epoch 1/1")
     assert seen[-1] == "ended"
+
+
+def test_frozen_layers_stay_as_they_are_and_the_others_take_the_same_first_step(small):
+    """tiny has two layers: with one frozen, embeddings and the first are those of the start; the second moves."""
+    one = Phase("stage2", {"topic_side": np.arange(16)}, 1, RECIPE)
+    start = {k: v.clone() for k, v in multitask.build("tiny", small, seeding.record(0)["init"]).state_dict().items()}
+    whole, above = (train.run(plan(phases=(one,), frozen_layers=k), small) for k in (0, 1))
+    lower = [k for k in start if k.startswith(("encoder.embeddings.", "encoder.encoder.layer.0."))]
+    upper = [k for k in start if k.startswith("encoder.encoder.layer.1.")]
+    assert lower
+    assert upper
+    for name in lower:
+        assert torch.equal(above.model.state_dict()[name], start[name])
+    assert any(not torch.equal(whole.model.state_dict()[name], start[name]) for name in lower)
+    for name in (*upper, "heads.topic_side.weight"):  # Adam's first step is the gradient's sign, whatever the clip
+        assert torch.allclose(above.model.state_dict()[name], whole.model.state_dict()[name], atol=1e-5)
+        assert not torch.equal(above.model.state_dict()[name], start[name]) or start[name].dim() == 1
+
+
+def test_a_training_above_frozen_layers_goes_on_where_it_was_stopped_and_costs_what_was_counted(
+    small, tmp_path, monkeypatch
+):
+    made = plan(frozen_layers=1)
+    straight = train.run(made, small)
+    monkeypatch.setattr(resuming, "CHECKPOINT_SECONDS", -1.0)
+    again = lambda progress: train.run(made, small, tmp_path, progress)  # noqa: E731
+    resumed, attempts = killed_at_every_epoch(again, tmp_path / "checkpoint.safetensors")
+    assert attempts > 2
+    for name, value in weights(straight).items():
+        assert torch.equal(value, resumed.model.state_dict()[name])
+    net = straight.model
+    counted = counting.count(made, counting.tokens(small, net.tokenizer, net.max_length), net.encoder.config)
+    assert [ledger.flops for ledger in straight.ledgers] == [ledger.flops for ledger in counted]
+    assert sum(ledger.flops for ledger in counted) < 0.75 * sum(
+        ledger.flops for ledger in train.run(plan(), small).ledgers
+    )
+
+
+def test_layers_that_cannot_be_frozen_are_refused(small):
+    with pytest.raises(InputError, match="frozen_layers: 2 of 2 layers leave none to train"):
+        train.run(plan(frozen_layers=2), small)
+    albert = encoder_kinds.body("albert", 50)
+    with pytest.raises(InputError, match="layers of a albert share weights"):
+        encoders.freeze(albert, 1)
+    weighed = Phase("joint", {"topic_side": np.arange(16), "side_share": np.arange(20)}, 1, RECIPE,
+                    weighting=phases.Weighting((0.5, 0.5)))  # fmt: skip
+    with pytest.raises(InputError, match="weights are measured on whole models"):
+        train.run(plan(phases=(weighed,), frozen_layers=1), small)

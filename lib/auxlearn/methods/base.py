@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
@@ -21,7 +21,7 @@ from auxlearn.errors import InputError
 from auxlearn.methods import arm_plans, weighted_plans
 from auxlearn.methods.arm_parameters import ArmParameters
 from auxlearn.records.manifests import Manifest
-from auxlearn.training import mixing
+from auxlearn.training import key_forms, mixing
 from auxlearn.training.phases import Phase, Plan, Weighting
 from auxlearn.training.shared_parameters import Common
 
@@ -34,12 +34,21 @@ Level = Literal["none", "rows", "tasks"]
 
 
 class Options(BaseModel):
-    """A method's own parameters; the docstring below a field says what it means."""
+    """A method's own parameters; the docstring below a field says what it means.
+
+    Of fields that came later, `later` has the value that a key leaves out, so that runs from before keep their keys.
+    """
+
+    later: ClassVar[Mapping[str, Any]] = {}
 
     model_config = ConfigDict(
         extra="forbid", strict=True, validate_default=True, allow_inf_nan=False, frozen=True,
         use_attribute_docstrings=True,
     )  # fmt: skip
+
+    def keyed(self) -> dict[str, Any]:
+        """Return the options as keys hold them."""
+        return key_forms.without_later(self.model_dump(), self.later)
 
 
 @dataclass(frozen=True)

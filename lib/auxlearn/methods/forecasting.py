@@ -7,6 +7,7 @@ plans it in a run, and counted by the code that checks a run's ledger (`plan_cos
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -16,6 +17,7 @@ from typing import Any, cast
 
 import numpy as np
 import pandas as pd
+from pydantic import BaseModel
 
 from auxlearn.cost import Ledger
 from auxlearn.data.suites import Suite, Task
@@ -23,6 +25,7 @@ from auxlearn.errors import InputError
 from auxlearn.methods import plan_costs, registry
 from auxlearn.methods.base import Charge, Method, Need, Search, Selection, WeightPolicy
 from auxlearn.methods.context import SELECTION, Context
+from auxlearn.models import encoder_files
 from auxlearn.records.manifests import digest
 from auxlearn.training import phases
 from auxlearn.training.counting import Lengths
@@ -118,6 +121,17 @@ class SizedContext(Context):
         rows = np.concatenate([*map(np.arange, sizes), np.zeros(0, np.int64)])
         return pd.DataFrame({"task": task, "row": rows, "score": 0.0})
 
+    def encoder(self, plan: Plan) -> Any:
+        """Return the sizes of a plan's encoder: of the parameters', with as many layers as the plan has of it."""
+        sizes, (_, layers) = self.sizes.encoder, encoder_files.parse(plan.encoder)
+        if plan.encoder == self.params.encoder or layers in (None, sizes.num_hidden_layers):
+            return sizes
+        if isinstance(sizes, BaseModel):
+            return sizes.model_copy(update={"num_hidden_layers": layers})
+        cut = copy.copy(sizes)
+        cut.num_hidden_layers = layers
+        return cut
+
     def obtain(self, need: Need) -> Any:
         """Return an artifact such as its maker expects to make."""
         return registry.maker(need.artifact).expected(self, self.parameters(need), self.seed)
@@ -212,7 +226,7 @@ class SizedContext(Context):
         known = self.sizes.counted
         at = digest([key, pool])
         if at not in known:
-            given = self.sizes.lengths, self.sizes.encoder
+            given = self.sizes.lengths, self.encoder(plan)
             costs = zip(plan_costs.usual(plan, *given), plan_costs.dearest(plan, *given, pool), strict=True)
             known[at] = [(name, flops, max(flops, top)) for (name, flops), (_, top) in costs]
         return [
@@ -236,8 +250,9 @@ class SizedContext(Context):
         """
         from auxlearn.signals import pass_counting, pass_store
 
-        given = plan, self.sizes.lengths, self.sizes.encoder, rows, reads or pass_store.PLAIN
-        count = lambda: pass_counting.scoring(*given, targets, pass_counting.cells(self.sizes.encoder))  # noqa: E731
+        config = self.encoder(plan)
+        given = plan, self.sizes.lengths, config, rows, reads or pass_store.PLAIN
+        count = lambda: pass_counting.scoring(*given, targets, pass_counting.cells(config))  # noqa: E731
         more = [list(reads), {name: phases.hash_rows(own) for name, own in (targets or {}).items()}] if reads else []
         return self._pass(plan, rows, stage, count, *more)
 
@@ -252,7 +267,7 @@ class SizedContext(Context):
         """
         from auxlearn.signals import pass_counting
 
-        given = plan, self.sizes.lengths, self.sizes.encoder
+        given = plan, self.sizes.lengths, self.encoder(plan)
         count = lambda: pass_counting.importance(*given, name, rows)  # noqa: E731
         return self._pass(plan, {name: rows}, "importance", count, dropout)
 
@@ -272,7 +287,7 @@ class SizedContext(Context):
         """
         from auxlearn.signals import pass_counting
 
-        given = plan, self.sizes.lengths, self.sizes.encoder
+        given = plan, self.sizes.lengths, self.encoder(plan)
         count = lambda: pass_counting.in_batches(*given, name, rows, size, stage, backward)  # noqa: E731
         once = self._pass(plan, {name: rows}, stage, count, size, backward)
         return replace(once, expected=times * once.expected, most=times * once.most)

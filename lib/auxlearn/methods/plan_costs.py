@@ -50,10 +50,10 @@ def _usual(plan: Plan, phase: Phase, lengths: Lengths, config: Any) -> float:
     if len(steps) * sum(map(len, own.values())) <= MANY:
         return _flops(replace(plan, phases=(phase,)), lengths, config)
     if phase.order is None:
-        trained = sum(steps) * _per_step(phase, own, config)
+        trained = sum(steps) * _per_step(plan, phase, own, config)
     else:
         names, often = phases.arms(phase, plan.primary), np.bincount(phase.order)
-        trained = sum(k * _per_step(phase, {names[i]: own[names[i]]}, config) for i, k in enumerate(often) if k)
+        trained = sum(k * _per_step(plan, phase, {names[i]: own[names[i]]}, config) for i, k in enumerate(often) if k)
     return trained + _judged(plan, phase, lengths, config, len(phases.looks(phase, steps)))
 
 
@@ -62,14 +62,15 @@ def _flops(plan: Plan, lengths: Lengths, config: Any) -> float:
     return ledger.flops
 
 
-def _per_step(phase: Phase, own: Mapping[str, np.ndarray], config: Any) -> float:
+def _per_step(plan: Plan, phase: Phase, own: Mapping[str, np.ndarray], config: Any) -> float:
     """Return the mean FLOP per step of an epoch over sequences by task, of which at most MANY stand for all."""
     groups = [np.concatenate(list(own.values()))] if phases.joins(phase) else list(own.values())
     flops = 0.0
     for lengths in groups:
         few = _sample(lengths, MANY // len(groups))
         once = Phase(phase.name, {"": np.arange(len(few))}, 1, phase.recipe)
-        part = _flops(Plan("", (once,), {"order": 0}), {"": {"train": Tokens(few)}}, config)
+        alone = Plan("", (once,), {"order": 0}, frozen_layers=plan.frozen_layers)
+        part = _flops(alone, {"": {"train": Tokens(few)}}, config)
         flops += part * len(lengths) / len(few)
     return flops / sum(-(-len(lengths) // phase.recipe.batch_size) for lengths in groups)
 
@@ -138,7 +139,7 @@ class _Bound:
         return [(len(each), int(each.max())) for each in taken]
 
     def _one(self, longest: int) -> float:
-        return cost.encoder_flops(self.config, [longest], True)
+        return cost.encoder_flops(self.config, [longest], True, self.plan.frozen_layers)
 
     def steps(self) -> int | None:
         """Count the steps where they are told, or drawn by weights; None where a phase goes through its rows."""

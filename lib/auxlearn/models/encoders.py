@@ -169,6 +169,18 @@ def config_at_hand(name: str, layers: int | None = None) -> Any | None:
         return _cut(AutoConfig.from_pretrained(file.parent, trust_remote_code=False), layers)
 
 
+def depth(name: str) -> int | None:
+    """Return how many layers an encoder has; None if its config is not at hand.
+
+    Args:
+        name: "tiny", "minilm", a hub id or a folder, without a number of layers.
+    """
+    if name == "tiny":
+        return TINY["num_hidden_layers"]
+    config = config_at_hand(name)
+    return None if config is None else config.num_hidden_layers
+
+
 def _cut(config: Any, layers: int | None) -> Any:
     """Cut the config of an encoder to its first layers."""
     if getattr(config, "is_encoder_decoder", False):  # what comes out of BART are states of its decoder's tokens
@@ -214,6 +226,37 @@ def _pretrained(encoder: str, pool: str, layers: int | None = None) -> tuple[Any
         if missing := sorted(name for name in loading["missing_keys"] if not name.startswith("pooler.")):
             raise ValueError(f"its weights lack {missing[0]} ({len(missing)} in all)")
     return body, tokenizer
+
+
+def freeze(encoder: Any, layers: int) -> None:
+    """Leave an encoder's first layers, and all that is not in a layer, as they are: their parameters take no gradient.
+
+    Only the layers above them are trained, and a pooler. Dropout is as in any other layer.
+
+    Args:
+        encoder: The encoder, changed in place.
+        layers: How many of its layers to freeze; 0 changes nothing.
+
+    Raises:
+        InputError: Its layers share weights or cannot be told apart, or none is left to train.
+    """
+    import torch
+
+    if not layers:
+        return
+    depth = encoder.config.num_hidden_layers
+    stacks = [m for m in encoder.modules() if isinstance(m, torch.nn.ModuleList) and len(m) == depth]
+    if len(stacks) != 1:
+        raise InputError(
+            f"frozen_layers: the {depth} layers of a {encoder.config.model_type} share weights, or cannot be told "
+            "apart; set it to 0"
+        )
+    if layers >= depth:
+        raise InputError(f"frozen_layers: {layers} of {depth} layers leave none to train; lower it")
+    encoder.requires_grad_(False)
+    for module in (*stacks[0][layers:], getattr(encoder, "pooler", None)):
+        if module is not None:
+            module.requires_grad_(True)
 
 
 @contextmanager

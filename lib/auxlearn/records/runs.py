@@ -337,14 +337,15 @@ def all_runs(stage: str) -> list[Manifest]:
     return manifests_read
 
 
-def agrees(manifest: Manifest, wanted: Mapping[str, Any]) -> bool:
+def agrees(manifest: Manifest, wanted: Mapping[str, Any], later: Mapping[str, Any] | None = None) -> bool:
     """Tell whether a run has every wanted parameter that its key depends on.
 
     Args:
         manifest: The run.
         wanted: Parameters as keys hold them; those that the run's key leaves out do not count.
+        later: Of parameters that came later, the value that a key without them stands for.
     """
-    return fits(manifest.key_params, wanted)
+    return fits(dict(later or {}) | manifest.key_params, wanted)
 
 
 def fits(had: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
@@ -355,7 +356,10 @@ def fits(had: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
     return all(had[name] == value for name, value in wanted.items() if name in had)
 
 
-def find(stage: str, wanted: Mapping[str, Any], suite: str, keyed: Mapping[str, Any] | None = None) -> Manifest:
+def find(
+    stage: str, wanted: Mapping[str, Any], suite: str, keyed: Mapping[str, Any] | None = None,
+    later: Mapping[str, Any] | None = None,
+) -> Manifest:  # fmt: skip
     """Find the one finished run of a stage over a suite with the given parameters.
 
     Args:
@@ -363,12 +367,14 @@ def find(stage: str, wanted: Mapping[str, Any], suite: str, keyed: Mapping[str, 
         wanted: Parameters as a user gives them.
         suite: The suite's fingerprint.
         keyed: The parameters as keys hold them, if those differ from `wanted`.
+        later: Of parameters that came later, the value that a key without them stands for.
 
     Raises:
         InputError: If no run matches, several finished ones do, or none that matches is finished; it has the line
             that makes the run, or the keys to choose from.
     """
-    matches = [m for m in all_runs(stage) if m.suite == suite and agrees(m, wanted if keyed is None else keyed)]
+    asked = wanted if keyed is None else keyed
+    matches = [m for m in all_runs(stage) if m.suite == suite and agrees(m, asked, later)]
     line = papermill_line(stage, wanted)
     if not matches:
         raise InputError(f"no run of {stage} matches {_shown(wanted)} in {short(runs_root())}; make it with\n  {line}")

@@ -215,17 +215,25 @@ def _inputs(p: params.Common, suite: suites.Suite) -> list[runs.Manifest]:
     for stage, wanted in p.needs():
         if p.inputs:
             named = [m for key in p.inputs if (m := _named(stage, key)) is not None]
-            fitting = [m for m in named if m.suite == suite.fingerprint and runs.agrees(m, key_forms.forms(wanted))]
+            fitting = [m for m in named if m.suite == suite.fingerprint and _agrees(m, wanted)]
             if len(fitting) != 1:
                 raise InputError(
                     f"inputs: {len(fitting)} of the runs {', '.join(p.inputs)} fit {wanted}; exactly one must"
                 )
             inputs[fitting[0].label] = fitting[0]
         else:
-            known = [m for m in inputs.values() if m.stage == stage and runs.agrees(m, key_forms.forms(wanted))]
+            known = [m for m in inputs.values() if m.stage == stage and _agrees(m, wanted)]
             found = known[0] if known else _find_or_make(p, stage, wanted, suite)
             inputs[found.label] = found
     return list(inputs.values())
+
+
+def _agrees(manifest: runs.Manifest, wanted: dict[str, Any]) -> bool:
+    return runs.agrees(manifest, key_forms.forms(wanted), params.MODELS[manifest.stage].later)
+
+
+def _found(stage: str, wanted: dict[str, Any], suite: suites.Suite) -> runs.Manifest:
+    return runs.find(stage, wanted, suite.fingerprint, key_forms.forms(wanted), params.MODELS[stage].later)
 
 
 def _named(stage: str, key: str) -> runs.Manifest | None:
@@ -235,7 +243,7 @@ def _named(stage: str, key: str) -> runs.Manifest | None:
 
 def _find_or_make(p: params.Common, stage: str, wanted: dict[str, Any], suite: suites.Suite) -> runs.Manifest:
     try:
-        return runs.find(stage, wanted, suite.fingerprint, key_forms.forms(wanted))
+        return _found(stage, wanted, suite)
     except InputError:
         if p.size != "demo":
             raise
@@ -253,4 +261,4 @@ def _find_or_make(p: params.Common, stage: str, wanted: dict[str, Any], suite: s
         node = run_status.executed(out) if out.is_file() else None
         why = ((node and run_status.error(node)) or process.stderr[-2000:]).removeprefix(run_status.REFUSED)
         raise InputError(f"{stage}, which this notebook reads, could not be made: {why}")
-    return runs.find(stage, wanted, suite.fingerprint, key_forms.forms(wanted))
+    return _found(stage, wanted, suite)

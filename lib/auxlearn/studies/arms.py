@@ -75,7 +75,7 @@ class MTL(ArmParameters):
             "looks": self.choose != "last" or searches,
         } | {name: name in length for name in ("steps", "tune_steps", "stage2_epochs", "tune_epochs")}  # fmt: skip
         used = {name: value for name, value in p.items() if conditional.get(name, True)}
-        return used | {"methods": {item.name: self.options(item).model_dump() for item in items}}
+        return used | {"methods": {item.name: self.options(item).keyed() for item in items}}
 
     def needs(self) -> list[tuple[str, dict[str, Any]]]:
         """Return the runs that the arm reads, as (stage, parameters that they must agree in), seed by seed.

@@ -58,7 +58,7 @@ class Cell:
         Returns:
             Whether all others are the cell's.
         """
-        return runs.fits(self._keyed, key_forms.forms(wanted))
+        return runs.fits(dict(self.params.later) | self._keyed, key_forms.forms(wanted))
 
     @property
     def cores(self) -> int:

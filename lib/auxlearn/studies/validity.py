@@ -71,7 +71,7 @@ class Validity(Budget):
         """Return the parameters that the board depends on, with the name and the whole options of each method."""
         out = {"selectors", "trials"} | (set() if self.deciles else {"deciles"})
         p = {name: value for name, value in super().key_params().items() if name not in out}
-        return p | {"methods": {arm.arm: arm.options(arm.method).model_dump() for arm in self.arms}}
+        return p | {"methods": {arm.arm: arm.options(arm.method).keyed() for arm in self.arms}}
 
     def needs(self) -> list[tuple[str, dict[str, Any]]]:
         """Return the runs that its methods read, and those of the oracle, as (stage, parameters to agree in)."""

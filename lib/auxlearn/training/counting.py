@@ -230,7 +230,8 @@ class Counter:
     def _flops(self, rows: np.ndarray, longest: np.ndarray) -> np.ndarray:
         """Return the FLOPs of each step, from its rows and the tokens that each is padded to."""
         lengths, at = np.unique(longest, return_inverse=True)
-        return rows * np.array([cost.encoder_flops(self.config, [length], True) for length in lengths.tolist()])[at]
+        config, frozen = self.config, self.plan.frozen_layers
+        return rows * np.array([cost.encoder_flops(config, [length], True, frozen) for length in lengths.tolist()])[at]
 
     def _enter(self, ledger: Ledger, rows: np.ndarray, padded: np.ndarray, flops: np.ndarray) -> None:
         """Enter all of some steps but their tokens."""

@@ -20,6 +20,16 @@ def forms(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: form(name, value) for name, value in values.items()}
 
 
+def without_later(values: Mapping[str, Any], later: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out parameters that came later and have the value that keys from before stand for.
+
+    Args:
+        values: Values by name.
+        later: By name, the value that is left out.
+    """
+    return {name: value for name, value in values.items() if name not in later or later[name] != value}
+
+
 def form(name: str, value: Any) -> Any:
     """Put one parameter of a notebook in the form that keys hold.
 

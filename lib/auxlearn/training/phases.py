@@ -154,6 +154,7 @@ class Plan:
     processes: int = 1  # that share each batch (`training.data_parallel`), each with so many threads
     keep_model: bool = False
     keep_moments: bool = False  # Adam's, of the last phase's end
+    frozen_layers: int = 0  # of the encoder, the first, which with its embeddings stay as they are
 
     def __post_init__(self) -> None:
         names = [phase.name for phase in self.phases]
@@ -175,8 +176,9 @@ class Plan:
         }
         if self.device.startswith("cuda"):  # whose results do not depend on the host's threads
             del content["threads"]
-        if not content["keep_moments"]:  # as trainings were keyed before any kept them
-            del content["keep_moments"]
+        for later in ("keep_moments", "frozen_layers"):  # as trainings were keyed before any had them
+            if not content[later]:
+                del content[later]
         for weighting in (phase["weighting"] for phase in content["phases"] if phase["weighting"]):
             if weighting["policy"] is None:  # as trainings were keyed before there were policies of others
                 del weighting["policy"], weighting["options"]
@@ -253,6 +255,8 @@ def check(plan: Plan, suite: Suite) -> None:
         if sum(x is not None for x in (phase.order, phase.rounds, phase.steps)) > 1:
             raise InputError(f"phase {phase.name!r}: order, rounds and steps each say how long it is; give one")
         if phase.weighting:
+            if plan.frozen_layers:
+                raise InputError(f"phase {phase.name!r}: weights are measured on whole models; set frozen_layers to 0")
             _check_weighting(plan, phase, phase.weighting)
         if phase.rounds and (plan.primary not in phase.rows or not all(map(len, phase.rows.values()))):
             raise InputError(f"phase {phase.name!r}: a bandit's arms are the primary and tasks with rows")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from functools import cache
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -34,6 +35,8 @@ class Common(BaseModel):
     # Fields that change nothing in this stage's result, and so stay out of its key.
     # (The suite is there by its fingerprint, the inputs by their own keys.)
     not_in_key: ClassVar[frozenset[str]] = frozenset({"study", "inputs", "suite", "plugins", "workers"})
+    # Fields that came later, by the value that a key leaves out: so that runs from before keep their keys.
+    later: ClassVar[Mapping[str, Any]] = {}
 
     suite: str = "planted"
     """suite YAML, or "planted" for generated tasks whose transfer structure is known"""
@@ -120,7 +123,8 @@ class Common(BaseModel):
 
     def key_params(self) -> dict[str, Any]:
         """Return the parameters that this stage's result depends on, in the form that keys hold."""
-        return key_forms.forms(self.model_dump(exclude={*self.unkeyed(), *self._idle()}))
+        params = self.model_dump(exclude={*self.unkeyed(), *self._idle()})
+        return key_forms.forms(key_forms.without_later(params, self.later))
 
     def _idle(self) -> set[str]:
         """Name what decides nothing on this device: a GPU's results do not depend on the host's threads."""

@@ -22,7 +22,7 @@ from auxlearn.cost import Ledger
 from auxlearn.data import batching
 from auxlearn.data.suites import Suite
 from auxlearn.errors import InputError
-from auxlearn.models import devices, trimmed_embedding
+from auxlearn.models import devices, encoders, trimmed_embedding
 from auxlearn.models import multitask as model
 from auxlearn.training import data_parallel, drawing, extension_points, optimisers, phases, resuming
 from auxlearn.training.drawing import Lengths, Parts
@@ -89,6 +89,7 @@ class Trainer(resuming.Resumable):
             plan.encoder, suite, plan.seeds["init"], pool=plan.pool, regression=plan.regression,
             max_length=plan.max_length,
         )  # fmt: skip
+        encoders.freeze(net.encoder, plan.frozen_layers)
         super().__init__(plan, suite, net.to(plan.device), folder, progress)
         self.scales = {name: _chance_loss(suite, name) for name in suite.names}
         self.adam: dict[str, torch.Tensor] = {}  # its moments, where they are kept
@@ -198,7 +199,8 @@ class Trainer(resuming.Resumable):
 
     def _charge(self, running: Running, lengths: np.ndarray, parts: Parts) -> None:
         """Enter a step's batch, whose sequences have these lengths."""
-        running.ledger.add_batch(self.model.encoder.config, lengths, int(lengths.max()), True)
+        config, frozen = self.model.encoder.config, self.plan.frozen_layers
+        running.ledger.add_batch(config, lengths, int(lengths.max()), True, frozen)
 
     def _loss(self, batch: dict[str, Any], logits: Any, divisors: Sequence[float] | None) -> torch.Tensor:
         return self.model.task_loss(batch, logits, divisors)

@@ -5,10 +5,13 @@ import pytest
 
 import asking
 from auxlearn.data import usable_rows
-from auxlearn.methods import context, ranking, registry
+from auxlearn.errors import InputError
+from auxlearn.methods import context, forecasting, ranking, registry
 from auxlearn.methods.base import Need
 from auxlearn.methods.fastmtl import discriminator, selectors
+from auxlearn.models import multitask
 from auxlearn.studies.parameters import Ranking, TDProxy
+from auxlearn.training import counting
 
 NAMES = ["topic_name", "look_alike", "away_topic"]
 PROXY = {"proxy_rows": 15, "watch_rows": 8, "epochs": 1, "seeds": [3]}
@@ -99,3 +102,62 @@ def test_every_ranking_of_a_loss_has_both_controls():
         for control in selectors.CONTROLS:
             assert registry.get(f"{control}_{kind}").of == f"td_{kind}"
             assert f"{control}_{kind}" in registry.get(f"td_{kind}").contrasts
+
+
+# --- cheaper proxies -------------------------------------------------------------------------------------------------
+
+
+def test_a_cheaper_proxy_has_the_layers_that_it_is_told(small):
+    made = rated(small, {"proxy_layers": 1})
+    assert {plan.encoder for plan in made.value.proxies.plans} == {"tiny:1"}
+    whole = rated(small)
+    assert [a.flops for a in made.ledgers] == [b.flops / 2 for b in whole.ledgers]  # of two layers
+    above = rated(small, {"frozen_layers": 1})
+    assert {plan.frozen_layers for plan in above.value.proxies.plans} == {1}
+    assert above.ledgers[0].flops < 0.7 * whole.ledgers[0].flops
+    assert above.ledgers[1].flops == whole.ledgers[1].flops  # the pass goes through all layers
+    scores = [each.value.pool["score"].to_numpy() for each in (whole, made, above)]
+    assert not np.array_equal(scores[0], scores[1])
+    assert not np.array_equal(scores[0], scores[2])
+
+
+@pytest.mark.parametrize("given", [{}, {"proxy_layers": 1}, {"frozen_layers": 1}, {"proxy_rows": 9}])
+def test_a_forecast_of_cheaper_proxies_is_their_ledger(small, given):
+    told = TDProxy(**PROXY | given).resolved()
+    net = multitask.build("tiny", small)
+    sizes = forecasting.Sizes(counting.tokens(small, net.tokenizer, 128), net.encoder.config, "measured")
+    asked = asking.arm("td_bce", n=20, auxiliaries=NAMES, seeds=[3])
+    wanted = {"proxy_rows": PROXY["proxy_rows"], "proxy_layers": 0, "frozen_layers": 0} | given
+    need = Need("proxy", wanted)
+    forecast = forecasting.SizedContext(sizes, asked, 3, [told]).needs([need])
+    ledgers = context.Context(small, asked, 3, [told]).make(need).ledgers
+    for stage in ("proxy", "scoring"):
+        expected = sum(charge.expected for charge in forecast if charge.stage == stage)
+        assert expected == pytest.approx(sum(ledger.flops for ledger in ledgers if ledger.stage == stage), rel=1e-12)
+
+
+def test_an_arm_may_ask_for_cheaper_proxies_and_its_key_says_so():
+    plain, cheap = asking.arm("td_bce", n=20), asking.arm("td_bce", n=20, proxy_layers=1)
+    (need,) = cheap.method.needs(context.Context(None, cheap, 3).cell, cheap.options(cheap.method))
+    assert need.parameters["proxy_layers"] == 1
+    assert cheap.key_params()["methods"]["td_bce"] == plain.key_params()["methods"]["td_bce"] | {"proxy_layers": 1}
+    assert "proxy_layers" not in plain.key_params()["methods"]["td_bce"]  # as keyed before it was an option
+    ranked = Ranking(proxy_layers=1, sample_rows=9).resolved()
+    assert all(wanted.items() >= {"proxy_layers": 1, "proxy_rows": 9}.items() for _, wanted in ranked.needs())
+    assert not {"proxy_layers", "frozen_layers", "sample_rows"} & Ranking().resolved().key_params().keys()
+    assert not {"proxy_layers", "frozen_layers"} & TDProxy().resolved().key_params().keys()
+    assert TDProxy(proxy_layers=1).resolved().key_params()["proxy_layers"] == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"proxy_layers": 3}, "proxy_layers: 3 asked for, but encoder 'tiny' has 2 layers"),
+        ({"frozen_layers": 2}, "frozen_layers: 2 of a proxy's 2 layers leave none to train"),
+        ({"proxy_layers": 1, "frozen_layers": 1}, "frozen_layers: 1 of a proxy's 1 layers"),
+    ],
+)
+def test_layers_that_an_encoder_does_not_have_are_refused_before_anything_is_trained(given, words):
+    with pytest.raises(InputError, match=words):
+        registry.check_made(TDProxy(**given).resolved())
+    registry.check_made(TDProxy(proxy_layers=2, frozen_layers=1).resolved())

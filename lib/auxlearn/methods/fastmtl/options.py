@@ -9,6 +9,11 @@ from pydantic import AfterValidator, Field
 from auxlearn.methods.base import Options
 from auxlearn.training.shared_parameters import Common, Seeds, Trained, distinct
 
+Layers = Annotated[int, Field(ge=0)] | Literal["any"]
+Rows = Annotated[int, Field(ge=2)] | Literal["any"]
+# What makes proxies cheaper than whole ones: as options, and as parameters of 02.
+CHEAPER = {"proxy_layers": "proxy_layers", "frozen_layers": "frozen_layers", "sample_rows": "proxy_rows"}
+
 
 class TDProxy(Trained):
     """Parameters of the proxies, one or two for each of `seeds`.
@@ -18,6 +23,7 @@ class TDProxy(Trained):
 
     stage = "02_td_proxy"
     not_in_key = Common.not_in_key | {"primary", "auxiliaries"}
+    later = {"proxy_layers": 0, "frozen_layers": 0}
 
     seeds: Seeds = [0, 1]
     """each has proxies of its own"""
@@ -33,6 +39,10 @@ class TDProxy(Trained):
     """epochs of a proxy"""
     disc_weight: float = Field(1.0, gt=0)
     """weight of the discriminator's loss beside the task losses"""
+    proxy_layers: int = Field(0, ge=0)
+    """first layers of the encoder that a proxy is made of, for training and scoring alike (0: all)"""
+    frozen_layers: int = Field(0, ge=0)
+    """first layers, embeddings with them, that a proxy's training leaves as they are (0: all is trained)"""
     map_rows: int = Field(40, ge=2)
     """rows of each task in the map of the features"""
     map_seeds: list[int] = [0]
@@ -47,6 +57,7 @@ class Ranking(Common):
     """
 
     stage = "03_ranking"
+    later = dict.fromkeys(CHEAPER, "any")
 
     seeds: Seeds = [0, 1]
     """each ranks by proxies of its own"""
@@ -56,6 +67,12 @@ class Ranking(Common):
     """auto is what fits the loss: sigmoid for bce, softmax for ce (the authors take sigmoid for both)"""
     proxies: Literal["any", "crossfit", "one"] = "any"
     """which of 02's proxies rank, where it has both; any takes those that it has"""
+    proxy_layers: Layers = "any"
+    """layers of the proxies that rank (0: all); any takes those that 02 has"""
+    frozen_layers: Layers = "any"
+    """layers that their training left as they were (0: none); any takes what 02 has"""
+    sample_rows: Rows = "any"
+    """rows of each task that they are trained on (02's `proxy_rows`); any takes what 02 has"""
     rule: Literal["global", "quota", "calibrated"] = "global"
     """one ranking over all tasks, each task its share of the pool, or scores standardised within a task"""
     n: int = Field(200, ge=1)
@@ -72,9 +89,10 @@ class Ranking(Common):
         wanted = self.shared("discriminator", "keep_leaks") | self.proxies_wanted()
         return [("02_td_proxy", wanted | {"seed": seed}) for seed in self.seeds]
 
-    def proxies_wanted(self) -> dict[str, str]:
+    def proxies_wanted(self) -> dict[str, Any]:
         """Return what the proxies must be, as parameters of 02."""
-        return {} if self.proxies == "any" else {"proxies": self.proxies}
+        names = {"proxies": "proxies"} | CHEAPER
+        return {of: value for name, of in names.items() if (value := getattr(self, name)) != "any"}
 
     def score_kind(self) -> Literal["sigmoid", "softmax", "margin"]:
         """Return the score that is taken, "auto" decided."""
@@ -86,11 +104,19 @@ class Ranking(Common):
 class RankedOptions(Options):
     """Options of the methods that take the first rows of a ranking."""
 
+    later = dict.fromkeys(CHEAPER, "any")
+
     proxies: Literal["any", "crossfit", "one"] = "any"
     """whose ranking: of two proxies that score each other's rows, of the authors' one, or of those that 02 has"""
     score: Literal["any", "sigmoid", "softmax", "margin"] = "any"
     """by which score; the authors take sigmoid for both losses, any takes what 03 has"""
+    proxy_layers: Layers = "any"
+    """whose ranking: of proxies of so many layers of the encoder (0: all), or of those that 02 has"""
+    frozen_layers: Layers = "any"
+    """whose ranking: of proxies trained above so many layers (0: whole), or of those that 02 has"""
+    sample_rows: Rows = "any"
+    """whose ranking: of proxies trained on so many rows of each task, or of those that 02 has"""
 
-    def wanted(self) -> dict[str, str]:
+    def wanted(self) -> dict[str, Any]:
         """Return what the ranking must be, as parameters of 03."""
         return {name: value for name, value in self.model_dump().items() if value != "any"}

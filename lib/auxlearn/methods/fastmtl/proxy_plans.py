@@ -12,6 +12,7 @@ from auxlearn.data.suites import Suite
 from auxlearn.errors import InputError
 from auxlearn.methods.arm_plans import common
 from auxlearn.methods.fastmtl.options import TDProxy
+from auxlearn.models import encoder_files, encoders
 from auxlearn.training.phases import Phase, Plan, Recipe
 
 
@@ -56,6 +57,26 @@ def proxy_sample(
     return train, held, fold_of
 
 
+def encoder(p: TDProxy) -> str:
+    """Return the encoder of the proxies, cut to `p.proxy_layers`.
+
+    Raises:
+        InputError: It has fewer layers, or more of them are to be frozen than leave one to train.
+    """
+    name, has = encoder_files.parse(p.encoder)
+    if not p.proxy_layers and not p.frozen_layers:
+        return p.encoder
+    if (depth := has or encoders.depth(name)) is not None:
+        if p.proxy_layers > depth:
+            raise InputError(f"proxy_layers: {p.proxy_layers} asked for, but encoder {p.encoder!r} has {depth} layers")
+        depth = p.proxy_layers or depth
+        if p.frozen_layers >= depth:
+            raise InputError(
+                f"frozen_layers: {p.frozen_layers} of a proxy's {depth} layers leave none to train; lower it"
+            )
+    return f"{name}:{p.proxy_layers}" if p.proxy_layers else p.encoder
+
+
 def folds(p: TDProxy) -> int:
     """Return the number of proxies: 2 if they are cross-fitted, else 1."""
     return 2 if p.proxies == "crossfit" else 1
@@ -76,7 +97,7 @@ def proxies(
         The plans; each row's fold by task, int8.
 
     Raises:
-        InputError: A task has too few usable rows.
+        InputError: A task has too few usable rows, or the encoder too few layers.
     """
     samples, watch, fold_of = proxy_sample(suite, p.proxy_rows, p.watch_rows, seed, usable, folds(p))
     recipe = Recipe(p.lr, p.batch_size, idle_heads=p.idle_heads)
@@ -85,7 +106,8 @@ def proxies(
         for rows in samples
     ]
     plans = [
-        Plan(phases=(phase,), seeds=seeding.record(seed), watch=watch, keep_model=True, **common(p))
+        Plan(phases=(phase,), seeds=seeding.record(seed), watch=watch, keep_model=True, frozen_layers=p.frozen_layers,
+             **common(p) | {"encoder": encoder(p)})
         for phase in phases
     ]  # fmt: skip
     return plans, fold_of

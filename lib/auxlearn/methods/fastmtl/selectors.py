@@ -58,6 +58,10 @@ class ProxyMaker(Maker):
 
     artifact, Parameters = "proxy", TDProxy
 
+    def check(self, p: TDProxy) -> None:
+        """Refuse more layers than the encoder has, or frozen ones that leave none to train."""
+        proxy_plans.encoder(p)
+
     def make(self, context: Context, p: TDProxy, seed: int) -> Artifact:
         """Make the proxies of a seed; the value is a `Proxies`, charged for training and scoring."""
         from auxlearn.methods.fastmtl import proxy_store

@@ -135,5 +135,5 @@ class TAWT(Budget):
 
     def key_params(self) -> dict[str, Any]:
         """Return the parameters that the result depends on: `tune_steps` only where training is by steps."""
-        params = super().key_params() | {"methods": {self.policy: self.options().model_dump()}}
+        params = super().key_params() | {"methods": {self.policy: self.options().keyed()}}
         return params if self.steps else {k: v for k, v in params.items() if k != "tune_steps"}

