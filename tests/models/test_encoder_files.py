@@ -253,7 +253,9 @@ def test_a_folder_is_found_by_the_variable_that_says_where_encoders_lie(small, m
     assert encoder_files.fingerprint(name).startswith("folder:")
     net, own = (multitask.build(n, small).encoder.state_dict() for n in (name, whole))
     assert all(torch.equal(net[key], own[key]) for key in own)
-    with pytest.raises(InputError, match=re.escape(f"'{name}s' cannot be loaded: there is no folder {whole}s; did you")):
+    with pytest.raises(
+        InputError, match=re.escape(f"'{name}s' cannot be loaded: there is no folder {whole}s; did you")
+    ):
         encoder_files.check_name(name + "s")
     base = {"suite": "planted", "primary": "topic_side", "size": "full", "rows": 60, "encoder": name, "seeds": [0]}
     study = tmp_path / "study.yaml"
