@@ -9,7 +9,6 @@ import torch
 
 import encoder_kinds
 from auxlearn import seeding
-from auxlearn.data import batching
 from auxlearn.errors import InputError
 from auxlearn.methods.fastmtl import early_exit
 from auxlearn.models import multitask, trimmed_embedding

@@ -154,9 +154,8 @@ def _hook(stack: ExitStack, module: nn.Module, slots: Slots, size: int, sums: _S
 
         def expand(module: nn.Module, args: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
             if len(args[0]) not in (1, size):
-                raise InputError(
-                    f"an embedding of {module.num_embeddings} is looked up for no row; they cannot be told"
-                )
+                what = f"an embedding of {module.num_embeddings} vectors"
+                raise InputError(f"{what} is looked up for all rows at once; rows' gradients cannot be told apart")
             return (args[0].expand(size, *args[0].shape[1:]),)
 
         stack.callback(module.register_forward_pre_hook(expand).remove)
