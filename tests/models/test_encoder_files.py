@@ -243,7 +243,7 @@ def test_a_mistyped_name_says_what_is_missing_or_meant(small, mpnet, tmp_path, m
 
 
 def test_a_folder_is_found_by_the_variable_that_says_where_encoders_lie(small, mpnet, tmp_path, monkeypatch, capsys):
-    """The same encoder, and the same key, as by its path. Unset, a study can still be checked."""
+    """The same encoder, and the same key, as by its path, which no file need name. Unset, it can be checked still."""
     home = tmp_path / "encoders"
     shutil.copytree(mpnet, home / "ours")
     name, whole = "${AUXLEARN_ENCODERS}/ours", str(home / "ours")

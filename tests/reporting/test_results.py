@@ -4,9 +4,13 @@ from types import SimpleNamespace
 
 import pandas as pd
 import pytest
+import yaml
 
 from auxlearn.cost import Ledger
+from auxlearn.errors import InputError
+from auxlearn.records import runs
 from auxlearn.reporting import results
+from auxlearn.studies import graph, parameters
 
 
 def ledger(stage, flops):
@@ -75,3 +79,62 @@ def test_what_choosing_costs_when_a_candidate_joins():
     assert costs.loc["gradts_proxy"].tolist() == [12, 12]  # a new task is a new column of its discriminator
     assert results.new_candidate(stages.drop(columns="proxy"), 4).loc["gradts_trial"].tolist() == [45, 15]
     assert "single" not in costs.index
+
+
+# --- auxiliaries that join -----------------------------------------------------------------------------------------
+
+
+def test_what_is_run_again_when_a_task_joins_is_counted_from_the_trainings(monkeypatch):
+    """GradTS reads back the importance of a task and a trial; a bandit over more tasks is another training."""
+    flops = {"train/tuned_a": 4, "importance/a": 1, "train/tuned_b": 6, "importance/b": 2, "train/trial_a": 10,
+             "train/trial_b": 12, "train/bandit_a": 8, "train/bandit_b": 9, "train/last": 3}  # fmt: skip
+
+    def run(arm, auxiliaries, *units):
+        inputs = [dict(zip(("stage", "key"), unit.split("/"), strict=True)) for unit in units]
+        inputs.append({"stage": "04_gradts_correlation", "key": "of no cost"})
+        keyed = {"auxiliaries": auxiliaries} if auxiliaries else {}
+        return SimpleNamespace(params={"arm": arm, "seeds": [0, 1]}, key_params=keyed, inputs=inputs)
+
+    def load(stage, key):
+        each = [flops[f"{stage}/{key}"] * 1e12 / 4] * 4  # of two phases and two seeds, say
+        return SimpleNamespace(data={"ledger": [{"flops": value} for value in each]})
+
+    monkeypatch.setattr(runs, "load", load)
+    first = ["train/tuned_a", "importance/a", "train/trial_a"]
+    made = [
+        run("single", [], "train/last"),
+        run("gradts_trial", ["a", "b"], *first, "train/tuned_b", "importance/b", "train/trial_b"),
+        run("gradts_trial", ["a"], *first),
+        run("autosem", ["a", "b"], "train/bandit_b", "train/last"),
+        run("autosem", ["a"], "train/bandit_a", "train/last"),
+        run("random", ["a", "b"], "train/last"),
+    ]
+    now, before = results.by_pool(made, ["b"])
+    assert [m.params["arm"] for m in now] == ["single", "gradts_trial", "autosem", "random"]
+    assert [m.params["arm"] for m in before] == ["gradts_trial", "autosem"]
+    table = results.run_again(now, before)
+    assert table.loc["gradts_trial"].tolist() == pytest.approx([15 / 2, 35 / 2, 15 / 2, 20 / 2])
+    assert table.loc["autosem"].tolist() == pytest.approx([11 / 2, 12 / 2, 3 / 2, 9 / 2])
+    assert list(table.index) == ["gradts_trial", "autosem"]
+    assert results.by_pool(made, []) == (made, [])
+    assert results.run_again(made, []).empty
+
+
+def test_a_comparison_reads_the_arms_from_before_a_task_joined(tmp_path):
+    names = ["topic_name", "look_alike", "away_topic"]
+    study = {
+        "study": "s",
+        "base": {"suite": "planted", "primary": "topic_side", "size": "full", "seeds": [0], "rows": 80,
+                 "auxiliaries": names},
+        "grid": {"arm": ["single", "random", "autosem_p1"], "n": [40]},
+        "notebooks": {"07_efficiency": {"joined": ["topic_name"]}},
+    }  # fmt: skip
+    (tmp_path / "s.yaml").write_text(yaml.safe_dump(study))
+    cells = graph.load(tmp_path / "s.yaml").cells
+    (compared,) = (cell for cell in cells if cell.stage == "07_efficiency")
+    read = [(cell.params.arm, len(cell.params.auxiliaries)) for cell in compared.reads]
+    assert read == [("single", 3), ("random", 3), ("autosem_p1", 3), ("random", 2), ("autosem_p1", 2)]
+    for given in (["word_class"], names):
+        with pytest.raises(InputError, match=r"joined: .*: name the auxiliaries there are now"):
+            parameters.validate("07_efficiency", {"auxiliaries": names, "joined": given})
+    assert "joined" not in parameters.validate("07_efficiency", {"auxiliaries": names}).key_params()

@@ -1,5 +1,6 @@
 import functools
 import json
+import os
 
 import pytest
 import yaml
@@ -312,6 +313,9 @@ def test_committed_studies_are_valid(name, request, read_once, monkeypatch):
     path = PROJECT / "params" / "studies" / name
     if "AUXLEARN" in path.read_text() or "suites/" in path.read_text():
         request.getfixturevalue("data")
+    if "AUXLEARN_ENCODERS" in path.read_text() and not os.environ.get("AUXLEARN_ENCODERS"):
+        assert graph.validated(path)  # the second encoder is not here; set AUXLEARN_ENCODERS
+        return
     assert graph.load(path).cells
 
 

@@ -11,6 +11,7 @@ import pandas as pd
 from auxlearn.cost import Ledger
 from auxlearn.evaluation import stats
 from auxlearn.records import runs
+from auxlearn.studies.parameters import MODELS
 
 if TYPE_CHECKING:  # 07 needs no torch
     from auxlearn.training.phases import Plan
@@ -44,6 +45,54 @@ def at(arms: Sequence[runs.Manifest], n: int) -> list[runs.Manifest]:
         Their manifests, in the order given.
     """
     return [m for m in arms if m.key_params.get("n", n) == n]
+
+
+def by_pool(arms: Sequence[runs.Manifest], joined: Sequence[str]) -> tuple[list[runs.Manifest], list[runs.Manifest]]:
+    """Part runs over the whole pool from those over the pool before some auxiliaries joined it.
+
+    Args:
+        arms: Manifests of 06 runs.
+        joined: The auxiliaries that joined; none leaves all in the first part.
+
+    Returns:
+        Both parts, in the order given.
+    """
+    before = [m for m in arms if joined and not set(joined) & set(m.key_params.get("auxiliaries", joined))]
+    return [m for m in arms if m not in before], before
+
+
+def run_again(now: Sequence[runs.Manifest], before: Sequence[runs.Manifest]) -> pd.DataFrame:
+    """Tell what each arm runs again when auxiliaries join the pool, and what it reads back.
+
+    It is counted from the trainings and passes that the runs name: those that the run before had already made, such as
+    GradTS's importance of a task, or a trial of tasks that were there, are read back. The arm's own training counts.
+
+    Args:
+        now: Manifests of 06 runs over the whole pool.
+        before: Those over the pool before; arms that are not among them are left out.
+
+    Returns:
+        TFLOP per seed; index arm, columns "at first", "again from nothing", "read back" and "run again".
+    """
+    earlier, rows = {m.params["arm"]: m for m in before}, {}
+    for m in now:
+        if (first := earlier.get(m.params["arm"])) is not None:
+            units, known = _units(m), _units(first)
+            back = sum(flops for at, flops in units.items() if at in known)
+            whole, per = sum(units.values()), 1e12 * len(m.params["seeds"])
+            rows[m.params["arm"]] = {
+                "at first": sum(known.values()) / per, "again from nothing": whole / per, "read back": back / per,
+                "run again": (whole - back) / per,
+            }  # fmt: skip
+    columns = ["at first", "again from nothing", "read back", "run again"]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("arm")
+
+
+def _units(m: runs.Manifest) -> dict[str, float]:
+    """Return the FLOPs of each training and pass that a run reads; notebooks' runs train none of their own."""
+    named = {f"{each['stage']}/{each['key']}": each for each in m.inputs if each["stage"] not in MODELS}
+    ledgers = {at: runs.load(each["stage"], each["key"]).data["ledger"] for at, each in named.items()}
+    return {at: sum(row["flops"] for row in rows) for at, rows in ledgers.items()}
 
 
 def looks(training: Training, plan: Plan) -> pd.DataFrame:

@@ -87,8 +87,13 @@ def listen(
     probe.check_target()
     n_terms(probe.model, batch, every_row=True)
     size, sums = len(batch["input_ids"]), _Sums(len(batch["input_ids"]), len(probe._target), probe.model.device)
+    biased = {encoder.relative_attention_bias: encoder for encoder in probe.model.modules()
+              if hasattr(encoder, "relative_attention_bias") and hasattr(encoder, "compute_position_bias")}  # fmt: skip
     for module, slots in _modules(probe):
-        _hook(stack, module, slots, size, sums)
+        if module in biased:
+            _position_bias(stack, biased[module], slots, sums)
+        else:
+            _hook(stack, module, slots, size, sums)
         if probe.moments is not None:
             if not isinstance(module, nn.Linear):
                 raise InputError(f"moments: rows' steps are known of linear layers, not of {type(module).__name__}")
@@ -146,7 +151,13 @@ def _hook(stack: ExitStack, module: nn.Module, slots: Slots, size: int, sums: _S
     rules: dict[Any, Any] = {nn.Linear: _linear, nn.Embedding: _embedding, nn.LayerNorm: _norm}
     read = next(function for kind, function in rules.items() if isinstance(module, kind))
     if isinstance(module, nn.Embedding):  # positions are looked up once for all rows: let each have its own
-        expand = lambda _, args: (args[0].expand(size, *args[0].shape[1:]),)  # noqa: E731
+
+        def expand(module: nn.Module, args: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+            if len(args[0]) not in (1, size):
+                what = f"an embedding of {module.num_embeddings} vectors"
+                raise InputError(f"{what} is looked up for all rows at once; rows' gradients cannot be told apart")
+            return (args[0].expand(size, *args[0].shape[1:]),)
+
         stack.callback(module.register_forward_pre_hook(expand).remove)
 
     def after(module: nn.Module, args: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
@@ -166,6 +177,37 @@ def _hook(stack: ExitStack, module: nn.Module, slots: Slots, size: int, sums: _S
         output.register_hook(on_gradient)
 
     stack.callback(module.register_forward_hook(after).remove)
+
+
+def _position_bias(stack: ExitStack, encoder: Any, slots: Slots, sums: _Sums) -> None:
+    """Read rows off MPNet's table of relative positions, whose lookup all rows and all layers share.
+
+    What each row's attention scores are biased by is a copy of it, and the gradient of that copy is the row's own.
+    """
+    table, own = encoder.relative_attention_bias, encoder.compute_position_bias
+    buckets: list[torch.Tensor] = []
+    stack.callback(table.register_forward_pre_hook(lambda _, args: buckets.append(args[0])).remove)
+
+    def biased(*args: Any, **given: Any) -> torch.Tensor:
+        if table in sums.modules:
+            raise InputError("relative positions are used twice in one forward pass; its rows cannot be told apart")
+        sums.modules.add(table)
+        bias = own(*args, **given)  # [B, heads, L, L]
+        at = buckets[-1].flatten()
+        if not bias.requires_grad:
+            bias.requires_grad_()
+
+        def on_gradient(grad: torch.Tensor) -> None:
+            delta = grad.float().flatten(2).transpose(1, 2)  # [B, L L, heads]
+            gradients = delta.new_zeros(len(delta), *table.weight.shape).index_add_(1, at, delta).flatten(1)
+            sums.dots += gradients @ slots["weight"].flatten(1).T
+            sums.squares += gradients.square().sum(1)
+
+        bias.register_hook(on_gradient)
+        return bias
+
+    encoder.compute_position_bias = biased
+    stack.callback(lambda: delattr(encoder, "compute_position_bias"))
 
 
 def _linear(module: nn.Linear, slots: Slots, x: torch.Tensor, delta: torch.Tensor, sums: _Sums) -> None:

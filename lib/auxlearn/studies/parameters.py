@@ -73,6 +73,8 @@ class Efficiency(Common):
     """pairs that are tested, each as "ARM - BASELINE" ([]: every arm against single, and contrasts; [none]: none)"""
     family: int = Field(0, ge=0)
     """tests that Holm's correction is over (0: those of this comparison; a study counts all of its comparisons)"""
+    joined: list[str] = []
+    """auxiliaries that joined the pool: the arms without them are read too, to tell what choosing anew runs again"""
     margin: float = Field(0.0, ge=0, lt=1)
     """an arm reaches all_data's score if it lacks less than this (0: not asked); to be declared beforehand"""
     sentence_test: bool = False
@@ -85,6 +87,8 @@ class Efficiency(Common):
         possible = [f"{arm} {n}" for arm in self.arms for n in self.curve if n != self.n]
         if unknown := [entry for entry in self.left_out if entry not in possible]:
             raise ValueError(f"left_out: {unknown[0]!r} is not ARM N of another n of the curve")
+        if self.joined and not set(self.joined) < set(self.auxiliaries):
+            raise ValueError(f"joined: {self.joined}: name the auxiliaries there are now, these and one more at least")
         if self.margin and registry.ALL_ROWS not in self.arms:
             raise ValueError(f"margin: asks which arm reaches {registry.ALL_ROWS}, which is not among the arms")
         for pair in pairs_of_arms.declared(self.tests) or []:
@@ -105,6 +109,7 @@ class Efficiency(Common):
     def key_params(self) -> dict[str, Any]:
         """Return the parameters that the comparison depends on: no `n` and curve if no arm depends on them, say."""
         unused = (set() if self.sized else {"n", "curve", "left_out"}) | (set() if self.margin else {"margin"})
+        unused |= set() if self.joined else {"joined"}
         return {k: v for k, v in super().key_params().items() if k not in unused}
 
     def needs(self) -> list[tuple[str, dict[str, Any]]]:
@@ -113,7 +118,12 @@ class Efficiency(Common):
         cells = [(arm, self.n) for arm in self.arms]
         cells += [(arm, n) for n in self.curve if n != self.n for arm in self.arms if registry.uses_n(arm)]
         cells = [(arm, n) for arm, n in cells if f"{arm} {n}" not in self.left_out]
-        return [("06_mtl", wanted | {"arm": arm, "n": n}) for arm, n in cells]
+        read = [("06_mtl", wanted | {"arm": arm, "n": n}) for arm, n in cells]
+        if not self.joined:
+            return read
+        fewer = {"auxiliaries": [name for name in self.auxiliaries if name not in self.joined]}
+        chosen = [arm for arm in self.arms if registry.parse(arm)[0].adds_rows]
+        return [*read, *(("06_mtl", wanted | fewer | {"arm": arm, "n": self.n}) for arm in chosen)]
 
 
 MODELS: dict[str, type[Common]] = {

@@ -88,12 +88,16 @@ def first_layers(training: runs.Manifest, plan: phases.Plan, suite: Suite) -> mu
     Raises:
         InputError: The training's weights lack some of the model's.
     """
+    import torch
+
     net = multitask.build(
         plan.encoder, suite, plan.seeds["init"], pool="mean", regression=plan.regression, max_length=plan.max_length
     )
     loaded = net.load_state_dict(stored_arrays.tensors(training.path("model.safetensors"))[0], strict=False)
     if loaded.missing_keys:
         raise InputError(f"{training.label} holds no {loaded.missing_keys[0]}: it is not a model of {plan.encoder!r}")
+    if hasattr(net.encoder, "final_norm"):  # ModernBERT's, which the whole model takes after its last layer alone
+        net.encoder.final_norm = torch.nn.Identity()
     return net.to(plan.device).eval()
 
 
