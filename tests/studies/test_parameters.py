@@ -223,14 +223,14 @@ def test_a_notebook_s_form_of_parameters_is_undone(stage):
 
 
 @pytest.mark.parametrize("stage", parameters.MODELS)
-def test_a_parameters_cell_is_short_commented_and_runs_to_the_defaults(stage):
+def test_a_parameters_cell_is_short_commented_and_runs_to_the_demo(stage):
     lines = parameters.cell(stage).splitlines()
     assert len(lines) <= 20
     names = [re.fullmatch(r"(\w+) = .*  # \S.*", line)[1] for line in lines]
     assert names == [*parameters.SHOWN[stage], "settings"]
     found = {}
     exec("\n".join(lines), found)
-    assert parameters.check(stage, found) == parameters.MODELS[stage]()
+    assert parameters.check(stage, found) == parameters.validate(stage, parameters.DEMO[stage])
 
 
 @pytest.mark.parametrize("stage", parameters.MODELS)

@@ -55,12 +55,14 @@ class Validity(Budget):
     @property
     def arms(self) -> list[MTL]:
         """The parameters of the arm of each method that is judged."""
-        names = self.selectors or [name for name in registry.names() if chooses(name)]
+        names = self.selectors or [name for name in registry.names() if chooses(name) and self._asked(name)]
         shared = {name: getattr(self, name) for name in MTL.model_fields if name in type(self).model_fields}
-        arms = [MTL.model_validate(shared | {"arm": name, "inputs": []}) for name in names]
-        return [
-            arm for arm in arms if self.selectors or self.trials or not arm.method.searches(arm.options(arm.method))
-        ]
+        return [MTL.model_validate(shared | {"arm": name, "inputs": []}) for name in names]
+
+    def _asked(self, name: str) -> bool:
+        """Tell whether a method that no one named is judged; options of one that is not are not looked at."""
+        method = registry.get(name)
+        return self.trials or not method.searches(registry.options(method, self.methods))
 
     @property
     def needs_pool(self) -> bool:

@@ -6,10 +6,12 @@ import shutil
 import subprocess
 import sys
 
+import nbformat
 import pytest
 import yaml
 
 from auxlearn.errors import InputError
+from auxlearn.paths import NOTEBOOKS
 from auxlearn.records import runs
 from auxlearn.studies.engine import foreground
 
@@ -29,14 +31,20 @@ def cell_command(*arguments, typed=""):
     )
 
 
+def code_cells(stage):
+    cells = nbformat.read(NOTEBOOKS / f"{stage}.ipynb", as_version=4).cells
+    return sum(cell.cell_type == "code" for cell in cells)
+
+
 def test_a_finished_cell_runs_again_and_stays_finished(cells, runs_folder):
     key = cells["01_data_prep"]
     ended = runs.read("01_data_prep", key)[1].data["finished"]
     made = cell_command(f"01_data_prep/{key[:6]}")
     assert made.returncode == 0, made.stdout + made.stderr
     assert made.stdout.startswith(f"01_data_prep/{key} (finished)")
-    assert "\n── 01_data_prep, code cell 10 of 10 ──\nfinished 01_data_prep" in made.stdout
-    assert "\nrows = 60\n" in made.stdout  # the study's, not the notebook's own 400
+    of = code_cells("01_data_prep")
+    assert f"\n── 01_data_prep, code cell {of - 1} of {of} ──\nfinished 01_data_prep" in made.stdout
+    assert "\nrows = 60\n" in made.stdout  # the study's, not the notebook's own
     status, manifest = runs.read("01_data_prep", key)
     assert status == "finished"
     assert manifest.data["finished"] >= ended
@@ -52,7 +60,8 @@ def test_a_failing_cell_shows_where_and_opens_the_debugger_if_asked(cells, runs_
     assert "raise InputError(" in made.stdout
     assert '\n   1  made = session.made("proxy")' in made.stdout
     last = next(line for line in made.stdout.splitlines() if " failed: " in line)
-    assert last.startswith("02_td_proxy, code cell 3 of 9, failed: InputError: phase 'proxy': the loss of task")
+    of = code_cells("02_td_proxy")
+    assert last.startswith(f"02_td_proxy, code cell 3 of {of}, failed: InputError: phase 'proxy': the loss of task")
     assert "ipdb> 1e+30\n" in made.stdout.split(last)[1]
     assert "code cell 4" not in made.stdout
     assert runs.read("02_td_proxy", cells["02_td_proxy"])[0] == "interrupted"
