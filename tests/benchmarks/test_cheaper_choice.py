@@ -23,6 +23,7 @@ from auxlearn.reporting import validity
 from auxlearn.studies.parameters import TDProxy
 from auxlearn.training import shared_parameters
 
+RUNS = os.environ.get("AUXLEARN_RUNS")  # tests have a folder of their own
 SEEDS = [int(seed) for seed in os.environ.get("BENCH_SEEDS", "0,1").split(",")]
 BOTH = {"size": "full", "device": "cpu", "rows": 0, "threads": 1}
 PLANTED = (
@@ -60,7 +61,9 @@ def rated(suite, given, proxy, n, seed):
 
 @pytest.mark.benchmark
 @pytest.mark.parametrize("name", ["planted", "twins"])
-def test_cheaper_proxies_against_whole_ones(ratios, name):
+def test_cheaper_proxies_against_whole_ones(ratios, monkeypatch, name):
+    if RUNS:
+        monkeypatch.setenv("AUXLEARN_RUNS", RUNS)
     given, proxy, n, cheaper = {"planted": PLANTED, "twins": TWINS}[name]
     if name == "twins":
         if not os.environ.get("AUXLEARN_DATA"):
