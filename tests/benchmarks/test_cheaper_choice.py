@@ -3,10 +3,11 @@
 On the planted suite with the tiny encoder, where two layers are all; and on SST-2 among its twins with MiniLM, if the
 real task folders are here. A whole proxy of another seed shows what recall there is to lose: it differs only in which
 rows it was trained on and in their order. Trainings and passes are kept where AUXLEARN_RUNS says. BENCH_SEEDS sets the
-seeds, as "0,1,2". Printed, never asserted.
+seeds, as "0,1,2". Printed, never asserted, and written to a table of its own.
 """
 
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,10 +20,13 @@ from auxlearn.evaluation import metrics
 from auxlearn.methods import ranking
 from auxlearn.methods.base import Need
 from auxlearn.methods.context import Context
+from auxlearn.records import checkout
 from auxlearn.reporting import validity
+from auxlearn.reporting.pages import pages
 from auxlearn.studies.parameters import TDProxy
 from auxlearn.training import shared_parameters
 
+RUNS = os.environ.get("AUXLEARN_RUNS")  # tests have a folder of their own
 SEEDS = [int(seed) for seed in os.environ.get("BENCH_SEEDS", "0,1").split(",")]
 BOTH = {"size": "full", "device": "cpu", "rows": 0, "threads": 1}
 PLANTED = (
@@ -60,7 +64,9 @@ def rated(suite, given, proxy, n, seed):
 
 @pytest.mark.benchmark
 @pytest.mark.parametrize("name", ["planted", "twins"])
-def test_cheaper_proxies_against_whole_ones(ratios, name):
+def test_cheaper_proxies_against_whole_ones(monkeypatch, name):
+    if RUNS:
+        monkeypatch.setenv("AUXLEARN_RUNS", RUNS)
     given, proxy, n, cheaper = {"planted": PLANTED, "twins": TWINS}[name]
     if name == "twins":
         if not os.environ.get("AUXLEARN_DATA"):
@@ -78,8 +84,16 @@ def test_cheaper_proxies_against_whole_ones(ratios, name):
             both = ~np.isnan(ranks) & ~np.isnan(whole[0])
             tau = float(kendalltau(ranks[both], whole[0][both]).statistic)
             seen.setdefault(way, []).append((len(chosen & whole[1]) / n, tau, auc, flops / whole[3]))
+    rows = []
     for way, values in seen.items():
-        recall, tau, auc, flops = (list(each) for each in zip(*values, strict=True))
-        apart = f"AUC {np.mean(auc):.3f}, tau {np.mean(tau):.3f}, {np.mean(flops):.2f} of the FLOPs, {len(auc)} seeds"
-        ratios(f"{name}: recall of the {n} rows by {way}", "the choice of whole proxies", recall, "", apart)
-        print(f"\n{name}, {way}: recall {np.mean(recall):.3f}, {apart}")
+        recall, tau, auc, flops = np.array(values).T
+        spread = f"{recall.min():.3f} to {recall.max():.3f}"
+        rows.append([way, *(f"{each.mean():.3f}" for each in (flops, recall)), spread,
+                     *(f"{each.mean():.3f}" for each in (tau, auc))])  # fmt: skip
+    heads = ["proxies", "FLOPs of choosing", f"recall of the {n}", "range", "tau of all rows", "AUC"]
+    text = "\n".join("| " + " | ".join(row) + " |" for row in (heads, ["---"] * len(heads), *rows))
+    print(f"\n{text}")
+    if folder := os.environ.get("AUXLEARN_BENCH"):
+        made = f"Made by `make bench`, commit {pages.commit(checkout.state())}, seeds {', '.join(map(str, SEEDS))}"
+        head = f"# What cheaper proxies choose: {name}\n\n{made}: means, and the range of recall.\n"
+        (Path(folder) / f"choices-{name}.md").write_text(f"{head}\n{text}\n", encoding="utf-8")

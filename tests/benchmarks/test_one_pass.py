@@ -204,8 +204,9 @@ def test_gate_importance_against_the_forward_part(pool, ratios, precision):
 def test_what_is_read_at_the_forward_part_s_speed(pool, ratios, precision):
     """FLOPs a second of a pass that reads a signal, as ledgers count them, against those of the forward part alone.
 
-    What falls behind is bound by memory: importance of weights writes a gradient per row and head, products one per row
-    and layer.
+    What falls behind is bound by memory: importance of weights writes a gradient per row, of keys and values, and
+    products one of every linear module, which is then read for each target and once more for its norm. They are formed
+    in fp32 whatever the pass computes in.
     """
     if precision == "bf16" and not shared_parameters.has_bf16("cpu"):
         pytest.skip("this processor does not multiply in bf16")
