@@ -300,3 +300,11 @@ def test_a_study_reads_the_runs_of_sets_and_of_tenths(tmp_path):
     plain = parameters.validate("08_validity", {})
     assert "deciles" not in plain.key_params()
     assert parameters.validate("08_validity", {"deciles": ["td_bce"]}).key_params() != plain.key_params()
+
+
+def test_options_of_a_method_that_is_not_judged_are_not_looked_at():
+    """The authors' rule wants 11 trials or more, which matters only where the search is run."""
+    few = {"autosem": {"autosem_rule": "paper", "ratio_trials": 3}}
+    assert "autosem" not in {arm.arm for arm in Validity(selectors=[], methods=few).arms}
+    with pytest.raises(ValueError, match="ratio_trials: 3 trials would all be drawn at random"):
+        Validity(selectors=[], trials=True, methods=few)
