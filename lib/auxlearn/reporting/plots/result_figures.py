@@ -170,7 +170,7 @@ def differences(table: pd.DataFrame, metric: str, baseline: str = "single-task")
     axis.set_title("What is it that helps?" if pairs else "Does the auxiliary data help?")
     axis.plot([], [], "o", color="#333333", mfc="#333333" if any(shown) else "white", mew=1.8, ms=7, label=(
         "filled: shown by a corrected test" if any(shown) else "hollow: not shown by a corrected test"))  # fmt: skip
-    axis.legend(fontsize=9, loc="upper center", bbox_to_anchor=(0.5, -0.5 / figure.get_figheight() - 0.1), ncols=3)
+    figure.legend(fontsize=9, loc="outside lower center", ncols=2)  # in the axis it would end at the right edge
     axis.grid(axis="y", visible=False)
     return figure
 
