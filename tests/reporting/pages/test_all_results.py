@@ -86,6 +86,11 @@ def test_a_study_s_finding_is_a_sentence(tmp_path):
     three = [row for row in all_results.rows(tmp_path) if row.study == "three"]
     assert all_results.finding(three).startswith("Of 2 arms 1 is better than single-task training; the largest")
     assert all_results.finding(three).endswith("x on a, +0.100 (+0.090 to +0.110), which no test shows.")
+    published(tmp_path, "four", [SINGLE, arm("x", 0.1, "not tested"), arm("y", 0.05, "chose nothing; not tested")])
+    assert all_results.finding([row for row in all_results.rows(tmp_path) if row.study == "four"]) == (
+        "None of 2 arms was tested against single-task training; the largest difference is x on a, "
+        "+0.100 (+0.090 to +0.110)."
+    )
 
 
 def test_every_published_table_is_on_the_front_page():

@@ -107,7 +107,8 @@ def finding(own: Sequence[Row]) -> str:
         own: Its rows.
 
     Returns:
-        How many arms are better or worse than single-task training, and which scores highest; "" without any.
+        How many arms are better or worse than single-task training, or that none was tested against it, and which
+        scores highest; "" without any.
     """
     arms = [row for row in own if row.difference is not None]
     if not arms:
@@ -117,8 +118,11 @@ def finding(own: Sequence[Row]) -> str:
     verdicts = f"of {len(arms)} arms {' and '.join(told) or 'none is shown to be better or worse'}"
     if told:
         verdicts += " than single-task training"
+    untested = {row for row in arms if row.verdict.endswith("not tested")}
+    if len(untested) == len(arms):
+        verdicts = f"none of {len(arms)} arms was tested against single-task training"
     best = max(arms, key=lambda row: row.difference or 0.0)
-    few = "" if best.kind in counts or best.seeds < 6 else ", which no test shows"
+    few = "" if best.kind in counts or best.seeds < 6 or best in untested else ", which no test shows"
     few += f"; {best.seeds} seed{'s' if best.seeds > 1 else ''}, which decide nothing" if best.seeds < 6 else ""
     return f"{verdicts[:1].upper()}{verdicts[1:]}; the largest difference is {_told(best)}{few}."
 
