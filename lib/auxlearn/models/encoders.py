@@ -228,6 +228,24 @@ def _pretrained(encoder: str, pool: str, layers: int | None = None) -> tuple[Any
     return body, tokenizer
 
 
+def stacks(encoder: Any) -> dict[str, Any]:
+    """Return the lists of modules of an encoder that may be its layers: those of as many as its config has.
+
+    Args:
+        encoder: The encoder.
+
+    Returns:
+        By name within the encoder; none where layers share their weights, several where another list is as long.
+    """
+    import torch
+
+    depth = encoder.config.num_hidden_layers
+    return {
+        name: module for name, module in encoder.named_modules()
+        if isinstance(module, torch.nn.ModuleList) and len(module) == depth
+    }  # fmt: skip
+
+
 def freeze(encoder: Any, layers: int) -> None:
     """Leave an encoder's first layers, and all that is not in a layer, as they are: their parameters take no gradient.
 
@@ -240,13 +258,10 @@ def freeze(encoder: Any, layers: int) -> None:
     Raises:
         InputError: Its layers share weights or cannot be told apart, or none is left to train.
     """
-    import torch
-
     if not layers:
         return
-    depth = encoder.config.num_hidden_layers
-    stacks = [m for m in encoder.modules() if isinstance(m, torch.nn.ModuleList) and len(m) == depth]
-    if len(stacks) != 1:
+    depth, found = encoder.config.num_hidden_layers, list(stacks(encoder).values())
+    if len(found) != 1:
         raise InputError(
             f"frozen_layers: the {depth} layers of a {encoder.config.model_type} share weights, or cannot be told "
             "apart; set it to 0"
@@ -254,7 +269,7 @@ def freeze(encoder: Any, layers: int) -> None:
     if layers >= depth:
         raise InputError(f"frozen_layers: {layers} of {depth} layers leave none to train; lower it")
     encoder.requires_grad_(False)
-    for module in (*stacks[0][layers:], getattr(encoder, "pooler", None)):
+    for module in (*found[0][layers:], getattr(encoder, "pooler", None)):
         if module is not None:
             module.requires_grad_(True)
 

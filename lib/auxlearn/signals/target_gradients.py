@@ -27,6 +27,7 @@ from torch.autograd import forward_ad
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from auxlearn.errors import InputError
+from auxlearn.models import encoders
 from auxlearn.models.multitask import Batch, MultiTaskModel, n_terms
 from auxlearn.signals import head_importance
 from auxlearn.signals.gradient_moments import Moments
@@ -62,10 +63,10 @@ def parameters(model: MultiTaskModel, which: Which = "shared") -> list[tuple[str
     if which != "last_layer":
         raise InputError(f"parameters: {which!r} is none of 'encoder', 'shared', 'last_layer', 'linear'")
     depth = model.encoder.config.num_hidden_layers
-    stacks = [(n, m) for n, m in model.encoder.named_modules() if isinstance(m, nn.ModuleList) and len(m) == depth]
-    if not stacks:
+    found = encoders.stacks(model.encoder)
+    if not found:
         raise InputError(f"parameters: encoder {type(model.encoder).__name__} keeps no list of its {depth} layers")
-    name = max(stacks, key=lambda stack: sum(p.numel() for p in stack[1].parameters()))[0]
+    name = max(found, key=lambda name: sum(p.numel() for p in found[name].parameters()))
     return [(n, p) for n, p in named if n.startswith(f"encoder.{name}.{depth - 1}.")]
 
 

@@ -56,6 +56,7 @@ class Efficiency(Common):
     """Parameters of 07: compares `arms` at `n` for one primary."""
 
     stage = "07_efficiency"
+    later = {"margin": 0.0, "joined": []}
 
     seeds: Seeds = [0, 1]
     """seeds of the arms"""
@@ -107,9 +108,8 @@ class Efficiency(Common):
         return any(registry.uses_n(arm) for arm in self.arms)
 
     def key_params(self) -> dict[str, Any]:
-        """Return the parameters that the comparison depends on: no `n` and curve if no arm depends on them, say."""
-        unused = (set() if self.sized else {"n", "curve", "left_out"}) | (set() if self.margin else {"margin"})
-        unused |= set() if self.joined else {"joined"}
+        """Return the parameters that the comparison depends on, without `n` and the curve if no arm depends on them."""
+        unused = set() if self.sized else {"n", "curve", "left_out"}
         return {k: v for k, v in super().key_params().items() if k not in unused}
 
     def needs(self) -> list[tuple[str, dict[str, Any]]]:

@@ -17,6 +17,7 @@ class Validity(Budget):
     """Parameters of 08: what methods choose for one (primary, n), over `seeds`, against a known truth."""
 
     stage = "08_validity"
+    later = {"deciles": []}
 
     seeds: Seeds = [0, 1]
     """each chooses by proxies of its own"""
@@ -71,8 +72,7 @@ class Validity(Budget):
 
     def key_params(self) -> dict[str, Any]:
         """Return the parameters that the board depends on, with the name and the whole options of each method."""
-        out = {"selectors", "trials"} | (set() if self.deciles else {"deciles"})
-        p = {name: value for name, value in super().key_params().items() if name not in out}
+        p = {name: value for name, value in super().key_params().items() if name not in ("selectors", "trials")}
         return p | {"methods": {arm.arm: arm.options(arm.method).keyed() for arm in self.arms}}
 
     def needs(self) -> list[tuple[str, dict[str, Any]]]:
