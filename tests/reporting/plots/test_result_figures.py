@@ -25,10 +25,10 @@ def test_a_filled_point_is_a_difference_that_a_test_shows():
     filled = [(0.1, True), (-0.1, True), (0.2, False), (0.0, False), (0.1, True)]
     figure = result_figures.differences(TABLE, "accuracy")
     assert points(figure) == filled * 2  # one per interval
-    assert "filled: shown by a corrected test" in [t.get_text() for t in figure.axes[0].get_legend().get_texts()]
+    assert "filled: shown by a corrected test" in [t.get_text() for t in figure.legends[0].get_texts()]
     hollow = result_figures.differences(TABLE[2:4], "accuracy")
     assert not any(full for _, full in points(hollow))
-    assert "hollow: not shown by a corrected test" in [t.get_text() for t in hollow.axes[0].get_legend().get_texts()]
+    assert "hollow: not shown by a corrected test" in [t.get_text() for t in hollow.legends[0].get_texts()]
 
 
 def test_an_arm_that_chose_nothing_is_named():
