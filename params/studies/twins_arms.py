@@ -2,5 +2,5 @@
 
 from auxlearn.methods.registry import variant
 
-for task in ("sst2_twin", "sst2_shuffled", "meld", "cola", "mrpc", "qnli"):
+for task in ("sst2_twin", "sst2_shuffled", "meld", "cola", "stsb", "pos_ewt"):
     variant(f"only_{task}", "only", f"n rows of {task}", task=task)

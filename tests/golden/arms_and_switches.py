@@ -101,11 +101,10 @@ SWITCHES: dict[str, tuple[str, dict[str, Any]]] = {
     "tasks that help": ("surrogate", {"tasks_by": "threshold", "subset_tasks": 2, "ridge": 0.1}),
     "longer steps ahead": ("tag_affinity", {"look_rate": 0.1, "joint_epochs": 2}),
     "gradient of rows trained on": ("tawt_normalised", {"probe_target": "train", "choose": "last"}),
-    "evidence by the exact code": ("logme", {"evidence": "exact_code"}),
+    "proxies above a frozen layer": ("td_ce", {"frozen_layers": 1}),
     "a faster gradnorm": ("gradnorm", {"gradnorm_alpha": 0.5, "gradnorm_rate": 0.3}),
     "two shares": ("random+tuned_share", {"shares": [0.2, 0.6], "choose": "last"}),
     "proxies of one layer and fewer rows": ("td_bce", {"proxy_layers": 1, "sample_rows": 8}),
-    "proxies above a frozen layer": ("td_ce", {"frozen_layers": 1}),
 }  # fmt: skip
 
 

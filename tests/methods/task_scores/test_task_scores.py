@@ -210,12 +210,12 @@ def test_log_evidence_is_the_maximum_of_the_marginal_likelihood(rows, width):
         best = max(-minimize(lambda at_, y=targets[:, at]: -marginal(at_, y), start, method="Nelder-Mead",
                              bounds=[(-12, 12)] * 2).fun for start in ([0, 0], [3, 0], [0, 3]))  # fmt: skip
         assert found[at] == pytest.approx(best, abs=2e-3)
-    early = logme.log_evidence(features, targets, "code")
-    assert (early <= found + 1e-9).all()
+    if rows > width:  # else the code's number is no evidence, and may be higher
+        assert (logme.log_evidence(features, targets, "code") <= found + 1e-9).all()
 
 
 @pytest.mark.parametrize(("rows", "width"), [(40, 5), (12, 12), (9, 14)])
-def test_log_evidence_by_the_exact_code_is_that_of_its_updates_in_matrices(rows, width):
+def test_log_evidence_by_the_code_is_that_of_its_updates_in_matrices(rows, width):
     """The authors' updates over whole matrices; their determinant is that of the directions that rows have."""
     draw = np.random.default_rng(rows)
     features = draw.normal(size=(rows, width))
@@ -231,7 +231,7 @@ def test_log_evidence_by_the_exact_code_is_that_of_its_updates_in_matrices(rows,
             break
     twice = width * np.log(a) + rows * np.log(b / (2 * np.pi)) - np.log(a + b * values).sum()
     by_hand = (twice - b * residual - a * length) / 2 / rows
-    assert logme.log_evidence(features, y[:, None], "exact_code") == pytest.approx(by_hand, rel=1e-6)
+    assert logme.log_evidence(features, y[:, None], "code") == pytest.approx(by_hand, rel=1e-6)
 
 
 def test_surrogate_is_a_ridge_regression_over_short_trainings_with_sets_of_tasks(suite):

@@ -20,7 +20,7 @@ READS = ("features",)
 # The authors': updates at most, the change of a / b at which there are no more, what is added to denominators.
 ROUNDS, CLOSE, SOFT = 11, 1e-3, 1e-5
 ENOUGH = 1000  # updates that suffice
-Evidence = Literal["corrected", "code", "exact_code"]
+Evidence = Literal["corrected", "code"]
 
 
 class LogMEOptions(base.TaskScoreOptions):
@@ -33,8 +33,7 @@ class LogMEOptions(base.TaskScoreOptions):
     target_rows: int = Field(0, ge=0)
     """rows of the primary whose labels are told, drawn from those that it is trained on (0: all)"""
     evidence: Evidence = "corrected"
-    """at its maximum; where the authors' code stops (code); or with all that this does besides (exact_code, see
-    `log_evidence`)"""
+    """at its maximum; or as the authors' code computes it (code, see `log_evidence`)"""
 
 
 class TaskFeatures(task_plans.TunedAlone):
@@ -54,9 +53,9 @@ class LogME(base.TaskScore):
 
     Features are pooled states of the primary's rows by a model tuned on the auxiliary alone. Each class has a linear
     model of its own, of its 0s and 1s, and the evidence is the mean over classes and rows, as in the authors' code.
-    What differs: precisions are followed until the evidence is at its maximum. The authors' code stops after 11 updates
-    (`evidence: code`), short of it where features are many; and its number is no evidence where they outnumber rows, as
-    a term of the determinant is left out (`exact_code`).
+    What differs: precisions are followed until the evidence is at its maximum. The authors' code (`evidence: code`)
+    stops after 11 updates, short of it where features are many; and its number is no evidence where they outnumber
+    rows, as a term of the determinant is left out.
     """
 
     name, reference = "logme", "You et al., 2021 (LogME)"
@@ -105,10 +104,10 @@ def log_evidence(features: np.ndarray, targets: np.ndarray, rule: Evidence = "co
         features: F, float [N, d].
         targets: float [N, C], one model per column.
         rule: "corrected": as many updates as it takes until the evidence no longer changes, and the highest of them.
-            "code": where the authors' code stops, after 11 updates at most and after one that changes a / b by 0.1 %
-            or less. "exact_code": all that its `_fit_fixed_point` does. It adds 1e-5 to the weights' squared length and
-            to the residual in updates, takes the last precisions together with the weights before them and, where
-            features outnumber rows, leaves log a out of the determinant once for each direction that no row has.
+            "code": as the authors' `_fit_fixed_point`, which stops after 11 updates or one that changes a / b by 0.1 %
+            or less, adds 1e-5 to the weights' squared length and to the residual in updates, takes the last precisions
+            together with the weights before them and, where features outnumber rows, leaves log a out of the
+            determinant once for each direction that no row has.
 
     Returns:
         float64 [C].
@@ -121,8 +120,8 @@ def log_evidence(features: np.ndarray, targets: np.ndarray, rule: Evidence = "co
     u, singular, _ = np.linalg.svd(x, full_matrices=False)
     squares, projected = singular**2, (u.T @ y) ** 2  # [r], [r, C]
     outside = np.maximum((y**2).sum(0) - projected.sum(0), 0.0)  # of y, what no feature reaches
-    exact = rule == "exact_code"
-    unused, added = (0, SOFT) if exact else (width - len(squares), 0.0)
+    code = rule == "code"
+    unused, added = (0, SOFT) if code else (width - len(squares), 0.0)
 
     def fitted(a: float, b: float, at: int) -> tuple[float, float, float]:
         """Return the effective number of weights, their squared length, and the residual."""
@@ -140,19 +139,19 @@ def log_evidence(features: np.ndarray, targets: np.ndarray, rule: Evidence = "co
         a = b = 1.0
         gamma, length, residual = fitted(a, b, at)
         last, highest = evidence(a, b, length, residual), -np.inf
-        for _ in range(ENOUGH if rule == "corrected" else ROUNDS):
+        for _ in range(ROUNDS if code else ENOUGH):
             ratio, before = a / b, last
             a = max(gamma, 1e-12) / max(length + added, 1e-12)
             b = max(size - gamma, 1e-12) / max(residual + added, 1e-12)
             last = evidence(a, b, length, residual)
             gamma, length, residual = fitted(a, b, at)
-            if not exact:
+            if not code:
                 last = evidence(a, b, length, residual)
             highest = max(highest, last)  # with fewer rows than features an update may overshoot
-            done = abs(last - before) <= 1e-10 if rule == "corrected" else abs(a / b - ratio) / ratio <= CLOSE
+            done = abs(a / b - ratio) / ratio <= CLOSE if code else abs(last - before) <= 1e-10
             if done:
                 break
-        best[at] = highest if rule == "corrected" else last
+        best[at] = last if code else highest
     return best
 
 
