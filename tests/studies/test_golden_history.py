@@ -223,6 +223,27 @@ def test_without_golden_values_or_git_nothing_is_told(project, tmp_path):
     assert since(project, start, (), golden_values.digests(project.folder)).told
 
 
+def test_a_plugin_is_told_by_what_it_imports_while_its_file_is_as_it_was(project):
+    plugin, root = {"params/mine.py": "from auxlearn.methods.gradts import trial\nimport json\n"}, "file:params/mine.py"
+    start = project(VALUES, **plugin)
+    told = golden_history.Checkout(project.folder).as_it_was
+    assert any(one.startswith("methods.gradts") for one in told(start, root))
+    assert all(not one.startswith("json") for one in told(start, root))
+    assert golden_values.of_run("06_mtl", "single", told(start, root)) == {"gradts"}
+    project(library="ONE = 2\n")  # other files may change
+    assert told(start, root)
+    assert told("f" * 40, root) is None
+    assert told("", root) is None
+    for other in ("file:params/none.py", "file:/params/mine.py", "external:mine", "file:../mine.py"):
+        assert told(start, other) is None
+    project.write(**{"params/json.py": ""})  # what it imports from beside it would have to be as it was too
+    assert told(start, root) is None
+    (project.folder / "params/json.py").unlink()
+    assert told(start, root)
+    project.write(**{"params/mine.py": plugin["params/mine.py"] + "x = 1\n"})
+    assert told(start, root) is None
+
+
 # --- which cases count ------------------------------------------------------------------------------------------------
 
 

@@ -174,6 +174,19 @@ def test_a_report_records_golden_values_only_of_runs_of_todays_code(tmp_path):
     assert provenance.record("s", "t", [("stale", manifest)], {}, tmp_path / "r")["golden"] == {}
 
 
+@pytest.mark.parametrize(
+    ("imports", "verdict"), [(frozenset({"methods.fastmtl.selectors"}), "stands"), (None, "cannot be told")]
+)
+def test_a_plugin_whose_file_has_not_changed_is_judged_by_the_methods_that_it_imports(made, imports, verdict):
+    checkout = Told(FINE)
+    checkout.as_it_was = lambda commit, root: imports if (commit, root) == (COMMIT, "file:p.py") else None
+    folder = made(("06_mtl/a", ["errors", "file:p.py"], "1" * 16, {"arm": "gradts_fg"}))
+    found = verify.check(folder, checkout, never)
+    assert found.verdict == verdict
+    assert [families for _, families, _, _ in checkout.asked] == ([{"gradts", "fastmtl"}] if imports else [])
+    assert found.untold == ([] if imports else ["no golden values are of file:p.py"])
+
+
 def test_a_report_shows_no_folder_of_a_users_plugin(tmp_path):
     file = tmp_path / "mine.py"
     file.write_text("x = 1\n")

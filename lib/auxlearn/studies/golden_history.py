@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from auxlearn.files import documents
-from auxlearn.records import checkout, code_hash, manifests, module_syntax
+from auxlearn.records import checkout, code_hash, manifests, module_syntax, plugins
 from auxlearn.studies.golden_values import GOLDEN, INDEX, VALUES, Case, Cases, moved, stored
 
 LIBRARY, NOTEBOOKS = "lib/auxlearn", "notebooks"
@@ -92,6 +92,32 @@ class Checkout:
         lines = tuple(blamed[case] for case in self.cases.counting(blamed, families))
         known = "" if start == commit else ", the first, made of the same code"
         return Evidence(True, f"golden values of {start[:10]}{known}", lines)
+
+    def as_it_was(self, commit: str, root: str) -> frozenset[str] | None:
+        """Tell what a plugin builds on, where its file is as it was at a commit.
+
+        Args:
+            commit: The commit that runs were made from.
+            root: The plugin's root.
+
+        Returns:
+            Roots of the library that it imports; None if its file has changed, is in no commit, or is not the only one.
+        """
+        path = root.removeprefix(plugins.FILE)
+        if not root.startswith(plugins.FILE) or not plugins.is_root(root) or Path(path).is_absolute():
+            return None
+        if not self._has(commit) or self._git("diff", "--quiet", commit, "--", path) is None:
+            return None
+        if self._git("cat-file", "-e", f"{commit}:./{path}") is None or not (self.project / path).is_file():
+            return None
+        name = Path(path).stem
+        found = module_syntax.read(ast.parse((self.project / path).read_bytes()), name)
+        imported = found.references.union(*found.served.values())
+        if any(
+            (self.project / path).with_name(f"{one.lstrip('.').partition('.')[0]}.py").is_file() for one in imported
+        ):
+            return None
+        return frozenset(one.removeprefix("auxlearn.") for one in imported if one.startswith("auxlearn."))
 
     def _by_digests(self, recorded: Recorded, families: Collection[str] | None) -> Evidence:
         """Compare with what a report recorded; a hash does not say how far a value moved, so that any move counts."""

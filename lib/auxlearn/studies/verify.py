@@ -18,7 +18,7 @@ from __future__ import annotations
 import csv
 import functools
 import io
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -294,21 +294,23 @@ def _results(found: Finding, content: Mapping[str, Any], labels: Iterable[str], 
     """Ask golden values whether the results of runs have moved with their code."""
     arms = _arms(found.folder)
     by_commit: dict[str, list[str]] = {}
+    of_plugins: dict[str, set[str]] = {}
     for label in labels:
         run = content["runs"][label]
-        if theirs := [root for root in _made_by(run)[0] if plugins.is_plugin(root)]:
-            found.untold.append(f"no golden values are of {', '.join(map(plugins.without_folder, theirs))}")
+        # No commit holds a tree with uncommitted changes.
+        commit = "" if run["git"].get("dirty", True) else run["git"].get("commit", "")
+        theirs = {root: checkout.as_it_was(commit, root) for root in _made_by(run)[0] if plugins.is_plugin(root)}
+        if unknown := [plugins.without_folder(root) for root, imports in theirs.items() if imports is None]:
+            found.untold.append(f"no golden values are of {', '.join(unknown)}")
         else:
-            # No commit holds a tree with uncommitted changes.
-            by_commit.setdefault("" if run["git"].get("dirty", True) else run["git"].get("commit", ""), []).append(
-                label
-            )
+            of_plugins[label] = {one for imports in theirs.values() if imports for one in imports}
+            by_commit.setdefault(commit, []).append(label)
     code = {_made_by(run) for run in content["runs"].values()}
     for commit, of_commit in sorted(by_commit.items()):
         families: set[str] | None = set()
         for label in of_commit:
             run = content["runs"][label]
-            of = _families(label.partition("/")[0], run, arms)
+            of = _families(label.partition("/")[0], run, arms, of_plugins[label])
             families = None if families is None or of is None else families | of
         evidence = checkout.since(commit, families, code, content.get("golden", {}))
         (found.told if evidence.told else found.untold).append(evidence.said)
@@ -317,8 +319,11 @@ def _results(found: Finding, content: Mapping[str, Any], labels: Iterable[str], 
         lines[:] = dict.fromkeys(lines)
 
 
-def _families(stage: str, run: Mapping[str, Any], arms: Iterable[str]) -> frozenset[str] | None:
-    roots = _made_by(run)[0]
+def _families(
+    stage: str, run: Mapping[str, Any], arms: Iterable[str], of_plugins: Collection[str] = ()
+) -> frozenset[str] | None:
+    """Return the families of methods that a run is of, with those that an unchanged plugin of its imports."""
+    roots = (*_made_by(run)[0], *of_plugins)
     recorded = run.get("arm")
     if stage != "06_mtl" or recorded or not arms:
         return golden_values.of_run(stage, recorded, roots)
