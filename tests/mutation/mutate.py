@@ -55,6 +55,7 @@ GOLDEN = {
     "export.selections": "",
     "methods.ranking": "selection proxies",
     "methods.controls": "selection arms",
+    "methods.oracle": "arms",
     "methods.context": "arms combined",
     "methods.registry": "keys",
     "methods.option_tables": "keys",

@@ -1,6 +1,6 @@
 """The library's own methods, policies and makers: importing this module registers them, in the order of listings."""
 
-from auxlearn.methods import controls  # noqa: F401
+from auxlearn.methods import controls, oracle  # noqa: F401
 from auxlearn.methods.autosem import selectors as _autosem  # noqa: F401
 from auxlearn.methods.balancing import aggregators, dwa, famo, gradnorm, tuned_share, uncertainty  # noqa: F401
 from auxlearn.methods.fastmtl import selectors as _fastmtl  # noqa: F401

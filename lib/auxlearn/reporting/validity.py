@@ -15,7 +15,7 @@ from auxlearn.errors import InputError
 from auxlearn.evaluation import agreement, stats
 from auxlearn.methods.base import Selection
 from auxlearn.methods.context import Context
-from auxlearn.methods.controls import members
+from auxlearn.methods.oracle import members
 from auxlearn.records import runs
 from auxlearn.reporting import results
 from auxlearn.studies.validity import Validity
