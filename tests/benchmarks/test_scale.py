@@ -70,10 +70,10 @@ def _tau(n):
 
 
 def _fg(n):
-    from auxlearn.methods.gradts import correlation
+    from auxlearn.methods.gradts import choices
 
     taus = np.random.default_rng(0).random(n)
-    return lambda: correlation.fg_fraction(taus, 0.7, 0)
+    return lambda: choices.fg_fraction(taus, 0.7, 0)
 
 
 def _leaks(n):

@@ -22,7 +22,7 @@ from auxlearn.evaluation import counting, metrics, stats
 from auxlearn.methods import arm_plans, controls, pairs_of_arms, ranking, task_plans
 from auxlearn.methods.autosem import bandits, ratio_search, selectors
 from auxlearn.methods.fastmtl import calibration, cascade, discriminator, ngram_scorer, proxy_plans, ridge_student
-from auxlearn.methods.gradts import correlation
+from auxlearn.methods.gradts import choices, correlation
 from auxlearn.methods.tawt import cosine, policies, task_weights
 from auxlearn.models import multitask
 from auxlearn.paths import PROJECT
@@ -101,7 +101,7 @@ def gradts_cases() -> Cases:
     made: Cases = {}
     for name in KINDS:
         some = batch(name, range(3))
-        for definition in correlation.DEFINITIONS:
+        for definition in head_importance.DEFINITIONS:
             made[f"importance, {name}, {definition}"] = head_importance.head_importance(net(), some, definition)
         made[f"importance with dropout, {name}"] = head_importance.head_importance(
             net(), some, "gate", dropout=True, seed=1
@@ -124,18 +124,18 @@ def gradts_cases() -> Cases:
             tau, null, p = correlation.permutation_null(matrices[0], matrices[1], 99, seed, within)
             made[f"permutation_null, within layers {within}, seed {seed}"] = [tau, null[:5], p]
     taus = {"a": 0.7, "b": 0.7, "c": 0.2, "d": -0.4, "e": 0.5}
-    made["thres"] = {str(level): correlation.thres(taus, level) for level in (0.5, 0.7, -1.0)}
+    made["thres"] = {str(level): choices.thres(taus, level) for level in (0.5, 0.7, -1.0)}
     helps = {0: (0.5, 0.4), 1: (0.6, 0.5), 2: (0.55, 0.55), 3: (0.55, 0.3), 4: (0.7, 0.7), 5: (0.6, 0.6)}
     for rule, patience in (("corrected", 1), ("corrected", 2), ("corrected", 4), ("code", 1)):
         asked = helps if rule == "code" else {k: best for k, (best, _) in helps.items()}
-        found = correlation.trial(taus, lambda names, asked=asked: asked[len(names)], rule=rule, patience=patience)
+        found = choices.trial(taus, lambda names, asked=asked: asked[len(names)], rule=rule, patience=patience)
         made[f"trial, {rule}, patience {patience}"] = asdict(found)
     row_taus = np.round(rng("row taus").uniform(-1, 1, 20), 1)
     row_taus[4] = np.nan
-    made["fg_threshold"] = correlation.fg_threshold(row_taus, 0.2)
+    made["fg_threshold"] = choices.fg_threshold(row_taus, 0.2)
     for rule in ("corrected", "code"):
         for seed in pipeline.SEEDS:
-            made[f"fg_fraction, {rule}, seed {seed}"] = correlation.fg_fraction(row_taus, 0.4, seed, rule)
+            made[f"fg_fraction, {rule}, seed {seed}"] = choices.fg_fraction(row_taus, 0.4, seed, rule)
     return made
 
 

@@ -73,6 +73,7 @@ GOLDEN = {
     "methods.tawt.weight_tables": "weights",
     "methods.tawt.task_weights": "tawt weights",
     "methods.tawt.cosine": "tawt gradients",
+    "methods.gradts.choices": "gradts",
     "methods.gradts.correlation": "gradts heads",
     "methods.gradts.selectors": "combined switches",
     "signals.head_importance": "gradts heads",

@@ -72,7 +72,7 @@ def test_one_pass_gives_all_definitions_and_is_made_once(small, monkeypatch):
     net = pass_store.load_model(training.manifest, plan, small)
 
     batch = multitask.collate([small["word_class"].train[int(rows[3])]], small["word_class"], net)
-    alone = correlation.head_importance(net, batch, "gate")[0].numpy()
+    alone = head_importance.head_importance(net, batch, "gate")[0].numpy()
     assert values["gate"][3] == pytest.approx(alone, rel=1e-3, abs=1e-7)
     (ledger,) = manifest.ledger
     assert (ledger["stage"], ledger["examples"], ledger["steps"]) == ("importance", 10, 0)

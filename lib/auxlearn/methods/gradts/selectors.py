@@ -224,28 +224,28 @@ class Top(_GradTS):
         self, context: Context, cell: Cell, options: HeadOptions, selection: Selection, importance: Importance
     ) -> None:
         """Take the k best tasks."""
-        from auxlearn.methods.gradts import correlation
+        from auxlearn.methods.gradts import choices
 
         assert isinstance(options, TopOptions)
-        selection.tasks = correlation.thres(importance.taus, -1.0)[: options.top_tasks]
+        selection.tasks = choices.thres(importance.taus, -1.0)[: options.top_tasks]
 
 
 def _cut(cell: Cell, options: HeadOptions, importance: Importance) -> tuple[str, ...]:
     """Return the tasks that a threshold, or the permutation null, lets through."""
-    from auxlearn.methods.gradts import correlation
+    from auxlearn.methods.gradts import choices
 
     assert isinstance(options, ThresholdOptions)
     if options.task_cut == "threshold":
-        return correlation.thres(importance.taus, options.task_threshold)
+        return choices.thres(importance.taus, options.task_threshold)
     heads = importance.heads
     matrices = heads.matrices(cell.seed, importance.definition)
-    above = correlation.above_null(matrices, heads.tasks[1:], seed=cell.seed)
+    above = choices.above_null(matrices, heads.tasks[1:], seed=cell.seed)
     return tuple(name for name in above if name in importance.taus)
 
 
 def _trial(context: Context, cell: Cell, options: TrialOptions, selection: Selection) -> None:
     """Search by GradTS-trial: train each prefix as the arm will be; judge it on rows held out from the primary's."""
-    from auxlearn.methods.gradts import correlation
+    from auxlearn.methods.gradts import choices
 
     pool, taus = context.pool(), selection.why["taus"]
 
@@ -254,7 +254,7 @@ def _trial(context: Context, cell: Cell, options: TrialOptions, selection: Selec
 
     best = sorted(taus, key=lambda name: (-taus[name], name))[: options.trial_most]
     judge = score if options.trial_rule == "code" else lambda tasks: score(tasks)[0]
-    search = correlation.trial(
+    search = choices.trial(
         {name: taus[name] for name in best}, judge, rule=options.trial_rule, patience=options.trial_patience
     )
     selection.tasks, selection.visited = search.chosen, search.visited
@@ -317,13 +317,13 @@ class Fine(_GradTS):
         self, context: Context, cell: Cell, options: HeadOptions, selection: Selection, importance: Importance
     ) -> None:
         """Take the tasks that `fg_tasks` says."""
-        from auxlearn.methods.gradts import correlation
+        from auxlearn.methods.gradts import choices
 
         assert isinstance(options, FineOptions)
         if options.fg_tasks == "trial":
             _trial(context, cell, options, selection)
         elif options.fg_tasks == "all":
-            selection.tasks = correlation.thres(importance.taus, -1.0)
+            selection.tasks = choices.thres(importance.taus, -1.0)
         else:
             selection.tasks = _cut(cell, options, importance)
 
@@ -331,13 +331,13 @@ class Fine(_GradTS):
         self, context: Context, options: HeadOptions, importance: Importance, selection: Selection
     ) -> pd.DataFrame:
         """Return the measured rows of these tasks whose tau is among the highest `fg_fraction` of their task's."""
-        from auxlearn.methods.gradts import correlation
+        from auxlearn.methods.gradts import choices
 
         assert isinstance(options, FineOptions)
         rated = context.pool().merge(importance.rows(), on=["task", "row"], how="inner", validate="one_to_one")
         how = options.fg_fraction, context.seed, options.fg_rule
         finest = [
-            part.iloc[correlation.fg_fraction(part["tau"].to_numpy(), *how)]
+            part.iloc[choices.fg_fraction(part["tau"].to_numpy(), *how)]
             for name, part in rated.groupby("task", sort=False) if name in selection.tasks
         ]  # fmt: skip
         return pd.concat(finest, ignore_index=True) if finest else rated.iloc[:0]
