@@ -163,6 +163,27 @@ def test_a_run_made_anew_by_other_code_is_not_the_reports(made, runs_folder):
     assert verify.check(folder, Told(), never).verdict == "failed"
 
 
+def test_what_another_run_read_is_checked_by_its_manifest_which_alone_lists_its_files(tmp_path, runs_folder):
+    unit = runs.Run("train", "b", {}, "s", code_roots=("errors",))
+    unit.path("y.txt").write_text("1")
+    read = unit.finish(["y.txt"], {})
+    run = runs.Run("06_mtl", "a", {"arm": "td_bce"}, "s", inputs=[read], code_roots=("errors",))
+    run.path("x.txt").write_text("1")
+    folder = tmp_path / "reports" / "s"
+    folder.mkdir(parents=True)
+    content = provenance.record("s", "t", [("finished", run.finish(["x.txt"], {}))], {}, folder)
+    assert content["runs"]["06_mtl/a"]["outputs"].keys() == {"x.txt"}
+    assert not content["runs"]["train/b"].keys() & {"outputs", "seeds", "started"}
+    provenance.write(folder, content)
+    found = verify.check(folder, Told(), never)
+    assert not found.changed
+    assert "runs 2, outputs of runs 2" in found.counts()
+    unit.path("y.txt").write_text("2")
+    assert verify.check(folder, Told(), never).changed == ["run train/b: y.txt was altered"]
+    unit.path("y.txt").unlink()
+    assert verify.check(folder, Told(), never).changed == ["run train/b: y.txt is gone"]
+
+
 def test_a_report_records_golden_values_only_of_runs_of_todays_code(tmp_path):
     run = runs.Run("06_mtl", "a", {"arm": "td_bce"}, "s", code_roots=("errors",))
     run.path("x.txt").write_text("1")

@@ -11,7 +11,8 @@
     files       file of the report: sha256 (all but this one)
     golden      group: case: hash of its golden value; empty where runs were not of this code, or beside no checkout
 
-Runs that another run read are recorded too, down to single trainings and passes; their status is "read".
+Runs that another run read are recorded too, down to single trainings and passes; their status is "read". Of them a
+record has neither started, seeds nor outputs: their manifests have, whose sha256 it has.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from auxlearn.studies import golden_values
 NAME = "provenance.json"
 SCHEMA = 1
 AGAIN = "publish the study again"
+IN_MANIFEST = ("started", "seeds", "outputs")  # of a run that another read: only its manifest has them
 
 
 class _Code(manifests.Code):
@@ -40,7 +42,7 @@ class _Code(manifests.Code):
 
 class _Run(manifests.Shape):
     manifest: str
-    outputs: dict[manifests.FileName, str]
+    outputs: dict[manifests.FileName, str] = {}
     code: _Code
     git: manifests.Git
     arm: str | None = None
@@ -119,7 +121,8 @@ def record(
             continue
         one |= {"suite": suite["fingerprint"], "environment": runs.digest(versions)}
         one["inputs"] = [source["run"] for source in one["inputs"]]
-        del one["precision"]
+        for name in ("precision", *(IN_MANIFEST if status == "read" else ())):
+            del one[name]
         out["runs"][label] = one
         out["environments"][one["environment"]] = versions
         if suite["name"] not in ("", suite["fingerprint"]):  # what a run reads knows a suite by its content alone

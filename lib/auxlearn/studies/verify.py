@@ -27,7 +27,7 @@ from auxlearn.data import suites
 from auxlearn.errors import InputError
 from auxlearn.files import bounded_files
 from auxlearn.paths import NOTEBOOKS, PROJECT, runs_root, short
-from auxlearn.records import plugins, runs
+from auxlearn.records import manifests, plugins, runs
 from auxlearn.records.code_hash import code_hash
 from auxlearn.studies import golden_values, provenance
 from auxlearn.studies.golden_history import Checkout, Code
@@ -233,13 +233,14 @@ def _runs(found: Finding, content: Mapping[str, Any]) -> None:
             )
             found.changed.append(f"run {label}: its manifest {how}")
             continue
-        for name, hash in run["outputs"].items():
+        outputs = run["outputs"] if "outputs" in run else manifests.read(folder / "manifest.json").outputs
+        for name, hash in outputs.items():
             if not (folder / name).is_file():
                 found.changed.append(f"run {label}: {name} is gone")
             elif runs.file_hash(folder / name) != hash:
                 found.changed.append(f"run {label}: {name} was altered")
         found.count("runs")
-        found.count("outputs of runs", len(run["outputs"]))
+        found.count("outputs of runs", len(outputs))
     for labels, where in ((gone, f"not in {short(runs_root())}"), (anew, "made anew since, by other code")):
         if labels:
             some = ", ".join(labels[:3]) + (", …" if len(labels) > 3 else "")
