@@ -30,7 +30,8 @@ PINNED = {
     "ATEN_CPU_CAPABILITY": "avx2", "MKL_CBWR": "AVX2", "DNNL_MAX_CPU_ISA": "AVX2", "OMP_NUM_THREADS": "1",
     "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false",
 }  # fmt: skip
-# Two processes make them, which end at about the same time; each shares what its groups train.
+# Two processes make them, which end at about the same time; each shares what its groups train. The first part is in
+# `make test-slow`: what it trains is switches of arms that the second trains as they are.
 PARTS = (
     ("weights", "switches"),
     ("arms", "combined", "heads", "proxies", "gradients", "cascade", "cost", "gradts", "autosem", "statistics", "data",

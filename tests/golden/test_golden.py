@@ -1,5 +1,6 @@
 """Nothing that the library computes has moved since its golden values were stored: see golden.py."""
 
+import functools
 import json
 from typing import Literal, get_args, get_origin
 
@@ -10,11 +11,22 @@ import golden
 
 @pytest.fixture(scope="module")
 def moved():
-    return golden.moved(golden.NAMES, workers=1)
+    """How the cases of a group differ, made together with the groups that share its trainings."""
+
+    @functools.cache
+    def of(part):
+        return golden.moved(part, workers=1)
+
+    return lambda name: of(next(part for part in (*golden.PARTS, golden.UNPINNED) if name in part))
 
 
-@pytest.mark.parametrize("name", golden.NAMES)
+def group(name):
+    return pytest.param(name, marks=pytest.mark.slow if name in golden.PARTS[0] else [])
+
+
+@pytest.mark.parametrize("name", [group(name) for name in golden.NAMES])
 def test_unmoved(name, moved):
+    moved = moved(name)
     if name in golden.UNPINNED and name not in moved:
         pytest.skip("this processor does not multiply in bf16")
     assert golden.stored(name), f"no golden values of {name}: make golden"

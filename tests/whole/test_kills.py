@@ -1,6 +1,6 @@
 """SIGKILL at random moments of a real study, then the same command: nothing is lost, run twice, left behind or changed.
 
-One kill of the part of a study that makes one arm here; `make kills` makes twenty of the whole and writes what
+One kill of the part of a study that makes one arm in `make test-slow`; `make kills` makes twenty of the whole and writes what
 happened to reports/kills/results.md.
 """
 
@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import psutil
+import pytest
 import yaml
 
 from auxlearn.paths import NOTEBOOKS
@@ -107,6 +108,7 @@ def strike(study, folder, draw, longest, first):
     return {"victim": victim, "after": f"{wait:.1f} s", "during": during, "then": after}
 
 
+@pytest.mark.slow
 def test_a_killed_study_ends_as_an_unharmed_one(unharmed, tmp_path):
     assert unharmed.returncode == 0, unharmed.stdout
     study, took, cells = unharmed.study, unharmed.seconds, unharmed.stdout.count("start  ")
