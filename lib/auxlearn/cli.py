@@ -75,7 +75,7 @@ def _parser() -> argparse.ArgumentParser:
         if name == "plan":
             one.add_argument("--cores", type=int, default=None, help="cores it would use (default: all)")
     init = commands.add_parser(
-        "init", help="guess a suite and a study from a folder of CSV, TSV, Parquet or JSON lines"
+        "init", help="guess a suite and a study from a folder of CSV, TSV, Parquet, CoNLL or JSON lines"
     )
     init.add_argument("folder", type=Path)
     methods = commands.add_parser("methods", help="list all methods and weight policies with their options")

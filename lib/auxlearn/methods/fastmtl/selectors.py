@@ -37,7 +37,7 @@ FORMULAS = {
 }
 USES = {
     "td": "where the pool is large and of several tasks, and several primaries or n share it",
-    "quota": "beside td: with tasks held at their shares, what does the choice within them give?",
+    "quota": "beside td: it says what the choice within tasks gives when each task keeps its share",
     "calibrated": "where one task's rows would fill the whole choice",
 }
 
