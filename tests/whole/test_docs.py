@@ -138,7 +138,7 @@ def test_the_yaml_shown_is_valid(tmp_path, monkeypatch):
             assert graph.validated(tmp_path / "shown.yaml")
         else:
             assert schema.read_suite(tmp_path / "shown.yaml")[0].tasks
-    assert len(shown) == 2
+    assert len(shown) == 3
 
 
 # What makes the Python shown small enough for a test; every entry must be of use.
