@@ -100,6 +100,8 @@ def test_standardised_takes_each_group_s_own_mean_and_spread():
     # Over eligible rows only; a group that has none stays 0.
     made = ranking.standardised(np.array([1.0, 3.0, 7.0, 4.0, 9.0]), np.array(list("aaabb")), np.array([0, 1]))
     assert made.tolist() == [-1.0, 1.0, 5.0, 0.0, 0.0]
+    for equal in (0.1, 1.1, -2.3):  # their mean is rounded, and is not always what they are
+        assert not ranking.standardised(np.full(1000, equal), np.zeros(1000)).any()
 
 
 def test_fold_ranks_are_shares_of_the_row_s_own_fold():

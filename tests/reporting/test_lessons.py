@@ -247,6 +247,11 @@ def test_comparison_of_few_seeds_is_undecided_whatever_the_differences():
     assert text[0] == "Undecided (2 seeds): random and td."
 
 
+def test_comparison_of_too_few_seeds_to_test_and_of_what_is_not_tested_says_so():
+    assert of_comparison(td=(0.3, "no test (7 seeds; needs 8)"))[0] == "No test (7 seeds; needs 8): td."
+    assert of_comparison(td=(0.3, "not tested"))[0] == "Not tested: td."
+
+
 def test_comparison_names_a_baseline_that_learnt_nothing_and_arms_that_chose_nothing():
     text = of_comparison(
         single=0.5, td=(0.2, "chose nothing (1 of 8 seeds); better"), gr=(0.0, "chose nothing (2 of 2 seeds)")
@@ -271,6 +276,17 @@ def test_validity_of_few_seeds_sorts_methods_without_a_verdict():
         "Less than that in every seed: gradts (5%).",
         "More or less by seed: random (20%).",
         "With 2 seeds that is no verdict.",
+        "Chose no row: none in 2 of 2 seeds.",
+    ]
+
+
+def test_validity_judges_all_methods_by_the_rule_that_the_fewest_seeds_allow():
+    text = of_validity(td=[0.6] * 7 + [0.15], gradts=[0.5] * 3 + [np.nan] * 5)
+    assert text[1:] == [
+        "More than that in every seed: gradts (50%).",
+        "More or less by seed: td (54%).",
+        "With as few as 3 seeds that is no verdict.",
+        "Chose no row: gradts in 5 of 8 seeds.",
     ]
 
 

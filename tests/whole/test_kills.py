@@ -1,7 +1,7 @@
 """SIGKILL at random moments of a real study, then the same command: nothing is lost, run twice, left behind or changed.
 
-One kill of the part of a study that makes one arm in `make test-slow`; `make kills` makes twenty of the whole and writes
-what happened to reports/kills/results.md.
+One kill of the part of a study that makes one arm in `make test-slow`; `make kills` makes twenty of the whole and
+writes what happened to reports/kills/results.md.
 """
 
 import os

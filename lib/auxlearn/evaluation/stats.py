@@ -10,6 +10,7 @@ scipy.stats is imported where it is called: it takes half a second, and not ever
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,7 @@ import numpy as np
 UNDECIDED_BELOW = 6
 TEST_FROM = 8
 RESAMPLES = 9999
+_CHOSE_NOTHING = re.compile(r"((?:\S+ )?chose nothing \(\d+ of \d+ seeds?\))(?:; )?")
 
 
 def _pairs(a: Sequence[float], b: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
@@ -226,6 +228,23 @@ def verdict(comparison: Comparison, adjusted_p: float | None, level: float = 0.9
             return f"undecided ({comparison.seeds} seeds for {comparisons} tests)"
         return "no difference shown"
     return "better" if comparison.difference > 0 else "worse"
+
+
+def told(verdict: str) -> tuple[list[str], str]:
+    """Take a verdict as tables have it apart into what it says of seeds without rows, and of the difference.
+
+    Args:
+        verdict: As from `verdict`, after "chose nothing (2 of 10 seeds); " where a method chose no row in some, and
+            after "NAME chose nothing (1 of 10 seeds); " where the baseline did.
+
+    Returns:
+        The notes, and the verdict alone; "" where the arm chose nothing at all, so that nothing was compared.
+    """
+    notes = []
+    while note := _CHOSE_NOTHING.match(verdict):
+        notes.append(note[1])
+        verdict = verdict[note.end() :]
+    return notes, verdict
 
 
 def reaches(against_all: Comparison, all_against_alone: Comparison, margin: float) -> str:

@@ -115,8 +115,8 @@ def standardised(scores: np.ndarray, groups: np.ndarray, eligible: np.ndarray | 
     for group in np.unique(groups):
         at, inside = groups == group, rows[groups[rows] == group]
         if len(inside):
-            spread = scores[inside].std()
-            out[at] = (scores[at] - scores[inside].mean()) / spread if spread > 0 else 0.0
+            own = scores[inside]  # the mean of equal numbers may be another, and their spread not 0
+            out[at] = (scores[at] - own.mean()) / own.std() if np.ptp(own) > 0 else 0.0
     return out
 
 

@@ -87,12 +87,12 @@ def paired(
         compared = stats.compare(table[name], table[baseline], level)
         spread = row_spread(by_name[name], by_name[baseline], task)
         low, high = stats.seeds_and_rows_interval(table[name] - table[baseline], spread, level)
-        none, of = _chose_nothing(by_name[name]), compared.seeds
+        none, idle, of = _chose_nothing(by_name[name]), _chose_nothing(by_name[baseline]), compared.seeds
         tested = none < of and (tests is None or (name, baseline) in tests) and compared.p is not None
         rows[name, baseline] = {
             "difference": compared.difference, "low": compared.low, "high": compared.high, "row_low": low,
             "row_high": high, "seeds": of, "p": compared.p if tested else np.nan, "compared": compared, "none": none,
-            "declared": tests is None or (name, baseline) in tests,
+            "idle": idle, "declared": tests is None or (name, baseline) in tests,
         }  # fmt: skip
     out = pd.DataFrame.from_dict(rows, orient="index")
     out.index = pd.MultiIndex.from_tuples(list(rows), names=["arm", "baseline"])
@@ -104,10 +104,12 @@ def paired(
     for row in out.itertuples():
         word = stats.verdict(row.compared, None if np.isnan(row.p) else row.p, level, size)
         word = word if row.declared else "not tested"
+        if row.idle:
+            word = f"{row.Index[1]} chose nothing ({row.idle} of {row.seeds} seeds); {word}"
         if row.none:
             word = f"chose nothing ({row.none} of {row.seeds} seeds)" + (f"; {word}" if row.none < row.seeds else "")
         verdicts.append(word)
-    return out.drop(columns=["compared", "none", "declared"]).assign(verdict=verdicts)
+    return out.drop(columns=["compared", "none", "idle", "declared"]).assign(verdict=verdicts)
 
 
 def _chose_nothing(arm: runs.Manifest) -> int:

@@ -247,13 +247,13 @@ def comparison(
     Returns:
         One sentence per line.
     """
-    words = compared["verdict"].str.rpartition("; ")[2]
+    words = compared["verdict"].map(lambda verdict: stats.told(verdict)[1] or verdict)
     lines = []
     for word in ("better", "worse"):
         if shown := list(compared.index[words == word]):
             each = [f"{arm} ({compared.loc[arm, 'difference']:+.3f})" for arm in shown]
             lines.append(f"Shown to be {word} than {baseline}, corrected for all tests: {_list(each)}.")
-    if not lines and not words.str.startswith("undecided").all():
+    if not lines and (words == "no difference shown").any():
         lines.append(f"No arm is shown to differ from {baseline} in {metric}.")
     for word in dict.fromkeys(word for word in words if word not in ("better", "worse")):
         lines.append(f"{word[0].upper()}{word[1:]}: {_list(list(compared.index[words == word]))}.")
@@ -294,20 +294,25 @@ def validity(rows: pd.DataFrame, best: str, pool: float, oracle: bool, level: fl
     if not chosen:
         return "\n".join([*lines, "No method chose a row."])
     sides: dict[str, list[str]] = {"more": [], "less": [], "": []}
+    enough = seeds >= stats.UNDECIDED_BELOW
     for name, values in chosen.items():
-        sides[_side(values, pool, level)].append(f"{name} ({np.mean(values):.0%})")
-    if seeds < stats.UNDECIDED_BELOW:
+        sides[_side(values, pool, level, enough)].append(f"{name} ({np.mean(values):.0%})")
+    if not enough:
         words = {
             "more": "More than that in every seed",
             "less": "Less than that in every seed",
             "": "More or less by seed",
         }
-        end = f"With {_count(seeds, 'seed')} that is no verdict."
+        few = "as few as " if seeds < max(map(len, chosen.values())) else ""
+        end = f"With {few}{_count(seeds, 'seed')} that is no verdict."
     else:
         words = {"more": "More than that", "less": "Less than that", "": "Not told from the pool"}
         end = f"By {level:.0%} t intervals over {seeds} seeds, not corrected for {_count(len(chosen), 'method')}."
     lines += [f"{words[side]}: {_list(names)}." for side, names in sides.items() if names]
     lines.append(end)
+    of = rows.groupby("method", sort=False)[best].agg(lambda part: part.isna().sum())
+    if idle := [f"{name} in {count} of {(rows['method'] == name).sum()} seeds" for name, count in of.items() if count]:
+        lines.append(f"Chose no row: {_list(idle)}.")
     if not oracle:
         lines.append(
             "What each task is worth was not measured: `oracle` names the auxiliaries to train with, one by one."
@@ -345,9 +350,9 @@ def _over_seeds(values: Sequence[float], level: float = 0.95, form: str = ".2f")
     return f"{mean} (mean of {len(values)} seeds, {level:.0%} interval {low:{form}} to {high:{form}})"
 
 
-def _side(values: Sequence[float], level_of: float, level: float) -> str:
+def _side(values: Sequence[float], level_of: float, level: float, enough: bool | None = None) -> str:
     """On which side of a level the values lie: all of few seeds, or the interval over enough: more, less or neither."""
-    enough = len(values) >= stats.UNDECIDED_BELOW
+    enough = len(values) >= stats.UNDECIDED_BELOW if enough is None else enough
     low, high = stats.t_interval(values, level) if enough else (min(values), max(values))
     return "more" if low > level_of else "less" if high < level_of else ""
 

@@ -116,7 +116,10 @@ class Expansion:
         """Tell each of several comparisons how many tests all of them make, which Holm's correction is over."""
         if stage != "07_efficiency" or len(given) < 2:
             return given
-        each = {runs.digest(p.key_params()): p for p in (params.validate(stage, one) for one in given)}
+        each = {
+            runs.digest([p.key_params(), self._suite(p).fingerprint]): p
+            for p in (params.validate(stage, one) for one in given)
+        }
         family = sum(len(cast(params.Efficiency, p).tested) for p in each.values())
         return [{"family": family} | one for one in given]
 
@@ -234,9 +237,10 @@ class Expansion:
 
         A new one has all seeds of its reader, or where `per_seed` names its notebook the one that is wanted.
         """
+        suite = self._suite(reader).fingerprint
         fitting = [
             cell for (s, _), cell in self.made.items()
-            if s == stage and cell.agrees(wanted)
+            if s == stage and cell.suite == suite and cell.agrees(wanted)
         ]  # fmt: skip
         if len(fitting) > 1:
             raise InputError(f"{len(fitting)} cells of {stage} fit {wanted}; leave 07_efficiency out of `stages`")

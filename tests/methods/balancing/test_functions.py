@@ -48,6 +48,26 @@ def test_famo_moves_its_logits_as_autograd_does():
     assert expected[2] > logits[2] > expected[1] - logits[1]  # what did not fall weighs more
 
 
+def test_famo_leaves_a_task_that_is_not_in_the_batch_where_it_is():
+    zeros, nan = np.zeros(3), float("nan")
+    made = famo.moved(zeros, np.array([1.0, 1.0, nan]), np.array([0.5, 1.0, nan]), 0.025, 0.0)
+    assert made[2] == 0
+    assert made[:2] == pytest.approx([-0.025 / 3 * np.log(2) / 2, 0.025 / 3 * np.log(2) / 2], rel=1e-6)
+    logits = zeros  # all tasks' losses fall alike, and the first is in one batch of ten
+    for step in range(500):
+        before = np.array([nan if step % 10 else 1.0, 1.0, 1.0])
+        logits = famo.moved(logits, before, before * 0.95, 0.025, 0.001)
+    assert famo.softmax(logits) == pytest.approx([1 / 3] * 3)
+
+
+def test_dwa_takes_a_task_that_a_cut_epoch_lacks_for_one_that_stood_still():
+    policy, memory = registry.get("dwa"), {}
+    for losses in ([1.0, 4.0], [0.5, 2.0], [float("nan"), 1.0]):
+        weights = policy.balance(np.array(losses), None, memory, policy.Options())
+    assert weights == pytest.approx(dwa.weights_of(np.array([0.5, 1.0]), np.array([0.5, 2.0]), 2.0))
+    assert memory["losses"] == [0.5, 1.0]
+
+
 def test_famo_weighs_log_losses():
     policy, memory = registry.get("famo"), {}
     losses, after = np.array([1.0, 4.0]), np.array([1.0, 4.0])

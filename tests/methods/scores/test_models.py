@@ -11,8 +11,9 @@ import asking
 from auxlearn.data.suites import Suite
 from auxlearn.errors import InputError
 from auxlearn.files import stored_arrays
-from auxlearn.methods import forecasting, ranking, registry
+from auxlearn.methods import arm_plans, forecasting, ranking, registry
 from auxlearn.methods.base import Cell
+from auxlearn.methods.scores import row_pass
 from auxlearn.models import multitask
 from auxlearn.signals import pass_store
 from auxlearn.studies import parameters
@@ -256,7 +257,47 @@ def test_a_spread_over_one_target_is_refused_before_work():
 
 def test_the_highest_mean_is_taken(suite):
     pool, values, _, _ = scored("graddot", suite)
-    rows = asking.selected(asking.arm("graddot", **GIVEN), suite, 0, asking.everything(suite))[0].rows
-    best = ranking.top_n(values.mean(1), 12, 0)
+    chosen, asked = asking.selected(asking.arm("graddot", **GIVEN), suite, 0, asking.everything(suite))
+    rows, unseen = chosen.rows, asked.candidates("graddot")[1]
+    best = np.flatnonzero(unseen)[ranking.top_n(values.mean(1)[unseen], 12, 0)]
     assert rows[["task", "row"]].values.tolist() == pool.iloc[best][["task", "row"]].values.tolist()
     assert isinstance(asking.Told(suite, asking.arm("graddot"), 0).cell, Cell)
+
+
+@pytest.mark.parametrize("name", ["loss", "delta_loss", "rho", "graddot", "less", "rds"])
+def test_rows_that_a_model_was_warmed_up_on_are_no_candidates_of_its_scores(suite, name):
+    chosen, asked = asking.selected(asking.arm(name, **GIVEN), suite, 0, asking.everything(suite))
+    need = registry.get(name).needs(asked.cell, asking.arm(name, **GIVEN).options(registry.get(name)))[-1]
+    seen = row_pass.warm_rows(asked, asked.parameters(need), 0)
+    assert len(chosen.rows) == 12
+    assert not any(row in seen[task] for task, row in zip(chosen.rows["task"], chosen.rows["row"], strict=True))
+    left = sum(len(suite[task].train) - len(seen[task]) for task in NAMES)
+    assert asked.candidates(name)[1].sum() == left
+    with pytest.raises((ValueError, InputError), match=f"{left} are eligible"):
+        asking.selected(asking.arm(name, **GIVEN | {"n": left + 1}), suite, 0, asking.everything(suite))
+
+
+def test_an_encoder_that_was_not_trained_has_seen_no_row(suite):
+    asked = asking.Told(suite, asking.arm("knn", **GIVEN), 0, asking.everything(suite))
+    assert asked.candidates("knn")[1].all()
+
+
+def test_rho_adapts_to_the_rows_that_its_arm_is_trained_on(suite):
+    p = asking.arm("rho", **GIVEN)
+    asked = asking.Told(suite, p, 0, asking.everything(suite))
+    adapted = next(
+        need for need in p.method.needs(asked.cell, p.options(p.method)) if need.parameters["model"] == "adapted"
+    )
+    plan = registry.maker("row_pass").plan(asked, asked.parameters(adapted), 0)
+    trained, held = arm_plans.holdout(suite, "topic_side", 0.2, 0, asking.everything(suite)["topic_side"])
+    assert plan.phases[1].rows["topic_side"].tolist() == sorted(trained)
+    assert len(held) == 8
+
+
+def test_a_primary_without_a_row_left_for_targets_is_refused_before_anything_is_trained(suite, monkeypatch):
+    monkeypatch.setattr(training_cache, "trained", lambda *_: pytest.fail("trained"))
+    all_warm = arm_plans.holdout(suite, "topic_side", 0.2, 0, asking.everything(suite)["topic_side"])[0]
+    monkeypatch.setattr(row_pass, "warm_rows", lambda *_: {name: all_warm for name in suite.names})
+    for name in ("graddot", "less"):
+        with pytest.raises(InputError, match="no row is left whose gradient could be a target"):
+            asking.selected(asking.arm(name, **GIVEN), suite, 0, asking.everything(suite))

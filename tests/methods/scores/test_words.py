@@ -2,6 +2,7 @@
 
 import math
 import re
+import unicodedata
 
 import numpy as np
 import pytest
@@ -96,3 +97,16 @@ def test_target_rows_are_drawn_from_those_that_are_trained_on(small):
     assert drawn[0].tolist() != drawn[1].tolist()
     last = asking.Told(small, asking.arm("tfidf", choose="last"), 0, usable)
     assert len(base.target_rows(last, last.cell, 0)) == 40
+
+
+def test_words_of_any_script_are_found_whatever_form_they_are_written_in():
+    chinese = matrix(tfidf.cosines(["今天天气很好", "我喜欢这部电影很好看"], ["这部电影很好看"]))[:, 0]
+    assert chinese[1] > 2 * chinese[0] > 0
+    assert (
+        matrix(bm25.found(["今天天气很好", "我喜欢这部电影很好看", "the cat"], ["这部电影很好看"], 1.5, 0.75))[1, 0] > 0
+    )
+    decomposed = unicodedata.normalize("NFD", "très élégant")
+    assert matrix(tfidf.cosines([decomposed, "tres"], ["Très élégant"]))[:, 0] == pytest.approx([1, 0])
+    hindi = matrix(tfidf.cosines(["हिन्दी में", "हाल की"], ["हिन्दी"]))[:, 0]
+    assert hindi[0] > 0.5
+    assert hindi[1] == 0  # of the same letters, and not one word alike

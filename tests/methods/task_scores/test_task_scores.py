@@ -352,3 +352,20 @@ def test_no_notebook_is_read(suite):
     for name in SCORES:
         assert parameters.validate("06_mtl", {"arm": name}).needs() == []
         assert "task_scores" in " ".join(parameters.validate("06_mtl", {"arm": name}).code_roots())
+
+
+@pytest.mark.parametrize("name", SCORES)
+def test_an_auxiliary_that_leaks_away_wholly_is_not_taken_and_stops_nothing(suite, name):
+    mask = asking.everything(suite)
+    mask["away_topic"][:] = False
+    chosen, _ = asking.selected(asking.arm(name, **GIVEN | {"top_tasks": 2}), suite, 0, mask)
+    assert sorted(chosen.tasks) == ["side_share", "topic_name"]
+    assert chosen.why["unmeasured"] == ["away_topic"]
+    assert len(chosen.rows) == 12
+
+
+def test_logme_refuses_rows_of_one_label(suite):
+    mask = asking.everything(suite)
+    mask["topic_side"] = np.array(suite["topic_side"].train[suite["topic_side"].label][:]) == 1
+    with pytest.raises(InputError, match="have one label, which any features tell; raise target_rows"):
+        asking.selected(asking.arm("logme", **GIVEN), suite, 0, mask)

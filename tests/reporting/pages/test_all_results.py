@@ -62,10 +62,23 @@ def test_only_what_a_test_shows_of_arms_that_add_rows_is_advised(tmp_path):
         == "On real data: no evidence yet, as none of 1 tested arms is shown to be better than single-task training."
     )
     assert none == []
-    assert "2 of 4 tested arms are better" in planted
+    assert "2 of 3 tested arms are better" in planted
     assert "The cheapest is cheap on a, +0.050 (+0.040 to +0.060), at 2 TFLOP per seed" in planted
     assert planted.endswith("the largest difference is dear on a, +0.090 (+0.080 to +0.100), at 7.")
     assert [row.arm for row in evidence] == ["cheap", "dear"]
+
+
+@pytest.mark.parametrize("verdict", [
+    "not tested", "undecided (10 seeds for 12 tests)", "no test (7 seeds; needs 8)",
+    "chose nothing (1 of 10 seeds); better", "chose nothing (10 of 10 seeds)",
+])  # fmt: skip
+def test_an_arm_that_was_not_tested_counts_as_none_that_was(tmp_path, verdict):
+    published(tmp_path, "real", [SINGLE, arm("x", 0.2, verdict)])
+    assert all_results.advice(all_results.rows(tmp_path))[0] == (
+        "On real data: no evidence yet, as none of 1 arms in 1 studies was tested.", [],
+    )  # fmt: skip
+    kind = all_results.rows(tmp_path)[1].kind
+    assert kind == {"chose nothing (1 of 10 seeds); better": "better"}.get(verdict, verdict.partition(" (")[0])
 
 
 def test_a_study_s_finding_is_a_sentence(tmp_path):

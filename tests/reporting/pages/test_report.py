@@ -232,12 +232,12 @@ def test_a_comparison_says_first_what_it_found_and_whether_single_task_learns(tm
 
 
 def test_the_rankings_of_the_planted_suite_are_held_against_its_truth(tmp_path):
-    """By the mean over the rankings behind a comparison, those of its primary and n, and not of one alone."""
+    """Each ranking behind a comparison by its mean over seeds, and not by one of them alone."""
 
-    def ranking(*aucs, **params):
+    def ranking(*aucs, first=0, **params):
         row = cell(stage="03_ranking", **params)
         truth = [{"truth_auc": auc, "helpful_chosen": 0.5 + auc / 2, "helpful_pool": 0.25} for auc in aucs]
-        metrics = {"shares": {}, "seeds": {str(seed): each for seed, each in enumerate(truth)}}
+        metrics = {"shares": {}, "seeds": {str(seed): each for seed, each in enumerate(truth, first)}}
         row.manifest = runs.Manifest({"metrics": metrics}, tmp_path)
         return row
 
@@ -247,10 +247,15 @@ def test_the_rankings_of_the_planted_suite_are_held_against_its_truth(tmp_path):
     metrics = {"metric": "accuracy", "floor": 0.5, "arms": {"single": base}, "pairs": []}
     row.manifest = runs.Manifest({"metrics": metrics}, tmp_path)
     others = [ranking(0.1, primary="b"), ranking(0.1, n=20), ranking(0.9)]
-    assert report._comparison([row, *others], row, tmp_path)["truth"] is None
-    entry = report._comparison([row, *others, ranking(0.7)], row, tmp_path)  # a cell of each seed
+    assert report._comparison([row, *others], row, tmp_path)["truth"] == []
+    entry = report._comparison([row, *others, ranking(0.7, first=1)], row, tmp_path)  # a cell of each seed
     of_both = report._comparison([row, *others[:2], ranking(0.9, 0.7)], row, tmp_path)  # one cell of both
-    assert of_both["truth"] == pytest.approx(entry["truth"])
+    assert of_both["truth"] == [pytest.approx(one) for one in entry["truth"]]
+    losses = [ranking(0.9, 0.7, discriminator="bce"), ranking(0.5, 0.6, discriminator="ce")]
+    two = report._comparison([row, *losses], row, tmp_path)["truth"]  # not four seeds of one
+    assert [(one["name"], one["auc"], one["seeds"]) for one in two] == [
+        ("discriminator bce", pytest.approx(0.8), 2), ("discriminator ce", pytest.approx(0.55), 2),
+    ]  # fmt: skip
     text = pages.environment().get_template("index.html").render(
         title="t", rows=[(row, "")], comparisons=[entry], counts={}, meaning=run_status.MEANING, wrong=[], records=[],
         seconds=1.0, tflop=1.0,

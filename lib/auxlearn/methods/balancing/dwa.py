@@ -54,7 +54,10 @@ class DWA(Balancer):
         self, losses: np.ndarray, more: np.ndarray | None, memory: dict[str, Any], options: DWAOptions
     ) -> np.ndarray:  # fmt: skip
         """Weigh by the last two epochs."""
-        before, memory["losses"] = memory.get("losses"), losses.tolist()
+        before = memory.get("losses")
+        # An epoch that the last step cuts short may lack a task, whose loss then stays what it was.
+        last = losses if before is None else np.where(np.isnan(losses), before, losses)
+        memory["losses"] = last.tolist()
         if before is None:
             return np.ones(len(losses))
-        return weights_of(np.maximum(losses, 1e-12), np.maximum(before, 1e-12), options.dwa_temperature)
+        return weights_of(np.maximum(last, 1e-12), np.maximum(before, 1e-12), options.dwa_temperature)

@@ -34,12 +34,14 @@ def moved(logits: np.ndarray, before: np.ndarray, after: np.ndarray, rate: float
         decay: How fast logits return to 0.
 
     Returns:
-        logits - rate (z * (d - sum z d) + decay logits), z = softmax(logits), d = log before - log after, float64 [K].
+        logits - rate (z * (d - sum z d / sum z) + decay logits), z = softmax(logits), d = log before - log after,
+        float64 [K]; sums are over the tasks of the batch, and the other tasks' logits only decay.
     """
     fell = np.log(before + LEAST) - np.log(after + LEAST)
-    fell = np.where(np.isnan(fell), 0.0, fell)
-    z = softmax(logits)
-    return logits - rate * (z * (fell - (z * fell).sum()) + decay * logits)
+    there, z = ~np.isnan(fell), softmax(logits)
+    mean = np.average(fell[there], weights=z[there]) if there.any() else 0.0
+    slope = np.where(there, z * (np.where(there, fell, 0.0) - mean), 0.0)
+    return logits - rate * (slope + decay * logits)
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
@@ -61,7 +63,8 @@ class FAMO(Balancer):
     name, title = "famo", "weights under which all losses fall at the same rate"
     reference = "Liu et al., 2023 (FAMO)"
     formula = (
-        "w ~ z / loss, z = softmax(x); x <- x - rate (z (d - sum z d) + decay x), d: fall of each log loss by a step"
+        "w ~ z / loss, z = softmax(x); x <- x - rate (z (d - sum z d) + decay x), d: fall of each log loss by a step, "
+        "over the tasks in the batch"
     )
     cost, use = "a forward pass of every batch", "beside uncertainty and dwa: it needs no gradient of any task either"
     again, every = True, 1

@@ -26,6 +26,8 @@ class ScoreOptions(Options):
 class RowScore(Method):
     """A method whose rows are chosen by a score and a selection rule; subclasses override `similarities`.
 
+    Rows that a model was warmed up on are no candidates of a score that reads it.
+
     Attributes:
         per_target: Whether a row has a score with each target row; if not, only some rules apply.
     """
@@ -61,7 +63,8 @@ class RowScore(Method):
     def select(self, context: Context, cell: Cell, options: Any) -> Selection:
         """Choose n rows by the score and the rule."""
         self.check(cell, options)
-        pool = context.pool()
+        rows, allowed = context.candidates(self.name)
+        pool = rows[allowed].reset_index(drop=True)
         ranking.check_n(cell.n, len(pool))
         similarities = self.similarities(context, cell, options, pool)
         choice = by_name.choose(options.rule, similarities, cell.n, pool["task"].to_numpy(str), cell.seed)

@@ -70,7 +70,7 @@ def found(candidates: Iterable[str], targets: Iterable[str], k1: float = 1.5, b:
     from scipy.sparse import csr_matrix
     from sklearn.feature_extraction.text import CountVectorizer
 
-    reader = CountVectorizer(token_pattern=words.WORDS, dtype=np.float32)
+    reader = CountVectorizer(tokenizer=words.split, token_pattern=None, lowercase=False, dtype=np.float32)
     counts = words.fitted(reader, candidates)
     size, width = counts.shape
     lengths = np.asarray(counts.sum(1)).ravel()

@@ -15,6 +15,7 @@ from pydantic import Field
 
 from auxlearn import seeding
 from auxlearn.cost import Ledger, total
+from auxlearn.errors import InputError
 from auxlearn.methods import arm_plans
 from auxlearn.methods.base import Artifact, Cell, Charge, Context, Maker, Need, Options, SizedContext
 from auxlearn.methods.registry import register
@@ -95,8 +96,8 @@ class RowPassMaker(Maker):
         from auxlearn.training import training_cache
 
         plan, rows = self.plan(context, p, seed), self.rows(context, p)
-        training = training_cache.trained(plan, context.suite, context.progress)
         targets = self.targets(context, p, seed, plan)
+        training = training_cache.trained(plan, context.suite, context.progress)
         store = pass_store.scored(
             training.manifest, plan, context.suite, context.progress, rows, p.reads, targets or None,
             "linear" if plan.keep_moments else "shared",
@@ -118,6 +119,12 @@ class RowPassMaker(Maker):
             *context.trained(plan, trained), context.passed(plan, self.rows(context, p), passed, p.reads, targets),
         ]  # fmt: skip
 
+    def seen(self, context: Context, p: RowPass, seed: int) -> Mapping[str, np.ndarray]:
+        """Return the auxiliaries' rows of the warm-up: of rows that it was trained on a model says another thing."""
+        if p.model == "untrained":
+            return {}
+        return {name: rows for name, rows in warm_rows(context, p, seed).items() if name != p.primary}
+
     def stages(self, p: RowPass) -> tuple[str, str]:
         """Name the stages that training and pass are charged to: those that serve all primaries, or one's own."""
         adapted, targets = p.model == "adapted", bool({"products", "cosines"} & set(p.reads))
@@ -138,7 +145,7 @@ class RowPassMaker(Maker):
             return arm_plans.untrained(p, context.suite, 0 if p.reads == ["features"] else seed)
         phases = [Phase("warm_up", warm_rows(context, p, seed), p.warm_epochs, recipe, **given)]
         if p.model == "adapted":
-            own = np.sort(np.concatenate([phases[0].rows[p.primary], self.left(context, p, seed, phases[0])]))
+            own, _ = arm_plans.holdout(context.suite, p.primary, p.holdout, seed, context.usable(p.primary)[p.primary])
             phases.append(Phase("adapt", {p.primary: own}, p.warm_epochs, recipe, **given))
         kept: dict[str, Any] = arm_plans.common(p) | {"keep_model": True, "keep_moments": adam}
         return Plan(phases=tuple(phases), seeds=seeding.record(seed), **kept)
@@ -157,13 +164,21 @@ class RowPassMaker(Maker):
         if not {"products", "cosines"} & set(p.reads):
             return {}
         drawn = self.left(context, p, seed, plan.phases[0])[: p.target_rows or None]
+        if not len(drawn):
+            raise InputError(
+                f"{p.primary!r}: no row is left whose gradient could be a target, beside the warm-up's and those held "
+                "out; lower warm_rows or holdout, or take a score that reads no gradient, such as knn"
+            )
         order = drawn[np.argsort(_labels(context, p.primary, drawn), kind="stable")]
         parts = np.array_split(order, min(p.target_parts, max(1, len(order))))
         return {f"{p.primary}#{number}": np.sort(part) for number, part in enumerate(parts)}
 
 
 def warm_rows(context: Context, p: RowPass, seed: int) -> dict[str, np.ndarray]:
-    """Draw the rows of the warm-up: of every task some that leak into none, at most half, whatever the primary is."""
+    """Draw the rows of the warm-up: of every task some that leak into none, at most half, whatever the primary is.
+
+    It serves all primaries and arms alike, so that rows which an arm holds out may be among the primary's.
+    """
     usable, drawn = context.usable(None), {}
     for name in [*context.auxiliaries, p.primary]:
         rows = np.flatnonzero(usable[name])

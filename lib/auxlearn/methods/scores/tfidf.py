@@ -53,5 +53,5 @@ def cosines(candidates: Iterable[str], targets: Iterable[str]) -> Similarities:
     """
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    reader = TfidfVectorizer(token_pattern=words.WORDS, dtype=np.float32)
+    reader = TfidfVectorizer(tokenizer=words.split, token_pattern=None, lowercase=False, dtype=np.float32)
     return words.products(words.fitted(reader, candidates), reader.transform(targets), (-1.0, 1.0))

@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from auxlearn.data import normalisation
 from auxlearn.errors import InputError
 from auxlearn.methods.rules.similarities import Similarities
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
-WORDS = r"\w+"
+# Words of letters and digits; in other scripts than Latin's with their marks, as the search for leaks reads them.
+_WORDS = re.compile(r"\w+")
 WORDS_AND_PUNCTUATION = r"\w+|[^\w\s]+"
+
+
+def split(text: str) -> list[str]:
+    """Cut a text into lower-case words of letters and digits.
+
+    Beyond ASCII, texts that look alike are alike (NFKC), marks stay with their letters, and a script without spaces is
+    cut into characters, as where leaks are searched for (`data.normalisation`).
+    """
+    if text.isascii():
+        return _WORDS.findall(text.lower())
+    return normalisation.words(normalisation.normalise(text))
 
 
 def fitted(reader: Any, texts: Iterable[str]) -> csr_matrix:

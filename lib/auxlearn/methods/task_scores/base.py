@@ -43,7 +43,7 @@ class TaskScore(Method):
             options: An instance of `Options`.
 
         Returns:
-            A finite score of every auxiliary by name; higher is better.
+            A finite score of every auxiliary that is `measurable`, by name; higher is better.
         """
         raise NotImplementedError
 
@@ -58,7 +58,14 @@ class TaskScore(Method):
         rows = ranking.draw(context.pool(), tasks, cell.n, cell.seed)
         if rows is not None:
             rows = rows.assign(score=rows["task"].astype(str).map(scores))
-        return Selection(rows, tasks, why={"scores": scores})
+        unmeasured = {"unmeasured": lost} if (lost := [n for n in context.auxiliaries if n not in scores]) else {}
+        return Selection(rows, tasks, why={"scores": scores, **unmeasured})
+
+
+def measurable(context: Context) -> tuple[str, ...]:
+    """List the auxiliaries that can be measured: those with rows that leak into no task. Others are never taken."""
+    usable = context.usable(None)
+    return tuple(name for name in context.auxiliaries if usable[name].any())
 
 
 def taken(scores: Mapping[str, float], options: TaskScoreOptions) -> tuple[str, ...]:

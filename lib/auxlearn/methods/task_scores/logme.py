@@ -89,6 +89,11 @@ class LogME(base.TaskScore):
             )
         rows, features = context.obtain(*self.needs(cell, options))
         labels = np.array(task.train.select(rows.tolist())[task.label][:])
+        if len(np.unique(labels)) < 2:
+            raise InputError(
+                f"logme: the {len(rows)} rows of {cell.primary!r} that are read have one label, which any features "
+                "tell; raise target_rows or primary_rows"
+            )
         classes = np.unique(labels) if task.labels else None  # one that no row has could be told without features
         targets = labels[:, None].astype(np.float64) if classes is None else (labels[:, None] == classes).astype(float)
         return {name: float(np.mean(log_evidence(x, targets, options.evidence))) for name, x in features.items()}
@@ -200,5 +205,6 @@ class TaskFeaturesMaker(Maker):
         """Plan each auxiliary's model."""
         usable = context.usable(None)
         return {
-            name: task_plans.task_tuning(p, context.suite, name, seed, usable[name])[0] for name in context.auxiliaries
+            name: task_plans.task_tuning(p, context.suite, name, seed, usable[name])[0]
+            for name in base.measurable(context)
         }

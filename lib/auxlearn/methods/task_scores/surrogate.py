@@ -63,19 +63,19 @@ class Surrogate(base.TaskScore):
 
     def task_scores(self, context: Context, cell: Cell, options: Any) -> Mapping[str, float]:
         """Fit what each task adds."""
-        return added(context.auxiliaries, self.tried(context, cell, options), options.ridge)
+        return added(base.measurable(context), self.tried(context, cell, options), options.ridge)
 
     def select(self, context: Context, cell: Cell, options: Any) -> Selection:
         """Take tasks by what they add, and draw n of their rows; what was tried is kept."""
         tried = self.tried(context, cell, options)
-        selection = self.chosen(context, cell, added(context.auxiliaries, tried, options.ridge), options)
+        selection = self.chosen(context, cell, added(base.measurable(context), tried, options.ridge), options)
         selection.visited = tried
         return selection
 
     def tried(self, context: Context, cell: Cell, options: Any) -> list[tuple[tuple[str, ...], float]]:
         """Train every set, and none; return them with the primary's score on held-out rows at the end."""
         pool, tried = context.pool(), []
-        for tasks in ((), *subsets(context.auxiliaries, options.subsets, options.subset_tasks, cell.seed)):
+        for tasks in ((), *subsets(base.measurable(context), options.subsets, options.subset_tasks, cell.seed)):
             plan = self.trial(context, cell, options, ranking.draw(pool, tasks, cell.n, cell.seed))
             tried.append((tasks, float(context.train(plan, "trial").looks["score"].iloc[-1])))
         return tried
@@ -89,7 +89,7 @@ class Surrogate(base.TaskScore):
 
     def forecast_search(self, context: SizedContext, cell: Cell, options: Any) -> list[Search]:
         """Count the sets, and the primary alone."""
-        count = len(subsets(context.auxiliaries, options.subsets, options.subset_tasks, cell.seed))
+        count = len(subsets(base.measurable(context), options.subsets, options.subset_tasks, cell.seed))
         by = options.subsets, options.subset_tasks
         each, alone = (self.trial(context, cell, options, rows) for rows in (context.mixed(cell.n), None))
         return [Search("trial", each, count, count, by, False), Search("trial", alone, 1, 1, by, False)]

@@ -113,7 +113,7 @@ class TaskAffinityMaker(Maker):
             found.append(values)
             made.ledgers += [total("joint_training", training.ledgers), *map(Ledger.from_dict, manifest.ledger)]
             made.manifests += [training.manifest, manifest]
-        made.value = dict(zip(context.auxiliaries, np.mean(found, 0).tolist(), strict=True))
+        made.value = dict(zip(base.measurable(context), np.mean(found, 0).tolist(), strict=True))
         return made
 
     def forecast(self, context: SizedContext, p: TaskAffinity, seed: int) -> list[Charge]:
@@ -123,7 +123,7 @@ class TaskAffinityMaker(Maker):
             charges += context.trained(plan, "joint_training")
             for name, rows in self.looked(context, p, seed, plan, epoch).items():
                 own = name == p.primary  # read before any step, and after that of each task
-                times = 1 + len(context.auxiliaries) if own else 1
+                times = 1 + len(base.measurable(context)) if own else 1
                 charges.append(context.in_batches(plan, name, rows, p.batch_size, "lookahead", not own, times))
         return charges
 
@@ -132,7 +132,7 @@ class TaskAffinityMaker(Maker):
         usable, rows = context.usable(None), {}
         held = arm_plans.holdout(context.suite, p.primary, p.holdout, seed, context.usable(p.primary)[p.primary])[1]
         for name in context.suite:
-            if name in (p.primary, *context.auxiliaries):
+            if name in (p.primary, *base.measurable(context)):
                 mask = usable[name].copy()
                 if name == p.primary:
                     mask[held] = False
@@ -150,7 +150,7 @@ class TaskAffinityMaker(Maker):
     ) -> dict[str, np.ndarray]:  # fmt: skip
         """Draw the rows of the batches that are looked at: of each task as many, again where it has fewer."""
         drawn = {}
-        for name in (p.primary, *context.auxiliaries):
+        for name in (p.primary, *base.measurable(context)):
             rng = seeding.rng(seed, "sample", "lookahead", name, epoch)
             drawn[name] = np.resize(rng.permutation(plan.phases[0].rows[name]), p.lookaheads * p.batch_size)
         return drawn

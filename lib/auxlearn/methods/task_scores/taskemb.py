@@ -108,7 +108,7 @@ class TaskFisherMaker(Maker):
         usable = context.usable(None)
         return {
             name: task_plans.task_tuning(p, context.suite, name, seed, usable[name])
-            for name in (p.primary, *context.auxiliaries)
+            for name in (p.primary, *base.measurable(context))
         }
 
 

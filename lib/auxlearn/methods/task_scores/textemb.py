@@ -93,7 +93,7 @@ class TaskTextsMaker(Maker):
 
     def rows(self, context: Context, p: TaskTexts, seed: int) -> dict[str, np.ndarray]:
         """Draw the rows that are read, in the suite's order; a task's do not depend on which others there are."""
-        usable, names = context.usable(None), [*context.auxiliaries, p.primary]
+        usable, names = context.usable(None), [*base.measurable(context), p.primary]
         return {
             name: task_plans.sample("textemb", name, seed, usable[name], p.embed_rows)
             for name in context.suite if name in names

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from auxlearn.errors import InputError
+from auxlearn.evaluation import stats
 from auxlearn.files import bounded_files
 
 RESULTS_BYTES = 4 * 2**20
 PLANTED = re.compile(r"Data planted\b")
-ENOUGH = 8  # seeds from which a test may decide
+DECIDED = ("better", "worse", "no difference shown")
 CHOSE_NOTHING = "chose nothing"
 
 
@@ -55,7 +56,7 @@ class Row:
     @property
     def kind(self) -> str:
         """The verdict alone, by which rows are filtered: "undecided" of "chose nothing; undecided (3 seeds)"."""
-        return self.verdict.rpartition("; ")[2].partition(" (")[0]
+        return stats.told(self.verdict)[1].partition(" (")[0] or CHOSE_NOTHING
 
 
 def rows(home: Path) -> list[Row]:
@@ -137,7 +138,7 @@ def finding_between(pairs: Sequence[Mapping[str, Any]]) -> str:
         The pairs of which a corrected test shows a difference, or that none does; "" where none was tested.
     """
     tested = [pair for pair in pairs if pair["p"] is not None]
-    shown = [pair for pair in tested if pair["verdict"].rpartition("; ")[2] in ("better", "worse")]
+    shown = [pair for pair in tested if stats.told(pair["verdict"])[1] in ("better", "worse")]
     if not tested:
         return ""
     if not shown:
@@ -155,8 +156,8 @@ def _told(row: Row) -> str:
 def advice(found: Sequence[Row]) -> list[tuple[str, list[Row]]]:
     """Answer which method to use, as far as the table does.
 
-    Only arms count that add auxiliary rows and are better than single-task training after correction, over enough seeds
-    to be tested. Planted data and real data are answered apart.
+    Only arms count that added auxiliary rows in every seed and were tested against single-task training. Planted data
+    and real data are answered apart.
 
     Args:
         found: All rows.
@@ -167,15 +168,15 @@ def advice(found: Sequence[Row]) -> list[tuple[str, list[Row]]]:
     answers: list[tuple[str, list[Row]]] = []
     for planted, where in ((False, "On real data"), (True, "On planted data, made so that some rows help")):
         arms = [row for row in found if row.planted == planted and row.difference is not None and row.added]
-        tested = [row for row in arms if row.seeds >= ENOUGH]
-        better = [row for row in tested if row.kind == "better" and CHOSE_NOTHING not in row.verdict]
+        tested = [row for row in arms if row.kind in DECIDED and not stats.told(row.verdict)[0]]
+        better = [row for row in tested if row.kind == "better"]
         better.sort(key=lambda row: row.tflop)
         if not better:
             studies = len({row.study for row in arms})
             why = (
                 f"none of {len(arms)} arms in {studies} studies" if not tested else f"none of {len(tested)} tested arms"
             )
-            how = f"has {ENOUGH} seeds or more" if not tested else "is shown to be better than single-task training"
+            how = "was tested" if not tested else "is shown to be better than single-task training"
             answers.append((f"{where}: no evidence yet, as {why} {how}.", []))
             continue
         cheapest, best = better[0], max(better, key=lambda row: row.difference or 0.0)

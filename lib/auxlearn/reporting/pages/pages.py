@@ -15,6 +15,7 @@ from typing import Any
 import jinja2
 import nbformat
 
+from auxlearn.evaluation import stats
 from auxlearn.files import documents
 from auxlearn.reporting.pages import formulas
 from auxlearn.reporting.plots import palette
@@ -32,7 +33,7 @@ def environment() -> jinja2.Environment:
     templates = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
     script = (TEMPLATES / "table.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    templates.globals |= {"script": script, "script_hash": digest}
+    templates.globals |= {"script": script, "script_hash": digest, "told": stats.told}
     templates.filters["commit"] = commit
     return templates
 

@@ -27,6 +27,8 @@ from auxlearn.studies import provenance, run_status
 from auxlearn.studies.run_status import Outcome
 
 AGAIN = "run `make study` again"
+NAMING = ("suite", "rows", "encoder")  # what comparisons are told apart by, beside primary and n
+RANKING = ("discriminator", "proxies", "score", "proxy_layers", "proxy_rows")  # what a ranking is named by
 
 
 def plan(name: str) -> dict[str, Any]:
@@ -167,24 +169,35 @@ def _between(arm: dict[str, Any]) -> str:
     return "" if arm["low"] is None else f" ({_signed(arm['low'])} to {_signed(arm['high'])})"
 
 
-def _truth(rows: list[Outcome], p: dict[str, Any]) -> dict[str, Any] | None:
-    """Summarise over seeds how well the rankings behind a comparison find the planted suite's helpful rows."""
-    rankings = [
-        truth
-        for row in rows
-        if row.stage == "03_ranking"
-        and row.manifest is not None
-        and all(row.params.get(name) == p[name] for name in ("primary", "n"))
-        and shapes.fits(shapes.Truths, row.manifest.data.get("metrics", {}))
-        for truth in row.manifest.metrics["seeds"].values()
-    ]
-    if len(rankings) < 2:
-        return None
-    auc = [m["truth_auc"] for m in rankings]
-    low, high = stats.t_interval(auc, p["level"])
-    chosen, pool = (sum(m[name] for m in rankings) / len(rankings) for name in ("helpful_chosen", "helpful_pool"))
-    mean = sum(auc) / len(auc)
-    return {"auc": mean, "low": low, "high": high, "seeds": len(auc), "chosen": chosen, "pool": pool}
+def _truth(rows: list[Outcome], p: dict[str, Any]) -> list[dict[str, Any]]:
+    """Summarise over seeds how well each ranking behind a comparison finds the planted suite's helpful rows."""
+    alike = ("primary", "n", "suite", "rows", "encoder", "primary_rows", "auxiliaries")
+    found: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {}  # by all that makes a ranking: its name, its seeds
+    for row in rows:
+        if row.stage != "03_ranking" or row.manifest is None or any(row.params.get(k) != p.get(k) for k in alike):
+            continue
+        if shapes.fits(shapes.Truths, row.manifest.data.get("metrics", {})):
+            proxies = next(
+                (r.params for r in rows if r.stage == "02_td_proxy" and r.key in row.params.get("inputs", ())), {}
+            )
+            given = {
+                k: v for k, v in (proxies | row.params).items() if k not in ("seeds", "inputs", "workers", "stage")
+            }
+            name = {k: given.get(k) for k in RANKING}
+            found.setdefault(runs.digest(given), (name, {}))[1].update(row.manifest.metrics["seeds"])
+    differ = [k for k in RANKING if len({str(name[k]) for name, _ in found.values()}) > 1]
+    truths = []
+    for name, seeds in found.values():
+        if len(seeds) < 2:
+            continue
+        auc = [m["truth_auc"] for m in seeds.values()]
+        low, high = stats.t_interval(auc, p["level"])
+        chosen, pool = (sum(m[k] for m in seeds.values()) / len(seeds) for k in ("helpful_chosen", "helpful_pool"))
+        truths.append({
+            "name": ", ".join(f"{k} {name[k]}" for k in differ), "auc": sum(auc) / len(auc), "low": low, "high": high,
+            "seeds": len(auc), "chosen": chosen, "pool": pool,
+        })  # fmt: skip
+    return truths
 
 
 def _suffix(rows: Sequence[Outcome], row: Outcome) -> str:
@@ -195,10 +208,18 @@ def _suffix(rows: Sequence[Outcome], row: Outcome) -> str:
     if len(same) < 2:
         return ""
     parts = [row.params["primary"], *([row.params["n"]] if row.sized else [])]
-    for name in ("suite", "rows", "encoder"):
+    for name in NAMING:
         if len({str(p.get(name)) for p in same}) > 1:
             parts.append(Path(str(row.params.get(name))).stem)
+    others = [r for r in rows if r.stage == row.stage and r.key != row.key]
+    if any(_names(r) == _names(row) for r in others):  # what they differ in is in no file's name: their keys are
+        parts.append(row.key[:8])
     return "".join(f"-{part}" for part in parts)
+
+
+def _names(row: Outcome) -> list[str]:
+    n = [row.params["n"]] if row.sized else []
+    return [str(row.params.get("primary")), *map(str, n), *(Path(str(row.params.get(k))).stem for k in NAMING)]
 
 
 def publish(name: str) -> Path:

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
+from auxlearn.evaluation import stats
 from auxlearn.reporting.plots.figures import COLOURS, PRIMARY, QUIET, _figure
 
 
@@ -154,16 +155,16 @@ def differences(table: pd.DataFrame, metric: str, baseline: str = "single-task")
         The figure.
     """
     figure, (axis,) = _figure(width=8, height=1.7 + 0.6 * len(table))
-    shown = [verdict.rpartition("; ")[2] in ("better", "worse") for verdict in table["verdict"]]
+    told = [stats.told(verdict) for verdict in table["verdict"]]
+    shown = [word in ("better", "worse") for _, word in told]
     _forest(axis, table, COLOURS[0], -0.14, "t interval over seeds", "low", "high", shown)
     if table["row_low"].notna().all():
         _forest(axis, table, COLOURS[1], 0.14, "over seeds and dev rows", "row_low", "row_high", shown)
     axis.axvline(0, color="#333333", linewidth=1)
     pairs = table.index.nlevels > 1
     names = [f"{a} − {b}" for a, b in table.index] if pairs else list(table.index)
-    for at, verdict in enumerate(table["verdict"]):
-        if verdict.startswith("chose nothing"):
-            names[at] += f"\n{verdict.partition('; ')[0]}"
+    for at, (notes, _) in enumerate(told):
+        names[at] = "\n".join([names[at], *notes])
     axis.set_yticks(range(len(table)), names)
     axis.set_ylim(len(table) - 0.5, -0.5)
     axis.set(xlabel=f"{metric}: difference" + ("" if pairs else f" to {baseline}"))
