@@ -27,7 +27,8 @@ from auxlearn.studies.golden_values import TOLERANCE, USUAL, differences
 HERE = Path(__file__).parent
 VALUES, INDEX = HERE / "values", HERE / "index.json"
 PINNED = {
-    "ATEN_CPU_CAPABILITY": "avx2", "MKL_CBWR": "AVX2", "DNNL_MAX_CPU_ISA": "AVX2", "OMP_NUM_THREADS": "1",
+    "ATEN_CPU_CAPABILITY": "avx2", "MKL_CBWR": "AVX2", "DNNL_MAX_CPU_ISA": "AVX2", "OPENBLAS_CORETYPE": "Haswell",
+    "OMP_NUM_THREADS": "1",
     "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false",
 }  # fmt: skip
 # Two processes make them, which end at about the same time; each shares what its groups train. The first part is in
