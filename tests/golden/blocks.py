@@ -18,7 +18,7 @@ import arms_and_switches
 import pipeline
 from auxlearn import cost, seeding
 from auxlearn.data import auxiliary_rows, batch_order, batching, leakage, suites
-from auxlearn.evaluation import counting, metrics, stats
+from auxlearn.evaluation import agreement, counting, metrics, stats
 from auxlearn.methods import arm_plans, controls, pairs_of_arms, ranking, task_plans
 from auxlearn.methods.autosem import bandits, ratio_search, selectors
 from auxlearn.methods.fastmtl import calibration, cascade, discriminator, ngram_scorer, proxy_plans, ridge_student
@@ -379,6 +379,14 @@ def statistics_cases() -> Cases:
     spread = d.mean(0).std(ddof=1) / 30**0.5
     made["seeds and rows"] = [stats.seeds_and_rows_interval(part.mean(1), spread) for part in (d, d[:1])]
     made["auc_interval"] = stats.auc_interval(draw.normal(size=30) + np.arange(30) / 20, np.arange(30) > 14)
+    scores, truth = np.array([0.3, 0.1, 0.7, 0.7, -0.2]), np.array([0.05, 0.0, 0.1, -0.02, 0.01])
+    made["agreement"] = {
+        "kendall_tau": agreement.kendall_tau(scores, truth), "ndcg": agreement.ndcg(scores, truth),
+        "ndcg at 2": agreement.ndcg(scores, truth, 2), "regret": agreement.regret(scores, truth),
+        "regret at 2": agreement.regret(scores, truth, 2), "auc": agreement.auc(scores, truth > 0.005),
+        "linear datamodelling score": agreement.linear_datamodelling_score(
+            scores, np.array([[1, 1, 0, 0, 0], [0, 0, 1, 1, 0], [1, 0, 0, 0, 1], [0, 1, 0, 1, 0]]), truth[:4]),
+    }  # fmt: skip
     shapes = {
         "classification": (("a", "b", "c"), draw.integers(0, 3, 40), draw.integers(0, 3, 40),
                            ("accuracy", "macro_f1", "matthews")),

@@ -133,6 +133,15 @@ def test_cases_written_anew_move_values_and_no_results(project):
     assert since(project, start, None).moved == (f"data/batches at {late[:10]}: 3 values, now 1",)
 
 
+def test_a_comment_in_the_cases_or_another_version_excuses_nothing(project):
+    start = project(VALUES)
+    commented = project(changed("data", "batches", [9]), cases="CASES = 1  # as before\n")
+    assert since(project, start, None).moved == (f"data/batches at {commented[:10]}: 3 values, now 1",)
+    start = project(VALUES)
+    lock = project(changed("data", "batches", [8]), cases="CASES = 2\n", **{"requirements.lock": "torch==2\n"})
+    assert since(project, start, None).moved == (f"data/batches at {lock[:10]}: 3 values, now 1",)
+
+
 def test_a_case_that_is_given_up_counts_even_where_cases_were_written_anew(project):
     start = project(VALUES)
     (project.folder / golden_values.VALUES / "tawt.json").unlink()
@@ -266,7 +275,15 @@ def test_the_families_of_an_arm(arm, families):
     [
         ("01_data_prep", None, ("reporting.notebook",), set()),
         ("02_td_proxy", None, ("reporting.notebook",), {"fastmtl"}),
-        ("03_ranking", None, (), {"fastmtl"}), ("04_gradts_correlation", None, (), {"gradts"}),
+        ("03_ranking", None, (), {"fastmtl", COMPARISON}), ("04_gradts_correlation", None, (), {"gradts", COMPARISON}),
+        (
+            "08_validity", None, ("methods.scores.bm25", "methods.gradts.selectors"),
+            {"scores", "bm25", "gradts", COMPARISON},
+        ),
+        (
+            "06_mtl", "decile", ("methods.oracle", "methods.task_scores.logme"),
+            {"oracle", "task_scores", "logme", "decile"},
+        ),
         ("05_tawt_weighting", None, (), {"tawt"}), ("06_mtl", "td_bce", (), {"fastmtl"}),
         ("06_mtl", "single", (), set()), ("06_mtl", None, (), None), ("07_efficiency", None, (), {COMPARISON}),
         ("train", None, ("training.train",), set()), ("score", None, (), set()),

@@ -429,3 +429,35 @@ def test_what_cannot_work_is_refused_before_anything_is_trained(tmp_path, checke
         else:
             with pytest.raises(InputError, match=r"sentence_test: one row of 'side_share' has no pearson"):
                 checked(path)
+
+
+def test_comparisons_over_two_suites_read_the_runs_of_their_own(tmp_path, monkeypatch):
+    """Suites are in no key: their tasks' names may be the same, and their rows are not."""
+    monkeypatch.setenv("AUXLEARN_DATA", str(tmp_path))
+    task = {"kind": "classification", "inputs": ["a"], "label": "y", "labels": ["n", "p"], "metric": "accuracy"}
+    suites = []
+    for which in ("one", "two"):
+        for name in ("t", "u"):
+            for split in ("train", "dev"):
+                rows = [{"a": f"{which} {name} {split} {i}", "y": i % 2} for i in range(40)]
+                write_jsonl(tmp_path / which / name / f"{split}.jsonl", rows)
+        suites.append(str(tmp_path / f"{which}.yaml"))
+        tasks = {name: task | {"source": {"folder": f"{which}/{name}"}} for name in ("t", "u")}
+        (tmp_path / f"{which}.yaml").write_text(yaml.safe_dump({"name": which, "root": str(tmp_path), "tasks": tasks}))
+    study = {
+        "base": {
+            "primary": "t",
+            "size": "full",
+            "encoder": "tiny",
+            "device": "cpu",
+            "precision": "fp32",
+            "seeds": [0, 1],
+        },
+        "grid": {"suite": suites, "arm": ["single", "random"], "n": [10]},
+    }
+    for stages_ in (["07_efficiency"], ["06_mtl", "07_efficiency"]):
+        cells = graph.load(written(tmp_path, stages=stages_, **study)).cells
+        compared = [cell for cell in cells if cell.stage == "07_efficiency"]
+        assert [cell.params.suite for cell in compared] == suites
+        assert all({read.params.suite for read in cell.reads} == {cell.params.suite} for cell in compared)
+        assert [cell.params.family for cell in compared] == [2, 2]

@@ -8,10 +8,10 @@ from auxlearn.paths import PROJECT
 from helpers import EXAMPLE as STUDY
 
 EXAMPLES = PROJECT / "params" / "examples"
-# What docs/own_data.md says a user edits, and what makes it small: sizes, and the encoder with its learning rate.
+# What docs/own_data.md says a user edits, and what makes it small: sizes, arms, and the encoder with its learning rate.
 EDITS = {"base.suite", "base.primary"}
 SIZES = {
-    "base.encoder", "base.seeds", "base.rows", "grid.n", "notebooks.02_td_proxy.proxy_rows",
+    "base.encoder", "base.seeds", "base.rows", "grid.arm", "grid.n", "notebooks.02_td_proxy.proxy_rows",
     "notebooks.02_td_proxy.watch_rows", "notebooks.02_td_proxy.epochs", "notebooks.02_td_proxy.lr",
     "notebooks.06_mtl.stage2_epochs", "notebooks.06_mtl.tune_epochs", "notebooks.06_mtl.lr",
     "methods.single.epochs",

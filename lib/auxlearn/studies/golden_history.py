@@ -24,6 +24,7 @@ from auxlearn.files import documents
 from auxlearn.records import checkout, code_hash, manifests, module_syntax, plugins
 from auxlearn.studies.golden_values import GOLDEN, INDEX, VALUES, Case, Cases, moved, stored
 
+PINNED = ("requirements.lock", "pyproject.toml")
 LIBRARY, NOTEBOOKS = "lib/auxlearn", "notebooks"
 Code = tuple[tuple[str, ...], str | None]  # roots, notebook
 Recorded = Mapping[str, Mapping[str, str]]  # group -> case -> digest
@@ -144,6 +145,9 @@ class Checkout:
     def _rewritten(self, before: str, after: str) -> bool:
         """Tell whether a step changed what computes the values and not the library."""
         cases = [name for name in self._changed(before, after, GOLDEN) if name.endswith(".py")]
+        cases = [name for name in cases if self._runs(before, name) != self._runs(after, name)]  # not a comment alone
+        if any(self._changed(before, after, name) for name in PINNED):
+            return False  # other versions may move values too
         return bool(cases) and all(
             self._runs(before, name) == self._runs(after, name) for name in self._changed(before, after, LIBRARY)
         )

@@ -69,6 +69,8 @@ _OF_STAGES = {
     "02_td_proxy": "fastmtl", "03_ranking": "fastmtl", "04_gradts_correlation": "gradts", "05_tawt_weighting": "tawt",
     "07_efficiency": COMPARISON, "importance": "gradts", "early_exit": "fastmtl",
 }  # fmt: skip
+_JUDGING = ("03_ranking", "04_gradts_correlation", "08_validity")  # they print intervals and tests of their own
+_FILE_PER_ARM = ("scores", "task_scores", "balancing")  # packages whose modules are named as their arms
 _OLD_ROOTS = {"weighted_training": "tawt", "bandit_training": "autosem"}  # before modules lay in packages
 CARRIER = "td_bce"  # the arm that the cases of switches are of which every arm has
 
@@ -103,10 +105,15 @@ def of_run(stage: str, arm: str | None, roots: Iterable[str] = ()) -> frozenset[
         The families; None where the arm is not recorded, so that any may be.
     """
     found = {_OF_STAGES[stage]} if stage in _OF_STAGES else set()
+    if stage in _JUDGING:
+        found.add(COMPARISON)
     for root in roots:
         first, _, rest = root.partition(".")
         if first == "methods" and rest:
-            found.add(rest.partition(".")[0])
+            package, _, module = rest.partition(".")
+            found.add(package)
+            if package in _FILE_PER_ARM:
+                found.add(module)
         elif root in _OLD_ROOTS:
             found.add(_OLD_ROOTS[root])
     if stage == "06_mtl" and arm is None:

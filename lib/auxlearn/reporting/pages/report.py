@@ -211,7 +211,7 @@ def _suffix(rows: Sequence[Outcome], row: Outcome) -> str:
     for name in NAMING:
         if len({str(p.get(name)) for p in same}) > 1:
             parts.append(Path(str(row.params.get(name))).stem)
-    others = [r for r in rows if r.stage == row.stage and r.key != row.key]
+    others = [r for r in rows if r.stage == row.stage and r is not row]
     if any(_names(r) == _names(row) for r in others):  # what they differ in is in no file's name: their keys are
         parts.append(row.key[:8])
     return "".join(f"-{part}" for part in parts)
