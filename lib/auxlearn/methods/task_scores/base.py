@@ -58,8 +58,10 @@ class TaskScore(Method):
         rows = ranking.draw(context.pool(), tasks, cell.n, cell.seed)
         if rows is not None:
             rows = rows.assign(score=rows["task"].astype(str).map(scores))
-        unmeasured = {"unmeasured": lost} if (lost := [n for n in context.auxiliaries if n not in scores]) else {}
-        return Selection(rows, tasks, why={"scores": scores, **unmeasured})
+        why: dict[str, Any] = {"scores": scores}
+        if unmeasured := [name for name in context.auxiliaries if name not in scores]:
+            why["unmeasured"] = unmeasured
+        return Selection(rows, tasks, why=why)
 
 
 def measurable(context: Context) -> tuple[str, ...]:
