@@ -1,5 +1,6 @@
 """Counted from lengths alone, the trainings and passes of every arm cost what their ledgers hold."""
 
+import functools
 import inspect
 
 import numpy as np
@@ -20,14 +21,15 @@ def counts(ledger):
     return [ledger.stage, *(getattr(ledger, name) for name in COUNTS)]
 
 
-@pytest.fixture(scope="module")
-def model():
-    return multitask.build("tiny", pipeline.suite())
+@functools.cache
+def model(encoder):
+    return multitask.build(encoder, pipeline.suite())
 
 
 @pytest.fixture(scope="module")
-def lengths(model):
-    return counting.tokens(pipeline.suite(), model.tokenizer, model.max_length)
+def lengths():
+    tiny = model("tiny")
+    return counting.tokens(pipeline.suite(), tiny.tokenizer, tiny.max_length)
 
 
 @pytest.fixture
@@ -50,13 +52,13 @@ SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("arms", "weights
 
 
 @pytest.mark.parametrize("group", ["combined", *SLOW])
-def test_what_every_arm_runs_costs_what_was_counted(group, model, lengths, ran, monkeypatch):
+def test_what_every_arm_runs_costs_what_was_counted(group, lengths, ran, monkeypatch):
     monkeypatch.setattr(pipeline, "SEEDS", (0,))
     arms_and_switches.GROUPS[group]()
-    config = model.encoder.config
     assert ran["trained"]
     for asked, training in ran["trained"]:
         plan = asked["plan"]
+        config = model(plan.encoder).encoder.config
         played = [row["arm"] for row in training.history.to_dict("records") if row["epoch"] and plan.phases[0].rounds]
         counted = counting.count(plan, lengths, config, played or None, training.updates)
         assert list(map(counts, counted)) == list(map(counts, training.ledgers))
@@ -67,10 +69,12 @@ def test_what_every_arm_runs_costs_what_was_counted(group, model, lengths, ran, 
     for asked, store in ran["scored"]:
         (ledger,) = store.manifest.ledger
         reads, targets = asked.get("reads", pass_store.PLAIN), asked.get("targets")
+        config = model(asked["plan"].encoder).encoder.config
         rows, cells = asked.get("only") or whole, pass_counting.cells(config)
         counted = pass_counting.scoring(asked["plan"], lengths, config, rows, reads, targets, cells)
         assert counts(counted) == counts(Ledger.from_dict(ledger))
     for asked, (manifest, _) in ran["measured"]:
         (ledger,) = manifest.ledger
+        config = model(asked["plan"].encoder).encoder.config
         counted = pass_counting.importance(asked["plan"], lengths, config, asked["name"], asked["rows"])
         assert counts(counted) == counts(Ledger.from_dict(ledger))
