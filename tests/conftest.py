@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import long_forms
 from auxlearn.data import suites
 from helpers import failing_study, mixed_study, unharmed_study, write_jsonl
 
@@ -110,6 +111,12 @@ LONGEST = ("test_runner.py", "test_planted.py", "test_kills.py")
 
 
 def pytest_collection_modifyitems(items):
+    for item in items:
+        path = item.path.relative_to(Path(__file__).parent).as_posix()
+        if long_forms.is_long(
+            path, getattr(item, "originalname", item.name), getattr(getattr(item, "callspec", None), "id", None)
+        ):
+            item.add_marker(pytest.mark.slow)
     items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
 
 

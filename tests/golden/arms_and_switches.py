@@ -280,6 +280,6 @@ def minilm_cases(precision: str) -> Cases:
 GROUPS = {
     "minilm fp32": lambda: minilm_cases("fp32"), "minilm bf16": lambda: minilm_cases("bf16"),
     "proxies": proxy_cases, "heads": head_cases, "switches": switch_cases,
-    "arms": lambda: arm_cases(list(ROWS)), "weights": lambda: weight_cases(WEIGHTED),
-    "combined": lambda: weight_cases(COMBINED),
+    "arms": lambda: arm_cases(list(ROWS)), "arms, seed 0": lambda: arm_cases(list(ROWS), (0,)),
+    "weights": lambda: weight_cases(WEIGHTED), "combined": lambda: weight_cases(COMBINED),
 }  # fmt: skip

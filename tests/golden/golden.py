@@ -32,13 +32,14 @@ PINNED = {
     "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false",
 }  # fmt: skip
 # Two processes make them, which end at about the same time; each shares what its groups train. The first part is in
-# `make test-slow`: what it trains is switches of arms that the second trains as they are.
+# `make test-slow`: what it trains is switches of arms that the second trains as they are, and another seed.
 PARTS = (
-    ("weights", "switches"),
-    ("arms", "combined", "heads", "proxies", "gradients", "cascade", "cost", "gradts", "autosem", "statistics", "data",
-     "tawt", "selection", "fastmtl", "keys", "minilm fp32"),
+    ("weights", "switches", "arms"),
+    ("arms, seed 0", "combined", "heads", "proxies", "gradients", "cascade", "cost", "gradts", "autosem", "statistics",
+     "data", "tawt", "selection", "fastmtl", "keys", "minilm fp32"),
 )  # fmt: skip
 UNPINNED = ("minilm bf16",)
+PART_OF = {"arms, seed 0": "arms"}  # groups that are some cases of another
 NAMES = (*(name for part in PARTS for name in part), *UNPINNED)
 
 
@@ -70,8 +71,10 @@ def text(cases: Mapping[str, Any]) -> str:
 
 
 def stored(name: str) -> dict[str, Any]:
-    file = VALUES / f"{name}.json"
-    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    whole = PART_OF.get(name, name)
+    file = VALUES / f"{whole}.json"
+    cases = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    return {case: value for case, value in cases.items() if whole == name or case.endswith(name.removeprefix(whole))}
 
 
 def make_here(names: Sequence[str], folder: Path) -> None:
@@ -114,7 +117,7 @@ def moved(names: Sequence[str], workers: int, write: bool = False) -> dict[str, 
                 continue
             old, new = stored(name), json.loads(file.read_text(encoding="utf-8"))
             out[name] = differences(old, new, TOLERANCE.get(name, USUAL))
-            if write and out[name]:
+            if write and out[name] and name not in PART_OF:
                 VALUES.mkdir(exist_ok=True)
                 shutil.copyfile(file, VALUES / file.name)
     return out

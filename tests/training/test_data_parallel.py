@@ -95,8 +95,8 @@ MEASURED = Weighting(THIRD, rule="paper", chunks=1, chunk_rows=20, every=4)
     "weightings",
     [
         [None, MEASURED],  # a phase without and a phase with weights, in one start of the processes
-        pytest.param([None], marks=pytest.mark.slow),
-        pytest.param([MEASURED], marks=pytest.mark.slow),
+        [None],
+        [MEASURED],
     ],
     ids=["both", "plain", "weighted"],
 )

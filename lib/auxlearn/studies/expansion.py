@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, cast
 
+import numpy as np
+
 from auxlearn.data import auxiliary_rows, suites, usable_rows
 from auxlearn.errors import InputError
 from auxlearn.methods import registry
@@ -47,18 +49,19 @@ class Cell:
 
     @cached_property
     def _keyed(self) -> dict[str, Any]:
-        return self.params.key_params()
+        return dict(self.params.later) | self.params.key_params()
 
     def agrees(self, wanted: Mapping[str, Any]) -> bool:
         """Say whether the cell has wanted parameters: `runs.agrees` for a run that is not made yet.
 
         Args:
-            wanted: Parameters by name; those that do not enter the cell's key are passed over.
+            wanted: Parameters by name, in the form that keys hold; those that do not enter the cell's key are passed
+                over.
 
         Returns:
             Whether all others are the cell's.
         """
-        return runs.fits(dict(self.params.later) | self._keyed, key_forms.forms(wanted))
+        return runs.fits(self._keyed, wanted)
 
     @property
     def cores(self) -> int:
@@ -100,6 +103,7 @@ class Expansion:
         self.swept: list[tuple[str, str]] = []
         self.suites: dict[tuple[str, int], Any] = {}
         self.codes: dict[tuple[str, tuple[str, ...]], str] = {}
+        self.usable: dict[tuple[str, str | None, bool], Mapping[str, np.ndarray]] = {}
 
     def cells(self) -> list[Cell]:
         combinations.check(self.file)
@@ -217,30 +221,40 @@ class Expansion:
 
     def _primary(self, p: Any, suite: Any) -> int | None:
         """Count the rows of the primary that `primary_rows` are drawn from; None where that is not known."""
-        return int(usable_rows.usable(suite, p.primary, getattr(p, "keep_leaks", False))[p.primary].sum())
+        return int(self._usable(suite, p.primary, getattr(p, "keep_leaks", False))[p.primary].sum())
 
     def _pool(self, p: Any, suite: Any, reads: list[Cell]) -> int | None:
         """Count the rows that this cell can choose its n from; None where that is not known."""
         names = suite.auxiliaries(p.primary, p.auxiliaries)
-        usable = usable_rows.usable(suite, p.primary, p.keep_leaks)
+        usable = self._usable(suite, p.primary, p.keep_leaks)
         if p.stage == "03_ranking":
             proxy = cast(params.TDProxy, reads[0].params)
-            clean = usable_rows.usable(suite, None, proxy.keep_leaks)
+            clean = self._usable(suite, None, proxy.keep_leaks)
             plans, _ = proxy_plans.proxies(proxy, suite, proxy.seeds[0], clean)
             if proxy.proxies == "one":
+                usable = {name: usable[name].copy() for name in names}
                 for name in names:
                     usable[name][plans[0].phases[0].rows[name]] = False
         return sum(int(usable[name].sum()) for name in names)
+
+    def _usable(self, suite: Any, primary: str | None, keep_leaks: bool) -> Mapping[str, np.ndarray]:
+        """Tell which rows may be trained on, found once for all cells that ask alike; to be read, not written to."""
+        asked = suite.fingerprint, primary, keep_leaks
+        if asked not in self.usable:
+            self.usable[asked] = usable_rows.usable(suite, primary, keep_leaks)
+        return self.usable[asked]
 
     def _upstream(self, stage: str, wanted: dict[str, Any], reader: Any) -> Cell:
         """Return the cell of the study that fits, or a new one from the study's defaults.
 
         A new one has all seeds of its reader, or where `per_seed` names its notebook the one that is wanted.
         """
-        suite = self._suite(reader).fingerprint
+        suite, keyed = self._suite(reader).fingerprint, key_forms.forms(wanted)
+        # What tells most cells apart is compared first: a study may have hundreds of cells, each read by as many.
+        keyed = {name: keyed[name] for name in ("auxiliaries", "arm") if name in keyed} | keyed
         fitting = [
             cell for (s, _), cell in self.made.items()
-            if s == stage and cell.suite == suite and cell.agrees(wanted)
+            if s == stage and cell.suite == suite and cell.agrees(keyed)
         ]  # fmt: skip
         if len(fitting) > 1:
             raise InputError(f"{len(fitting)} cells of {stage} fit {wanted}; leave 07_efficiency out of `stages`")
