@@ -353,10 +353,7 @@ def fits(had: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
     seeds = had.get("seeds")
     if "seed" in wanted and "seeds" in had and not (isinstance(seeds, list) and wanted["seed"] in seeds):
         return False
-    for name, value in wanted.items():  # noqa: SIM110 - twice as fast as `all`, and run a million times for one study
-        if name in had and had[name] != value:
-            return False
-    return True
+    return all(had[name] == value for name, value in wanted.items() if name in had)
 
 
 def find(
