@@ -264,6 +264,10 @@ def test_one_parameter_changed_changes_only_what_depends_on_it(tmp_path):
             },
             "03_ranking can choose from 280",  # 60 rows a task trained the proxy
         ),
+        (
+            {"grid": {"arm": ["loss"], "n": [421]}, "stages": ["06_mtl"], "methods": {"loss": {"warm_rows": 40}}},
+            "06_mtl can choose from 420",  # its model was warmed up on 40 rows a task
+        ),
         ({"grid": {"lr": [0.1, 0.2]}, "base": BASE | {"arm": "single"}}, "leave 07_efficiency out"),
         (
             {"base": BASE | {"auxiliaries": ["word_class"]}, "grid": {"arm": ["shuffled_joint"]}, "stages": ["06_mtl"]},

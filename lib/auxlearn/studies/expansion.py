@@ -11,7 +11,7 @@ import numpy as np
 
 from auxlearn.data import auxiliary_rows, suites, usable_rows
 from auxlearn.errors import InputError
-from auxlearn.methods import registry
+from auxlearn.methods import base, context, registry
 from auxlearn.methods.fastmtl import proxy_plans
 from auxlearn.models import encoder_files
 from auxlearn.paths import NOTEBOOKS
@@ -235,7 +235,12 @@ class Expansion:
                 usable = {name: usable[name].copy() for name in names}
                 for name in names:
                     usable[name][plans[0].phases[0].rows[name]] = False
-        return sum(int(usable[name].sum()) for name in names)
+        most = sum(int(usable[name].sum()) for name in names)
+        if p.stage == "06_mtl" and p.method.needs(base.Cell(p, p.seeds[0]), p.options(p.method)):
+            # A model that a method reads may have been trained on rows of the pool, which it then cannot choose.
+            asked = context.Context(suite, p, p.seeds[0], [cell.params for cell in reads])
+            most = min(int(asked.at(seed).candidates(p.method.name)[1].sum()) for seed in p.seeds)
+        return most
 
     def _usable(self, suite: Any, primary: str | None, keep_leaks: bool) -> Mapping[str, np.ndarray]:
         """Tell which rows may be trained on, found once for all cells that ask alike; to be read, not written to."""
