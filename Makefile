@@ -3,7 +3,7 @@
 # make plan [PARAMS=…] [CORES=2]                        its runs, their cost and what is left, before anything starts
 # make lint                                             ruff, layers of imports, mypy
 # make test                                             lint, pytest, nbval
-# make test-slow                                        the rest: golden values of switches, a killed study, long forms of tests
+# make test-slow                                        what CI leaves out: golden values of switches, long forms of tests
 # make golden                                           golden values made anew; prints what moved
 # make mutate [MUTATIONS=100]                           break lines by hand: which does no test notice?
 # make docs                                            the pages of docs/ as a site, in site/
