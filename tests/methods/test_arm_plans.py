@@ -12,7 +12,7 @@ from auxlearn.methods import arm_plans, task_plans
 from auxlearn.methods.autosem import bandit_plans
 from auxlearn.methods.fastmtl import proxy_plans
 from auxlearn.studies.parameters import GradTS, TDProxy
-from auxlearn.training import training_cache
+from auxlearn.training import phases, training_cache
 
 NAMES = ["topic_name", "look_alike"]
 
@@ -84,6 +84,17 @@ def test_what_moves_weights_is_what_the_parameters_say(small):
     assert w.target_rows == "train"
     w = planned(quick("tawt_joint"), small, 3, everything(small)).phases[0].weighting
     assert w.target_rows == "holdout"
+
+
+@pytest.mark.parametrize("combine", ["mixed", "scaled", "scaled_then_clipped", "sampled"])
+@pytest.mark.parametrize("every", [0, 7])
+def test_the_updates_of_a_phase_of_epochs_weigh_the_total_together(small, combine, every):
+    """However batches are made: those of one task each are more, and so are the updates among them."""
+    asked = quick("tawt_joint", combine=combine, weight_every=every, weight_total=6.0, stage2_epochs=3)
+    phase = planned(asked, small, 3, everything(small)).phases[0]
+    steps = phases.schedule(phase, {name: len(rows) for name, rows in phase.rows.items()})
+    updates = (sum(steps) - 1) // every if every else len(steps) - 1
+    assert phase.weighting.eta * updates == pytest.approx(6.0)
 
 
 def test_mixing_and_loss_scale_reach_proxy_tuning_and_stage_2(small):

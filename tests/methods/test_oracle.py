@@ -1,6 +1,7 @@
 """Arms that tell what a task, a set of tasks or a part of a ranking is worth: the rows they train, and their cost."""
 
 import itertools
+from dataclasses import replace
 
 import pytest
 import yaml
@@ -8,7 +9,8 @@ import yaml
 from asking import arm, everything, selected
 from auxlearn.data import auxiliary_rows
 from auxlearn.errors import InputError
-from auxlearn.methods import oracle, ranking
+from auxlearn.methods import context, oracle, ranking, registry
+from auxlearn.methods.fastmtl.options import Ranking, TDProxy
 from auxlearn.studies import graph
 
 NAMES = ["look_alike", "away_topic", "side_share"]
@@ -90,6 +92,17 @@ def test_the_parts_of_a_ranking_are_all_its_rows_in_its_order(small):
     assert all(a["score"].min() >= b["score"].max() for a, b in itertools.pairwise(parts))
     with pytest.raises(InputError, match="240 rows are fewer than 300 parts"):
         decile(small, "dsir", 1, 300, **dsir)
+
+
+def test_a_ranking_is_cut_as_the_run_of_03_that_is_read_ranks(small):
+    """Of whatever n that run is: by the sigmoid rows are ordered otherwise than by the margin."""
+    ranked = TDProxy(seeds=[0]).resolved(), Ranking(score="margin", n=20, auxiliaries=NAMES, seeds=[0]).resolved()
+    p = arm("decile", methods={"decile": {"of": "td_bce", "part": 1, "parts": 4}}, auxiliaries=NAMES)
+    for upstream, score in ((ranked, "margin"), ((), "auto")):
+        asked = context.Context(small, p, 0, upstream)
+        need = registry.get("td_bce").needs(asked.cell, registry.options(registry.get("td_bce"), {}))[0]
+        wanted = replace(need, parameters=dict(need.parameters) | {"n": 240})
+        assert (asked.parameters(wanted).score, asked.parameters(wanted).n) == (score, 240)
 
 
 def test_a_part_that_there_is_not_and_a_method_that_ranks_nothing_are_refused():

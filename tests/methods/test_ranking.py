@@ -46,6 +46,8 @@ def test_eligible_rows_only():
     assert ranking.top_n(scores, 2, eligible=np.array([1, 8])).tolist() == [8, 1]
     assert set(ranking.random_n(10, 5, 0, mask)) == {0, 1, 2, 3, 4}
     for call in (lambda: ranking.top_n(scores, 6, 0, mask), lambda: ranking.random_n(10, 6, 0, mask)):
+        with pytest.raises(ValueError, match="positions from -1 to 4 do not fit"):
+            ranking.top_n(np.arange(5.0), 2, eligible=np.array([-1, 4]))
         with pytest.raises(ValueError, match="6 rows asked for, but 5 are eligible"):
             call()
 

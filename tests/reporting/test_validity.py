@@ -127,7 +127,8 @@ def test_agreement_with_what_each_task_is_worth(board):
     assert first.loc["by_task", ["tau", "regret"]].tolist() == pytest.approx([2 / np.sqrt(6), 0.0])
     assert first.loc["nothing", "regret"] == pytest.approx(0.1)  # any task may come first: (0 + 0.1 + 0.2) / 3
     assert first.loc["against", "regret"] > 0.05
-    assert validity.agreements(tasks, {}).empty
+    for few in ({}, {"topic_name": 0.8, "topic_mixed+look_alike": 0.7}):  # one task has no order
+        assert validity.agreements(tasks, few).empty
 
 
 def test_the_oracle_is_the_mean_score_of_each_auxiliary_alone():
@@ -252,7 +253,8 @@ def test_a_method_is_on_the_board_by_being_registered(monkeypatch):
         ({"selectors": ["td_bec"]}, "'td_bec' is no method that chooses; did you mean 'td_bce'"),
         ({"selectors": ["single"]}, "'single' is no method that chooses"),
         ({"selectors": ["random", "random"]}, "names one twice"),
-        ({"oracle": ["look_alike"]}, "two auxiliaries or more"),
+        ({"oracle": ["look_alike"]}, "two auxiliaries, or sets of them, or more"),
+        ({"oracle": ["look_alike+topic_name", "topic_name+look_alike", "word_class"]}, "each once"),
         ({"deciles": ["random"]}, "'random' gives rows no scores"),
         ({"methods": {"td_bce": {"no": 1}}}, "no"),
     ],

@@ -166,6 +166,36 @@ def test_values_that_moved_and_moved_back_have_not(project):
     assert not since(project, start).moved
 
 
+def test_steps_within_the_tolerance_add_up(project):
+    start = project(VALUES)
+    for step in (1, 2, 3):
+        project(changed("data", "batches", [1, 2, 3 + 2e-5 * step]), library=f"ONE = {1 + step}\n")
+        moved = since(project, start).moved
+    assert len(moved) == 1
+    assert moved[0].startswith("data/batches at ")
+
+
+def test_a_commit_beside_the_line_has_moved_where_its_values_are_others(project):
+    main = project.git("rev-parse", "--abbrev-ref", "HEAD")
+    project(VALUES)
+    project.git("checkout", "--quiet", "-b", "beside")
+    start = project(changed("data", "batches", [9, 2, 3]), library="ONE = 9\n")
+    project.git("checkout", "--quiet", main)
+    project(library="ONE = 2\n")
+    project.git("merge", "--quiet", "--strategy", "ours", "beside")
+    evidence = since(project, start)
+    assert evidence.told
+    assert [line.split(" ")[0] for line in evidence.moved] == ["data/batches"]
+
+
+def test_cases_written_anew_excuse_their_own_step_alone(project):
+    start = project(VALUES)
+    project(changed("data", "batches", [4, 2, 3]), library="ONE = 2\n")
+    project(changed("data", "batches", [5, 2, 3]), cases="CASES = 2\n")
+    assert since(project, start).moved
+    assert not since(project, project.git("rev-parse", "HEAD^")).moved
+
+
 def test_files_that_no_commit_holds_yet_count(project):
     start = project(VALUES)
     project.write(changed("data", "batches", [1, 2, 4]), library="ONE = 2\n")

@@ -117,6 +117,59 @@ def test_random_draws_no_row_that_trained_the_single_proxy_it_is_compared_with(
     assert cell.params.options(cell.params.method).candidates_of == candidates
 
 
+def test_random_draws_so_where_03_says_which_proxies(tmp_path):
+    given = {"grid": {"arm": ["single", "random", "td_bce"]}, "notebooks": {"03_ranking": {"proxies": "one"}}}
+    (cell,) = [c for c in graph.load(written(tmp_path, **given)).cells if getattr(c.params, "arm", "") == "random"]
+    assert cell.params.options(cell.params.method).candidates_of == "td_bce"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"base": BASE | {"methods": {"single": {"epochs": 9}}}, "methods": {"fastmtl": {"score": "margin"}}},
+        {"methods": {"single": {"epochs": 9}}, "notebooks": {"06_mtl": {"methods": {"fastmtl": {"score": "margin"}}}}},
+        {"methods": {"single": {"epochs": 9}, "fastmtl": {"score": "any"}},
+         "grid": {"arm": ["single", "random", "td_bce"], "methods": [{"fastmtl": {"score": "margin"}}]}},
+    ],
+)  # fmt: skip
+def test_options_of_several_places_are_put_together_and_the_nearest_wins(tmp_path, given):
+    """And so is what `random` is told where a single proxy ranks: it replaces nothing that the file says."""
+    notebooks = given.get("notebooks", {}) | {"02_td_proxy": {"proxies": "one"}}
+    path = written(tmp_path, **given | {"notebooks": notebooks, "stages": ["06_mtl"]})
+    options = {p.arm: p.options(p.method) for stage, p in graph.validated(path) if stage == "06_mtl"}
+    assert options["single"].epochs == 9
+    assert options["td_bce"].score == "margin"
+    assert options["random"].candidates_of == "td_bce"
+
+
+def test_rows_that_a_warmed_up_score_may_choose_are_in_the_key_of_what_draws_from_them(tmp_path):
+    def key(warm_rows):
+        options = {"random": {"candidates_of": "less"}, "scores": {"warm_rows": warm_rows}}
+        study = written(tmp_path, grid={"arm": ["random"], "n": [20]}, methods=options, stages=["06_mtl"])
+        (cell,) = [c for c in graph.load(study).cells if c.stage == "06_mtl"]
+        return cell.key
+
+    assert key(20) == key(20) != key(30)
+
+
+def test_a_family_of_tests_is_no_smaller_than_what_is_tested(tmp_path):
+    """Of a study of two primaries all tests count, whatever its block says."""
+    grid, tests = {"arm": ["single", "random", "td_bce"], "n": [20]}, ["random - single", "td_bce - single"]
+    with pytest.raises(InputError, match="family: 1 tests, but 2 are made here alone"):
+        graph.validated(written(tmp_path, grid=grid, notebooks={"07_efficiency": {"tests": tests, "family": 1}}))
+    grid |= {"primary": ["topic_side", "look_alike"]}
+    path = written(tmp_path, grid=grid, notebooks={"07_efficiency": {"tests": tests, "family": 3}})
+    assert [p.family for stage, p in graph.validated(path) if stage == "07_efficiency"] == [4, 4]
+
+
+def test_seeds_that_differ_between_notebooks_are_named(tmp_path):
+    own = {"06_mtl": {"seeds": [0, 1, 2, 3]}}
+    grid = {"arm": ["td_bce", "quota_bce"], "n": [20]}
+    path = written(tmp_path, grid=grid, stages=["02_td_proxy", "03_ranking", "06_mtl"], notebooks=own)
+    with pytest.raises(InputError, match=r"02_td_proxy fit .* which differ in seeds; give all notebooks the same"):
+        graph.validated(path)
+
+
 def test_options_may_be_a_grid(tmp_path):
     most = [{"gradts_trial": {"trial_most": k}} for k in (1, 2)]
     grid = {"arm": ["random", "gradts_trial"], "methods": most}
@@ -267,6 +320,15 @@ def test_one_parameter_changed_changes_only_what_depends_on_it(tmp_path):
         (
             {"grid": {"arm": ["loss"], "n": [421]}, "stages": ["06_mtl"], "methods": {"loss": {"warm_rows": 40}}},
             "06_mtl can choose from 420",  # its model was warmed up on 40 rows a task
+        ),
+        (
+            {
+                "stages": ["08_validity"],
+                "grid": {"n": [421]},
+                "methods": {"loss": {"warm_rows": 40}},
+                "notebooks": {"08_validity": {"selectors": ["random", "loss"]}},
+            },
+            "08_validity can choose from 420",
         ),
         ({"grid": {"lr": [0.1, 0.2]}, "base": BASE | {"arm": "single"}}, "leave 07_efficiency out"),
         (

@@ -165,7 +165,7 @@ class Context:
         return Artifact(selection, [*other.needed(), *other.searched()], other.units())
 
     def parameters(self, need: Need) -> Any:
-        """Return an artifact's parameters: those of a run that is read and fits, else its maker's defaults.
+        """Return an artifact's parameters: those of a run that is read and fits, maybe but for n, else its defaults.
 
         Args:
             need: The artifact, and what its parameters must agree in.
@@ -175,6 +175,11 @@ class Context:
         for p in self.upstream:
             if type(p) is model and self.seed in getattr(p, "seeds", [self.seed]) and _agree(p, wanted):
                 return p
+        for p in self.upstream:  # of another n a run ranks as this one does, so that only n differs from it
+            if type(p) is model and "n" in need.parameters and "n" in model.model_fields:
+                asked = p.model_copy(update={"n": need.parameters["n"]})
+                if self.seed in getattr(p, "seeds", [self.seed]) and _agree(asked, wanted):
+                    return asked
         own = {name: value for name, value in wanted.items() if name in model.model_fields}
         seeds = {"seeds": [self.seed]} if "seeds" in model.model_fields else {}
         return model.model_validate(own | seeds).resolved()

@@ -80,6 +80,9 @@ class RandomOptions(Options):
     """draw only from rows that this method may choose: of td_bce with `proxies: one`, none that trained the proxy"""
 
 
+IN_NOTEBOOKS = ("fastmtl", "gradts")  # families that read nothing but what 02 to 04 make
+
+
 @register
 class Random(Method):
     """Rows drawn uniformly over the whole usable pool, so that tasks are taken in proportion to size."""
@@ -94,6 +97,12 @@ class Random(Method):
         other = registry.get(options.candidates_of) if options.candidates_of else None
         if other is self or (other and not isinstance(other, Method)):
             raise ValueError(f"candidates_of: {options.candidates_of!r} is no other method")
+
+    def followed(self, options: RandomOptions) -> list[str]:
+        """Name the method whose candidates are drawn from, unless runs of notebooks hold all that decides them."""
+        if not options.candidates_of or registry.get(options.candidates_of).family in IN_NOTEBOOKS:
+            return []
+        return [options.candidates_of]
 
     def needs(self, cell: Cell, options: RandomOptions) -> list[Need]:
         """Need to know how what the other method reads is made."""
@@ -113,7 +122,8 @@ class AllDataOptions(Options):
     """Options of all_data."""
 
     recipe: Literal["same", "mtdnn"] = "same"
-    """optimiser of stage 2: that of the other arms, or MT-DNN's (Adamax with warm-up and weight decay)"""
+    """optimiser of stage 2: that of the other arms, or MT-DNN's (Adamax with warm-up and weight decay, see
+    `phases.Recipe`)"""
     mtdnn_lr: float = Field(5e-5, gt=0)
     """learning rate of MT-DNN's recipe"""
 

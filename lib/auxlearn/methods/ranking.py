@@ -20,7 +20,10 @@ def _eligible(size: int, eligible: np.ndarray | None) -> np.ndarray:
         if mask.shape != (size,):
             raise ValueError(f"eligible: a mask of shape {mask.shape} does not fit {size} rows")
         return np.flatnonzero(mask)
-    return np.unique(mask.astype(np.int64))
+    positions = np.unique(mask.astype(np.int64))
+    if len(positions) and not 0 <= positions[0] <= positions[-1] < size:
+        raise ValueError(f"eligible: positions from {positions[0]} to {positions[-1]} do not fit {size} rows")
+    return positions
 
 
 def check_n(n: int, available: int) -> None:

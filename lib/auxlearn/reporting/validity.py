@@ -232,6 +232,8 @@ def agreements(tasks: pd.DataFrame, truth: Mapping[str, float]) -> pd.DataFrame:
     """
     rows: list[dict[str, Any]] = []
     for (method, seed), part in tasks[tasks["task"].isin(truth)].groupby(["method", "seed"], sort=False):
+        if len(part) < 2:  # where the others are known in sets alone, there is no order to judge
+            continue
         scores, worth = part["score"].to_numpy(), part["task"].map(truth).to_numpy()
         rows.append({
             "method": method, "seed": seed, "tau": agreement.kendall_tau(scores, worth),

@@ -90,7 +90,8 @@ class MTL(ArmParameters):
 
     def code_roots(self) -> tuple[str, ...]:
         """Name the code that the arm's result depends on: its method's, its policy's, and that of what they need."""
-        roots = {registry.root(item) for item in (self.method, self.policy) if item is not None}
+        followed = map(registry.get, self.method.followed(self.options(self.method)))
+        roots = {registry.root(item) for item in (self.method, self.policy, *followed) if item is not None}
         for item in (self.method, self.policy):
             for need in item.needs(Cell(self, self.seeds[0]), self.options(item)) if item is not None else ():
                 roots |= self._roots_of(need)

@@ -105,35 +105,57 @@ def defaults(file: StudyFile, stage: str) -> dict[str, Any]:
     params = {k: v for k, v in file.base.items() if k in fields}
     if "primary" in file.grid:  # for a stage that serves every primary, any will do
         params.setdefault("primary", file.grid["primary"][0])
-    if "methods" in fields and (methods := _options(file)):
-        params["methods"] = methods
     if file.plugins:
         params["plugins"] = file.plugins
-    return params | {"study": file.study} | file.notebooks.get(stage, {})
+    params |= {"study": file.study} | file.notebooks.get(stage, {})
+    if "methods" in fields and (methods := _as_candidates(file, _options(file, stage))):
+        params["methods"] = methods
+    return params
 
 
-def _options(file: StudyFile) -> dict[str, dict[str, Any]]:
-    """Return the study's options by method; `random` draws from what the ranking that it is compared with may choose.
+def _options(file: StudyFile, stage: str, axis: Any = None) -> Any:
+    """Return a notebook's options by method: those of `base`, `methods`, its own block and the grid, the last wins."""
+    merged: dict[str, Any] = {}
+    for tables in (file.base.get("methods"), file.methods, file.notebooks.get(stage, {}).get("methods"), axis):
+        if not isinstance(tables, Mapping):
+            if tables is None:
+                continue
+            return tables  # which validation refuses
+        for method, own in tables.items():
+            both = isinstance(own, Mapping) and isinstance(merged.get(method), Mapping)
+            merged[method] = merged[method] | own if both else own
+    return merged
 
-    A single proxy's own rows leave the pool of the ranking, and so that of its control, unless the file says otherwise.
+
+def _as_candidates(file: StudyFile, options: Any) -> Any:
+    """Let `random` draw from what the ranking that it is compared with may choose, unless the file says otherwise.
+
+    A single proxy's own rows leave the pool of the ranking, and so that of its control.
     """
-    told, arms = file.methods.get("random", {}), file.grid.get("arm", [])
-    if "candidates_of" in told or "random" not in arms:
-        return file.methods
-    ranking = next(filter(None, (_ranking_of_one(file, arm) for arm in arms)), None)
-    return file.methods | {"random": told | {"candidates_of": ranking}} if ranking else file.methods
+    arms = file.grid.get("arm", [])
+    if "random" not in arms or not all(isinstance(own, Mapping) for own in options.values()):
+        return options
+    told = options.get("random", {})
+    if "candidates_of" in told:
+        return options
+    ranking = next(filter(None, (_ranking_of_one(file, arm, options) for arm in arms)), None)
+    return options | {"random": told | {"candidates_of": ranking}} if ranking else options
 
 
-def _ranking_of_one(file: StudyFile, arm: Any) -> str | None:
+def _ranking_of_one(file: StudyFile, arm: Any, tables: Mapping[str, Mapping[str, Any]]) -> str | None:
     """Return the method of an arm that ranks by a single proxy; None for any other."""
     try:
         method = registry.parse(arm)[0]
     except (ValueError, AttributeError):  # said where arms are validated
         return None
-    options = registry.options(method, file.methods)
+    try:
+        options = registry.options(method, tables)
+    except ValueError:  # as above
+        return None
     if not isinstance(options, RankedOptions):
         return None
-    told = (file.base | file.notebooks.get("02_td_proxy", {})).get("proxies") if options.proxies == "any" else None
+    given = file.base | file.notebooks.get("02_td_proxy", {}) | file.notebooks.get("03_ranking", {})
+    told = given.get("proxies") if options.proxies == "any" else None
     return method.name if "one" in (told, options.proxies) else None
 
 
@@ -167,6 +189,8 @@ def combinations(file: StudyFile, stage: str) -> Iterator[dict[str, Any]]:
             params = _compared(file, params)
             if len(params["arms"]) < 2:  # beside the baseline alone there is nothing to compare
                 continue
+        if "methods" in axes:
+            params["methods"] = _as_candidates(file, _options(file, stage, params["methods"]))
         yield _folded(params)
 
 

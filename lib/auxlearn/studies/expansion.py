@@ -125,7 +125,7 @@ class Expansion:
             for p in (params.validate(stage, one) for one in given)
         }
         family = sum(len(cast(params.Efficiency, p).tested) for p in each.values())
-        return [{"family": family} | one for one in given]
+        return [one | {"family": max(family, one.get("family", 0))} for one in given]
 
     def _expects_fit(self) -> None:
         assert self.file.expects is not None
@@ -236,10 +236,12 @@ class Expansion:
                 for name in names:
                     usable[name][plans[0].phases[0].rows[name]] = False
         most = sum(int(usable[name].sum()) for name in names)
-        if p.stage == "06_mtl" and p.method.needs(base.Cell(p, p.seeds[0]), p.options(p.method)):
+        for arm in {"06_mtl": [p], "08_validity": getattr(p, "arms", [])}.get(p.stage, []):
+            if not arm.method.needs(base.Cell(arm, p.seeds[0]), arm.options(arm.method)):
+                continue
             # A model that a method reads may have been trained on rows of the pool, which it then cannot choose.
-            asked = context.Context(suite, p, p.seeds[0], [cell.params for cell in reads])
-            most = min(int(asked.at(seed).candidates(p.method.name)[1].sum()) for seed in p.seeds)
+            asked = context.Context(suite, arm, p.seeds[0], [cell.params for cell in reads])
+            most = min([most, *(int(asked.at(seed).candidates(arm.method.name)[1].sum()) for seed in p.seeds)])
         return most
 
     def _usable(self, suite: Any, primary: str | None, keep_leaks: bool) -> Mapping[str, np.ndarray]:
@@ -262,7 +264,7 @@ class Expansion:
             if s == stage and cell.suite == suite and cell.agrees(keyed)
         ]  # fmt: skip
         if len(fitting) > 1:
-            raise InputError(f"{len(fitting)} cells of {stage} fit {wanted}; leave 07_efficiency out of `stages`")
+            raise InputError(self._ambiguous(stage, wanted, reader, fitting))
         if fitting:
             return fitting[0]
         own = dict(wanted)
@@ -270,6 +272,14 @@ class Expansion:
             seeds = self.file.base.get("seeds", reader.seeds) if reader.stage in self.file.per_seed else reader.seeds
             own["seeds"] = [seed] if stage in self.file.per_seed else seeds
         return self._cell(stage, combinations.defaults(self.file, stage) | own)
+
+    def _ambiguous(self, stage: str, wanted: Mapping[str, Any], reader: Any, fitting: Sequence[Cell]) -> str:
+        said = f"{len(fitting)} cells of {stage} fit {wanted}"
+        if reader.stage == "07_efficiency":
+            return f"{said}; leave 07_efficiency out of `stages`"
+        each = [cell.params.key_params() for cell in fitting]
+        differ = [name for name in each[0] if any(one.get(name) != each[0][name] for one in each)]
+        return f"{said} for {reader.stage}, which differ in {', '.join(differ)}; give all notebooks the same"
 
 
 class Given(Expansion):

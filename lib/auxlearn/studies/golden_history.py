@@ -132,15 +132,29 @@ class Checkout:
 
     def _blamed(self, start: str, differ: Mapping[Case, str]) -> Iterator[tuple[Case, str]]:
         """Yield each case with the commit that moved it, but those that moved as the cases were written anew."""
-        left = dict(differ)
-        for before, after in self._steps(start) if left else ():
+        # What each case may be: its value at the start, until its cases are written anew. Steps are not compared one by
+        # one: each may lie within the tolerance, and a start beside the line of first parents has no step of its own.
+        allowed: dict[str, dict[str, Any]] = {}
+        for group, case in differ:
+            allowed.setdefault(group, {})[case] = self._values(start)[group][case]
+        for before, after in self._steps(start) if differ else ():
             old, new = self._values(before), self._values(after) if after else self.now
-            here = moved({g: {c: v for c, v in old[g].items() if (g, c) in left} for g in old}, new)
-            rewritten = bool(here) and self._rewritten(before, after)
-            for group, case in here:
-                if here[group, case] == "gone" or not rewritten:
-                    where = f"at {after[:10]}" if after else "since the last commit"
-                    yield (group, case), f"{group}/{case} {where}: {left.pop((group, case))}"
+            stepped = moved({g: {c: v for c, v in old[g].items() if c in allowed.get(g, {})} for g in old}, new)
+            rewritten = bool(stepped) and self._rewritten(before, after)
+            excused = {case for case, how in stepped.items() if rewritten and how != "gone"}
+            reached: dict[str, dict[str, Any]] = {}
+            for group, cases in allowed.items():
+                for case in cases:
+                    source = old if (group, case) in excused else new
+                    if case in source.get(group, {}):
+                        reached.setdefault(group, {})[case] = source[group][case]
+            for group, case in moved(allowed, reached):
+                where = f"at {after[:10]}" if after else "since the last commit"
+                yield (group, case), f"{group}/{case} {where}: {differ[group, case]}"
+                del allowed[group][case]
+                excused.discard((group, case))
+            for group, case in excused:
+                allowed[group][case] = new[group][case]
 
     def _rewritten(self, before: str, after: str) -> bool:
         """Tell whether a step changed what computes the values and not the library."""

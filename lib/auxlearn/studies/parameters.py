@@ -95,6 +95,10 @@ class Efficiency(Common):
         for pair in pairs_of_arms.declared(self.tests) or []:
             if unknown := [arm for arm in pair if arm not in self.arms]:
                 raise ValueError(f"tests: {unknown[0]!r} is not among the arms, {', '.join(self.arms)}")
+        if 0 < self.family < len(self.tested):
+            raise ValueError(
+                f"family: {self.family} tests, but {len(self.tested)} are made here alone; give the number of all, or 0"
+            )
         return self
 
     @property

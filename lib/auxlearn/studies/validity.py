@@ -45,8 +45,9 @@ class Validity(Budget):
             raise ValueError(f"selectors: {unknown[0]!r} is no method that chooses{near}; there are {', '.join(known)}")
         if len(set(self.selectors)) < len(self.selectors):
             raise ValueError(f"selectors: {self.selectors} names one twice")
-        if len(self.oracle) == 1 or len(set(self.oracle)) < len(self.oracle):
-            raise ValueError(f"oracle: {self.oracle}: name two auxiliaries or more, each once")
+        sets = {frozenset(name.split("+")) for name in self.oracle}
+        if len(self.oracle) == 1 or len(sets) < len(self.oracle):
+            raise ValueError(f"oracle: {self.oracle}: name two auxiliaries, or sets of them, or more, each once")
         for name in self.deciles:
             self._decile(name, 1)
         for arm in self.arms:
@@ -73,7 +74,7 @@ class Validity(Budget):
     def key_params(self) -> dict[str, Any]:
         """Return the parameters that the board depends on, with the name and the whole options of each method."""
         p = {name: value for name, value in super().key_params().items() if name not in ("selectors", "trials")}
-        return p | {"methods": {arm.arm: arm.options(arm.method).keyed() for arm in self.arms}}
+        return p | {"methods": {name: own for arm in self.arms for name, own in arm.key_params()["methods"].items()}}
 
     def needs(self) -> list[tuple[str, dict[str, Any]]]:
         """Return the runs that its methods read, and those of the oracle, as (stage, parameters to agree in)."""

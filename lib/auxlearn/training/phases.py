@@ -26,7 +26,9 @@ class Recipe:
     torch's after: the first steps differ where gradients are near eps (1e-8), and are not reproduced.
 
     The learning rate warms up linearly, then decays linearly to 0 (or stays); the gradient is clipped by its global
-    norm. "adamax" with a warm-up of 0.1 and a weight decay of 0.01 is MT-DNN's recipe (see `optimisers.Adamax`).
+    norm. "adamax" with a warm-up of 0.1 and a weight decay of 0.01 is MT-DNN's recipe (see `optimisers.Adamax`), but
+    for its learning rate: MT-DNN's starts at 0 and drops to 1 - x where the warm-up ends, x the share of the steps
+    that is done; ours does not drop, and is 1/0.9 of it from there on.
 
     Reference:
         Liu et al., 2019 (MT-DNN), section 4.1.

@@ -43,6 +43,20 @@ def test_rows_are_those_of_every_comparison_with_its_constant_answer(tmp_path):
     assert found[4].kind == "undecided"
 
 
+@pytest.mark.parametrize(
+    ("data", "planted"),
+    [
+        ("planted", True),
+        ("params/suites/sentence.yaml", False),
+        ("params/suites/sentence.yaml 12ab, planted", True),  # no number of both passes for one of real data
+        ("planted-like/suite.yaml", False),
+    ],
+)
+def test_planted_data_are_known_by_their_suite_s_name(tmp_path, data, planted):
+    published(tmp_path, "one", [SINGLE], data=data)
+    assert [row.planted for row in all_results.rows(tmp_path)] == [planted]
+
+
 def test_what_is_no_table_is_named(tmp_path):
     published(tmp_path, "one", [SINGLE | {"score": "many"}])
     with pytest.raises(InputError, match=r"one/results.csv: ValueError .*publish the study again"):

@@ -4,7 +4,9 @@ Arms are all tasks, the primary among them. A round trains an arm's task for som
 held-out rows; the arm's Beta posterior counts whether that score held up. Facts about the authors' code are from
 github.com/HanGuo97/AutoSeM (multitask/multitask_autoMR_model.py), which holds neither the rule that turns utilities
 into a set of tasks nor the constants. `rule="paper"` is that code, `rule="corrected"` (the default) what we do instead.
-Stage 2 is `ratio_search`.
+By either rule the primary is scored by its own metric and all rounds are played: the authors' code scores accuracy
+whatever the task, and stops early once dev no longer rises. Its decay is 0.3, `bandit_decay` here. Stage 2 is
+`ratio_search`.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ class BanditOptions(Options):
     """Options of autosem_p1; the bandit is judged on rows held out from train."""
 
     autosem_rule: Literal["corrected", "paper"] = "corrected"
-    """paper is what the authors' code does (see `bandits` and `ratio_search`)"""
+    """paper is what the authors' code does (see `bandits` and `ratio_search`); their bandit_decay is 0.3"""
     bandit_rounds: int = Field(20, ge=1)
     """rounds that are played"""
     bandit_batches: int = Field(2, ge=1)

@@ -7,7 +7,9 @@ its code does what a corrected method would not, a switch restores it:
 |---|---|---|
 | tasks | a threshold; or `above_null`, where chance ends; or the top k | a threshold |
 | trial | one statistic, no auxiliary a candidate, shorter set on ties | `rule="code"` |
+| trial's length | `trial_most` tasks at most | no limit: `trial_most` as many as there are |
 | fg by fraction | exactly that many rows | `rule="code"`: one more, and all that tie with it |
+| fg by threshold | not offered to arms (`fg_threshold` is it) | the rows whose tau reaches it |
 """
 
 from __future__ import annotations

@@ -84,7 +84,7 @@ class TrialOptions(HeadOptions):
     trial_patience: int = Field(1, ge=1)
     """trials without a better score before the search stops"""
     trial_most: int = Field(4, ge=1)
-    """most tasks that are tried"""
+    """most tasks that are tried (the authors have no such limit: with `trial_rule: code` name as many as there are)"""
 
 
 class FineOptions(ThresholdOptions, TrialOptions):
@@ -95,4 +95,5 @@ class FineOptions(ThresholdOptions, TrialOptions):
     fg_fraction: float = Field(0.7, gt=0, le=1)
     """the share of a task's measured rows that is kept"""
     fg_rule: Literal["corrected", "code"] = "corrected"
-    """exactly that share; or, as the authors' code has it, one row more and all that tie with it"""
+    """exactly that share; or one row more and all that tie with it, as the authors' script has it that looks for
+    thresholds (their method then keeps the rows whose tau is above a threshold, which is not offered)"""

@@ -216,7 +216,7 @@ class Threshold(_GradTS):
 class Top(_GradTS):
     """The k tasks whose correlation with the primary is highest, whatever it is."""
 
-    name, Options = "gradts_top", TopOptions
+    name, Options, reference = "gradts_top", TopOptions, f"after {REFERENCE}"
     title = "n rows of the k tasks whose head importance correlates best"
     use = "where no threshold is known for the encoder: it always takes k tasks"
 
@@ -362,7 +362,7 @@ class Fine(_GradTS):
 class AtProxy(Threshold):
     """gradts_thres with importance read at FastMTL's shared proxy: a cheaper relative, no task is tuned alone."""
 
-    name, at = "gradts_proxy", "proxy"
+    name, at, reference = "gradts_proxy", "proxy", f"after {REFERENCE}"
     title = "as gradts_thres, importance read off FastMTL's proxy"
     cost = "FastMTL's proxies, and a pass back through them, for all primaries and n alike"
     use = "where proxies are at hand already, and tuning each task alone is too dear"

@@ -68,7 +68,8 @@ FORMULAS = {
     "measured": "w <- w exp(-eta g) / sum, g = -c cos(gradient of the task, gradient of the primary's held-out rows)",
     "null": "as measured, with cosine 0 for every source and 1 for the primary",
     "shuffled": "as measured, with each source's cosine exchanged for another's", "fixed": "w stays",
-    "final": "w stays at what 05 ended with", "share": "w of the primary is the share, the rest is even",
+    "final": "w stays at what 05 ended with",
+    "share": "n w / sum n w of the primary is the share, n its rows; w of the sources is even",
 }  # fmt: skip
 COSTS = {
     "measured": "gradients of some rows of every task at every update", "shuffled": "gradients as tawt_ has them",
@@ -101,7 +102,8 @@ class TaskWeights(WeightPolicy):
     def __init__(self, name: str, paradigm: str, evidence: str):
         self.name, self.paradigm, self.evidence = name, paradigm, evidence
         self.title = f"{paradigm}: {EVIDENCE[evidence]}"
-        self.reference = REFERENCE if evidence in ("measured", "final") else ""
+        theirs = "" if paradigm in ("joint", "normalised", "pretrain") else "after "
+        self.reference = theirs + REFERENCE if evidence in ("measured", "final") else ""
         self.formula, self.use = FORMULAS[evidence], USES[evidence]
         if evidence not in ("share", "final"):
             self.formula += f"; from {STARTS[paradigm]}"
@@ -156,7 +158,7 @@ class TaskWeights(WeightPolicy):
             scores = {name: part["score"].to_numpy(float) for name, part in tables.items()}
             least = 2 * options.probe_chunks
             parts = {name: deciles(values, options.score_buckets, least) for name, values in scores.items()}
-            phase = replace(phase, weighting=Weighting((), parts=parts))
+        phase = replace(phase, weighting=Weighting((), combine=options.combine, parts=parts))
         sizes = weighted_plans.sizes(phase, primary)
         if self.evidence == "shuffled" and len(set(sizes) - {primary}) < 2:
             raise InputError(
@@ -285,7 +287,7 @@ def deciles(scores: np.ndarray, buckets: int, least: int) -> np.ndarray:
 
 
 def updates_in_force(phase: Phase, every: int) -> int:
-    """Count the updates after which some step is still to come, with mixed batches.
+    """Count the updates after which some step is still to come.
 
     Args:
         phase: The weighted phase.
@@ -295,7 +297,7 @@ def updates_in_force(phase: Phase, every: int) -> int:
         The number of updates; 0 where the first comes too late.
     """
     sizes = {name: len(rows) for name, rows in phase.rows.items()}
-    epochs = phases.schedule(replace(phase, mixing="mixed"), sizes)
+    epochs = phases.schedule(phase, sizes)  # batches of one task each are more than mixed ones
     return (sum(epochs) - 1) // every if every else len(epochs) - 1
 
 

@@ -3,8 +3,9 @@
 Joint training weighs the target with its sources; in pre-training only the sources are weighed, and the target's head
 is fitted anew before each update, on the rows that the target trains on. The authors' code does what `Weighting` says
 with rule "paper", combine "scaled_then_clipped", target_rows "train", itself, parameters "encoder", chunks 1,
-chunk_rows 64 and every 0; their pre-training head instead gets one epoch from a random start, which is not offered (see
-`training.linear_head`).
+chunk_rows 64 and every 0; their pre-training head instead gets one epoch from a random start (see
+`training.linear_head`), and their batches are composed once and then only reordered, where ours are drawn anew each
+epoch: neither is offered.
 """
 
 from __future__ import annotations

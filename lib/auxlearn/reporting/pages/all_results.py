@@ -16,7 +16,7 @@ from auxlearn.evaluation import stats
 from auxlearn.files import bounded_files
 
 RESULTS_BYTES = 4 * 2**20
-PLANTED = re.compile(r"Data planted\b")
+DATA = re.compile(r"Data (.*?)\.[ <]")  # suites and their fingerprints: "planted 12ab, params/suites/glue.yaml 34cd"
 DECIDED = ("better", "worse", "no difference shown")
 CHOSE_NOTHING = "chose nothing"
 
@@ -81,7 +81,7 @@ def rows(home: Path) -> list[Row]:
         comparisons = list(dict.fromkeys((line.get("primary", ""), line.get("n", "")) for line in lines))
         floors = dict(zip(comparisons, constants, strict=True)) if len(constants) == len(comparisons) else {}
         try:
-            found += [_row(file.parent.name, line, bool(PLANTED.search(page)), floors) for line in lines]
+            found += [_row(file.parent.name, line, _planted(page), floors) for line in lines]
         except (KeyError, ValueError, TypeError) as error:
             raise InputError(f"{file}: {type(error).__name__} {error}; publish the study again") from None
     return found
@@ -95,6 +95,12 @@ def _row(study: str, line: dict[str, str], planted: bool, floors: dict[tuple[str
         None if low is None or high is None else (low, high), line["verdict"], float(line["tflop"]), int(line["seeds"]),
         float(line["added"]),
     )  # fmt: skip
+
+
+def _planted(page: str) -> bool:
+    """Tell whether a report is of planted data; where it is of both, no number of it passes for one of real data."""
+    data = DATA.search(page)
+    return data is not None and "planted" in [one.partition(" ")[0] for one in data[1].split(", ")]
 
 
 def _number(text: str) -> float | None:
