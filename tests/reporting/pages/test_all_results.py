@@ -105,8 +105,8 @@ def test_a_study_s_finding_is_a_sentence(tmp_path):
         "+0.100 (+0.090 to +0.110)."
     )
     assert all_results.finding(two) == (
-        "Of 1 arms none is shown to be better or worse; the largest difference is x on a, +0.100 (+0.090 to +0.110); 3 "
-        "seeds, which decide nothing."
+        "Of 1 arm none is shown to be better or worse than single-task training; the largest difference is x on a, "
+        "+0.100 (+0.090 to +0.110); 3 seeds, which decide nothing."
     )
     assert all_results.finding(one[:1]) == ""
     published(tmp_path, "three", [SINGLE, arm("x", 0.1, "no difference shown"), arm("y", 0.05, "better")])
@@ -117,6 +117,15 @@ def test_a_study_s_finding_is_a_sentence(tmp_path):
     assert all_results.finding([row for row in all_results.rows(tmp_path) if row.study == "four"]) == (
         "None of 2 arms was tested against single-task training; the largest difference is x on a, "
         "+0.100 (+0.090 to +0.110)."
+    )
+
+
+def test_a_finding_tells_tested_arms_from_those_that_were_not(tmp_path):
+    rows = [SINGLE, arm("x", 0.1, "not tested"), arm("y", 0.05, "better"), arm("z", 0.0, "no difference shown")]
+    published(tmp_path, "one", rows)
+    assert all_results.finding(all_results.rows(tmp_path)) == (
+        "Of 2 tested arms, y, z, 1 is better than single-task training; the largest difference of all 3 arms is x on "
+        "a, +0.100 (+0.090 to +0.110), not tested."
     )
 
 

@@ -122,16 +122,22 @@ def finding(own: Sequence[Row]) -> str:
         return ""
     counts = {kind: sum(row.kind == kind for row in arms) for kind in ("better", "worse")}
     told = [f"{count} {'is' if count == 1 else 'are'} {kind}" for kind, count in counts.items() if count]
-    verdicts = f"of {len(arms)} arms {' and '.join(told) or 'none is shown to be better or worse'}"
-    if told:
-        verdicts += " than single-task training"
+    verdicts = f"{' and '.join(told) or 'none is shown to be better or worse'} than single-task training"
     untested = {row for row in arms if row.verdict.endswith("not tested")}
-    if len(untested) == len(arms):
+    tested = [row for row in arms if row not in untested]
+    if not tested:
         verdicts = f"none of {len(arms)} arms was tested against single-task training"
+    elif untested:
+        names = f", {', '.join(row.arm for row in tested)}," if len(tested) <= 3 else ""
+        verdicts = f"of {len(tested)} tested arm{'s' if len(tested) > 1 else ''}{names} {verdicts}"
+    else:
+        verdicts = f"of {len(arms)} arm{'s' if len(arms) > 1 else ''} {verdicts}"
     best = max(arms, key=lambda row: row.difference or 0.0)
     few = "" if best.kind in counts or best.seeds < 6 or best in untested else ", which no test shows"
+    few += ", not tested" if tested and best in untested else ""
     few += f"; {best.seeds} seed{'s' if best.seeds > 1 else ''}, which decide nothing" if best.seeds < 6 else ""
-    return f"{verdicts[:1].upper()}{verdicts[1:]}; the largest difference is {_told(best)}{few}."
+    every = f" of all {len(arms)} arms" if tested and untested else ""
+    return f"{verdicts[:1].upper()}{verdicts[1:]}; the largest difference{every} is {_told(best)}{few}."
 
 
 def finding_between(pairs: Sequence[Mapping[str, Any]]) -> str:
