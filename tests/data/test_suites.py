@@ -64,7 +64,6 @@ def test_cap_draws_rows_by_seed_and_keeps_dev(folder_suite):
         ("name: x\nroot: data\ntasks: {pair: " + PAIR.replace("accuracy", "accurracy") + "}", "metric"),
         ("name: x\nroot: data\ntasks: {pair: " + PAIR.replace("kind: ", "kin: ") + "}", "kind"),
         ("name: x\nroot: data\ntasks: {'a b': " + PAIR + "}", "letters, digits"),
-        ("name: x\nroot: data\ntasks: {row: " + PAIR + "}", "'row' is that of a column"),
         (
             "name: x\ntasks: {p: {kind: regression, inputs: [a], label: l, metric: pearson, source: planted}}",
             "range",

@@ -342,6 +342,17 @@ def test_a_bad_study_is_refused_before_its_first_job(tmp_path, changes, message)
         graph.load(written(tmp_path, **changes))
 
 
+@pytest.mark.parametrize("name", ["seed", "task", "row"])
+def test_a_task_that_is_called_as_a_column_of_tables_by_task_is_refused(tmp_path, runs_folder, name):
+    suite = tmp_path / "suite.yaml"
+    write_jsonl(tmp_path / "t" / "train.jsonl", [{"a": f"x {i}", "y": i % 2} for i in range(60)])
+    task = {"kind": "classification", "inputs": ["a"], "label": "y", "labels": ["n", "p"], "metric": "accuracy"}
+    suite.write_text(yaml.safe_dump({"name": "s", "tasks": {name: task | {"source": {"folder": "t"}}}}))
+    study = written(tmp_path, base=BASE | {"suite": str(suite), "primary": name}, stages=["01_data_prep"])
+    with pytest.raises(InputError, match=f"a task is called '{name}'"):
+        graph.load(study)
+
+
 @pytest.mark.parametrize(
     "arm", ["step_matched", "random", "all_data", "gradts_thres", "autosem", "td_bce", "tawt_joint"]
 )

@@ -288,9 +288,6 @@ def _near(path: Path, extending: Path | None = None) -> str:
     return f"; did you mean {known[close[0]]}?" if close else f"; suites are {', '.join(sorted(known.values()))[:900]}"
 
 
-NOT_NAMES = ("seed", "task", "row")  # columns of tables that have one column per task beside them
-
-
 def check_name(name: object, where: str = "") -> None:
     """Refuse a name that no task can have.
 
@@ -299,8 +296,6 @@ def check_name(name: object, where: str = "") -> None:
     """
     if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9_-]+", name):
         raise InputError(f"{where}task name {name!r} may hold letters, digits, _ and - only")
-    if name in NOT_NAMES:
-        raise InputError(f"{where}task name {name!r} is that of a column of tables by task; give it another, {name}_1")
 
 
 def read_suite(path: Path) -> tuple[SuiteSpec, Path]:
