@@ -321,15 +321,6 @@ def test_one_parameter_changed_changes_only_what_depends_on_it(tmp_path):
             {"grid": {"arm": ["loss"], "n": [421]}, "stages": ["06_mtl"], "methods": {"loss": {"warm_rows": 40}}},
             "06_mtl can choose from 420",  # its model was warmed up on 40 rows a task
         ),
-        (
-            {
-                "stages": ["08_validity"],
-                "grid": {"n": [421]},
-                "methods": {"loss": {"warm_rows": 40}},
-                "notebooks": {"08_validity": {"selectors": ["random", "loss"]}},
-            },
-            "08_validity can choose from 420",
-        ),
         ({"grid": {"lr": [0.1, 0.2]}, "base": BASE | {"arm": "single"}}, "leave 07_efficiency out"),
         (
             {"base": BASE | {"auxiliaries": ["word_class"]}, "grid": {"arm": ["shuffled_joint"]}, "stages": ["06_mtl"]},

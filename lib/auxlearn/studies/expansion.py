@@ -244,13 +244,22 @@ class Expansion:
                 for name in names:
                     usable[name][plans[0].phases[0].rows[name]] = False
         most = sum(int(usable[name].sum()) for name in names)
-        for arm in {"06_mtl": [p], "08_validity": getattr(p, "arms", [])}.get(p.stage, []):
-            if not arm.method.needs(base.Cell(arm, p.seeds[0]), arm.options(arm.method)):
-                continue
-            # A model that a method reads may have been trained on rows of the pool, which it then cannot choose.
-            asked = context.Context(suite, arm, p.seeds[0], [cell.params for cell in reads])
-            most = min([most, *(int(asked.at(seed).candidates(arm.method.name)[1].sum()) for seed in p.seeds)])
+        # A model that a method reads may have been trained on rows of the pool, which it then cannot choose.
+        if p.stage == "06_mtl" and self._sees(p, p.method):
+            asked = context.Context(suite, p, p.seeds[0], [cell.params for cell in reads])
+            most = min([most, *(int(asked.at(seed).candidates(p.method.name)[1].sum()) for seed in p.seeds)])
         return most
+
+    def _sees(self, arm: Any, method: base.Method) -> bool:
+        """Tell whether a method needs what may have been trained on rows that it could choose else."""
+        for need in method.needs(base.Cell(arm, arm.seeds[0]), arm.options(method)):
+            if need.artifact.startswith(context.SELECTION):
+                other = registry.get(need.artifact.removeprefix(context.SELECTION))
+                if isinstance(other, base.Method) and self._sees(arm, other):
+                    return True
+            elif type(registry.maker(need.artifact)).seen is not base.Maker.seen:
+                return True
+        return False
 
     def _usable(self, suite: Any, primary: str | None, keep_leaks: bool) -> Mapping[str, np.ndarray]:
         """Tell which rows may be trained on, found once for all cells that ask alike; to be read, not written to."""
@@ -266,7 +275,7 @@ class Expansion:
         """
         suite, keyed = self._suite(reader).fingerprint, key_forms.forms(wanted)
         # What tells most cells apart is compared first: a study may have hundreds of cells, each read by as many.
-        keyed = {name: keyed[name] for name in ("auxiliaries", "arm") if name in keyed} | keyed
+        keyed = {name: keyed[name] for name in ("methods", "auxiliaries", "arm") if name in keyed} | keyed
         fitting = [
             cell for (s, _), cell in self.made.items()
             if s == stage and cell.suite == suite and cell.agrees(keyed)
