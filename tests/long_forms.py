@@ -1,4 +1,4 @@
-"""Tests that `make test` leaves to `make test-slow`, as its end is waited for.
+"""Tests that `make test`, and so CI, leaves to `make test-slow`: the longest.
 
 What they show is shown there too: by the same test with another parameter, or by a faster test of the same code. Each
 name has the parameters that stay in `make test` as an expression that matches their ids, None where none stays.
