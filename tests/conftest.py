@@ -4,11 +4,12 @@ import functools
 import os
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 import long_forms
-from auxlearn.data import suites
+from auxlearn.data import leakage, suites, usable_rows
 from helpers import failing_study, mixed_study, unharmed_study, write_jsonl
 
 # Real data lies outside the project: where AUXLEARN_DATA says, or nowhere.
@@ -21,6 +22,23 @@ def runs_folder(tmp_path, monkeypatch):
     folder = tmp_path / "runs"
     monkeypatch.setenv("AUXLEARN_RUNS", str(folder))
     return folder
+
+
+LEAKS = {}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def leaks_once():
+    """Leaks of a suite are searched for once, not in every test's run folder; modules that test it take it back."""
+
+    def find(suite, near):
+        if (suite.fingerprint, near) not in LEAKS:
+            LEAKS[suite.fingerprint, near] = leakage.find(suite, near=near)
+        return LEAKS[suite.fingerprint, near].copy()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(usable_rows, "leakage", SimpleNamespace(find=find, flagged=leakage.flagged))
+        yield
 
 
 @pytest.fixture(scope="session")

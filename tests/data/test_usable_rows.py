@@ -13,6 +13,11 @@ TEXT = "{0} text number {1} is about {0} and about nothing else"
 ONE = {"kind": "classification", "inputs": ["a"], "label": "y", "labels": ["n", "p"], "metric": "accuracy"}
 
 
+@pytest.fixture(autouse=True, scope="module")
+def leaks_once():
+    """The search itself, each time."""
+
+
 @pytest.fixture
 def suite(tmp_path):
     """Two tasks of ten training rows: rows 1 and 2 of `pool` stand in `target`'s dev and test, row 3 in its own dev.

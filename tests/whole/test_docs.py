@@ -1,5 +1,7 @@
 """What README.md, CONTRIBUTING.md and docs/ point to is there: files, headings, commands, modules, the picture."""
 
+import gzip
+import hashlib
 import importlib
 import importlib.util
 import os
@@ -139,6 +141,21 @@ def test_the_yaml_shown_is_valid(tmp_path, monkeypatch):
         else:
             assert schema.read_suite(tmp_path / "shown.yaml")[0].tasks
     assert len(shown) == 3
+
+
+def test_the_real_tasks_are_those_that_the_page_tells(data):
+    """Rows and the first digits of the SHA-256 of every split, as in the tables of docs/tasks.md."""
+    tables = re.findall(r"^\| (\w+) \| (.+) \|$", (PROJECT / "docs" / "tasks.md").read_text(), re.M)
+    told = {name: [row.split(" | ") for task, row in tables if task == name] for name, _ in tables if name != "task"}
+    assert set(told) == set(schema.read_suite(PROJECT / "params" / "suites" / "folder.yaml")[0].tasks)
+    for name, ((rows, *_), digests) in told.items():
+        found = []
+        for split in ("train", "dev", "test"):
+            file = data / name / f"{split}.jsonl.gz"
+            text = gzip.decompress(file.read_bytes()) if file.exists() else b""
+            count, digest = text.count(b"\n"), hashlib.sha256(text).hexdigest()[:12]
+            found.append((f"{count:,}", f"`{digest}`") if text else ("none", "none"))
+        assert list(zip(rows.split(" / "), digests, strict=True)) == found, name
 
 
 # What makes the Python shown small enough for a test; every entry must be of use.

@@ -208,7 +208,7 @@ def test_labels_of_any_size_are_named_shortly(spec, value, message):
 
 def test_a_text_that_is_a_deep_list_is_named():
     deep = []
-    for _ in range(5000):
+    for _ in range(1200):
         deep = [deep]
     task = TaskSpec(**TASK, source=Source(planted=True))
     raw = {"train": raw_rows.from_batches([{"text": [deep], "label": [0]}])}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any, cast
@@ -17,17 +18,23 @@ from auxlearn.studies.expansion import Cell, Expansion
 from auxlearn.studies.study_file import StudyFile
 
 
+@functools.cache
+def _planted() -> dict[str, Any]:
+    """Describe the planted suite's tasks; its rows are generated to be counted, once in a process."""
+    from auxlearn.data import planted
+
+    return {
+        name: SimpleNamespace(name=name, kind=task.kind, metric=task.metric, rows=len(task.train))
+        for name, task in planted.make().items()
+    }
+
+
 class _Names(suites.Suite):
     """A suite of which only the YAML is read: it knows its tasks' names and no rows."""
 
     def __init__(self, suite: str):
         if suite == "planted":
-            from auxlearn.data import planted
-
-            tasks: dict[str, Any] = {
-                name: SimpleNamespace(name=name, kind=task.kind, metric=task.metric, rows=len(task.train))
-                for name, task in planted.make().items()
-            }
+            tasks = dict(_planted())
         else:
             path = schema.located(suite)
             # Not `read_suite`, which also wants the data's root to be known.
