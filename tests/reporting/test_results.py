@@ -9,7 +9,7 @@ import yaml
 from auxlearn.cost import Ledger
 from auxlearn.errors import InputError
 from auxlearn.records import runs
-from auxlearn.reporting import results
+from auxlearn.reporting import cost_tables, results
 from auxlearn.studies import graph, parameters
 
 
@@ -25,23 +25,23 @@ def test_a_seed_is_charged_its_own_artifacts_and_stages_are_means_over_seeds():
         params={"arm": "td_bce+final_joint"},
         metrics={"seeds": {str(s): {"ledger": own[s], "needed": needed[s]} for s in (0, 1)}},
     )
-    table = results.costs([arm])
+    table = cost_tables.costs([arm])
     of = lambda seed: table[table["seed"] == seed].groupby("stage")["flops"].sum().to_dict()  # noqa: E731
     assert of(0) == {"proxy": 10, "scoring": 20, "ranking": 1, "weighting": 5, "joint": 100}
     assert of(1) == {"proxy": 11, "scoring": 21, "ranking": 2, "weighting": 7, "joint": 101}
-    stages = results.by_stage(table, "flops", 2.0)
+    stages = cost_tables.by_stage(table, "flops", 2.0)
     assert list(stages.columns) == ["proxy", "scoring", "ranking", "weighting", "joint"]
     assert stages.iloc[0].tolist() == [10.5 / 2, 20.5 / 2, 1.5 / 2, 6 / 2, 100.5 / 2]
-    assert results.stage_table(table).loc[("td_bce+final_joint", "proxy"), "TFLOP"] == pytest.approx(10.5e-12)
+    assert cost_tables.stage_table(table).loc[("td_bce+final_joint", "proxy"), "TFLOP"] == pytest.approx(10.5e-12)
 
 
 def test_stages_that_only_another_method_has_are_counted_too():
     part = {"ledger": [ledger("tune", 3.0)], "needed": [ledger("proxy", 1.0), ledger("simulated", 5.0)]}
-    stages = results.by_stage(results.costs([SimpleNamespace(params={"arm": "mine"}, metrics={"seeds": {"0": part}})]),
-                              "flops")  # fmt: skip
+    arm = SimpleNamespace(params={"arm": "mine"}, metrics={"seeds": {"0": part}})
+    stages = cost_tables.by_stage(cost_tables.costs([arm]), "flops")
     assert stages.loc["mine"].to_dict() == {"proxy": 1.0, "tune": 3.0, "simulated": 5.0}
-    assert results.amortised(stages, [2]).loc[2, "mine"] == 3 + 5 + 1 / 2  # what others share is not known of it
-    assert results.speedups(stages, 1, "mine").loc["mine", "alone"] == 1
+    assert cost_tables.amortised(stages, [2]).loc[2, "mine"] == 3 + 5 + 1 / 2  # what others share is not known of it
+    assert cost_tables.speedups(stages, 1, "mine").loc["mine", "alone"] == 1
 
 
 def test_speedups_by_hand():
@@ -49,7 +49,7 @@ def test_speedups_by_hand():
         {"proxy": [0.0, 8.0], "scoring": [0.0, 4.0], "ranking": [0.0, 2.0], "stage2": [90.0, 8.0], "tune": [10.0, 2.0]},
         index=["all_data", "td_bce"],
     )
-    speedup = results.speedups(stages, 4).loc["td_bce"]
+    speedup = cost_tables.speedups(stages, 4).loc["td_bce"]
     assert speedup.to_dict() == pytest.approx({"alone": 100 / 24, "amortised": 100 / 15, "ceiling": 100 / 10})
 
 
@@ -72,12 +72,12 @@ def test_what_choosing_costs_when_a_candidate_joins():
          "trial": [0.0, 0.0, 5.0, 20.0, 0.0], "tune": 3.0},
         index=["single", "td_bce", "gradts_trial", "autosem", "gradts_proxy"],
     )  # fmt: skip
-    costs = results.new_candidate(stages, 4)
+    costs = cost_tables.new_candidate(stages, 4)
     assert costs.loc["td_bce"].tolist() == [4, 4]
     assert costs.loc["gradts_trial"].tolist() == [45, 15]
     assert costs.loc["autosem"].tolist() == [27, 27]
     assert costs.loc["gradts_proxy"].tolist() == [12, 12]  # a new task is a new column of its discriminator
-    assert results.new_candidate(stages.drop(columns="proxy"), 4).loc["gradts_trial"].tolist() == [45, 15]
+    assert cost_tables.new_candidate(stages.drop(columns="proxy"), 4).loc["gradts_trial"].tolist() == [45, 15]
     assert "single" not in costs.index
 
 

@@ -14,7 +14,7 @@ from auxlearn.api.selecting import one_process
 from auxlearn.data.suites import Suite, Task
 from auxlearn.errors import InputError
 from auxlearn.records.manifests import Manifest
-from auxlearn.reporting import comparison, results, summaries
+from auxlearn.reporting import comparison, cost_tables, results, summaries
 from auxlearn.studies.expansion import Cell
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class Comparison:
             ran), rows added, seeds, and constant: what always giving one answer scores.
         pairs: What takes an arm's effect apart, one row per (arm, baseline), as from `reporting.comparison.paired`.
         scores: One row per arm and seed, as from `reporting.results.scores`.
-        costs: One row per arm, seed and stage, as from `reporting.results.costs`.
+        costs: One row per arm, seed and stage, as from `reporting.cost_tables.costs`.
         floor: The constant answer and its score.
     """
 
@@ -106,10 +106,10 @@ def compare(
     compared, pairs = comparison.comparisons(manifests, task, p.level, p.tests, p.family)
     scores, costs, floor = (
         results.scores(manifests, task.metric),
-        results.costs(manifests),
+        cost_tables.costs(manifests),
         summaries.constant_score(task),
     )
-    summary = results.summary(scores, results.by_stage(costs, "flops", 1e12), p.level)
+    summary = results.summary(scores, cost_tables.by_stage(costs, "flops", 1e12), p.level)
     table = _table(summary, compared, scores).assign(constant=floor["scores"])
     return Comparison(task, table, pairs, scores, costs, floor, compared)
 

@@ -17,7 +17,7 @@ from auxlearn.errors import InputError
 from auxlearn.methods import arm_plans, context
 from auxlearn.methods.autosem import bandit_plans, bandit_trainer, bandits, selectors
 from auxlearn.methods.autosem import ratio_search as ratios
-from auxlearn.reporting import results
+from auxlearn.reporting import cost_tables
 from auxlearn.training import phases, resuming, train, training_cache
 from auxlearn.training.phases import Phase, Plan, Recipe, Rounds
 
@@ -267,9 +267,9 @@ def test_costs_hold_the_bandit_and_the_trials():
         params={"arm": "autosem", "primary": "topic_side", "auxiliaries": []},
         metrics={"seeds": {"0": {"ledger": own, "needed": []}}},
     )  # fmt: skip
-    stages = results.by_stage(results.costs([given]), "flops")
+    stages = cost_tables.by_stage(cost_tables.costs([given]), "flops")
     assert stages.loc["autosem"].to_dict() == {"bandit": 2.0, "trial": 3.0, "stage2": 1.0}
-    assert results.amortised(stages, [2]).loc[2, "autosem"] == 6.0  # neither serves another target
+    assert cost_tables.amortised(stages, [2]).loc[2, "autosem"] == 6.0  # neither serves another target
 
 
 def test_trials_by_steps_are_judged_at_their_last_phase(small, usable, monkeypatch):

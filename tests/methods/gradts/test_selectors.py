@@ -13,7 +13,7 @@ from auxlearn.data import suites as tasks
 from auxlearn.errors import InputError
 from auxlearn.methods import context, task_plans
 from auxlearn.methods.gradts import correlation, head_tables, selectors
-from auxlearn.reporting import results
+from auxlearn.reporting import cost_tables
 from auxlearn.studies.parameters import GradTS
 from auxlearn.training import training_cache
 
@@ -167,10 +167,10 @@ def test_importance_serves_every_target_and_so_is_shared_by_them():
     own, needed = Ledger("tune", flops=3.0), [Ledger("task_tuning", flops=30.0), Ledger("importance", flops=2.0)]
     part = {"ledger": [own.as_dict()], "needed": [ledger.as_dict() for ledger in needed]}
     given = SimpleNamespace(params={"arm": "gradts_thres"}, metrics={"seeds": {"0": part}})
-    costs = results.costs([given])
+    costs = cost_tables.costs([given])
     assert costs.groupby("stage")["flops"].sum().to_dict() == {"importance": 2.0, "task_tuning": 30.0, "tune": 3.0}
-    stages = results.by_stage(costs, "flops")
-    assert results.amortised(stages, [1, 2]).loc[2, "gradts_thres"] == pytest.approx(3.0 + 32.0 / 2)
+    stages = cost_tables.by_stage(costs, "flops")
+    assert cost_tables.amortised(stages, [1, 2]).loc[2, "gradts_thres"] == pytest.approx(3.0 + 32.0 / 2)
 
 
 def test_rows_are_rated_by_their_own_seed_s_correlation_with_the_primary(small, monkeypatch):
