@@ -82,6 +82,27 @@ def test_only_what_a_test_shows_of_arms_that_add_rows_is_advised(tmp_path):
     assert [row.arm for row in evidence] == ["cheap", "dear"]
 
 
+def test_pairs_of_arms_that_a_test_tells_apart_are_advised_too(tmp_path):
+    pair = {"arm": "x", "baseline": "random", "difference": 0.1, "low": 0.05, "high": 0.15, "p": 0.01}
+    told = all_results.finding_between(
+        [pair | {"verdict": "better"}, pair | {"arm": "y", "verdict": "no difference shown"}]
+    )
+    assert told == "Of 2 tested pairs of arms 1 is shown to differ: x − random +0.100 (+0.050 to +0.150)."
+    none = all_results.finding_between([pair | {"verdict": "no difference shown"}])
+    assert none == "The one tested pair of arms, x − random, is not shown to differ."
+    for name, text, data in (("real", told, "real"), ("also", none, "real"), ("made", told, "planted")):
+        published(tmp_path, name, [SINGLE, arm("x", 0.2, "not tested")], data=data)
+        with open(tmp_path / name / "index.html", "a") as page:
+            page.write(f'<p class="found">{text}</p>')
+    assert set(all_results.between(tmp_path)) == {"real", "also", "made"}
+    sentences = dict(all_results.advice(all_results.rows(tmp_path), all_results.between(tmp_path)))
+    pairs = {text: {row.study for row in rows} for text, rows in sentences.items() if text.startswith("Tested against")}
+    assert pairs == {
+        "Tested against each other on a: x − random +0.100 (+0.050 to +0.150).": {"real"},
+        "Tested against each other on a (planted): x − random +0.100 (+0.050 to +0.150).": {"made"},
+    }
+
+
 @pytest.mark.parametrize("verdict", [
     "not tested", "undecided (10 seeds for 12 tests)", "no test (7 seeds; needs 8)",
     "chose nothing (1 of 10 seeds); better", "chose nothing (10 of 10 seeds)",
@@ -135,5 +156,5 @@ def test_every_published_table_is_on_the_front_page():
     assert all(row.constant is not None for row in found)
     text = (PROJECT / "reports" / "index.html").read_text(encoding="utf-8")
     assert text.count('<th scope="row">') == len(found)
-    for sentence, _ in all_results.advice(found):
+    for sentence, _ in all_results.advice(found, all_results.between(PROJECT / "reports")):
         assert sentence in text, "write it again: auxlearn verify --page"

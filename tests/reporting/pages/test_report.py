@@ -228,7 +228,7 @@ def test_a_comparison_says_first_what_it_found_and_whether_single_task_learns(tm
         "Of 2 tested pairs of arms 1 is shown to differ: x − y +0.100 (+0.010 to +0.190).",
     ]
     metrics["pairs"] = pairs[1:]
-    assert report._findings([entry])[1] == "None of 1 tested pairs of arms is shown to differ."
+    assert report._findings([entry])[1] == "The one tested pair of arms, y − z, is not shown to differ."
     text = pages.environment().get_template("index.html").render(
         title="t", rows=[(row, "")], comparisons=[entry], counts={}, meaning=run_status.MEANING, wrong=[], records=[],
         seconds=1.0, tflop=1.0, found=found,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+import html
 import io
 import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from auxlearn.errors import InputError
@@ -19,6 +21,8 @@ RESULTS_BYTES = 4 * 2**20
 DATA = re.compile(r"Data (.*?)\.[ <]")  # suites and their fingerprints: "planted 12ab, params/suites/glue.yaml 34cd"
 DECIDED = ("better", "worse", "no difference shown")
 CHOSE_NOTHING = "chose nothing"
+FOUND = re.compile(r'<p class="found">(.*?)</p>', re.S)
+PAIRS, DIFFER = " tested pair", "shown to differ: "
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,20 @@ def rows(home: Path) -> list[Row]:
         except (KeyError, ValueError, TypeError) as error:
             raise InputError(f"{file}: {type(error).__name__} {error}; publish the study again") from None
     return found
+
+
+def between(home: Path) -> dict[str, list[str]]:
+    """Read what each published report says of tests between pairs of arms: sentences of `finding_between`.
+
+    Args:
+        home: The folder of reports.
+
+    Returns:
+        The sentences by the report's folder; nothing of a report without any.
+    """
+    pages = {file.parent.name: file.read_text(encoding="utf-8") for file in sorted(home.glob("*/index.html"))}
+    said = {study: [t for t in map(html.unescape, FOUND.findall(page)) if PAIRS in t] for study, page in pages.items()}
+    return {study: texts for study, texts in said.items() if texts}
 
 
 def _row(study: str, line: dict[str, str], planted: bool, floors: dict[tuple[str, str], float]) -> Row:
@@ -154,10 +172,15 @@ def finding_between(pairs: Sequence[Mapping[str, Any]]) -> str:
     if not tested:
         return ""
     if not shown:
-        return f"None of {len(tested)} tested pairs of arms is shown to differ."
+        names = ", ".join(f"{pair['arm']} − {pair['baseline']}" for pair in tested)
+        if len(tested) == 1:
+            return f"The one tested pair of arms, {names}, is not shown to differ."
+        return (
+            f"None of {len(tested)} tested pairs of arms{f' ({names})' if len(tested) <= 4 else ''} is shown to differ."
+        )
     told = (f"{p['arm']} − {p['baseline']} {p['difference']:+.3f} ({p['low']:+.3f} to {p['high']:+.3f})" for p in shown)
     are = "is" if len(shown) == 1 else "are"
-    return f"Of {len(tested)} tested pairs of arms {len(shown)} {are} shown to differ: {'; '.join(told)}."
+    return f"Of {len(tested)} tested pairs of arms {len(shown)} {are} {DIFFER}{'; '.join(told)}."
 
 
 def _told(row: Row) -> str:
@@ -165,14 +188,17 @@ def _told(row: Row) -> str:
     return f"{row.arm} on {row.primary}, {row.difference:+.3f}{interval}"
 
 
-def advice(found: Sequence[Row]) -> list[tuple[str, list[Row]]]:
-    """Answer which method to use, as far as the table does.
+def advice(
+    found: Sequence[Row], said: Mapping[str, Sequence[str]] = MappingProxyType({})
+) -> list[tuple[str, list[Row]]]:
+    """Answer which method to use, as far as the table does, and which arms of a study a test tells apart.
 
-    Only arms count that added auxiliary rows in every seed and were tested against single-task training. Planted data
+    Against single-task training only arms count that added auxiliary rows in every seed and were tested. Planted data
     and real data are answered apart.
 
     Args:
         found: All rows.
+        said: As from `between`.
 
     Returns:
         Sentences, each with the rows that it rests on, the cheapest first.
@@ -189,12 +215,25 @@ def advice(found: Sequence[Row]) -> list[tuple[str, list[Row]]]:
                 f"none of {len(arms)} arms in {studies} studies" if not tested else f"none of {len(tested)} tested arms"
             )
             how = "was tested" if not tested else "is shown to be better than single-task training"
-            answers.append((f"{where}: no evidence yet, as {why} {how}.", []))
+            answers += [(f"{where}: no evidence yet, as {why} {how}.", []), *_between(arms, said)]
             continue
         cheapest, best = better[0], max(better, key=lambda row: row.difference or 0.0)
-        text = f"{where}: {len(better)} of {len(tested)} tested arms are better than single-task training. The cheapest"
+        are = f"tested arm{'s' * (len(tested) > 1)} {'is' if len(better) == 1 else 'are'}"
+        text = f"{where}: {len(better)} of {len(tested)} {are} better than single-task training. The cheapest"
         text += f" is {_told(cheapest)}, at {cheapest.tflop:.3g} TFLOP per seed"
         if best is not cheapest:
             text += f"; the largest difference is {_told(best)}, at {best.tflop:.3g}"
-        answers.append((f"{text}.", [cheapest] if best is cheapest else [cheapest, best]))
+        answers += [(f"{text}.", [cheapest] if best is cheapest else [cheapest, best]), *_between(arms, said)]
+    return answers
+
+
+def _between(arms: Sequence[Row], said: Mapping[str, Sequence[str]]) -> list[tuple[str, list[Row]]]:
+    """Say which arms of one study are told apart, each study by itself."""
+    answers: list[tuple[str, list[Row]]] = []
+    for study, sentences in said.items():
+        own = [row for row in arms if row.study == study]
+        pairs = [text.split(DIFFER)[1] for text in sentences if DIFFER in text]
+        if own and pairs:
+            on = f"{own[0].primary}{' (planted)' if own[0].planted else ''}"
+            answers.append((f"Tested against each other on {on}: {' '.join(pairs)}", own[:1]))
     return answers

@@ -23,6 +23,7 @@ def write() -> list[verify.Finding]:
     """
     home = PROJECT / "reports"
     studies, findings, results = [], verify.everything(home), all_results.rows(home)
+    said = all_results.between(home)
     for finding in findings:
         index = finding.folder / "index.html"
         title = re.search(r"<title>(.*?)</title>", index.read_text(encoding="utf-8"), re.S)
@@ -33,12 +34,16 @@ def write() -> list[verify.Finding]:
             "stale": stale.read_text(encoding="utf-8").strip() if stale.is_file() else "",
             "made": _record(index.parent), "finding": finding, "declared": _declared(index.parent.name),
             "pages": len(list(index.parent.glob("0*.html"))),
-            "found": all_results.finding([row for row in results if row.study == index.parent.name]),
+            "found": " ".join([
+                all_results.finding([row for row in results if row.study == index.parent.name]),
+                *said.get(index.parent.name, ()),
+            ]),
         })  # fmt: skip
     text = pages.environment().get_template("front.html").render(
         title="auxlearn: published studies", studies=studies, day=runs.now()[:10], git=checkout.state(),
         verdicts=Counter(finding.verdict for finding in findings), meaning=verify.MEANING,
-        results=results, advice=all_results.advice(results), kinds=sorted({row.kind for row in results}), scripted=True,
+        results=results, advice=all_results.advice(results, said), kinds=sorted({row.kind for row in results}),
+        scripted=True,
     )  # fmt: skip
     (home / "index.html").write_text(text, encoding="utf-8")
     return findings
