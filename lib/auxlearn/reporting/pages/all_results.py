@@ -153,7 +153,8 @@ def finding(own: Sequence[Row]) -> str:
     best = max(arms, key=lambda row: row.difference or 0.0)
     few = "" if best.kind in counts or best.seeds < 6 or best in untested else ", which no test shows"
     few += ", not tested" if tested and best in untested else ""
-    few += f"; {best.seeds} seed{'s' if best.seeds > 1 else ''}, which decide nothing" if best.seeds < 6 else ""
+    decide = "s, which decide" if best.seeds > 1 else ", which decides"
+    few += f"; {best.seeds} seed{decide} nothing" if best.seeds < 6 else ""
     every = f" of all {len(arms)} arms" if tested and untested else ""
     return f"{verdicts[:1].upper()}{verdicts[1:]}; the largest difference{every} is {_told(best)}{few}."
 
