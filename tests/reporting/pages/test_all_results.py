@@ -8,7 +8,21 @@ from auxlearn.errors import InputError
 from auxlearn.paths import PROJECT
 from auxlearn.reporting.pages import all_results
 
-COLUMNS = ["arm", "score", "tflop", "seeds", "added", "difference", "low", "high", "verdict", "primary", "n"]
+COLUMNS = [
+    "arm",
+    "score",
+    "tflop",
+    "seeds",
+    "added",
+    "difference",
+    "low",
+    "high",
+    "verdict",
+    "primary",
+    "n",
+    "run",
+    "of",
+]
 SINGLE = {"arm": "single", "score": 0.6, "tflop": 1, "seeds": 10, "added": 0, "verdict": "baseline", "primary": "a"}
 
 
@@ -41,6 +55,14 @@ def test_rows_are_those_of_every_comparison_with_its_constant_answer(tmp_path):
     assert found[1].interval == pytest.approx((0.09, 0.11))
     assert found[0].difference is found[0].interval is None
     assert found[4].kind == "undecided"
+
+
+def test_comparisons_of_one_primary_have_constants_of_their_own(tmp_path):
+    one, two = ({"run": run, "of": of} for run, of in (("k1", "rows 400"), ("k2", "rows 800")))
+    published(tmp_path, "one", [SINGLE | one, arm("x", 0.1, "better") | one, SINGLE | two], floors=(0.5, 0.3))
+    assert [(row.of, row.constant) for row in all_results.rows(tmp_path)] == [
+        ("rows 400", 0.5), ("rows 400", 0.5), ("rows 800", 0.3)
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

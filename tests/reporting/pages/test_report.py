@@ -63,7 +63,7 @@ def by_cell(rows):
 
 
 def cell(**params):
-    base = {"primary": "a", "n": 10, "suite": "params/suites/x.yaml", "rows": 0, "encoder": "tiny"}
+    base = {"primary": "a", "n": 10, "suite": "params/suites/x.yaml", "rows": 0, "primary_rows": 0, "encoder": "tiny"}
     stage = params.pop("stage", "07_efficiency")
     return Outcome(
         {"stage": stage, "key": params.pop("key", "k"), "label": "l", "params": base | params}, "finished", None
@@ -77,8 +77,9 @@ def cell(**params):
         ([{}, {"primary": "b"}], ["-a-10", "-b-10"]),
         ([{"rows": 5}, {"rows": 7}], ["-a-10-5", "-a-10-7"]),
         ([{}, {"suite": "params/suites/y.yaml", "rows": 3}], ["-a-10-x-0", "-a-10-y-3"]),
+        ([{"primary_rows": 5}, {"primary_rows": 7}], ["-a-10-5", "-a-10-7"]),
         (
-            [{"primary_rows": 5, "key": "0123456789"}, {"primary_rows": 7, "key": "abcdef0123"}, {"n": 20}],
+            [{"max_length": 5, "key": "0123456789"}, {"max_length": 7, "key": "abcdef0123"}, {"n": 20}],
             ["-a-10-01234567", "-a-10-abcdef01", "-a-20"],
         ),
     ],

@@ -41,6 +41,7 @@ class Row:
         tflop: All that the arm ran, per seed.
         seeds: The number of seeds.
         added: Auxiliary rows, mean over seeds.
+        of: What else comparisons of the study differ in, such as "rows 400".
     """
 
     study: str
@@ -56,6 +57,7 @@ class Row:
     tflop: float
     seeds: int
     added: float
+    of: str = ""
 
     @property
     def kind(self) -> str:
@@ -82,7 +84,7 @@ def rows(home: Path) -> list[Row]:
         constants = [float(text) for text in re.findall(r"A constant answer scores (-?\d+\.\d+)", page)]
         text = bounded_files.read_bytes(file, RESULTS_BYTES, "publish the study again").decode()
         lines = list(csv.DictReader(io.StringIO(text)))
-        comparisons = list(dict.fromkeys((line.get("primary", ""), line.get("n", "")) for line in lines))
+        comparisons = list(dict.fromkeys(map(_comparison, lines)))
         floors = dict(zip(comparisons, constants, strict=True)) if len(constants) == len(comparisons) else {}
         try:
             found += [_row(file.parent.name, line, _planted(page), floors) for line in lines]
@@ -105,13 +107,17 @@ def between(home: Path) -> dict[str, list[str]]:
     return {study: texts for study, texts in said.items() if texts}
 
 
-def _row(study: str, line: dict[str, str], planted: bool, floors: dict[tuple[str, str], float]) -> Row:
+def _comparison(line: Mapping[str, str]) -> tuple[str, ...]:
+    return tuple(line.get(name, "") for name in ("primary", "n", "run"))
+
+
+def _row(study: str, line: dict[str, str], planted: bool, floors: dict[tuple[str, ...], float]) -> Row:
     low, high = _number(line["low"]), _number(line["high"])
     return Row(
         study, line["primary"], line["n"], line["arm"], planted, float(line["score"]),
-        floors.get((line["primary"], line["n"])), _number(line["difference"]),
+        floors.get(_comparison(line)), _number(line["difference"]),
         None if low is None or high is None else (low, high), line["verdict"], float(line["tflop"]), int(line["seeds"]),
-        float(line["added"]),
+        float(line["added"]), line.get("of", ""),
     )  # fmt: skip
 
 

@@ -27,7 +27,7 @@ from auxlearn.studies import provenance, run_status
 from auxlearn.studies.run_status import Outcome
 
 AGAIN = "run `make study` again"
-NAMING = ("suite", "rows", "encoder")  # what comparisons are told apart by, beside primary and n
+NAMING = ("suite", "rows", "primary_rows", "encoder")  # what comparisons are told apart by, beside primary and n
 RANKING = ("discriminator", "proxies", "score", "proxy_layers", "proxy_rows")  # what a ranking is named by
 
 
@@ -157,7 +157,7 @@ def _comparison(rows: list[Outcome], row: Outcome, target: Path) -> dict[str, An
     )
     return {
         "row": row, "params": p, "metrics": metrics, "figure": figure, "alt": alt, "truth": _truth(rows, p),
-        "sized": row.sized, "noise": single if noise else None,
+        "sized": row.sized, "noise": single if noise else None, "of": _differing(rows, row),
     }  # fmt: skip
 
 
@@ -208,13 +208,18 @@ def _suffix(rows: Sequence[Outcome], row: Outcome) -> str:
     if len(same) < 2:
         return ""
     parts = [row.params["primary"], *([row.params["n"]] if row.sized else [])]
-    for name in NAMING:
-        if len({str(p.get(name)) for p in same}) > 1:
-            parts.append(Path(str(row.params.get(name))).stem)
+    parts += [value for _, value in _differing(rows, row)]
     others = [r for r in rows if r.stage == row.stage and r is not row]
     if any(_names(r) == _names(row) for r in others):  # what they differ in is in no file's name: their keys are
         parts.append(row.key[:8])
     return "".join(f"-{part}" for part in parts)
+
+
+def _differing(rows: Sequence[Outcome], row: Outcome) -> list[tuple[str, str]]:
+    """Name what else the comparisons of a study differ in, with the values of one of them."""
+    same = [r.params for r in rows if r.stage == row.stage]
+    differ = [name for name in NAMING if len({str(p.get(name)) for p in same}) > 1]
+    return [(name.replace("_", " "), Path(str(row.params.get(name))).stem) for name in differ]
 
 
 def _names(row: Outcome) -> list[str]:
@@ -263,7 +268,10 @@ def _results(rows: Sequence[Outcome], target: Path) -> None:
 
     tables = [
         parquet.read_frame(row.manifest.path("results.parquet")).assign(
-            primary=row.params["primary"], n=row.params["n"] if row.sized else None, run=row.key
+            primary=row.params["primary"],
+            n=row.params["n"] if row.sized else None,
+            run=row.key,
+            of=", ".join(map(" ".join, _differing(rows, row))),
         )
         for row in rows
         if row.stage == "07_efficiency" and row.manifest is not None
