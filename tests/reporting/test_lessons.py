@@ -31,7 +31,7 @@ def test_data_names_extremes_floor_and_what_could_be_shown():
         "12 training rows stand in a dev or test split too, and stay out of the pool.",
         "rte: always answering 'entailment' scores accuracy 0.500; a model that scores no more has learnt nothing.",
         "On its 277 dev rows a difference in accuracy of 0.086 with 3 seeds and 0.077 with 8 seeds is told from none "
-        "four times in five, if it varies by 0.015 over seeds and two models differ on a fifth of the rows; there are "
+        "four times in five, if it varies by 0.015 over seeds and two models differ on 20% of the rows; there are "
         "no tests under 8 seeds.",
     ]
 

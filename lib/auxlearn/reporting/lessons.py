@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from auxlearn.evaluation import stats
+from auxlearn.reporting import summaries
 
 CLOSE = 0.05  # of AUC: form that comes this near to a discriminator may be all that it has learnt
 BLIND = 0.6  # an AUC under which the proxy hardly tells a task from the rest
@@ -54,8 +55,8 @@ def data(sizes: pd.DataFrame, power: pd.DataFrame, floor: pd.DataFrame, leaking:
     )
     lines.append(
         f"On its {sizes.loc[primary, 'dev']:,} dev rows a difference in accuracy of {could} is told from none four "
-        "times in five, if it varies by 0.015 over seeds and two models differ on a fifth of the rows; there are no "
-        "tests under 8 seeds."
+        f"times in five, if it varies by {summaries.SEED_SD} over seeds and two models differ on "
+        f"{summaries.DISAGREEMENT:.0%} of the rows; there are no tests under {stats.TEST_FROM} seeds."
     )
     return "\n".join(lines)
 

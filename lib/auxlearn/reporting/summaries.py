@@ -12,6 +12,8 @@ from auxlearn.data.suites import Suite, Task
 
 QUANTILES = (5, 25, 50, 75, 95)
 FEW_DEV = 100  # dev rows, under which a task's scores say little
+DISAGREEMENT = 0.2  # assumed share of dev rows that two models answer differently
+SEED_SD = 0.015  # assumed standard deviation over seeds of a difference in accuracy
 
 
 def sizes(suite: Suite) -> pd.DataFrame:
@@ -92,8 +94,9 @@ def lengths(suite: Suite, tokenizer: Any, max_length: int) -> pd.DataFrame:
 
 
 def detectable(
-    suite: Mapping[str, Task], seeds: Sequence[int] = (3, 8), disagreement: float = 0.2, seed_sd: float = 0.015
-) -> pd.DataFrame:
+    suite: Mapping[str, Task], seeds: Sequence[int] = (3, 8), disagreement: float = DISAGREEMENT,
+    seed_sd: float = SEED_SD,
+) -> pd.DataFrame:  # fmt: skip
     """Compute the smallest difference to a baseline that a design can be expected to show (80 % power, 5 % two-sided).
 
     There are two sources of noise: dev rows, of which the two models answer `disagreement` differently (a paired
