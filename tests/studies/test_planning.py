@@ -195,3 +195,18 @@ def test_a_chain_of_one_run_is_that_run():
 def test_a_run_that_another_has_made_takes_its_start_up():
     """What it shares may make the sum of both a hair less than the first alone."""
     assert replace(cell(), flops=-1e-3, start=2.0).seconds == 2
+
+
+def test_a_rate_is_measured_for_a_second_at_least(monkeypatch):
+    """What takes a fifth of a second is at the mercy of whatever else the machine does."""
+    asked = []
+
+    def trained(p, epochs):
+        asked.append(epochs)
+        return SimpleNamespace(flops=epochs * 1e9, seconds=epochs * took)
+
+    monkeypatch.setattr(planning, "_trained", trained)
+    for took, expected in ((0.15, [1, 7]), (2.0, [1])):
+        assert planning.measured(None) == pytest.approx(1e9 / took)
+        assert asked == expected
+        asked.clear()

@@ -9,6 +9,7 @@ that run side by side slow each other down.
 from __future__ import annotations
 
 import heapq
+import math
 import os
 import subprocess
 import sys
@@ -20,12 +21,14 @@ from typing import Literal, cast
 
 import numpy as np
 
+from auxlearn.cost import Ledger
 from auxlearn.data import suites
 from auxlearn.records import runs
 from auxlearn.studies import expansion, forecasts, graph, parameters
 from auxlearn.studies.engine import gpu_leases, seed_workers
 
 ROWS, BATCH = 192, 32  # of the training that is measured
+STEADY = 1.0  # seconds that it takes at least: of less, other processes on the machine make anything
 PROCESSES = 3  # that a notebook starts: its job, papermill and the kernel
 
 
@@ -122,19 +125,27 @@ def measured(p: parameters.Common) -> float:
     Returns:
         FLOP/s.
     """
+    ledger = _trained(p, 1)
+    if ledger.seconds < STEADY:
+        ledger = _trained(p, math.ceil(STEADY / ledger.seconds))
+    return ledger.flops / ledger.seconds
+
+
+def _trained(p: parameters.Common, epochs: int) -> Ledger:
+    """Train for some epochs, after one that only warms up, and return what they cost."""
     from auxlearn import seeding
     from auxlearn.training import train
 
     suite = suites.load(p.suite, p.rows)
     rows = {p.primary: np.arange(min(len(suite[p.primary].train), ROWS))}
-    short = [train.Phase(name, rows, 1, train.Recipe(lr=1e-6, batch_size=BATCH)) for name in ("warm_up", "measured")]
+    recipe = train.Recipe(lr=1e-6, batch_size=BATCH)
+    short = [train.Phase("warm_up", rows, 1, recipe), train.Phase("measured", rows, epochs, recipe)]
     precision = cast(Literal["fp32", "bf16"], p.precision)  # "auto" is decided when a cell is resolved
     plan = train.Plan(
         p.encoder, tuple(short), seeding.record(0), max_length=p.max_length, precision=precision, device=p.device,
         threads=p.threads,
     )  # fmt: skip
-    ledger = train.run(plan, suite).ledgers[-1]
-    return ledger.flops / ledger.seconds
+    return train.run(plan, suite).ledgers[-1]
 
 
 def shown(cells: Sequence[Planned], cores: int | None = None, gpus: int | None = None) -> str:
