@@ -202,6 +202,14 @@ def test_one_seed_has_no_interval_and_still_a_report(tmp_path):
         seconds=1.0, tflop=1.0,
     )  # fmt: skip
     assert "One seed, which has no interval over seeds" in text
+    assert "Holm-corrected" in text
+    none = entry | {"params": entry["params"] | {"tests": ["none"]}}
+    untested = pages.environment().get_template("index.html").render(
+        title="t", rows=[(row, "")], comparisons=[none], counts={}, meaning=run_status.MEANING, wrong=[], records=[],
+        seconds=1.0, tflop=1.0,
+    )  # fmt: skip
+    assert "No test was declared: intervals alone." in untested
+    assert "Holm-corrected" not in untested
     assert text.count(">none</td>") == 2
     assert "-0.010 to +0.050" in text
     del metrics["arms"]["all_data"]["row_low"]  # written by other code
