@@ -212,7 +212,7 @@ def test_over_seeds_leaves_out_seeds_without_a_value():
     assert made.loc["b", ["mean", "seeds"]].tolist() == [0.4, 1]
     assert made.loc["b", ["low", "high"]].isna().all()
     record = validity.board(made, made, pd.Series({"a": 1.0, "b": 2.0}))
-    assert record["b"] == {"mean": 0.4, "low": None, "high": None, "auc": 0.4, "TFLOP": 2.0}
+    assert record["b"] == {"mean": 0.4, "low": None, "high": None, "seeds": 1, "auc": 0.4, "TFLOP": 2.0}
     shown = headlines.headline("08_validity", {"class": "twin", "pool": 0.2, "found": record})
     assert (shown.name, shown.text) == ("share of twin rows, a", "0.600")
 

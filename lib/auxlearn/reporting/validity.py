@@ -332,7 +332,7 @@ def board(found: pd.DataFrame, auc: pd.DataFrame, spent: pd.Series) -> dict[str,
         spent: TFLOP by method.
 
     Returns:
-        By method mean, low and high (of the best class's share), auc and TFLOP; None where there is no value.
+        By method mean, low, high and seeds (of the best class's share), auc and TFLOP; None where there is no value.
     """
-    table = found[["mean", "low", "high"]].assign(auc=auc["mean"], TFLOP=spent)
+    table = found[["mean", "low", "high", "seeds"]].assign(auc=auc["mean"], TFLOP=spent)
     return results.plain(table).to_dict("index")

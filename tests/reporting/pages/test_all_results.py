@@ -125,6 +125,18 @@ def test_pairs_of_arms_that_a_test_tells_apart_are_advised_too(tmp_path):
     }
 
 
+def test_what_methods_chose_is_a_sentence():
+    row = {"low": None, "high": None, "auc": None, "TFLOP": 1.0}
+    found = {
+        "a": row | {"mean": 0.2, "seeds": 10},
+        "b": row | {"mean": 0.8, "seeds": 6},
+        "c": row | {"mean": None, "seeds": 0},
+    }
+    told = all_results.finding_chosen({"class": "twin", "pool": 0.17, "found": found})
+    assert told == "Share of twin rows (17% of the pool) in what each method chose: b 80% (in 6 of 10 seeds), a 20%."
+    assert all_results.finding_chosen({"class": "twin", "pool": 0.17, "found": {"c": found["c"]}}) == ""
+
+
 @pytest.mark.parametrize("verdict", [
     "not tested", "undecided (10 seeds for 12 tests)", "no test (7 seeds; needs 8)",
     "chose nothing (1 of 10 seeds); better", "chose nothing (10 of 10 seeds)",

@@ -568,3 +568,23 @@ def test_the_front_page_says_what_verify_said_when_and_at_which_commit(shelf, ca
 def test_publishing_and_marking_stale_write_the_verdicts(shelf):
     report.mark_stale("bare", "x")
     assert "Verified on" in (shelf / "index.html").read_text()
+
+
+def test_a_study_of_choices_opens_with_what_each_method_chose(tmp_path):
+    found = {
+        name: {"mean": mean, "low": 0.1, "high": 0.3, "seeds": seeds, "auc": None, "TFLOP": 1.5}
+        for name, mean, seeds in (("a", 0.2, 3), ("b", 0.75, 2))
+    }
+    row = cell(stage="08_validity", level=0.95, seeds=[0, 1, 2])
+    row.manifest = runs.Manifest({"metrics": {"class": "twin", "pool": 0.17, "found": found}}, tmp_path)
+    assert report._is_board(row)
+    sentence = "Share of twin rows (17% of the pool) in what each method chose: b 75% (in 2 of 3 seeds), a 20%."
+    assert report._findings([], [row]) == [sentence]
+    text = pages.environment().get_template("index.html").render(
+        title="t", rows=[(row, "")], comparisons=[], counts={}, meaning=run_status.MEANING, wrong=[], records=[],
+        seconds=1.0, tflop=1.0, boards=[row], found=[sentence],
+    )  # fmt: skip
+    assert "chose rows in 2 of 3 seeds" in text
+    assert "0.750</td>" in text
+    row.manifest = runs.Manifest({"metrics": {"class": "twin", "pool": "much", "found": found}}, tmp_path)
+    assert not report._is_board(row)  # written by other code

@@ -22,7 +22,7 @@ DATA = re.compile(r"Data (.*?)\.[ <]")  # suites and their fingerprints: "plante
 DECIDED = ("better", "worse", "no difference shown")
 CHOSE_NOTHING = "chose nothing"
 FOUND = re.compile(r'<p class="found">(.*?)</p>', re.S)
-PAIRS, DIFFER = " tested pair", "shown to differ: "
+PAIRS, DIFFER, CHOSEN = " tested pair", "shown to differ: ", " in what each method chose: "
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def rows(home: Path) -> list[Row]:
 
 
 def between(home: Path) -> dict[str, list[str]]:
-    """Read what each published report says of tests between pairs of arms: sentences of `finding_between`.
+    """Read what each published report says beyond its table: sentences of `finding_between` and `finding_chosen`.
 
     Args:
         home: The folder of reports.
@@ -103,7 +103,10 @@ def between(home: Path) -> dict[str, list[str]]:
         The sentences by the report's folder; nothing of a report without any.
     """
     pages = {file.parent.name: file.read_text(encoding="utf-8") for file in sorted(home.glob("*/index.html"))}
-    said = {study: [t for t in map(html.unescape, FOUND.findall(page)) if PAIRS in t] for study, page in pages.items()}
+    said = {
+        study: [t for t in map(html.unescape, FOUND.findall(page)) if PAIRS in t or CHOSEN in t]
+        for study, page in pages.items()
+    }
     return {study: texts for study, texts in said.items() if texts}
 
 
@@ -188,6 +191,26 @@ def finding_between(pairs: Sequence[Mapping[str, Any]]) -> str:
     told = (f"{p['arm']} − {p['baseline']} {p['difference']:+.3f} ({p['low']:+.3f} to {p['high']:+.3f})" for p in shown)
     are = "is" if len(shown) == 1 else "are"
     return f"Of {len(tested)} tested pairs of arms {len(shown)} {are} {DIFFER}{'; '.join(told)}."
+
+
+def finding_chosen(metrics: Mapping[str, Any]) -> str:
+    """Say in a sentence what share of the best kind of row each method of an 08 chose.
+
+    Args:
+        metrics: The metrics of an 08.
+
+    Returns:
+        The shares, the highest first, beside the pool's; "" where no method chose a row.
+    """
+    shares = {name: row["mean"] for name, row in metrics["found"].items() if row["mean"] is not None}
+    if not shares:
+        return ""
+    seeds = {name: row.get("seeds") for name, row in metrics["found"].items()}
+    most = max((count for count in seeds.values() if count), default=0)
+    few = {name: f" (in {count} of {most} seeds)" for name, count in seeds.items() if count and count < most}
+    ordered = sorted(shares.items(), key=lambda item: -item[1])
+    told = ", ".join(f"{name} {share:.0%}{few.get(name, '')}" for name, share in ordered)
+    return f"Share of {metrics['class']} rows ({metrics['pool']:.0%} of the pool){CHOSEN}{told}."
 
 
 def _told(row: Row) -> str:

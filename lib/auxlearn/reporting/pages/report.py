@@ -85,6 +85,7 @@ def _render(name: str, rows: list[Outcome], target: Path | None, everything: boo
             (target / row.link).write_text(text, encoding="utf-8")
             figures[row.link] = [f"{row.stage}/{row.key}"]
     comparisons = [entry for row in rows if (entry := _comparison(rows, row, target)) is not None]
+    boards = [row for row in rows if _is_board(row)]
     figures |= {each["figure"]: [f"07_efficiency/{each['row'].key}"] for each in comparisons if each["figure"]}
     manifests = [(row.status, row.manifest) for row in rows if row.manifest is not None]
     index = target / "index.html"
@@ -95,7 +96,7 @@ def _render(name: str, rows: list[Outcome], target: Path | None, everything: boo
         wrong=[row for row in rows if row.status != "finished"], records=records, about=_about(records),
         dirty=sum(bool(r["git"].get("dirty")) for r in records),
         seconds=sum(row.seconds or 0 for row in rows), tflop=sum(row.tflop or 0 for row in rows),
-        failed=pages.FAILED, found=_findings(comparisons),
+        failed=pages.FAILED, found=_findings(comparisons, boards), boards=boards,
     )  # fmt: skip
     index.write_text(text, encoding="utf-8")
     figures["index.html"] = [f"{row.stage}/{row.key}" for row in rows if row.manifest is not None]
@@ -103,11 +104,19 @@ def _render(name: str, rows: list[Outcome], target: Path | None, everything: boo
     return index
 
 
-def _findings(comparisons: Sequence[dict[str, Any]]) -> list[str]:
-    """Say what the comparisons found, in a sentence on arms against single-task and one on pairs of arms."""
+def _is_board(row: Outcome) -> bool:
+    """Tell whether a run is an 08 whose metrics can be read."""
+    return row.stage == "08_validity" and row.manifest is not None and shapes.fits(
+        shapes.Board, row.manifest.data.get("metrics", {})
+    )  # fmt: skip
+
+
+def _findings(comparisons: Sequence[dict[str, Any]], boards: Sequence[Outcome] = ()) -> list[str]:
+    """Say what the comparisons found, of arms against single-task and of pairs of arms, and what methods chose."""
     arms = [row for made in comparisons for row in _arms(made)]
     pairs = [pair for made in comparisons for pair in made["metrics"].get("pairs", ())]
-    return [text for text in (all_results.finding(arms), all_results.finding_between(pairs)) if text]
+    chosen = [all_results.finding_chosen(row.manifest.metrics) for row in boards if row.manifest]
+    return [text for text in (all_results.finding(arms), all_results.finding_between(pairs), *chosen) if text]
 
 
 def _arms(made: dict[str, Any]) -> list[all_results.Row]:

@@ -53,6 +53,25 @@ class Difference(Shape):
     verdict: str
 
 
+class Found(Shape):
+    """What a method of an 08 chose: the share of the best kind of row with its interval, its AUC and its cost."""
+
+    mean: float | None
+    low: float | None
+    high: float | None
+    auc: float | None
+    TFLOP: float | None
+    seeds: int | None = None
+
+
+class Board(Shape):
+    """What pages read of an 08."""
+
+    kind: str = Field(alias="class")
+    pool: float
+    found: dict[str, Found]
+
+
 class Arm(Difference):
     """What a 07 measured of one arm."""
 
