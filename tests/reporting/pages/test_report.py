@@ -12,7 +12,7 @@ from auxlearn import cli
 from auxlearn.errors import InputError
 from auxlearn.paths import NOTEBOOKS, PROJECT
 from auxlearn.records import checkout, runs
-from auxlearn.reporting.pages import front_page, pages, report
+from auxlearn.reporting.pages import all_results, front_page, pages, report
 from auxlearn.studies import golden_values, headlines, provenance, run_status, verify
 from auxlearn.studies.run_status import Outcome
 
@@ -582,9 +582,10 @@ def test_a_study_of_choices_opens_with_what_each_method_chose(tmp_path):
     assert report._findings([], [row]) == [sentence]
     text = pages.environment().get_template("index.html").render(
         title="t", rows=[(row, "")], comparisons=[], counts={}, meaning=run_status.MEANING, wrong=[], records=[],
-        seconds=1.0, tflop=1.0, boards=[row], found=[sentence],
+        seconds=1.0, tflop=1.0, boards=[row], found=[sentence], ranked=all_results.ranked,
     )  # fmt: skip
     assert "chose rows in 2 of 3 seeds" in text
+    assert re.findall(r"<th scope=\"row\">(\w)", text)[:2] == ["b", "a"]  # the highest share first
     assert "0.750</td>" in text
     row.manifest = runs.Manifest({"metrics": {"class": "twin", "pool": "much", "found": found}}, tmp_path)
     assert not report._is_board(row)  # written by other code

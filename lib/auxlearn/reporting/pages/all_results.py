@@ -193,6 +193,11 @@ def finding_between(pairs: Sequence[Mapping[str, Any]]) -> str:
     return f"Of {len(tested)} tested pairs of arms {len(shown)} {are} {DIFFER}{'; '.join(told)}."
 
 
+def ranked(found: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, Mapping[str, Any]]]:
+    """Order the methods of an 08 by the share that they found, the highest first; those that chose no row come last."""
+    return sorted(found.items(), key=lambda item: (item[1]["mean"] is None, -(item[1]["mean"] or 0.0)))
+
+
 def finding_chosen(metrics: Mapping[str, Any]) -> str:
     """Say in a sentence what share of the best kind of row each method of an 08 chose.
 
@@ -202,14 +207,13 @@ def finding_chosen(metrics: Mapping[str, Any]) -> str:
     Returns:
         The shares, the highest first, beside the pool's; "" where no method chose a row.
     """
-    shares = {name: row["mean"] for name, row in metrics["found"].items() if row["mean"] is not None}
+    shares = {name: row["mean"] for name, row in ranked(metrics["found"]) if row["mean"] is not None}
     if not shares:
         return ""
     seeds = {name: row.get("seeds") for name, row in metrics["found"].items()}
     most = max((count for count in seeds.values() if count), default=0)
     few = {name: f" (in {count} of {most} seeds)" for name, count in seeds.items() if count and count < most}
-    ordered = sorted(shares.items(), key=lambda item: -item[1])
-    told = ", ".join(f"{name} {share:.0%}{few.get(name, '')}" for name, share in ordered)
+    told = ", ".join(f"{name} {share:.0%}{few.get(name, '')}" for name, share in shares.items())
     return f"Share of {metrics['class']} rows ({metrics['pool']:.0%} of the pool){CHOSEN}{told}."
 
 

@@ -96,7 +96,7 @@ def _render(name: str, rows: list[Outcome], target: Path | None, everything: boo
         wrong=[row for row in rows if row.status != "finished"], records=records, about=_about(records),
         dirty=sum(bool(r["git"].get("dirty")) for r in records),
         seconds=sum(row.seconds or 0 for row in rows), tflop=sum(row.tflop or 0 for row in rows),
-        failed=pages.FAILED, found=_findings(comparisons, boards), boards=boards,
+        failed=pages.FAILED, found=_findings(comparisons, boards), boards=boards, ranked=all_results.ranked,
     )  # fmt: skip
     index.write_text(text, encoding="utf-8")
     figures["index.html"] = [f"{row.stage}/{row.key}" for row in rows if row.manifest is not None]
