@@ -34,10 +34,10 @@ def write() -> list[verify.Finding]:
             "stale": stale.read_text(encoding="utf-8").strip() if stale.is_file() else "",
             "made": _record(index.parent), "finding": finding, "declared": _declared(index.parent.name),
             "pages": len(list(index.parent.glob("0*.html"))),
-            "found": " ".join([
+            "found": " ".join(filter(None, [
                 all_results.finding([row for row in results if row.study == index.parent.name]),
                 *said.get(index.parent.name, ()),
-            ]),
+            ])),
         })  # fmt: skip
     text = pages.environment().get_template("front.html").render(
         title="auxlearn: published studies", studies=studies, day=runs.now()[:10], git=checkout.state(),
