@@ -98,11 +98,12 @@ kills: $(VENV)/.done
 slurm: $(VENV)/.done $(VENV)/.slurm
 	AUXLEARN_SLURM=install nice -n 19 $(BIN)/python -m pytest tests/slurm -m slurm -s --timeout 7200
 
+# Python compiles what it imports; compiling all of it would take a third of the installation.
 $(VENV)/.done: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "Python 3.11 or newer is needed; name one: make PYTHON=python3.12"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --no-compile --requirement requirements.lock
 	$(BIN)/python -m pip install --quiet --no-deps --editable .
 	@touch $@
 
