@@ -21,6 +21,8 @@ GIVEN = ["topic_side=2", "topic_name=1", "side_share=0.5", "word_class=0"]
 SHORT = {
     "auxiliaries": ["topic_name", "side_share", "word_class"], "steps": 12, "tune_steps": 4, "weight_every": 3,
 }  # fmt: skip
+# Three epochs, the first after which such weights move.
+BY_EPOCHS = {"steps": 0, "tune_steps": 0, "stage2_epochs": 3}
 # Weights start by scores only on rows that have some.
 ROWS = registry.names()
 # TAWT's first, and new ones last, as seeds are dealt in turn.
@@ -92,7 +94,7 @@ SWITCHES: dict[str, tuple[str, dict[str, Any]]] = {
     "low losses": ("loss", {"take": "low"}),
     "middle losses": ("loss", {"take": "middle", "rule": "top_mean"}),
     "variances": ("uncertainty", {"variance_rate": 0.1}),
-    "one temperature": ("dwa", {"dwa_temperature": 0.5, "steps": 0, "tune_steps": 0, "stage2_epochs": 3}),
+    "one temperature": ("dwa", {"dwa_temperature": 0.5}),
     "a faster famo": ("famo", {"famo_rate": 0.5, "famo_decay": 0.1}),
     "tasks above a threshold": ("textemb", {"tasks_by": "threshold", "above": 0.8, "embed_rows": 0}),
     "squares of batches": ("taskemb", {"squares": "batches", "fisher_rows": 0, "top_tasks": 1}),
@@ -111,7 +113,11 @@ SWITCHES: dict[str, tuple[str, dict[str, Any]]] = {
 def needed(arm: str) -> dict[str, Any]:
     """What an arm cannot do without, or takes too long without."""
     weighted = arm.rpartition("+")[2] in registry.policies()
-    return (SHORT if weighted else {}) | ({"prior_given": GIVEN} if arm.endswith("given") else {})
+    return (
+        (SHORT if weighted else {})
+        | (BY_EPOCHS if arm == "dwa" else {})
+        | ({"prior_given": GIVEN} if arm.endswith("given") else {})
+    )
 
 
 def arm_cases(names: list[str], seeds: Sequence[int] = pipeline.SEEDS) -> Cases:

@@ -68,7 +68,15 @@ def asked(name, suite):
     """An arm's parameters; trainings under a policy are by steps, which is faster."""
     given = [f"{task}=1" for task in suite.names]
     methods = OPTIONS | {policy: {"prior_given": given} for policy in ("given", "tawt_given", "null_given")}
-    own = BY_STEPS if name not in registry.names() else {"batch_size": 16} if name.startswith("autosem") else {}
+    own = (
+        {"stage2_epochs": 3}
+        if name == "dwa"
+        else BY_STEPS
+        if name not in registry.names()
+        else {"batch_size": 16}
+        if name.startswith("autosem")
+        else {}
+    )
     return MTL(arm=name, methods=methods, seeds=[0], **BOTH | TRAINING | own).resolved()
 
 

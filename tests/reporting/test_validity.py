@@ -53,15 +53,22 @@ class Nothing(Method):
         return Selection()
 
 
+def opened(p, suite, upstream=()):
+    """A session as 08 opens it, with no run and no workers."""
+    context = lambda seed: Context(suite, p, seed)  # noqa: E731
+    contexts = lambda: {seed: context(seed) for seed in p.seeds}  # noqa: E731
+    return SimpleNamespace(
+        params=p, suite=suite, upstream=list(upstream), progress=None, context=context, contexts=contexts
+    )
+
+
 @pytest.fixture
 def board(small, monkeypatch):
     for method in (ByTruth(), Against(), ByTask(), Nothing()):
         monkeypatch.setitem(registry._METHODS, method.name, method)
     names = ["random", "by_truth", "against", "by_task", "nothing"]
     p = Validity(auxiliaries=AUXILIARIES, n=60, selectors=names, rows=80, keep_leaks=True).resolved()
-    session = SimpleNamespace(params=p, suite=small, upstream=[], progress=None)
-    session.context = lambda seed: Context(small, p, seed)
-    return session
+    return opened(p, small)
 
 
 def test_shares_and_auc_of_methods_whose_choice_is_known(board, small):
@@ -110,8 +117,7 @@ def test_methods_that_train_in_order_to_choose_cost_what_was_forecast(tmp_path, 
     by_stage = dict(zip([cell.stage for cell in cells], forecasts.by_cell(path, cells), strict=True))
     assert by_stage["08_validity"] == pytest.approx(price.total[["trial", "bandit"]].sum())
     assert by_stage["04_gradts_correlation"] == pytest.approx(price.total[["task_tuning", "importance"]].sum())
-    session = SimpleNamespace(params=p, suite=small, upstream=[cells[0].params], progress=None)
-    choices = validity.judged(session)
+    choices = validity.judged(opened(p, small, [cells[0].params]))
     units = {unit.label: unit for unit in choices.units}
     spent = sum(row["flops"] for unit in units.values() for row in unit.data["ledger"])
     assert spent <= price.most
@@ -208,7 +214,12 @@ def test_over_seeds_leaves_out_seeds_without_a_value():
     table = pd.DataFrame({"method": ["a", "a", "a", "b", "b"], "auc": [0.5, 0.7, np.nan, np.nan, 0.4]})
     made = validity.over_seeds(table, "auc", 0.95)
     assert made.loc["a", ["mean", "seeds"]].tolist() == pytest.approx([0.6, 2])
-    assert made.loc["a", "high"] == pytest.approx(0.6 + 12.7062 * 0.1, abs=1e-3)  # t of one degree of freedom
+    assert made.loc["a", ["low", "high"]].tolist() == [0, 1]  # 0.6 +- 1.27 by t, cut at where an AUC ends
+    cut = validity.over_seeds(table.assign(tau=-table["auc"]), "tau", 0.95)
+    assert cut.loc["a", "low"] == -1
+    assert cut.loc["a", "high"] == pytest.approx(-0.6 + 12.7062 * 0.1, abs=1e-3)  # t of one degree of freedom
+    free = validity.over_seeds(table.assign(regret=table["auc"]), "regret", 0.95)
+    assert free.loc["a", "high"] == pytest.approx(0.6 + 12.7062 * 0.1, abs=1e-3)
     assert made.loc["b", ["mean", "seeds"]].tolist() == [0.4, 1]
     assert made.loc["b", ["low", "high"]].isna().all()
     record = validity.board(made, made, pd.Series({"a": 1.0, "b": 2.0}))

@@ -16,7 +16,7 @@ from auxlearn.data.suites import Suite
 from auxlearn.errors import InputError
 from auxlearn.export import selections
 from auxlearn.methods import registry
-from auxlearn.methods.context import Context
+from auxlearn.methods.context import Context, choose
 from auxlearn.records import runs
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ def select(
     suite = suite.capped(p.rows)
     with progress_bar.shown() as show, one_process(p.threads):
         context = Context(suite, p, p.seeds[0], cells.upstream(cell), show)
-        chosen = p.method.select(context, context.cell, p.options(p.method))
+        chosen = choose(context)
     ledgers = [*context.needed(), *context.searched()]
     return Selection(suite, primary, method, p.seeds[0], p.model_dump(), _table(chosen), ledgers, chosen.as_dict())
 

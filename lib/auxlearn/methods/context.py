@@ -246,6 +246,19 @@ class Context:
         return [ledger for artifact in self.obtained.values() for ledger in artifact.ledgers]
 
 
+def choose(context: Context) -> Selection:
+    """Let a method choose for one seed, with nothing planned or trained on what it chose.
+
+    Args:
+        context: The context; `params.arm` names the method.
+
+    Returns:
+        The selection.
+    """
+    p = context.params
+    return p.method.select(context, context.cell, p.options(p.method))
+
+
 def select(context: Context) -> tuple[Selection, Plan]:
     """Choose an arm's rows for one seed, and plan their training.
 

@@ -13,6 +13,7 @@ from auxlearn import cost
 from auxlearn.data.suites import Suite
 from auxlearn.errors import InputError
 from auxlearn.evaluation import agreement, stats
+from auxlearn.methods import context
 from auxlearn.methods.base import Selection
 from auxlearn.methods.context import Context
 from auxlearn.methods.oracle import members
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 PLANTED = ("helpful", "unrelated")
 TWINS = ("twin", "shuffled", "other")
+# Between which values a measure lies; an interval is cut there. Others have no end that is known.
+ENDS = dict.fromkeys([*PLANTED, *TWINS, "auc", "ndcg"], (0.0, 1.0)) | dict.fromkeys(["tau", "lds"], (-1.0, 1.0))
 
 
 def classes(suite: Suite, primary: str, pool: pd.DataFrame) -> pd.Series:
@@ -79,30 +82,39 @@ def judged(session: Session) -> Choices:
     """Let every method choose, for every seed.
 
     Args:
-        session: The notebook's.
+        session: The notebook's; its workers are started, and make what methods train and score (see `seed_workers`).
     """
     p: Validity = session.params
+    order = list(session.contexts())
     rows: list[dict[str, Any]] = []
     tasks: list[dict[str, Any]] = []
     units: list[runs.Manifest] = []
     for arm in p.arms:
         first = Context(session.suite, arm, p.seeds[0], session.upstream, session.progress)
+        asked = {seed: first.at(seed) for seed in p.seeds}
+        chosen = {seed: context.choose(asked[seed]) for seed in order}
         for seed in p.seeds:
-            asked = first.at(seed)
-            options = arm.options(arm.method)
-            chosen = arm.method.select(asked, asked.cell, options)
-            known = _known(asked)
             at = {"method": arm.arm, "seed": seed}
-            flops = cost.total(arm.arm, [*asked.needed(), *asked.searched()]).flops
-            ranked, auxiliaries = _ranked(asked), asked.auxiliaries
-            row = at | _shares(chosen.rows, known) | {"auc": _auc(ranked, chosen, known), "TFLOP": flops / 1e12}
-            rows.append(row | {"tasks": "+".join(name for name in auxiliaries if name in chosen.tasks)})
-            means = _means(ranked, chosen, auxiliaries)
-            tasks += [at | {"task": name, "score": score, "mean": means[name]}
-                      for name, score in _task_scores(chosen, known).items()]  # fmt: skip
-            units += asked.units()
-    sizes = known["task"].astype(str).value_counts(sort=False)
+            row, of_tasks = _judge(asked[seed], chosen[seed])
+            rows.append(at | row)
+            tasks += [at | each for each in of_tasks]
+            units += asked[seed].units()
+    sizes = _known(asked[p.seeds[-1]])["task"].astype(str).value_counts(sort=False)
     return Choices(pd.DataFrame(rows), pd.DataFrame(tasks), units, sizes)
+
+
+def _judge(asked: Context, chosen: Selection) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Return what `Choices` tells of one method and seed: of its rows, and of each task."""
+    known = _known(asked)
+    flops = cost.total(asked.params.arm, [*asked.needed(), *asked.searched()]).flops
+    ranked, auxiliaries = _ranked(asked), asked.auxiliaries
+    means = _means(ranked, chosen, auxiliaries)
+    row = _shares(chosen.rows, known) | {
+        "auc": _auc(ranked, chosen, known), "TFLOP": flops / 1e12,
+        "tasks": "+".join(name for name in auxiliaries if name in chosen.tasks),
+    }  # fmt: skip
+    scores = _task_scores(chosen, known)
+    return row, [{"task": name, "score": score, "mean": means[name]} for name, score in scores.items()]
 
 
 def pool_shares(session: Session) -> pd.Series:
@@ -132,7 +144,7 @@ def _ranked(asked: Context) -> pd.DataFrame | None:
     most = int(asked.candidates(method.name)[1].sum())
     every = asked.params.model_copy(update={"n": most})
     other = Context(asked.suite, every, asked.seed, asked.upstream, asked.progress)
-    ranked = method.select(other, other.cell, every.options(method)).rows
+    ranked = context.choose(other).rows
     return ranked if ranked is not None and len(ranked) == most and "rank" in ranked else None
 
 
@@ -188,12 +200,14 @@ def over_seeds(table: pd.DataFrame, column: str, level: float) -> pd.DataFrame:
         level: Confidence level of the interval.
 
     Returns:
-        Index method, in order; columns mean, low and high (t interval over seeds; NaN for fewer than two), seeds.
+        Index method, in order; columns mean, low and high (t interval over seeds, cut at the ends of what the column
+        measures; NaN for fewer than two), seeds.
     """
+    ends = ENDS.get(column, (-np.inf, np.inf))
     rows = {}
     for name, part in table.groupby("method", sort=False):
         values = part[column].dropna().to_numpy()
-        low, high = stats.t_interval(values, level) if len(values) > 1 else (np.nan, np.nan)
+        low, high = np.clip(stats.t_interval(values, level), *ends) if len(values) > 1 else (np.nan, np.nan)
         rows[name] = {"mean": values.mean() if len(values) else np.nan, "low": low, "high": high, "seeds": len(values)}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("method")
 

@@ -152,7 +152,7 @@ SHOWN: dict[str, tuple[str, ...]] = {
     "05_tawt_weighting": (*_ALL, "seeds", "workers", *_TRAINED, *_BUDGET, "paradigm", "methods"),
     "06_mtl": (*_ALL, "seeds", "workers", *_TRAINED, "arm", "n", *_BUDGET, "methods"),
     "07_efficiency": (*_ALL, "seeds", "arms", "n", "curve", "sentence_test"),
-    "08_validity": (*_ALL, "seeds", "selectors", "trials", "n", "oracle", "methods"),
+    "08_validity": (*_ALL, "seeds", "workers", "selectors", "trials", "n", "oracle", "methods"),
 }  # fmt: skip
 # With what the committed notebooks start: just enough for the planted truth to be seen, in seconds each.
 _DEMO: dict[str, Any] = {"rows": 1000, "seeds": [0, 1, 2]}

@@ -85,6 +85,18 @@ def test_recorded_weights_are_those_of_the_recorded_losses(small, name):
         assert row["weights"] == pytest.approx(weights.tolist())
 
 
+@pytest.mark.parametrize("given", [{"steps": 40}, {"stage2_epochs": 1, "tune_epochs": 1}])
+def test_dwa_is_refused_where_no_weight_could_move(small, given):
+    """Two epochs go by with even weights; an epoch has 20 steps here, and all of stage 2 and tuning trains jointly."""
+    given = {"rows": 80, "batch_size": 16, "auxiliaries": ["topic_name", "word_class", "side_share"]} | given
+    with pytest.raises(
+        InputError, match="third epoch on, and joint has 40 steps, of which the first two epochs take 40;"
+    ):
+        asking.planned(asking.arm("dwa", **given), small, 0)
+    longer = {name: value + 1 for name, value in given.items() if name in ("steps", "stage2_epochs")}
+    assert len(asking.planned(asking.arm("dwa", **given | longer), small, 0).phases) == 1
+
+
 def test_losses_are_those_that_are_trained(small):
     """One epoch: the rows' mean loss of all tasks is the history's, as long as weights stay."""
     policy = registry.get("dwa")

@@ -7,6 +7,7 @@ import sys
 import time
 from collections import Counter
 
+import pandas as pd
 import pytest
 
 from auxlearn import processes
@@ -25,6 +26,7 @@ GIVEN = {
     "02_td_proxy": SMALL | {"proxy_rows": 10, "watch_rows": 2, "epochs": 1, "map_seeds": [1]},
     "04_gradts_correlation": SMALL | {"tune_rows": 10, "importance_rows": 6, "epochs": 1},
     "05_tawt_weighting": SMALL | {"steps": 6, "compare_probes": False, "methods": {"tawt": {"weight_every": 2}}},
+    "08_validity": SMALL | {"n": 20, "selectors": ["random", "loss"]},
     "06_mtl": SMALL | {
         "arm": "autosem_p1", "n": 20, "stage2_epochs": 1, "tune_epochs": 1, "methods": {"autosem": {"bandit_rounds": 3}}
     },
@@ -128,6 +130,18 @@ def test_two_workers_find_what_one_finds(stage, tmp_path, monkeypatch, cores):
     assert not (one.folder / "seeds.json").exists()
 
 
+def test_choices_are_judged_in_the_order_of_seeds_whoever_made_them(tmp_path, monkeypatch, cores):
+    """Of three seeds the worker has the second, which the notebook takes up last; and it chooses by every method."""
+    tables, given = [], {"seeds": [2, 0, 1], "selectors": ["random", "knn"]}
+    for workers in (1, 2):
+        monkeypatch.setenv("AUXLEARN_RUNS", str(tmp_path / str(workers)))
+        made = executed("08_validity", workers=workers, **given)
+        tables.append(pd.read_parquet(made.folder / "choices.parquet"))
+    assert (made.folder / "seeds.log").read_text() == ""
+    assert list(zip(tables[1]["method"], tables[1]["seed"])) == [(m, s) for m in ("random", "knn") for s in (2, 0, 1)]
+    pd.testing.assert_frame_equal(*tables)
+
+
 @pytest.mark.parametrize("dying", ["import os; os._exit(9)", "raise RuntimeError('out of memory')"])
 def test_a_worker_that_dies_costs_nothing_but_time(tmp_path, monkeypatch, cores, dying):
     given = {"arm": "single", "methods": {"single": {"epochs": 1}}}
@@ -148,7 +162,7 @@ def test_a_worker_that_meets_an_error_leaves_the_rest_to_the_notebook(tmp_path, 
     job.write_text(json.dumps(told))
     with pytest.raises((InputError, ValueError), match="rows asked for"):
         executed("06_mtl", arm="random", n=10**6)
-    monkeypatch.setattr(seed_workers, "work", lambda asked: (_ for _ in ()).throw(InputError("too few rows")))
+    monkeypatch.setattr(seed_workers, "work", lambda *_: (_ for _ in ()).throw(InputError("too few rows")))
     assert seed_workers.main([str(job), "1", "0"]) == 1
     assert capsys.readouterr().out.splitlines()[-1] == "seed 1: too few rows"
 
@@ -159,7 +173,7 @@ def test_a_worker_is_told_what_the_notebook_reads(tmp_path, monkeypatch, cores):
     monkeypatch.setattr(subprocess, "Popen", lambda command, **more: seen.append(more["env"]))
     seed_workers.start(p, [proxy], tmp_path)
     assert seen[0]["OMP_NUM_THREADS"] == seen[0]["OPENBLAS_NUM_THREADS"] == str(p.threads)
-    monkeypatch.setattr(seed_workers, "work", seen.append)
+    monkeypatch.setattr(seed_workers, "work", lambda asked, _: seen.append(asked))
     assert seed_workers.main([str(tmp_path / "seeds.json"), "1"]) == 0
     asked = seen[-1]
     assert (asked.params, asked.seed, asked.upstream) == (p, 1, [proxy])

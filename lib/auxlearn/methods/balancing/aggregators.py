@@ -44,7 +44,8 @@ class Aggregated(WeightPolicy):
     """An aggregator of torchjd over the gradients of the encoder, of which every task in a mixed batch has one.
 
     Heads keep their task's own gradient. The clip and Adam follow. What differs from the papers: a batch has rows of
-    all tasks, fewer of small ones, and a task that a batch lacks has no gradient in it. Left aside are torchjd's
+    all tasks, fewer of small ones, and a task that a batch lacks has no gradient in it. PCGrad's is a sum where
+    mean_gradient's is a mean: the clip, which heads share, cuts it sooner. Left aside are torchjd's
     aggregators that need a solver (UPGrad, CAGrad, Nash-MTL). Memory: a gradient of the encoder per task of a batch.
 
     Args:

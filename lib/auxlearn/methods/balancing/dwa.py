@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from pydantic import Field
 
+from auxlearn.errors import InputError
 from auxlearn.methods.balancing.balancer import Balancer
-from auxlearn.methods.base import Options
+from auxlearn.methods.base import Cell, Context, Options, Selection
 from auxlearn.methods.registry import register
+from auxlearn.training import phases
+from auxlearn.training.phases import Plan
+
+EVEN_EPOCHS = 2  # weights follow what the losses did over two whole epochs
 
 
 class DWAOptions(Options):
@@ -40,15 +46,34 @@ class DWA(Balancer):
     """Weights by how the tasks' losses fell from the last epoch but one to the last; even for the first two epochs.
 
     What differs from the paper: weights are put on a scale at which their mean is 1, which its factor K does too, and
-    losses are those of the rows that were trained, with dropout, averaged over the epoch.
+    losses are those of the rows that were trained, with dropout, averaged over the epoch. A training that ends within
+    two epochs, all of it with even weights, is refused.
     """
 
     name, title = "dwa", "weights by how fast each task's loss falls"
     reference = "Liu et al., 2019"
     formula = "w = softmax(r / T), r = loss of the last epoch / loss of the epoch before"
-    cost, use = "nothing", "over three epochs or more; before them its weights are even"
+    cost, use = "nothing", "over three epochs or more; for the first two its weights are even"
     every = 0
     Options = DWAOptions
+
+    def plan(self, context: Context, cell: Cell, selection: Selection, options: DWAOptions) -> Plan:
+        """Plan a training of three epochs or more.
+
+        Raises:
+            InputError: It ends before any weight has moved.
+        """
+        plan = super().plan(context, cell, selection, options)
+        for phase in plan.phases:
+            sizes = {name: len(rows) for name, rows in phase.rows.items()}
+            (epoch,) = phases.schedule(replace(phase, epochs=1, steps=None), sizes)
+            steps, even = sum(phases.schedule(phase, sizes)), EVEN_EPOCHS * epoch
+            if phase.weighting and steps <= even:
+                raise InputError(
+                    f"dwa: its weights move from the third epoch on, and {phase.name} has {steps} steps, of which the "
+                    f"first two epochs take {even}; give `steps` above that, three epochs, or fewer `rows`"
+                )
+        return plan
 
     def balance(
         self, losses: np.ndarray, more: np.ndarray | None, memory: dict[str, Any], options: DWAOptions

@@ -22,7 +22,7 @@ class GradDotOptions(ScoreOptions, row_pass.WarmOptions):
     rule: Rule = "top_mean"
     """how n rows are chosen by the scores (see `methods.rules`); a target is a part of the target rows"""
     target_parts: int = Field(4, ge=1)
-    """parts that the target rows are cut into by label, each with a mean gradient of its own"""
+    """equal parts that the target rows are cut into in order of label (one may have two), each with a mean gradient"""
     unit: bool = False
     """divide by the length of a row's gradient, so that rows of high loss have no longer arm"""
 

@@ -25,8 +25,8 @@ class RDS(RowScore):
     """Representation-based data selection.
 
     The authors weigh a state by its position, as in a model that reads from left to right the last have seen most. An
-    encoder's tokens see all others, so that the plain mean is taken; padding counts for nothing (in their code only at
-    a batch of one row).
+    encoder's tokens see all others, so that the plain mean is taken (also of an encoder that does read from left to
+    right); padding counts for nothing (in their code only at a batch of one row).
     """
 
     name, reference = "rds", "Ivison et al., 2025 (RDS+)"

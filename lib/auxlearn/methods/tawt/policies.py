@@ -60,8 +60,9 @@ EVIDENCE = {
 }  # fmt: skip
 STARTS = {
     "joint": "even weights", "normalised": "weights that give every task one share, w ~ 1/rows",
-    "pretrain": "even weights of the sources; the primary is trained after them", "power": "w ~ rows^prior_power",
-    "given": "the weights given", "scored": "w ~ exp(mean score of the task's rows / temperature)",
+    "pretrain": "even weights of the sources; the primary is trained after them",
+    "power": "w ~ rows^prior_power, a share of the loss ~ rows^(1 + prior_power)", "given": "the weights given",
+    "scored": "w ~ exp(mean score of the task's rows / temperature)",
     "deciles": "even weights of parts of each task, cut by score",
 }  # fmt: skip
 FORMULAS = {
@@ -104,6 +105,8 @@ class TaskWeights(WeightPolicy):
         self.title = f"{paradigm}: {EVIDENCE[evidence]}"
         theirs = "" if paradigm in ("joint", "normalised", "pretrain") else "after "
         self.reference = theirs + REFERENCE if evidence in ("measured", "final") else ""
+        if (paradigm, evidence) == ("power", "fixed"):
+            self.reference = "after Arivazhagan et al., 2019 (sampling by temperature)"
         self.formula, self.use = FORMULAS[evidence], USES[evidence]
         if evidence not in ("share", "final"):
             self.formula += f"; from {STARTS[paradigm]}"

@@ -7,6 +7,7 @@ makes what is missing, and meets the same error if there is one.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
@@ -22,7 +23,7 @@ from auxlearn.methods import context, registry
 from auxlearn.studies import parameters
 
 ARTIFACT = {"02_td_proxy": "proxy", "05_tawt_weighting": "final_weights"}
-DEALT = (*ARTIFACT, "04_gradts_correlation", "06_mtl")
+DEALT = (*ARTIFACT, "04_gradts_correlation", "06_mtl", "08_validity")
 
 
 def start(p: Any, upstream: Sequence[parameters.Common], folder: Path) -> list[subprocess.Popen[bytes]]:
@@ -67,16 +68,19 @@ def mine(p: Any) -> list[int]:
     return [*own, *(seed for seed in p.seeds if seed not in own)]
 
 
-def work(asked: context.Context) -> None:
+def work(asked: context.Context, stage: str) -> None:
     """Make what one seed of a notebook needs.
 
     Args:
-        asked: The seed's context, of the notebook's parameters.
+        asked: The seed's context, of the notebook's parameters; for 08, of a method that it judges.
+        stage: The notebook.
     """
     p, seed = asked.params, asked.seed
-    if p.stage in ARTIFACT:
-        registry.maker(ARTIFACT[p.stage]).make(asked, p, seed)
-    elif p.stage == "04_gradts_correlation":
+    if stage in ARTIFACT:
+        registry.maker(ARTIFACT[stage]).make(asked, p, seed)
+    elif stage == "08_validity":
+        context.choose(asked)
+    elif stage == "04_gradts_correlation":
         from auxlearn.methods.gradts import selectors
 
         selectors.measure_all({seed: asked}, p)
@@ -100,9 +104,10 @@ def main(argv: list[str]) -> int:
     p = parameters.validate(job["stage"], job["params"], plug=False)
     upstream = [parameters.validate(stage, params, plug=False) for stage, params in job["upstream"]]
     suite = suites.load(p.suite, p.rows)
-    for seed in map(int, argv[1:]):
+    seeds = [int(seed) for seed in argv[1:]]
+    for arm, seed in itertools.product(p.arms if p.stage == "08_validity" else [p], seeds):
         try:
-            work(context.Context(suite, p, seed, upstream))
+            work(context.Context(suite, arm, seed, upstream), p.stage)
         except InputError as error:  # the notebook meets it too, and shows it to a person
             print(f"seed {seed}: {error}", flush=True)
             return 1
