@@ -138,7 +138,9 @@ def test_choices_are_judged_in_the_order_of_seeds_whoever_made_them(tmp_path, mo
         made = executed("08_validity", workers=workers, **given)
         tables.append(pd.read_parquet(made.folder / "choices.parquet"))
     assert (made.folder / "seeds.log").read_text() == ""
-    assert list(zip(tables[1]["method"], tables[1]["seed"])) == [(m, s) for m in ("random", "knn") for s in (2, 0, 1)]
+    assert list(zip(tables[1]["method"], tables[1]["seed"], strict=True)) == [
+        (m, s) for m in ("random", "knn") for s in (2, 0, 1)
+    ]
     pd.testing.assert_frame_equal(*tables)
 
 
