@@ -222,8 +222,12 @@ def test_over_seeds_leaves_out_seeds_without_a_value():
     assert free.loc["a", "high"] == pytest.approx(0.6 + 12.7062 * 0.1, abs=1e-3)
     assert made.loc["b", ["mean", "seeds"]].tolist() == [0.4, 1]
     assert made.loc["b", ["low", "high"]].isna().all()
-    record = validity.board(made, made, pd.Series({"a": 1.0, "b": 2.0}))
-    assert record["b"] == {"mean": 0.4, "low": None, "high": None, "seeds": 1, "auc": 0.4, "TFLOP": 2.0}
+    shares = pd.DataFrame({"twin": [0.6, 0.4], "shuffled": [0.1, np.nan]}, ["a", "b"])
+    record = validity.board(made, made, pd.Series({"a": 1.0, "b": 2.0}), shares)
+    assert record["b"] == {
+        "mean": 0.4, "low": None, "high": None, "seeds": 1, "auc": 0.4, "TFLOP": 2.0,
+        "shares": {"twin": 0.4, "shuffled": None},
+    }  # fmt: skip
     shown = headlines.headline("08_validity", {"class": "twin", "pool": 0.2, "found": record})
     assert (shown.name, shown.text) == ("share of twin rows, a", "0.600")
 

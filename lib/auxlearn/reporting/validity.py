@@ -337,16 +337,19 @@ def by_decile(inputs: Sequence[runs.Manifest], metric: str, level: float) -> pd.
     return table.sort_values(["method", "decile"], kind="stable").reset_index(drop=True)
 
 
-def board(found: pd.DataFrame, auc: pd.DataFrame, spent: pd.Series) -> dict[str, dict[str, float | None]]:
+def board(found: pd.DataFrame, auc: pd.DataFrame, spent: pd.Series, shares: pd.DataFrame) -> dict[str, dict[str, Any]]:
     """Join what a run's record holds of each method.
 
     Args:
         found: As from `over_seeds`, of the best class.
         auc: As from `over_seeds`, of the AUC.
         spent: TFLOP by method.
+        shares: The mean share of every class among a method's rows, by method.
 
     Returns:
-        By method mean, low, high and seeds (of the best class's share), auc and TFLOP; None where there is no value.
+        By method mean, low, high and seeds (of the best class's share), auc, TFLOP and shares (by class); None where
+        there is no value.
     """
     table = found[["mean", "low", "high", "seeds"]].assign(auc=auc["mean"], TFLOP=spent)
-    return results.plain(table).to_dict("index")
+    of_class = results.plain(shares).to_dict("index")
+    return {name: row | {"shares": of_class[name]} for name, row in results.plain(table).to_dict("index").items()}

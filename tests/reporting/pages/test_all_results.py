@@ -66,17 +66,30 @@ def test_comparisons_of_one_primary_have_constants_of_their_own(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("data", "planted"),
+    ("data", "kind"),
     [
-        ("planted", True),
-        ("params/suites/sentence.yaml", False),
-        ("params/suites/sentence.yaml 12ab, planted", True),  # no number of both passes for one of real data
-        ("planted-like/suite.yaml", False),
+        ("planted", "planted"),
+        ("params/suites/sentence.yaml", "real"),
+        ("params/suites/sentence.yaml 12ab, planted", "planted"),  # no number of both passes for one of real data
+        ("planted-like/suite.yaml", "real"),
+        ("suites/twins.yaml", "twins"),
+        ("suites/none.yaml", "real"),
+        ("params/suites/sentence.yaml 12ab, suites/twins.yaml", "twins"),
     ],
 )
-def test_planted_data_are_known_by_their_suite_s_name(tmp_path, data, planted):
-    published(tmp_path, "one", [SINGLE], data=data)
-    assert [row.planted for row in all_results.rows(tmp_path)] == [planted]
+def test_the_kind_of_data_is_known_by_the_suite(tmp_path, data, kind):
+    (tmp_path / "suites").mkdir()
+    for name, source in (("twins", "{twin_of: a, rows: 3}"), ("none", "{path: b}")):
+        (tmp_path / "suites" / f"{name}.yaml").write_text(f"tasks: {{b: {{source: {source}}}}}")
+    published(tmp_path / "reports", "one", [SINGLE], data=data)
+    assert [row.data for row in all_results.rows(tmp_path / "reports")] == [kind]
+
+
+def test_reports_with_a_test_come_first_and_planted_ones_last(tmp_path):
+    published(tmp_path, "a", [arm("x", 0.1, "better")], data="planted")
+    published(tmp_path, "b", [arm("x", 0.1, "undecided (3 seeds)")])
+    published(tmp_path, "c", [SINGLE, arm("x", 0.1, "not tested"), arm("y", 0.1, "no difference shown")])
+    assert [row.study for row in all_results.rows(tmp_path)] == ["c", "c", "c", "b", "a"]
 
 
 def test_what_is_no_table_is_named(tmp_path):
@@ -92,16 +105,45 @@ def test_only_what_a_test_shows_of_arms_that_add_rows_is_advised(tmp_path):
         arm("longer", 0.02, "better", added=0, tflop=0.1), arm("idle", 0.03, "chose nothing (8 of 10 seeds); better"),
         arm("cheap", 0.05, "better", tflop=2), arm("dear", 0.09, "better", tflop=7), arm("bad", -0.1, "worse"),
     ], data="planted")  # fmt: skip
-    (real, none), (planted, evidence) = all_results.advice(all_results.rows(tmp_path))
+    (real, none), (never, _), (planted, evidence) = all_results.advice(all_results.rows(tmp_path))
     assert (
         real
         == "On real data: no evidence yet, as none of 1 tested arms is shown to be better than single-task training."
     )
     assert none == []
+    assert never.startswith("No evidence yet there of FastMTL, GradTS, AUTOSEM, TAWT, row scores, task")
     assert "2 of 3 tested arms are better" in planted
     assert "The cheapest is cheap on a, +0.050 (+0.040 to +0.060), at 2 TFLOP per seed" in planted
     assert planted.endswith("the largest difference is dear on a, +0.090 (+0.080 to +0.100), at 7.")
     assert [row.arm for row in evidence] == ["cheap", "dear"]
+
+
+def test_of_arms_that_cost_the_same_the_better_is_named_and_one_shown_twice_counts_once(tmp_path):
+    rows = [arm("joint", 0.05, "better", tflop=0.15974), arm("normalised", 0.09, "better", tflop=0.15976)]
+    published(tmp_path, "one", [SINGLE, *rows, arm("random", 0.0, "worse")], data="planted")
+    published(tmp_path, "two", [SINGLE, rows[0], arm("random", 0.0, "worse")], data="planted")
+    ((text, _),) = [each for each in all_results.advice(all_results.rows(tmp_path)) if "planted" in each[0]]
+    assert "2 of 3 tested arms are better" in text
+    assert text.endswith("The cheapest is normalised on a, +0.090 (+0.080 to +0.100), at 0.16 TFLOP per seed.")
+
+
+def test_twins_are_answered_apart_with_the_methods_that_no_test_has_met(tmp_path):
+    (tmp_path / "twins.yaml").write_text("tasks: {b: {source: {twin_of: a, rows: 3}}}")
+    rows = [SINGLE, arm("all_data", 0.03, "better"), arm("gradts_top", 0.04, "not tested")]
+    home = tmp_path / "reports"
+    published(home, "one", rows, data="twins.yaml")
+    with open(home / "one" / "index.html", "a") as page:
+        page.write('<p class="found">The one tested pair of arms, td_bce − random, is not shown to differ.</p>')
+    answers = [text for text, _ in all_results.advice(all_results.rows(home), all_results.between(home))]
+    assert answers[0] == "On real data: no evidence yet."
+    assert answers[1].startswith(
+        "On real data among twins, a pool that holds other rows of the primary's own task, as "
+    )
+    assert "the one tested arm is better than single-task training, all_data on a, +0.030" in answers[1]
+    assert answers[2] == (
+        "No evidence yet there of GradTS, AUTOSEM, TAWT, row scores, task scores, balanced weights: no arm of theirs was "
+        "tested."
+    )
 
 
 def test_pairs_of_arms_that_a_test_tells_apart_are_advised_too(tmp_path):
@@ -133,7 +175,13 @@ def test_what_methods_chose_is_a_sentence():
         "c": row | {"mean": None, "seeds": 0},
     }
     told = all_results.finding_chosen({"class": "twin", "pool": 0.17, "found": found})
-    assert told == "Share of twin rows (17% of the pool) in what each method chose: b 80% (in 6 of 10 seeds), a 20%."
+    assert told == "Share of twin rows (17% of the pool) in what each method chose: a 20%, b 80% (in 6 of 10 seeds)."
+    for name, share in (("a", 0.19), ("b", 0.0)):
+        found[name]["shares"] = {"twin": found[name]["mean"], "shuffled": share}
+    assert all_results.finding_chosen({"class": "twin", "pool": 0.17, "found": found}) == (
+        "Share of twin rows, and of those with permuted labels, (17% each of the pool) in what each method chose: "
+        "a 20% and 19%, b 80% and 0% (in 6 of 10 seeds)."
+    )
     assert all_results.finding_chosen({"class": "twin", "pool": 0.17, "found": {"c": found["c"]}}) == ""
 
 
@@ -156,17 +204,17 @@ def test_a_study_s_finding_is_a_sentence(tmp_path):
     found = all_results.rows(tmp_path)
     one, two = ([row for row in found if row.study == name] for name in ("one", "two"))
     assert all_results.finding(one) == (
-        "Of 3 arms 2 are better and 1 is worse than single-task training; the largest difference is x on a, "
+        "Of 3 arms 2 (x, z) are better and 1 (y) is worse than single-task training; the largest difference is x on a, "
         "+0.100 (+0.090 to +0.110)."
     )
     assert all_results.finding(two) == (
-        "Of 1 arm none is shown to be better or worse than single-task training; the largest difference is x on a, "
+        "The one arm, x, is not shown to be better or worse than single-task training; the largest difference is x on a, "
         "+0.100 (+0.090 to +0.110); 3 seeds, which decide nothing."
     )
     assert all_results.finding(one[:1]) == ""
     published(tmp_path, "three", [SINGLE, arm("x", 0.1, "no difference shown"), arm("y", 0.05, "better")])
     three = [row for row in all_results.rows(tmp_path) if row.study == "three"]
-    assert all_results.finding(three).startswith("Of 2 arms 1 is better than single-task training; the largest")
+    assert all_results.finding(three).startswith("Of 2 arms 1 (y) is better than single-task training; the largest")
     assert all_results.finding(three).endswith("x on a, +0.100 (+0.090 to +0.110), which no test shows.")
     published(tmp_path, "four", [SINGLE, arm("x", 0.1, "not tested"), arm("y", 0.05, "chose nothing; not tested")])
     assert all_results.finding([row for row in all_results.rows(tmp_path) if row.study == "four"]) == (
@@ -179,8 +227,8 @@ def test_a_finding_tells_tested_arms_from_those_that_were_not(tmp_path):
     rows = [SINGLE, arm("x", 0.1, "not tested"), arm("y", 0.05, "better"), arm("z", 0.0, "no difference shown")]
     published(tmp_path, "one", rows)
     assert all_results.finding(all_results.rows(tmp_path)) == (
-        "Of 2 tested arms, y, z, 1 is better than single-task training; the largest difference of all 3 arms is x on "
-        "a, +0.100 (+0.090 to +0.110), not tested."
+        "Of 2 tested arms (y, z) 1 (y) is better than single-task training; the largest difference of all 3 arms is x "
+        "on a, +0.100 (+0.090 to +0.110), not tested."
     )
 
 
@@ -189,6 +237,7 @@ def test_every_published_table_is_on_the_front_page():
     assert {row.study for row in found} == {file.parent.name for file in (PROJECT / "reports").glob("*/results.csv")}
     assert all(row.constant is not None for row in found)
     text = (PROJECT / "reports" / "index.html").read_text(encoding="utf-8")
-    assert text.count('<th scope="row">') == len(found)
+    assert text.count('<th scope="row"') == len(found)
+    assert '<th scope="row" title="the n rows that the proxy takes for the primary' in text
     for sentence, _ in all_results.advice(found, all_results.between(PROJECT / "reports")):
         assert sentence in text, "write it again: auxlearn verify --page"

@@ -11,18 +11,32 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 from auxlearn.errors import InputError
 from auxlearn.evaluation import stats
 from auxlearn.files import bounded_files
+from auxlearn.methods import registry
 
 RESULTS_BYTES = 4 * 2**20
 DATA = re.compile(r"Data (.*?)\.[ <]")  # suites and their fingerprints: "planted 12ab, params/suites/glue.yaml 34cd"
 DECIDED = ("better", "worse", "no difference shown")
-CHOSE_NOTHING = "chose nothing"
+CHOSE_NOTHING, SHUFFLED = "chose nothing", "shuffled"
 FOUND = re.compile(r'<p class="found">(.*?)</p>', re.S)
 PAIRS, DIFFER, CHOSEN = " tested pair", "shown to differ: ", " in what each method chose: "
+Kind = Literal["real", "twins", "planted"]
+# Kinds of data, answered apart; of the first two it is said which methods were never tested.
+KINDS: dict[Kind, str] = {
+    "real": "On real data",
+    "twins": "On real data among twins, a pool that holds other rows of the primary's own task, as few pools do",
+    "planted": "On planted data, made so that some rows help",
+}
+FAMILIES = {
+    "fastmtl": "FastMTL", "gradts": "GradTS", "autosem": "AUTOSEM", "tawt": "TAWT", "scores": "row scores",
+    "task_scores": "task scores", "balancing": "balanced weights",
+}  # fmt: skip
+PAIR = re.compile(r"(\S+) − (\w+)")
+SHOWN_NAMES = 3  # of arms that a sentence names one by one
 
 
 @dataclass(frozen=True)
@@ -32,7 +46,8 @@ class Row:
     Attributes:
         study: The report's folder.
         primary, n, arm: What was trained; n is "" where no arm draws rows.
-        planted: Whether the data was made so that some rows help.
+        data: "planted" where it was made so that some rows help, "twins" where the pool holds other rows of the
+            primary's own task, else "real".
         score: Mean over seeds.
         constant: What always giving one answer scores; None where the report does not say.
         difference: To single-task training; None of single itself.
@@ -48,7 +63,7 @@ class Row:
     primary: str
     n: str
     arm: str
-    planted: bool
+    data: Kind
     score: float
     constant: float | None
     difference: float | None
@@ -72,7 +87,7 @@ def rows(home: Path) -> list[Row]:
         home: The folder of reports.
 
     Returns:
-        One row per report, comparison and arm, in the reports' order.
+        One row per report, comparison and arm: reports with a test come first, and those of planted data last.
 
     Raises:
         InputError: A results.csv cannot be read, or lacks a column; the message names it.
@@ -87,10 +102,11 @@ def rows(home: Path) -> list[Row]:
         comparisons = list(dict.fromkeys(map(_comparison, lines)))
         floors = dict(zip(comparisons, constants, strict=True)) if len(constants) == len(comparisons) else {}
         try:
-            found += [_row(file.parent.name, line, _planted(page), floors) for line in lines]
+            found += [_row(file.parent.name, line, _data(page, home), floors) for line in lines]
         except (KeyError, ValueError, TypeError) as error:
             raise InputError(f"{file}: {type(error).__name__} {error}; publish the study again") from None
-    return found
+    decided = {row.study for row in found if row.kind in DECIDED}
+    return sorted(found, key=lambda row: (row.data == "planted", row.study not in decided))
 
 
 def between(home: Path) -> dict[str, list[str]]:
@@ -114,20 +130,24 @@ def _comparison(line: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(line.get(name, "") for name in ("primary", "n", "run"))
 
 
-def _row(study: str, line: dict[str, str], planted: bool, floors: dict[tuple[str, ...], float]) -> Row:
+def _row(study: str, line: dict[str, str], data: Kind, floors: dict[tuple[str, ...], float]) -> Row:
     low, high = _number(line["low"]), _number(line["high"])
     return Row(
-        study, line["primary"], line["n"], line["arm"], planted, float(line["score"]),
+        study, line["primary"], line["n"], line["arm"], data, float(line["score"]),
         floors.get(_comparison(line)), _number(line["difference"]),
         None if low is None or high is None else (low, high), line["verdict"], float(line["tflop"]), int(line["seeds"]),
         float(line["added"]), line.get("of", ""),
     )  # fmt: skip
 
 
-def _planted(page: str) -> bool:
-    """Tell whether a report is of planted data; where it is of both, no number of it passes for one of real data."""
-    data = DATA.search(page)
-    return data is not None and "planted" in [one.partition(" ")[0] for one in data[1].split(", ")]
+def _data(page: str, home: Path) -> Kind:
+    """Tell a report's kind of data; where it is of several, no number of it passes for one of a plainer kind."""
+    told = DATA.search(page)
+    suites = [one.partition(" ")[0] for one in told[1].split(", ")] if told else []
+    if "planted" in suites:
+        return "planted"
+    files = [home.parent / suite for suite in suites]
+    return "twins" if any(f.is_file() and "twin_of" in f.read_text(encoding="utf-8") for f in files) else "real"
 
 
 def _number(text: str) -> float | None:
@@ -147,25 +167,36 @@ def finding(own: Sequence[Row]) -> str:
     arms = [row for row in own if row.difference is not None]
     if not arms:
         return ""
-    counts = {kind: sum(row.kind == kind for row in arms) for kind in ("better", "worse")}
-    told = [f"{count} {'is' if count == 1 else 'are'} {kind}" for kind, count in counts.items() if count]
+    counts = {kind: [row.arm for row in arms if row.kind == kind] for kind in ("better", "worse")}
+    told = [f"{_some(names)} {kind}" for kind, names in counts.items() if names]
     verdicts = f"{' and '.join(told) or 'none is shown to be better or worse'} than single-task training"
     untested = {row for row in arms if row.verdict.endswith("not tested")}
     tested = [row for row in arms if row not in untested]
     if not tested:
         verdicts = f"none of {len(arms)} arms was tested against single-task training"
-    elif untested:
-        names = f", {', '.join(row.arm for row in tested)}," if len(tested) <= 3 else ""
-        verdicts = f"of {len(tested)} tested arm{'s' if len(tested) > 1 else ''}{names} {verdicts}"
+    elif len(tested) == 1:
+        one = f"the one{' tested' if untested else ''} arm, {tested[0].arm},"
+        verdicts = f"{one} is {_shown(tested[0])} than single-task training"
     else:
-        verdicts = f"of {len(arms)} arm{'s' if len(arms) > 1 else ''} {verdicts}"
+        names = f" ({', '.join(row.arm for row in tested)})" if untested and len(tested) <= SHOWN_NAMES else ""
+        verdicts = f"of {len(tested)}{' tested' if untested else ''} arms{names} {verdicts}"
     best = max(arms, key=lambda row: row.difference or 0.0)
-    few = "" if best.kind in counts or best.seeds < 6 or best in untested else ", which no test shows"
+    few = "" if best.kind in ("better", "worse") or best.seeds < 6 or best in untested else ", which no test shows"
     few += ", not tested" if tested and best in untested else ""
     decide = "s, which decide" if best.seeds > 1 else ", which decides"
     few += f"; {best.seeds} seed{decide} nothing" if best.seeds < 6 else ""
     every = f" of all {len(arms)} arms" if tested and untested else ""
     return f"{verdicts[:1].upper()}{verdicts[1:]}; the largest difference{every} is {_told(best)}{few}."
+
+
+def _some(arms: Sequence[str]) -> str:
+    """As "2 (a, b) are", with names where there are few."""
+    names = f" ({', '.join(arms)})" if len(arms) <= SHOWN_NAMES else ""
+    return f"{len(arms)}{names} {'is' if len(arms) == 1 else 'are'}"
+
+
+def _shown(row: Row) -> str:
+    return row.kind if row.kind in ("better", "worse") else "not shown to be better or worse"
 
 
 def finding_between(pairs: Sequence[Mapping[str, Any]]) -> str:
@@ -194,8 +225,21 @@ def finding_between(pairs: Sequence[Mapping[str, Any]]) -> str:
 
 
 def ranked(found: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, Mapping[str, Any]]]:
-    """Order the methods of an 08 by the share that they found, the highest first; those that chose no row come last."""
-    return sorted(found.items(), key=lambda item: (item[1]["mean"] is None, -(item[1]["mean"] or 0.0)))
+    """Order the methods of an 08 by the share that they found, the highest first.
+
+    Those that chose no row in some seeds come after the others, and those that never did last.
+    """
+    most = max((row.get("seeds") or 0 for row in found.values()), default=0)
+    return sorted(
+        found.items(),
+        key=lambda item: (item[1]["mean"] is None, (item[1].get("seeds") or 0) < most, -(item[1]["mean"] or 0.0)),
+    )
+
+
+def permuted(found: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+    """Return the share of rows with permuted labels by method of an 08, of those that have one."""
+    shares = {name: (row.get("shares") or {}).get(SHUFFLED) for name, row in found.items()}
+    return {name: share for name, share in shares.items() if share is not None}
 
 
 def finding_chosen(metrics: Mapping[str, Any]) -> str:
@@ -207,14 +251,18 @@ def finding_chosen(metrics: Mapping[str, Any]) -> str:
     Returns:
         The shares, the highest first, beside the pool's; "" where no method chose a row.
     """
-    shares = {name: row["mean"] for name, row in ranked(metrics["found"]) if row["mean"] is not None}
-    if not shares:
+    rows = {name: row for name, row in ranked(metrics["found"]) if row["mean"] is not None}
+    if not rows:
         return ""
-    seeds = {name: row.get("seeds") for name, row in metrics["found"].items()}
-    most = max((count for count in seeds.values() if count), default=0)
-    few = {name: f" (in {count} of {most} seeds)" for name, count in seeds.items() if count and count < most}
-    told = ", ".join(f"{name} {share:.0%}{few.get(name, '')}" for name, share in shares.items())
-    return f"Share of {metrics['class']} rows ({metrics['pool']:.0%} of the pool){CHOSEN}{told}."
+    most = max(row.get("seeds") or 0 for row in rows.values())
+    beside = permuted(metrics["found"])
+    told = []
+    for name, row in rows.items():
+        also = f" and {beside[name]:.0%}" if name in beside else ""
+        seeds = row.get("seeds") or most
+        told.append(f"{name} {row['mean']:.0%}{also}{f' (in {seeds} of {most} seeds)' if seeds < most else ''}")
+    what = f"{metrics['class']} rows{', and of those with permuted labels,' if beside else ''}"
+    return f"Share of {what} ({metrics['pool']:.0%}{' each' if beside else ''} of the pool){CHOSEN}{', '.join(told)}."
 
 
 def _told(row: Row) -> str:
@@ -227,8 +275,8 @@ def advice(
 ) -> list[tuple[str, list[Row]]]:
     """Answer which method to use, as far as the table does, and which arms of a study a test tells apart.
 
-    Against single-task training only arms count that added auxiliary rows in every seed and were tested. Planted data
-    and real data are answered apart.
+    Against single-task training only arms count that added auxiliary rows in every seed and were tested, and one that
+    several studies show with the same numbers counts once. Kinds of data are answered apart.
 
     Args:
         found: All rows.
@@ -238,27 +286,61 @@ def advice(
         Sentences, each with the rows that it rests on, the cheapest first.
     """
     answers: list[tuple[str, list[Row]]] = []
-    for planted, where in ((False, "On real data"), (True, "On planted data, made so that some rows help")):
-        arms = [row for row in found if row.planted == planted and row.difference is not None and row.added]
+    for data, where in KINDS.items():
+        arms = [row for row in found if row.data == data and row.difference is not None and row.added]
+        if data == "twins" and not arms:
+            continue
         tested = [row for row in arms if row.kind in DECIDED and not stats.told(row.verdict)[0]]
+        tested = list({(row.primary, row.arm, row.score, row.difference): row for row in tested}.values())
         better = [row for row in tested if row.kind == "better"]
-        better.sort(key=lambda row: row.tflop)
-        if not better:
+        better.sort(key=lambda row: (float(f"{row.tflop:.3g}"), -(row.difference or 0.0)))
+        if better:
+            answers.append(_best(where, tested, better))
+        else:
             studies = len({row.study for row in arms})
             why = (
                 f"none of {len(arms)} arms in {studies} studies" if not tested else f"none of {len(tested)} tested arms"
             )
             how = "was tested" if not tested else "is shown to be better than single-task training"
-            answers += [(f"{where}: no evidence yet, as {why} {how}.", []), *_between(arms, said)]
-            continue
-        cheapest, best = better[0], max(better, key=lambda row: row.difference or 0.0)
-        are = f"tested arm{'s' * (len(tested) > 1)} {'is' if len(better) == 1 else 'are'}"
-        text = f"{where}: {len(better)} of {len(tested)} {are} better than single-task training. The cheapest"
-        text += f" is {_told(cheapest)}, at {cheapest.tflop:.3g} TFLOP per seed"
-        if best is not cheapest:
-            text += f"; the largest difference is {_told(best)}, at {best.tflop:.3g}"
-        answers += [(f"{text}.", [cheapest] if best is cheapest else [cheapest, best]), *_between(arms, said)]
+            answers.append((f"{where}: no evidence yet{f', as {why} {how}' if arms else ''}.", []))
+        answers += _between(arms, said)
+        if arms and tested and data != "planted":
+            answers += _never(arms, tested, said)
     return answers
+
+
+def _best(where: str, tested: Sequence[Row], better: Sequence[Row]) -> tuple[str, list[Row]]:
+    cheapest, best = better[0], max(better, key=lambda row: row.difference or 0.0)
+    if len(tested) == 1:
+        text = f"{where}: the one tested arm is better than single-task training,"
+    else:
+        are = "is" if len(better) == 1 else "are"
+        text = f"{where}: {len(better)} of {len(tested)} tested arms {are} better than single-task training."
+        text += " The cheapest is"
+    text += f" {_told(cheapest)}, at {cheapest.tflop:.3g} TFLOP per seed"
+    if best is not cheapest:
+        text += f"; the largest difference is {_told(best)}, at {best.tflop:.3g}"
+    return f"{text}.", [cheapest] if best is cheapest else [cheapest, best]
+
+
+def _never(
+    arms: Sequence[Row], tested: Sequence[Row], said: Mapping[str, Sequence[str]]
+) -> list[tuple[str, list[Row]]]:  # fmt: skip
+    """Name the families of methods of which no arm was tested on one kind of data, against any other."""
+    studies = {row.study for row in arms}
+    pairs = [name for study in studies for text in said.get(study, ()) for pair in PAIR.findall(text) for name in pair]
+    known = {_family(name) for name in [*(row.arm for row in tested), *pairs]}
+    if missing := [title for family, title in FAMILIES.items() if family not in known]:
+        return [(f"No evidence yet there of {', '.join(missing)}: no arm of theirs was tested.", [])]
+    return []
+
+
+def _family(arm: str) -> str:
+    try:
+        method, policy = registry.parse(arm)
+    except ValueError:  # of a plug-in
+        return ""
+    return (policy or method).family
 
 
 def _between(arms: Sequence[Row], said: Mapping[str, Sequence[str]]) -> list[tuple[str, list[Row]]]:
@@ -268,6 +350,6 @@ def _between(arms: Sequence[Row], said: Mapping[str, Sequence[str]]) -> list[tup
         own = [row for row in arms if row.study == study]
         pairs = [text.split(DIFFER)[1] for text in sentences if DIFFER in text]
         if own and pairs:
-            on = f"{own[0].primary}{' (planted)' if own[0].planted else ''}"
+            on = f"{own[0].primary}{'' if own[0].data == 'real' else f' ({own[0].data})'}"
             answers.append((f"Tested against each other on {on}: {' '.join(pairs)}", own[:1]))
     return answers

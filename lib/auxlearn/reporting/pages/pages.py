@@ -14,9 +14,11 @@ from typing import Any
 
 import jinja2
 import nbformat
+from markupsafe import Markup
 
 from auxlearn.evaluation import stats
 from auxlearn.files import documents
+from auxlearn.methods import registry
 from auxlearn.reporting.pages import formulas
 from auxlearn.reporting.plots import palette
 from auxlearn.studies import run_status
@@ -28,13 +30,13 @@ FAILED = "failed"  # id of the cell that an error stopped
 
 
 def environment() -> jinja2.Environment:
-    """Make the jinja2 environment of all pages: templates, the index's script and its hash, the filter `commit`."""
+    """Make the jinja2 environment of all pages: templates, the index's script and its hash, two filters."""
     loader = jinja2.FileSystemLoader(TEMPLATES)
     templates = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
     script = (TEMPLATES / "table.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     templates.globals |= {"script": script, "script_hash": digest, "told": stats.told}
-    templates.filters["commit"] = commit
+    templates.filters |= {"commit": commit, "about": about}
     return templates
 
 
@@ -42,6 +44,15 @@ def commit(git: Mapping[str, Any]) -> str:
     """Return a commit as shown: ten digits, and whether there were uncommitted changes; else why there is none."""
     unknown = f"unknown ({git.get('unknown') or 'no git'})"
     return (git.get("commit", "")[:10] or unknown) + (" with uncommitted changes" if git.get("dirty") else "")
+
+
+def about(arm: str) -> Markup:
+    """Return an HTML attribute that tells in a tooltip what an arm is; nothing of one that this process has not met."""
+    try:
+        items = [item for item in registry.parse(arm) if item]
+    except ValueError:
+        return Markup("")
+    return Markup(' title="{}"').format("; ".join(item.title for item in items))
 
 
 def page(

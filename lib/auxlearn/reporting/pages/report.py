@@ -97,6 +97,7 @@ def _render(name: str, rows: list[Outcome], target: Path | None, everything: boo
         dirty=sum(bool(r["git"].get("dirty")) for r in records),
         seconds=sum(row.seconds or 0 for row in rows), tflop=sum(row.tflop or 0 for row in rows),
         failed=pages.FAILED, found=_findings(comparisons, boards), boards=boards, ranked=all_results.ranked,
+        permuted=all_results.permuted,
     )  # fmt: skip
     index.write_text(text, encoding="utf-8")
     figures["index.html"] = [f"{row.stage}/{row.key}" for row in rows if row.manifest is not None]

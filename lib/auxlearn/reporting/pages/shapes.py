@@ -62,6 +62,7 @@ class Found(Shape):
     auc: float | None
     TFLOP: float | None
     seeds: int | None = None
+    shares: dict[str, float | None] = {}
 
 
 class Board(Shape):
