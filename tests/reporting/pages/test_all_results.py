@@ -1,6 +1,7 @@
 """The table of every published comparison, and the sentences that are made of it."""
 
 import csv
+import html
 
 import pytest
 
@@ -236,7 +237,7 @@ def test_every_published_table_is_on_the_front_page():
     found = all_results.rows(PROJECT / "reports")
     assert {row.study for row in found} == {file.parent.name for file in (PROJECT / "reports").glob("*/results.csv")}
     assert all(row.constant is not None for row in found)
-    text = (PROJECT / "reports" / "index.html").read_text(encoding="utf-8")
+    text = html.unescape((PROJECT / "reports" / "index.html").read_text(encoding="utf-8"))
     assert text.count('<th scope="row"') == len(found)
     assert '<th scope="row" title="the n rows that the proxy takes for the primary' in text
     for sentence, _ in all_results.advice(found, all_results.between(PROJECT / "reports")):
