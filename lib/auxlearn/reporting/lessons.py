@@ -16,7 +16,8 @@ from auxlearn.reporting import summaries
 
 CLOSE = 0.05  # of AUC: form that comes this near to a discriminator may be all that it has learnt
 BLIND = 0.6  # an AUC under which the proxy hardly tells a task from the rest
-MOST = 0.5  # share of a selection, above which it is mostly one task
+MOST = 0.6  # share of a selection, above which it is mostly one task
+LEAST = 0.005  # share of a selection that is worth a name
 
 
 def data(sizes: pd.DataFrame, power: pd.DataFrame, floor: pd.DataFrame, leaking: int, primary: str) -> str:
@@ -41,10 +42,10 @@ def data(sizes: pd.DataFrame, power: pd.DataFrame, floor: pd.DataFrame, leaking:
             f"{_count(len(rows), 'task')}: from {least:,} training rows ({_few(rows.index[rows == least])}) to "
             f"{most:,} ({_few(rows.index[rows == most])}); a random selection follows these sizes."
         ]
-    out = "stand in a dev or test split too, and stay out of the pool" if leaking != 1 else (
-        "stands in a dev or test split too, and stays out of the pool")  # fmt: skip
-    lines.append(f"{_count(leaking, 'training row')} {out}." if leaking else "No training row stands in a dev or test "
-                 "split too.")  # fmt: skip
+    out = "also stand in a dev or test split, and stay out of the pool" if leaking != 1 else (
+        "also stands in a dev or test split, and stays out of the pool")  # fmt: skip
+    lines.append(f"{_count(leaking, 'training row')} {out}." if leaking else "No training row also stands in a dev or "
+                 "test split.")  # fmt: skip
     own = floor.loc[primary]
     lines.append(
         f"{primary}: always answering {own['constant answer']!r} scores {own['metric']} {own['scores']:.3f}; a model "
@@ -85,7 +86,8 @@ def proxy(auc: pd.DataFrame, surface: pd.Series, primary: str) -> str:
         lines.append(f"It hardly tells {primary} from the rest ({own:.2f}; 0.5 is chance): expect a ranking "
                      "that is little better than random.")  # fmt: skip
     elif own >= BLIND:
-        lines.append(f"A row of {primary} is placed above a row of another task {own:.0%} of the time.")
+        formal = f"; by format alone, {surface[primary]:.0%} (first seed)" if primary in surface else ""
+        lines.append(f"A row of {primary} is placed above a row of another task {own:.0%} of the time{formal}.")
     gap = auc.iloc[:, 0] - surface
     formal = list(gap.index[gap < CLOSE])
     if formal:
@@ -111,7 +113,7 @@ def ranking(shares: pd.DataFrame, n: int, truth: Mapping[str, Mapping[str, float
     order = shares[shares["chosen"] > 0].sort_values("share", ascending=False, kind="stable")
     top = [
         f"{row.share:.0%} are of {row.Index} ({row.lift:.1f} times its share of the pool)"
-        for row in order[:3].itertuples()
+        for row in order[order["share"] >= LEAST][:3].itertuples()
     ]
     lines = [f"Of the {n:,} rows chosen (first seed), {_list(top)}."]
     if none := list(shares.index[shares["chosen"] == 0]):
@@ -120,7 +122,9 @@ def ranking(shares: pd.DataFrame, n: int, truth: Mapping[str, Mapping[str, float
         lines.append(f"Most are of one task: rows drawn at random from {order.index[0]} might do as well, which the "
                      "arm cie_… tells.")  # fmt: skip
     if not truth:
-        return "\n".join([*lines, "Which rows help is not known of this suite: only training (06) can judge."])
+        return "\n".join(
+            [*lines, "Which rows help is not known here: training (06) judges, and 08 on a suite with twins."]
+        )
     auc = [seed["truth_auc"] for seed in truth.values()]
     chosen, pool = (float(np.mean([s[k] for s in truth.values()])) for k in ("helpful_chosen", "helpful_pool"))
     lines.append(f"{chosen:.0%} of the chosen rows were made to help, {pool:.0%} of the pool ({_mean_of(len(auc))}).")
@@ -209,8 +213,8 @@ def weights(table: pd.DataFrame, null: pd.DataFrame, primary: str) -> str:
         found = _list(list(dict.fromkeys(top)))
         lines.append(f"The seeds disagree on which source should weigh most: {found} ended highest.")
     moved, apart = (float((end - other).abs().sum(axis=1).mean() / 2) for other in (start, still))
-    lines.append(f"Gradients left {apart:.0%} of all weight elsewhere than no gradient would have; from the start, "
-                 f"{moved:.0%} has moved ({_mean_of(len(end))}).")  # fmt: skip
+    lines.append(f"Of all weight {moved:.0%} ended elsewhere than it began, and {apart:.0%} elsewhere than the "
+                 f"schedule alone, with no gradient, would have taken it ({_mean_of(len(end))}).")  # fmt: skip
     later = table[table["update"] > 0]
     if blind := int(later["cosine"].isna().sum()):
         lines.append(f"{blind} of {len(later)} cosines could not be told from noise, and moved nothing.")

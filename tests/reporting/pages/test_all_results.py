@@ -142,8 +142,8 @@ def test_twins_are_answered_apart_with_the_methods_that_no_test_has_met(tmp_path
     )
     assert "the one tested arm is better than single-task training, all_data on a, +0.030" in answers[1]
     assert answers[2] == (
-        "No evidence yet there of GradTS, AUTOSEM, TAWT, row scores, task scores, balanced weights: no arm of theirs was "
-        "tested."
+        "No evidence yet there of GradTS, AUTOSEM, TAWT, row scores, task scores, balanced weights: no arm of theirs "
+        "was tested."
     )
 
 
@@ -205,12 +205,12 @@ def test_a_study_s_finding_is_a_sentence(tmp_path):
     found = all_results.rows(tmp_path)
     one, two = ([row for row in found if row.study == name] for name in ("one", "two"))
     assert all_results.finding(one) == (
-        "Of 3 arms 2 (x, z) are better and 1 (y) is worse than single-task training; the largest difference is x on a, "
-        "+0.100 (+0.090 to +0.110)."
+        "Of 3 arms 2 (x, z) are better and 1 (y) is worse than single-task training; the largest difference is x on "
+        "a, +0.100 (+0.090 to +0.110)."
     )
     assert all_results.finding(two) == (
-        "The one arm, x, is not shown to be better or worse than single-task training; the largest difference is x on a, "
-        "+0.100 (+0.090 to +0.110); 3 seeds, which decide nothing."
+        "The one arm, x, is not shown to be better or worse than single-task training; the largest difference is x on "
+        "a, +0.100 (+0.090 to +0.110); 3 seeds, which decide nothing."
     )
     assert all_results.finding(one[:1]) == ""
     published(tmp_path, "three", [SINGLE, arm("x", 0.1, "no difference shown"), arm("y", 0.05, "better")])
@@ -219,8 +219,8 @@ def test_a_study_s_finding_is_a_sentence(tmp_path):
     assert all_results.finding(three).endswith("x on a, +0.100 (+0.090 to +0.110), which no test shows.")
     published(tmp_path, "four", [SINGLE, arm("x", 0.1, "not tested"), arm("y", 0.05, "chose nothing; not tested")])
     assert all_results.finding([row for row in all_results.rows(tmp_path) if row.study == "four"]) == (
-        "None of 2 arms was tested against single-task training; the largest difference is x on a, "
-        "+0.100 (+0.090 to +0.110)."
+        "None of 2 arms was tested against single-task training; the largest difference is x on "
+        "a, +0.100 (+0.090 to +0.110)."
     )
 
 

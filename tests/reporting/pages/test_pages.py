@@ -45,6 +45,36 @@ def test_an_unknown_plot_has_its_name():
     assert "log scale" in pages.alt(two, 1)
 
 
+def test_a_section_that_a_run_did_not_ask_for_is_left_out(tmp_path):
+    """Its code ran and said so in a line; what ran not, failed, or has more to show stays, and so does the rest."""
+    v4 = nbformat.v4
+
+    def section(name, *outputs, count=1):
+        tagged = {"tags": [f"optional-{name}"]}
+        code = v4.new_code_cell(f"code_{name}", outputs=list(outputs), execution_count=count, metadata=tagged)
+        return [v4.new_markdown_cell(f"## About {name}", metadata=tagged), code]
+
+    line, lines = (v4.new_output("stream", text=text) for text in ("not asked\n\n", "a table\nof lines\n"))
+    shown = v4.new_output("display_data", data={"text/plain": "a figure"})
+    error = v4.new_output("error", ename="E", evalue="bad", traceback=["bad"])
+    sections = [section("silent", line), section("none"), section("table", lines), section("figure", line, shown),
+                section("failed", error), section("waiting", count=None)]  # fmt: skip
+    last = v4.new_markdown_cell("The end")
+    nbformat.write(v4.new_notebook(cells=[*(cell for own in sections for cell in own), last]), tmp_path / "n.ipynb")
+    text = pages.page(tmp_path / "n.ipynb", "t")
+    assert re.findall(r"About (\w+)<", text) == ["table", "figure", "failed", "waiting"]
+    assert re.findall(r"code_(\w+)<", text) == ["table", "figure", "failed", "waiting"]
+    assert "The end" in text
+
+
+@pytest.mark.parametrize("name", sorted(p.name for p in NOTEBOOKS.glob("*.ipynb")))
+def test_optional_sections_of_a_notebook_have_code(name):
+    tags = [
+        (tag, c.cell_type) for c in cells(name) for tag in c.metadata.get("tags", []) if tag.startswith("optional-")
+    ]
+    assert {tag for tag, _ in tags} == {tag for tag, kind in tags if kind == "code"}
+
+
 def test_outputs_are_text_and_pictures_alone(tmp_path):
     v4 = nbformat.v4
     rich = v4.new_output("display_data", data={"text/html": "<script>1</script>", "text/plain": "<b>plain</b>"})

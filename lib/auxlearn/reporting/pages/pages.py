@@ -8,7 +8,7 @@ import functools
 import hashlib
 import html
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from auxlearn.studies import run_status
 TEMPLATES = Path(__file__).parent / "templates"
 KINDS = ("text/plain", "image/png")  # the only outputs that reach a page: neither can carry markup
 PYTHON = {"language_info": {"name": "python", "pygments_lexer": "ipython3"}}  # of every notebook here
+OPTIONAL = "optional-"  # a tag's beginning: cells of a section that stands on a page only if the run asked for it
 FAILED = "failed"  # id of the cell that an error stopped
 
 
@@ -81,6 +82,7 @@ def page(
     if any("injected-parameters" in tags(cell) for cell in node.cells):
         hidden.add("parameters")
     # Raw cells are there to reach a page unescaped; no notebook here has one.
+    hidden |= _not_asked(node.cells)
     node.cells = [cell for cell in node.cells if cell.cell_type != "raw" and not hidden & set(tags(cell))]
     node.metadata = nbformat.from_dict(PYTHON)
     heading = ""
@@ -105,6 +107,26 @@ def page(
         title=title, body=body, record=record, status=status, cell=cell, error=error, meaning=run_status.MEANING,
         failed=FAILED, other_primary=other_primary,
     )  # fmt: skip
+
+
+def _not_asked(cells: Sequence[nbformat.NotebookNode]) -> set[str]:
+    """Find optional sections that a run did not ask for: their code ran, and said so in a line at most."""
+    sections: dict[str, list[nbformat.NotebookNode]] = {}
+    for cell in cells:
+        for tag in cell.metadata.get("tags", []):
+            if cell.cell_type == "code" and tag.startswith(OPTIONAL):
+                sections.setdefault(tag, []).append(cell)
+    return {
+        tag for tag, code in sections.items()
+        if all(cell.get("execution_count") for cell in code) and not any(map(_shows, code))
+    }  # fmt: skip
+
+
+def _shows(cell: nbformat.NotebookNode) -> bool:
+    """Say whether a cell has more to show than a line of text."""
+    outputs = cell.get("outputs", [])
+    text = "".join(output.get("text", "") for output in outputs if output.output_type == "stream")
+    return any(output.output_type != "stream" for output in outputs) or "\n" in text.strip()
 
 
 def _printable(data: Mapping[str, Any]) -> dict[str, Any]:
