@@ -18,7 +18,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +89,8 @@ class Check:
             try:
                 self.answer[name] = part()
             except Exception as error:  # whatever it is, the file is to say so
-                self.answer[name] = {"error": repr(error), "trace": traceback.format_exc()[-2000:]}
+                so_far = self.answer.get(name, {})
+                self.answer[name] = so_far | {"error": repr(error), "trace": traceback.format_exc()[-2000:]}
                 self.answer["failed"].append(f"{name}: {error!r}")
             print(f"{name}: {time.monotonic() - begun:.0f} s", flush=True)
         return self.answer
@@ -164,40 +165,49 @@ class Check:
         return found
 
     def speed(self) -> dict[str, Any]:
-        """Time training, the pool pass and head importance against the machine's products, and against Trainer."""
+        """Time training, the pool pass and head importance against the machine's products, and against Trainer.
+
+        What has been timed is in the answer when a later part fails.
+        """
         suite = self.long_texts()
         encoder = self.encoder("timed", self.size.timed, dropout=0.1, suite=suite)
         precision = "bf16" if shared_parameters.has_bf16(self.device) else "fp32"
-        found: dict[str, Any] = {"precision": precision, "aims": AIMS, "peak, FLOP/s": {}}
+        found = self.answer["speed"] = {"precision": precision, "aims": AIMS, "peak, FLOP/s": {}}
         for each in dict.fromkeys((precision, "fp32")):
             found["peak, FLOP/s"][each] = self.peak(each)
         peak = found["peak, FLOP/s"][precision]
         found["tokens, median and most"] = self.lengths(suite, encoder)
         self.training(suite, encoder, precision, 0)  # warms up
-        ways: dict[str, list[float]] = {
-            name: [] for name in ("training, share of peak", "training, against Trainer", "training, rows/s")
-        }
+        ways: dict[str, list[float]] = {}
         for seed in range(self.size.rounds):
-            if ways["training, rows/s"] and time.monotonic() > self.end:
+            if ways and time.monotonic() > self.end:
                 break
             mine = self.training(suite, encoder, precision, seed)
-            theirs = self.trainer(encoder, suite, precision, seed)
-            ways["training, share of peak"].append(mine.flops / mine.seconds / peak)
-            ways["training, rows/s"].append(self.size.rows / mine.seconds)
-            ways["training, against Trainer"].append(theirs / mine.seconds)
+            timed(found, ways, "training, share of peak", mine.flops / mine.seconds / peak)
+            timed(found, ways, "training, rows/s", self.size.rows / mine.seconds)
             found["training, peak bytes"], found["training, joules"] = mine.peak_bytes, mine.joules
+            try:
+                theirs = self.trainer(encoder, suite, precision, seed)
+            except Exception as error:  # of another version, say: what is ours is timed all the same
+                found["Trainer failed"] = repr(error)
+                continue
+            timed(found, ways, "training, against Trainer", theirs / mine.seconds)
         net = multitask.build(encoder, suite).to(self.device).eval()
         rows = batching.encode(suite["texts"].train, suite["texts"], net.tokenizer, net.max_length)
         for name, reads, kind in (
             ("pool pass", ["features", "logits"], precision),
             ("importance", ["kv_rows"], "fp32"),
         ):
-            passes = [self.passed(net, rows, suite, reads, kind) for _ in range(self.size.rounds + 1)][1:]
-            ways[f"{name}, rows/s"] = [len(rows) / ledger.seconds for ledger in passes]
-            of = found["peak, FLOP/s"][kind]
-            ways[f"{name}, share of peak"] = [ledger.flops / ledger.seconds / of for ledger in passes]
-            found[f"{name}, peak bytes"] = passes[-1].peak_bytes
-        return found | {name: {"median": statistics.median(of), "all": of} for name, of in ways.items()}
+            self.passed(net, rows, suite, reads, kind)  # warms up
+            for _ in range(self.size.rounds):
+                ledger = self.passed(net, rows, suite, reads, kind)
+                timed(found, ways, f"{name}, rows/s", len(rows) / ledger.seconds)
+                timed(
+                    found, ways, f"{name}, share of peak", ledger.flops / ledger.seconds / found["peak, FLOP/s"][kind]
+                )
+                found[f"{name}, peak bytes"] = ledger.peak_bytes
+        found["aims missed"] = [name for name, aim in AIMS.items() if name in ways and found[name]["median"] < aim]
+        return found
 
     # --- what parts are made of --------------------------------------------------------------------------------------
 
@@ -309,9 +319,13 @@ class Check:
         tokenizer, rows = multitask.build(encoder, suite).tokenizer, suite["texts"].train
         encoded = tokenizer(rows["text"][:], truncation=True, max_length=128)
         data = [{k: v[i] for k, v in encoded.items()} | {"labels": y} for i, y in enumerate(rows["label"][:])]
+        named = {each.name for each in fields(TrainingArguments)}
+        by_length: dict[str, Any] = {"group_by_length": True}  # as releases before 5.2 called it
+        if "train_sampling_strategy" in named:
+            by_length = {"train_sampling_strategy": "group_by_length"}
         arguments = TrainingArguments(
             output_dir=str(self.folder / "out"), per_device_train_batch_size=32, num_train_epochs=1, learning_rate=1e-4,
-            bf16=precision == "bf16", train_sampling_strategy="group_by_length", use_cpu=self.device == "cpu",
+            bf16=precision == "bf16", **by_length, use_cpu=self.device == "cpu",
             save_strategy="no", report_to=[], disable_tqdm=True, logging_strategy="no", seed=seed,
         )  # fmt: skip
         body = AutoModelForSequenceClassification.from_pretrained(encoder, num_labels=2)
@@ -329,6 +343,12 @@ class Check:
             for _ in devices.on_host(read):
                 pass
         return ledger
+
+
+def timed(found: dict[str, Any], ways: dict[str, list[float]], name: str, value: float) -> None:
+    """Add a value to those of its name, and put their median into what was found."""
+    ways.setdefault(name, []).append(value)
+    found[name] = {"median": statistics.median(ways[name]), "all": ways[name]}
 
 
 def difference(expected: np.ndarray, values: np.ndarray) -> float:
@@ -377,6 +397,8 @@ def main(arguments: list[str] | None = None) -> int:
     given.out.write_text(json.dumps(answer, indent=1, default=str) + "\n", encoding="utf-8")
     for failure in answer["failed"]:
         print(f"failed: {failure}")
+    for name in answer.get("speed", {}).get("aims missed", []):
+        print(f"below its aim: {name} {answer['speed'][name]['median']:.3g}, aim {AIMS[name]:g}")
     print(f"gpu-check: {'failed' if answer['failed'] else 'every check holds'}; please send back {given.out}")
     return int(bool(answer["failed"]))
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import gpu_check
+from auxlearn.cost import Ledger
 from auxlearn.errors import InputError
 
 
@@ -32,6 +33,31 @@ def test_a_dry_run_goes_through_every_part_and_writes_one_file(tmp_path, capsys)
     ):
         assert speed[name]["median"] > 0
     assert str(out) in capsys.readouterr().out
+
+
+def test_what_was_timed_stays_when_the_trainer_or_a_later_part_fails(tmp_path, monkeypatch, capsys):
+    def broken(*_):
+        raise TypeError("no such argument")
+
+    check = gpu_check.Check("cpu", gpu_check.DRY, tmp_path, 60)
+    for name in ("machine", "results", "repeats", "waits"):
+        monkeypatch.setattr(check, name, named(dict, name))
+    monkeypatch.setattr(check, "trainer", broken)
+    monkeypatch.setattr(check, "training", lambda *_: Ledger("joint", seconds=2.0, flops=4.0))
+    monkeypatch.setattr(check, "peak", lambda precision: 8.0)
+    monkeypatch.setattr(check, "passed", broken)
+    speed = check.run()["speed"]
+    assert speed["training, share of peak"]["median"] == 0.25
+    assert "no such argument" in speed["Trainer failed"]
+    assert "no such argument" in speed["error"]
+    assert [failure.partition(":")[0] for failure in check.answer["failed"]] == ["speed"]
+    missed = {
+        "failed": [],
+        "speed": {"aims missed": ["pool pass, share of peak"], "pool pass, share of peak": {"median": 0.2}},
+    }
+    monkeypatch.setattr(gpu_check.Check, "run", lambda self: missed)
+    assert gpu_check.main(["--dry-run", "--out", str(tmp_path / "answer.json")]) == 0
+    assert "below its aim: pool pass, share of peak 0.2, aim 0.5" in capsys.readouterr().out
 
 
 def test_without_a_gpu_it_says_so(tmp_path, monkeypatch, capsys):

@@ -10,7 +10,7 @@ from auxlearn.cost import Ledger
 from auxlearn.models import encoder_files
 from auxlearn.records import runs
 from auxlearn.reporting import notebook
-from auxlearn.studies import expansion, forecasts, graph, planning
+from auxlearn.studies import expansion, forecasts, graph, parameters, planning
 from auxlearn.studies.engine import seed_workers
 from auxlearn.studies.planning import Planned
 from helpers import STUDY
@@ -95,6 +95,16 @@ def test_the_rate_is_read_from_finished_trainings_alike(file):
         [], {}, [Ledger("tune", seconds=2.0, flops=12e9)]
     )
     assert planning.seen(p) == 3e9
+
+
+def test_the_rate_of_a_gpu_is_read_whatever_the_threads_were(monkeypatch):
+    """A GPU's trainings keep none in their parameters."""
+    monkeypatch.setattr(runs, "device_name", lambda device: "a card" if device == "cuda" else "a processor")
+    content = {"encoder": encoder_files.fingerprint("tiny"), "precision": "fp32", "device": "cuda"}
+    runs.Run("train", "a" * 16, content, "s").finish([], {}, [Ledger("tune", seconds=2.0, flops=6e9)])
+    p = parameters.validate("06_mtl", {"encoder": "tiny", "precision": "fp32", "threads": 4}).resolved()
+    assert planning.seen(p) == 0
+    assert planning.seen(p.model_copy(update={"device": "cuda"})) == 3e9
 
 
 def test_durations():

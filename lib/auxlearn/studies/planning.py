@@ -104,13 +104,12 @@ def seen(p: parameters.Common) -> float:
     from auxlearn.models import encoder_files
 
     encoder, here = encoder_files.fingerprint(p.encoder), runs.device_name(p.device)
+    wanted = {"encoder": encoder, "precision": p.precision, "device": p.device}
+    wanted |= {} if p.device == "cuda" else {"threads": p.threads}  # which change nothing on a GPU, and are not kept
     flops = seconds = 0.0
     for manifest in runs.all_runs("train"):
         q, ledger = manifest.params, manifest.data.get("ledger", [])
-        alike = [q.get(name) for name in ("encoder", "precision", "threads", "device")] == [
-            encoder, p.precision, p.threads, p.device,
-        ]  # fmt: skip
-        if alike and manifest.data.get("device") == here:
+        if wanted.items() <= q.items() and manifest.data.get("device") == here:
             flops += sum(row.get("flops") or 0 for row in ledger) / (q.get("processes") or 1)
             seconds += sum(row.get("seconds") or 0 for row in ledger)
     return flops / seconds if seconds else 0.0

@@ -59,7 +59,7 @@ def listed(monkeypatch, tmp_path):
     """A machine of two cards, as `nvidia-smi` lists them."""
     tool = tmp_path / "bin" / "nvidia-smi"
     tool.parent.mkdir()
-    tool.write_text("#!/bin/sh\necho '0, GPU-aa11'\necho '1, GPU-bb22'\n")
+    tool.write_text("#!/bin/sh\necho '0, GPU-aa11, One'\necho '1, GPU-bb22, One'\n")
     tool.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tool.parent}:{os.environ['PATH']}")
 
@@ -99,3 +99,28 @@ def test_no_device_is_an_error(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     with pytest.raises(InputError, match="1 GPU to lease, but CUDA_VISIBLE_DEVICES or nvidia-smi names none"):
         gpu_leases.acquire()
+
+
+def test_cuda_is_asked_where_its_order_may_be_another(monkeypatch, listed):
+    """Of two kinds of card it puts the fastest first, unless it is told to count as `nvidia-smi` does."""
+    monkeypatch.setattr(gpu_leases, "ASKING", "import os; print(os.environ.get('CUDA_VISIBLE_DEVICES', '0,GPU-bb22'))")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    assert gpu_leases.devices() == ["GPU-aa11"]  # two of a kind: not asked
+    tool = gpu_leases.Path(os.environ["PATH"].partition(":")[0]) / "nvidia-smi"
+    tool.write_text(tool.read_text().replace("bb22, One", "bb22, Another"))
+    assert gpu_leases.devices() == ["GPU-bb22"]
+    monkeypatch.setenv("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
+    assert gpu_leases.devices() == ["GPU-aa11"]
+
+
+def test_cuda_is_asked_where_there_is_a_driver_and_no_tool(monkeypatch, tmp_path):
+    monkeypatch.setattr(gpu_leases, "ASKING", "print('0,GPU-aa11'); print('1,GPU-bb22')")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    found = [tmp_path / "nvidia0"]
+    monkeypatch.setattr(gpu_leases.Path, "glob", lambda self, pattern: iter(found))
+    assert gpu_leases.devices() == ["GPU-aa11", "GPU-bb22"]
+    monkeypatch.setattr(gpu_leases, "ASKING", "raise SystemExit(1)")
+    assert gpu_leases.devices() == []
+    found.clear()
+    assert gpu_leases.devices() == []

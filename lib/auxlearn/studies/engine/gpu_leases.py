@@ -3,17 +3,19 @@
 Snakemake counts devices and does not say which one a job has. A job takes the first device whose lock is free, sets
 CUDA_VISIBLE_DEVICES to it before its kernel starts, and holds the lock until its process ends, however it ends. The
 locks are the machine's, not the run folder's: studies in two run folders do not share a device either. They are named
-after the device's UUID where `nvidia-smi` tells it: jobs of two containers may both call theirs 0, and one may call
-another's by its UUID.
+after the device's UUID: jobs of two containers may both call theirs 0, and one may call another's by its UUID.
+`nvidia-smi` tells it at once; CUDA itself is asked where that tool is missing, and where it counts otherwise than CUDA,
+which puts the fastest of different devices first.
 """
 
 from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -21,14 +23,19 @@ from filelock import FileLock, Timeout
 from auxlearn.errors import InputError
 
 WAIT_SECONDS = 1.0
+ASKING = """
+import torch
+for index in range(torch.cuda.device_count()):
+    print(f"{index},GPU-{torch.cuda.get_device_properties(index).uuid}")
+"""  # in a process of its own: this one must not start CUDA before it holds a lease
 
 
 def devices() -> list[str]:
     """List the devices that this process may use, each once.
 
     Returns:
-        Their UUIDs where `nvidia-smi` tells them, else their names in CUDA_VISIBLE_DEVICES. Without that variable these
-        are all that `nvidia-smi` lists (none without it).
+        Their UUIDs where `nvidia-smi` or CUDA tells them, else their names in CUDA_VISIBLE_DEVICES. Without that
+        variable these are all that there are.
     """
     visible, known = os.environ.get("CUDA_VISIBLE_DEVICES"), _listed()
     names = known if visible is None else [name.strip() for name in visible.split(",") if name.strip()]
@@ -36,14 +43,23 @@ def devices() -> list[str]:
 
 
 def _listed() -> dict[str, str]:
-    """Return the UUID of each device by its index, as `nvidia-smi` lists them."""
+    """Return the UUID of each device by its index, as CUDA counts them."""
+    rows = _rows(["nvidia-smi", "--query-gpu=index,uuid,name", "--format=csv,noheader"])
+    alike = len({row[2] for row in rows if len(row) == 3}) <= 1 or os.environ.get("CUDA_DEVICE_ORDER") == "PCI_BUS_ID"
+    if not alike or (not rows and any(Path("/dev").glob("nvidia[0-9]*"))):
+        rows = _rows([sys.executable, "-c", ASKING], CUDA_VISIBLE_DEVICES=None) or rows
+    return {row[0]: row[1] for row in rows if len(row) > 1}
+
+
+def _rows(command: Sequence[str], **environment: None) -> list[list[str]]:
+    """Return the lines of comma-separated values that a command prints; none where it fails."""
+    kept = {name: value for name, value in os.environ.items() if name not in environment}
     try:
-        query = ["nvidia-smi", "--query-gpu=index,uuid", "--format=csv,noheader"]
-        listed = subprocess.run(query, capture_output=True, text=True, timeout=30)
+        listed = subprocess.run(command, capture_output=True, text=True, timeout=60, env=kept)
     except (OSError, subprocess.TimeoutExpired):
-        return {}
-    rows = [line.split(",") for line in listed.stdout.splitlines()] if listed.returncode == 0 else []
-    return {row[0].strip(): row[1].strip() for row in rows if len(row) == 2}
+        return []
+    lines = listed.stdout.splitlines() if listed.returncode == 0 else []
+    return [[part.strip() for part in line.split(",")] for line in lines]
 
 
 def _uuid(name: str, known: Mapping[str, str]) -> str:
