@@ -87,7 +87,8 @@ def rows(home: Path) -> list[Row]:
         home: The folder of reports.
 
     Returns:
-        One row per report, comparison and arm: reports with a test come first, and those of planted data last.
+        One row per report, comparison and arm. Planted data come last, reports with a test come first, then those of
+        more seeds.
 
     Raises:
         InputError: A results.csv cannot be read, or lacks a column; the message names it.
@@ -106,7 +107,8 @@ def rows(home: Path) -> list[Row]:
         except (KeyError, ValueError, TypeError) as error:
             raise InputError(f"{file}: {type(error).__name__} {error}; publish the study again") from None
     decided = {row.study for row in found if row.kind in DECIDED}
-    return sorted(found, key=lambda row: (row.data == "planted", row.study not in decided))
+    most = {study: max(row.seeds for row in found if row.study == study) for study in {row.study for row in found}}
+    return sorted(found, key=lambda row: (row.data == "planted", row.study not in decided, -most[row.study], row.study))
 
 
 def between(home: Path) -> dict[str, list[str]]:
