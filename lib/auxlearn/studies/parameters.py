@@ -9,7 +9,7 @@ globals to `check`, which refuses unknown names and mistyped values: papermill o
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import FunctionType, ModuleType
 from typing import Any, Self
 
@@ -17,6 +17,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from auxlearn.errors import InputError, explain, meant
 from auxlearn.methods import listing, pairs_of_arms, registry
+from auxlearn.methods.base import Method, WeightPolicy
 from auxlearn.methods.fastmtl.options import Ranking, TDProxy
 from auxlearn.methods.gradts.options import GradTS
 from auxlearn.methods.tawt.options import TAWT
@@ -145,23 +146,39 @@ SHOWN: dict[str, tuple[str, ...]] = {
         *_ALL, "seeds", "workers", *_TRAINED, "discriminator", "proxies", "proxy_rows", "watch_rows", "epochs",
         "map_seeds",
     ),
-    "03_ranking": (*_ALL, "seeds", "discriminator", "score", "rule", "n", "exit_layers"),
+    "03_ranking": (*_ALL, "seeds", "discriminator", "score", "rule", "n", "exit_layers", "others"),
     "04_gradts_correlation": (
         *_ALL, "seeds", "workers", *_TRAINED, "tune_rows", "importance_rows", "epochs", "definition", "at",
+        "others",
     ),
-    "05_tawt_weighting": (*_ALL, "seeds", "workers", *_TRAINED, *_BUDGET, "paradigm", "methods"),
+    "05_tawt_weighting": (*_ALL, "seeds", "workers", *_TRAINED, *_BUDGET, "paradigm", "methods", "others"),
     "06_mtl": (*_ALL, "seeds", "workers", *_TRAINED, "arm", "n", *_BUDGET, "methods"),
     "07_efficiency": (*_ALL, "seeds", "arms", "n", "curve", "sentence_test"),
     "08_validity": (*_ALL, "seeds", "workers", "selectors", "trials", "n", "oracle", "methods"),
 }  # fmt: skip
+# What a notebook may hold beside its own method, and how that is told.
+_BESIDE: dict[str, tuple[Callable[[Method | WeightPolicy], bool], str]] = {
+    "03_ranking": (
+        lambda item: isinstance(item, Method) and item.adds_rows and item.level != "none" and not item.follows,
+        "method that chooses rows",
+    ),
+    "04_gradts_correlation": (
+        lambda item: isinstance(item, Method) and item.scores == "tasks",
+        "method that scores tasks",
+    ),
+    "05_tawt_weighting": (
+        lambda item: isinstance(item, WeightPolicy) and not item.by and not item.aggregates,
+        "policy that weighs all rows by task",
+    ),
+}
 # With what the committed notebooks start: just enough for the planted truth to be seen, in seconds each.
 _DEMO: dict[str, Any] = {"rows": 1000, "seeds": [0, 1, 2]}
 _BY_EPOCHS = {"lr": 0.0007, "stage2_epochs": 8, "tune_epochs": 4, "holdout": 0.2}
 DEMO: dict[str, dict[str, Any]] = {
     "01_data_prep": {"rows": 1000},
     "02_td_proxy": _DEMO | {"proxy_rows": 150, "watch_rows": 50, "epochs": 5},
-    "03_ranking": _DEMO | {"n": 800},
-    "04_gradts_correlation": _DEMO | {"tune_rows": 300, "importance_rows": 100},
+    "03_ranking": _DEMO | {"n": 800, "others": ["bm25", "knn"]},
+    "04_gradts_correlation": _DEMO | {"tune_rows": 300, "importance_rows": 100, "others": ["textemb", "logme"]},
     "05_tawt_weighting": _DEMO | {"steps": 200, "methods": {"tawt": {"weight_every": 25}}},
     "06_mtl": _DEMO | _BY_EPOCHS | {"n": 800, "methods": {"single": {"epochs": 12}}},
     "07_efficiency": _DEMO | {"n": 800},
@@ -195,10 +212,34 @@ def validate(stage: str, given: Mapping[str, Any], plug: bool = True) -> Any:
     if names := [name for name in given if name not in model.model_fields]:
         raise InputError(f"{stage}: {unknown(stage, names)}")
     try:
-        return model.model_validate(dict(given))
+        p = model.model_validate(dict(given))
+        others(p)
     except ValidationError as error:
         registry.require([] if plug else named)
         raise InputError(f"{stage}: {explain(error)}") from None
+    return p
+
+
+def others(p: Any) -> list[MTL]:
+    """Return the arms of the methods that a notebook holds beside its own (`others`), by their defaults.
+
+    Args:
+        p: Parameters of any notebook.
+
+    Raises:
+        InputError: A name is none of those that the notebook can hold beside its own.
+    """
+    shared = {name: getattr(p, name) for name in MTL.model_fields if name in type(p).model_fields}
+    arms = []
+    for name in getattr(p, "others", []):
+        fits, what = _BESIDE[p.stage]
+        known = [each for each in [*registry.names(), *registry.policies()] if fits(registry.get(each))]
+        if name not in known:
+            raise InputError(
+                f"{p.stage}: others: {name!r} is no {what}{meant(name, known)}; there are {', '.join(known)}"
+            )
+        arms.append(MTL.model_validate(shared | {"arm": name, "inputs": []}))
+    return arms
 
 
 def moved(name: str) -> str:
@@ -222,7 +263,8 @@ def unknown(stage: str, names: list[str]) -> str:
 
 def code_roots(p: Any) -> tuple[str, ...]:
     """Name the code beside its notebook's that decides a run's result: for an arm its method's and policy's."""
-    return ("reporting.notebook", *(p.code_roots() if isinstance(p, (MTL, Validity)) else ()))
+    arms = [p] if isinstance(p, (MTL, Validity)) else others(p)
+    return ("reporting.notebook", *dict.fromkeys(root for arm in arms for root in arm.code_roots()))
 
 
 def for_notebook(stage: str, values: Mapping[str, Any]) -> dict[str, Any]:

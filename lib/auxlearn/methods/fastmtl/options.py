@@ -57,7 +57,7 @@ class Ranking(Common):
     """
 
     stage = "03_ranking"
-    later = dict.fromkeys(CHEAPER, "any")
+    later = {"others": []} | dict.fromkeys(CHEAPER, "any")
 
     seeds: Seeds = [0, 1]
     """each ranks by proxies of its own"""
@@ -83,6 +83,8 @@ class Ranking(Common):
     """share of the pool that some cheap scorers are fitted to"""
     exit_layers: Annotated[list[Annotated[int, Field(ge=0)]], AfterValidator(distinct)] = []
     """layers of the proxy after which cheap scorers read its states ([]: no cheap scorer is tried)"""
+    others: Annotated[list[str], AfterValidator(distinct)] = []
+    """methods whose choice of rows, by their defaults, is held beside this one, such as bm25 or rds"""
 
     def needs(self) -> list[tuple[str, dict[str, Any]]]:
         """Return the runs that this one reads: 02 for each seed, with the same discriminator and leaks."""

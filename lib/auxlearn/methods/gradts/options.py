@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from auxlearn.methods.base import Options
 from auxlearn.methods.task_plans import TunedAlone
-from auxlearn.training.shared_parameters import Common
+from auxlearn.training.shared_parameters import Common, distinct
 
 Definition = Literal["gate", "kv_rows", "kv_columns"]
 
@@ -21,6 +21,7 @@ class GradTS(TunedAlone):
 
     stage = "04_gradts_correlation"
     not_in_key = Common.not_in_key | {"primary", "auxiliaries", "mixing"}
+    later = {"others": []}
 
     importance_rows: int = Field(60, ge=0)
     """most rows of each task whose head importance is measured (0: all)"""
@@ -32,6 +33,8 @@ class GradTS(TunedAlone):
     """whose heads are measured: those of a model tuned on the task alone, or of FastMTL's proxy (gradts_proxy)"""
     also: list[str] = []
     """further encoders, of which only the order of the tasks is compared"""
+    others: Annotated[list[str], AfterValidator(distinct)] = []
+    """methods whose scores of tasks, by their defaults, are held beside head importance, such as textemb or logme"""
 
     @model_validator(mode="after")
     def _other_encoders(self) -> Self:
@@ -40,9 +43,13 @@ class GradTS(TunedAlone):
         return self
 
     def key_params(self) -> dict[str, Any]:
-        """Return the parameters that the result depends on; at the proxy, none of those that tune a task alone."""
+        """Return the parameters that the result depends on; at the proxy, none of those that tune a task alone.
+
+        The primary is among them where other methods are asked, which score tasks for it.
+        """
         alone = {"batch_size", "lr", "regression", "pool", "loss_scale", "tune_rows", "epochs"}
-        return {k: v for k, v in super().key_params().items() if self.at == "task" or k not in alone}
+        own = {k: v for k, v in super().key_params().items() if self.at == "task" or k not in alone}
+        return own | ({"primary": self.primary, "auxiliaries": self.auxiliaries} if self.others else {})
 
     def needs(self) -> list[tuple[str, dict[str, Any]]]:
         """Return the runs that this one reads: none, or at the proxy 02 for each seed."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from auxlearn.methods import option_tables, registry
 from auxlearn.methods.base import Options
-from auxlearn.training.shared_parameters import Budget, Seeds, Trained
+from auxlearn.training.shared_parameters import Budget, Seeds, Trained, distinct
 
 Paradigm = Literal["joint", "normalised", "pretrain"]
 
@@ -105,6 +105,7 @@ class TAWT(Budget):
 
     stage = "05_tawt_weighting"
     not_in_key = Trained.not_in_key | {"mixing"}
+    later = {"others": []}
 
     steps: int = Field(48, ge=0)
     """optimiser steps (0: train by epochs)"""
@@ -118,6 +119,8 @@ class TAWT(Budget):
     """train anew, for the first seed, under four ways to measure cosines"""
     methods: option_tables.Tables = {"tawt": {"weight_every": 12}}
     """options by method or family, as in 06"""
+    others: Annotated[list[str], AfterValidator(distinct)] = []
+    """policies whose weights are held beside TAWT's, each a training of its own, such as uncertainty or famo"""
 
     @model_validator(mode="after")
     def _options_fit(self) -> Self:
