@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from auxlearn.methods import registry
+from auxlearn.methods import listing, registry
 from auxlearn.methods.base import Method, WeightPolicy
 
 PAGE = Path(__file__).resolve().parent / "all_methods.md"
@@ -38,7 +38,13 @@ def page() -> str:
         parts.append(f"## {FAMILIES.get(family, family)}\n")
         if family:
             parts.append(f"Options given to `{family}` reach all of its members.\n")
-        parts += [_item(item) for item in own]
+        said: dict[str, list[str]] = {}
+        for item in own:
+            parts.append(_item(item))
+            if text := listing.notes(item):
+                said.setdefault(text, []).append(item.name)
+        for text, names in said.items():
+            parts.append(f"Of {', '.join(f'`{name}`' for name in names)}:\n\n{_escaped(text)}\n")
         for options, names in _alike(own):
             parts.append(_options(options, names))
     return "\n".join(parts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Iterable
 from typing import Literal, get_args, get_origin
@@ -54,6 +55,7 @@ def _whole(item: Method | WeightPolicy) -> str:
     lines = [f"{item.name}: {item.title} ({kind})"]
     for name in ("reference", "formula", "cost", "use"):
         lines += [f"  {name}: {getattr(item, name)}"] if getattr(item, name) else []
+    lines += ["  notes:", *(f"    {line}".rstrip() for line in said.splitlines())] if (said := notes(item)) else []
     lines += [f"  family: {item.family}; options given to it reach all of its members"] if item.family else []
     lines += (
         [f"  compared with: {', '.join(other or 'the same rows unweighted' for other in item.contrasts)}"]
@@ -61,6 +63,19 @@ def _whole(item: Method | WeightPolicy) -> str:
         else []
     )
     return "\n".join([*lines, *(["  options:"] if item.Options.model_fields else []), *fields(item.Options)])
+
+
+def notes(item: Method | WeightPolicy) -> str:
+    """Return what a method's class says of it beyond its first sentence: what differs from its source, and why.
+
+    Args:
+        item: The method or policy.
+
+    Returns:
+        Paragraphs and lists, as in the docstring; "" where it says no more.
+    """
+    text = inspect.cleandoc(type(item).__doc__ or "").partition("\nArgs:")[0]
+    return text.partition("\n\n")[2].strip()
 
 
 def fields(model: type[BaseModel], names: Iterable[str] | None = None) -> list[str]:
