@@ -1,6 +1,7 @@
 """Each rule against its definition, worked out the slow way on the whole matrix; what all rules share."""
 
 import numpy as np
+import ot
 import pytest
 
 from auxlearn.methods import ranking
@@ -100,6 +101,16 @@ def test_transport_is_sinkhorn_s_scaling_of_the_whole_kernel(epsilon, slack):
     assert choice.scores == pytest.approx(plan.sum(1), rel=1e-6)
     assert choice.scores.sum() == pytest.approx(1)
     assert choice.rows.tolist() == np.argsort(-plan.sum(1))[:12].tolist()
+
+
+@pytest.mark.parametrize(("epsilon", "slack"), [(0.05, 1e-3), (0.2, 0.3)])
+def test_transport_is_that_of_pot(epsilon, slack):
+    distances, even = (1 - COSINES.astype(float)) / 2, (np.full(60, 1 / 60), np.full(7, 1 / 7))
+    plan = ot.unbalanced.sinkhorn_unbalanced(
+        *even, distances, epsilon, (slack, float("inf")), reg_type="entropy", numItermax=10_000, stopThr=1e-13
+    )
+    choice = transport(Similarities.of(COSINES, (-1, 1)), 12, epsilon=epsilon, slack=slack)
+    assert choice.scores == pytest.approx(plan.sum(1), rel=1e-5)
 
 
 def test_transport_of_unbounded_similarities_is_that_of_their_range():

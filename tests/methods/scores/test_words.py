@@ -4,6 +4,7 @@ import math
 import re
 import unicodedata
 
+import bm25s
 import numpy as np
 import pytest
 
@@ -39,8 +40,7 @@ def test_bm25_is_its_formula(k1, b):
 
 
 def test_bm25_is_that_of_bm25s():
-    theirs = pytest.importorskip("bm25s")
-    index = theirs.BM25(method="lucene", k1=1.2, b=0.6)
+    index = bm25s.BM25(method="lucene", k1=1.2, b=0.6)
     index.index(list(map(words, POOL)), show_progress=False)
     expected = np.stack([index.get_scores(words(target)) for target in TARGETS[:2]], 1)
     assert matrix(bm25.found(POOL, TARGETS[:2], 1.2, 0.6)) == pytest.approx(expected, rel=1e-5)
