@@ -86,8 +86,8 @@ def proxy(auc: pd.DataFrame, surface: pd.Series, primary: str) -> str:
         lines.append(f"It hardly tells {primary} from the rest ({own:.2f}; 0.5 is chance): expect a ranking "
                      "that is little better than random.")  # fmt: skip
     elif own >= BLIND:
-        formal = f"; by format alone, {surface[primary]:.0%} (first seed)" if primary in surface else ""
-        lines.append(f"A row of {primary} is placed above a row of another task {own:.0%} of the time{formal}.")
+        beside = f"; by format alone, {surface[primary]:.0%} (first seed)" if primary in surface else ""
+        lines.append(f"A row of {primary} is placed above a row of another task {own:.0%} of the time{beside}.")
     gap = auc.iloc[:, 0] - surface
     formal = list(gap.index[gap < CLOSE])
     if formal:

@@ -17,7 +17,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 
@@ -104,7 +104,7 @@ def seen(p: parameters.Common) -> float:
     from auxlearn.models import encoder_files
 
     encoder, here = encoder_files.fingerprint(p.encoder), runs.device_name(p.device)
-    wanted = {"encoder": encoder, "precision": p.precision, "device": p.device}
+    wanted: dict[str, Any] = {"encoder": encoder, "precision": p.precision, "device": p.device}
     wanted |= {} if p.device == "cuda" else {"threads": p.threads}  # which change nothing on a GPU, and are not kept
     flops = seconds = 0.0
     for manifest in runs.all_runs("train"):

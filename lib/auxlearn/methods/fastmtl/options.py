@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field
 
@@ -57,7 +58,7 @@ class Ranking(Common):
     """
 
     stage = "03_ranking"
-    later = {"others": []} | dict.fromkeys(CHEAPER, "any")
+    later: ClassVar[Mapping[str, Any]] = {"others": []} | dict.fromkeys(CHEAPER, "any")
 
     seeds: Seeds = [0, 1]
     """each ranks by proxies of its own"""

@@ -124,7 +124,7 @@ def _arms(made: dict[str, Any]) -> list[all_results.Row]:
     p, metrics = made["params"], made["metrics"]
     return [
         all_results.Row(
-            "", p["primary"], str(p["n"]) if made["sized"] else "", arm, False, of["score"], metrics["floor"],
+            "", p["primary"], str(p["n"]) if made["sized"] else "", arm, "real", of["score"], metrics["floor"],
             of["difference"], None if of["low"] is None else (of["low"], of["high"]), of["verdict"], of["tflop"],
             len(p["seeds"]), of["added"],
         )
