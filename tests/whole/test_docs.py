@@ -13,7 +13,7 @@ import xml.etree.ElementTree as ET
 import pytest
 
 from auxlearn import cli
-from auxlearn.data import schema
+from auxlearn.data import schema, suites
 from auxlearn.paths import PROJECT
 from auxlearn.studies import graph
 
@@ -128,6 +128,19 @@ def test_every_command_exists(file):
     assert set(re.findall(r"(?<!\S)--[a-z-]+", "\n".join(ours))) <= options()
     files = re.findall(r"(?<![\w/])params/[\w./-]+", written)
     assert [name for name in files if not (PROJECT / name).exists()] == []
+
+
+def test_the_suite_of_one_s_own_that_is_shown_first_works_as_it_stands(tmp_path):
+    """Two tasks over files that are here, where it says that they are."""
+    (shown, *_) = re.findall(r"^```yaml\n(.*?)^```$", (PROJECT / "docs" / "own_data.md").read_text(), re.M | re.S)
+    assert "\nroot: params/examples " in shown
+    (tmp_path / "params").symlink_to(PROJECT / "params")
+    (tmp_path / "mine.yaml").write_text(shown)
+    suite = suites.load(str(tmp_path / "mine.yaml"), 0)
+    assert {name: task.labels for name, task in suite.items()} == {
+        "same_order": ["same", "different"], "tone": ["calm", "urgent"]
+    }  # fmt: skip
+    assert all(len(task.train) and len(task.dev) for task in suite.values())
 
 
 def test_the_yaml_shown_is_valid(tmp_path, monkeypatch):
