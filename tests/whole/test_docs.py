@@ -138,7 +138,7 @@ def test_the_suite_of_one_s_own_that_is_shown_first_works_as_it_stands(tmp_path)
     (tmp_path / "mine.yaml").write_text(shown)
     suite = suites.load(str(tmp_path / "mine.yaml"), 0)
     assert {name: task.labels for name, task in suite.items()} == {
-        "same_order": ["same", "different"], "tone": ["calm", "urgent"]
+        "same_order": ("same", "different"), "tone": ("calm", "urgent")
     }  # fmt: skip
     assert all(len(task.train) and len(task.dev) for task in suite.values())
 
