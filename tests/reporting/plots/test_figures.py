@@ -23,3 +23,29 @@ def test_intervals_and_seeds_are_said():
     summary = pd.DataFrame({"score": [0.5], "low": [0.4], "high": [0.6], "cost": [1.0]}, index=["single"])
     figure = result_figures.quality_and_cost(summary, "accuracy", "TFLOP")
     assert figure.axes[0].get_title(loc="left").endswith("mean over seeds, t interval")
+
+
+@pytest.mark.parametrize("draw", ["quality_and_cost", "amortised", "data_share"])
+def test_no_two_of_many_arms_look_alike(draw):
+    """After ten, colours come again with another marker."""
+    arms = [f"arm{number}" for number in range(24)]
+    if draw == "data_share":
+        table = pd.DataFrame({"arm": arms, "n": 9, "share": 0.1, "score": 0.5, "low": 0.4, "high": 0.6})
+        figure = result_figures.data_share(table, "accuracy", arms)
+    elif draw == "amortised":
+        figure = result_figures.amortised(pd.DataFrame(1.0, [1, 2], arms), "TFLOP")
+    else:
+        summary = pd.DataFrame({"score": 0.5, "low": 0.4, "high": 0.6, "cost": 1.0}, index=arms)
+        figure = result_figures.quality_and_cost(summary, "accuracy", "TFLOP")
+    lines = [line for line in figure.axes[0].lines if line.get_marker() not in ("None", "|", "_", 2, 3)]
+    assert len({(line.get_color(), line.get_marker()) for line in lines}) == 24
+
+
+def test_arms_at_one_share_are_set_apart_by_little():
+    arms = [f"arm{number}" for number in range(24)]
+    table = pd.DataFrame({"arm": arms, "n": 9, "share": 1.0, "score": 0.5, "low": 0.4, "high": 0.6})
+    axis = result_figures.data_share(table, "accuracy", arms).axes[0]
+    shares = {float(line.get_xdata()[0]) for line in axis.lines if line.get_marker() in "oxs"}
+    assert len(shares) == 24
+    assert max(shares) == pytest.approx(1.06)
+    assert "set apart" in axis.get_xlabel()

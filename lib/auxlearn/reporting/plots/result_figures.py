@@ -13,6 +13,13 @@ from matplotlib.ticker import NullFormatter
 from auxlearn.evaluation import stats
 from auxlearn.reporting.plots.figures import COLOURS, PRIMARY, QUIET, _figure
 
+APART = 1.06  # the most that an arm's share of data is drawn off, as a factor
+
+
+def _look(number: int) -> tuple[str, str]:
+    """Return the colour and the marker of an arm: after ten, colours come again with another marker."""
+    return COLOURS[number % 10], "oxs^v+D"[number // 10 % 7]
+
 
 def learning_curves(looks: pd.DataFrame, label: str, kept: bool = True) -> Figure:
     """One value per look at the model in its last phase, one line per seed.
@@ -86,8 +93,8 @@ def target_share(table: pd.DataFrame, metric: str, order: Sequence[str]) -> Figu
     figure, (axis,) = _figure(width=8, height=4)
     for i, arm in enumerate(order):
         part = table[table["arm"] == arm]
-        marker = "oxs^v+D"[i // 10 % 7]
-        axis.plot(part["target_share"], part["score"], marker, ms=6, color=COLOURS[i % 10], label=arm)
+        colour, marker = _look(i)
+        axis.plot(part["target_share"], part["score"], marker, ms=6, color=colour, label=arm)
     axis.set(xlabel="the primary's share of training, mean over steps", ylabel=f"{metric}, dev", xlim=(-0.02, 1.02))
     axis.set_title("Score against the target's share, one point per seed")
     axis.xaxis.set_major_formatter(lambda x, _: f"{x:.0%}")
@@ -111,18 +118,20 @@ def data_share(table: pd.DataFrame, metric: str, order: Sequence[str]) -> Figure
     figure, (axis,) = _figure(width=8, height=4)
     left = table.loc[table["n"] > 0, "share"].min() / 2 if (table["n"] > 0).any() else 0.01
     for i, arm in enumerate(order):
-        part, colour = table[table["arm"] == arm], COLOURS[i % 10]
+        part, (colour, marker) = table[table["arm"] == arm], _look(i)
         if (part["n"] == 0).all():
             row = part.iloc[0]
             axis.axhline(row["score"], color=colour, lw=1.6, ls="--", label=arm)
             axis.axhspan(row["low"], row["high"], color=colour, alpha=0.08, lw=0)
             continue
-        shift = 1.03 ** (i - len(order) / 2)  # arms at the same share would hide each other
+        shift = APART ** (2 * i / max(1, len(order) - 1) - 1)  # arms at the same share would hide each other
         error = [part["score"] - part["low"], part["high"] - part["score"]]
         axis.errorbar(
-            part["share"] * shift, part["score"], yerr=error, fmt="o-", ms=6, lw=1.5, capsize=3, color=colour, label=arm
-        )
-    axis.set(xscale="log", xlabel="share of the auxiliary rows added (log scale)", ylabel=f"{metric}, dev")
+            part["share"] * shift, part["score"], yerr=error, fmt=f"{marker}-", ms=6, lw=1.5, capsize=3, color=colour,
+            label=arm,
+        )  # fmt: skip
+    axis.set(xscale="log", xlabel="share of the auxiliary rows added (log scale; arms at one share are set apart)")
+    axis.set_ylabel(f"{metric}, dev")
     axis.set(title="Score against share of data: mean over seeds, t interval", xlim=(left, 1.6))
     axis.xaxis.set_major_formatter(lambda x, _: f"{x:.3g}" if x < 0.01 else f"{x:.0%}")
     axis.xaxis.set_minor_formatter(NullFormatter())
@@ -238,7 +247,8 @@ def amortised(table: pd.DataFrame, unit: str) -> Figure:
     """
     figure, (axis,) = _figure(width=7, height=3.4)
     for i, arm in enumerate(table.columns):
-        axis.plot(table.index, table[arm], marker="o", ms=4, color=COLOURS[i % 10], label=arm)
+        colour, marker = _look(i)
+        axis.plot(table.index, table[arm], marker=marker, ms=4, color=colour, label=arm)
     axis.set(xlabel="targets sharing one selection pass", ylabel=f"{unit} per target", ylim=(0, None))
     axis.set_title("What sharing saves")
     axis.set_xticks(table.index)
@@ -259,9 +269,10 @@ def quality_and_cost(table: pd.DataFrame, metric: str, unit: str) -> Figure:
     """
     figure, (axis,) = _figure(width=7, height=3.8)
     for i, (arm, row) in enumerate(table.iterrows()):
+        colour, marker = _look(i)
         axis.errorbar(
-            row["cost"], row["score"], yerr=[[row["score"] - row["low"]], [row["high"] - row["score"]]], fmt="o", ms=8,
-            color=COLOURS[i % 10], capsize=3, lw=1.5, label=arm,
+            row["cost"], row["score"], yerr=[[row["score"] - row["low"]], [row["high"] - row["score"]]], fmt=marker,
+            ms=8, color=colour, capsize=3, lw=1.5, label=arm,
         )  # fmt: skip
     axis.set(xlabel=f"{unit}, selection included", ylabel=f"{metric}, dev")
     axis.set_title("Quality against cost: mean over seeds, t interval")
