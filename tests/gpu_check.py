@@ -397,6 +397,8 @@ def main(arguments: list[str] | None = None) -> int:
     given.out.write_text(json.dumps(answer, indent=1, default=str) + "\n", encoding="utf-8")
     for failure in answer["failed"]:
         print(f"failed: {failure}")
+    if problem := answer.get("speed", {}).get("Trainer failed"):
+        print(f"Trainer could not be timed: {problem}")
     for name in answer.get("speed", {}).get("aims missed", []):
         print(f"below its aim: {name} {answer['speed'][name]['median']:.3g}, aim {AIMS[name]:g}")
     print(f"gpu-check: {'failed' if answer['failed'] else 'every check holds'}; please send back {given.out}")

@@ -5,12 +5,13 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 from auxlearn.errors import InputError
 from auxlearn.methods import context, registry
 from auxlearn.methods.tawt import weight_tables
 from auxlearn.reporting import other_methods
-from auxlearn.studies import parameters
+from auxlearn.studies import graph, parameters
 from auxlearn.training import training_cache
 
 SMALL = {"rows": 80, "seeds": [1], "auxiliaries": ["topic_name", "word_class", "side_share"], "precision": "fp32"}
@@ -33,7 +34,7 @@ def test_rows_of_other_methods_are_counted_beside_the_own_choice(small):
     asked, bm25 = alone(opened, "bm25")
     pool = asked.pool()
     own = pd.concat([bm25.rows[["task", "row"]].head(20), pool[["task", "row"]].tail(10)]).drop_duplicates()
-    table, units = other_methods.rows(opened, own, pool)
+    table = other_methods.rows(opened, own, pool)
     assert list(table.index) == ["this ranking", "bm25", "random"]
     assert table["rows"].tolist() == [len(own), 30, 30]
     taken = set(zip(bm25.rows["task"].astype(str), bm25.rows["row"], strict=True))
@@ -41,9 +42,9 @@ def test_rows_of_other_methods_are_counted_beside_the_own_choice(small):
     assert table["common"].tolist()[:2] == [1.0, pytest.approx(both / len(own))]
     helpful = bm25.rows[["task", "row"]].merge(pool[["task", "row", "helpful"]], on=["task", "row"])["helpful"].mean()
     assert table.loc["bm25", "helpful"] == pytest.approx(helpful)
-    assert table[["topic_name", "word_class", "side_share"]].sum(axis=1).tolist() == pytest.approx([1, 1, 1])
+    assert table[["of topic_name", "of word_class", "of side_share"]].sum(axis=1).tolist() == pytest.approx([1, 1, 1])
     assert np.isnan(table.loc["this ranking", "TFLOP"])
-    assert (table.loc["bm25", "TFLOP"], units) == (0, [])  # neither runs a model
+    assert table.loc["bm25", "TFLOP"] == 0  # it runs no model
 
 
 def test_scores_of_tasks_are_put_beside_the_own_ones(small):
@@ -51,24 +52,25 @@ def test_scores_of_tasks_are_put_beside_the_own_ones(small):
     _, chosen = alone(opened, "textemb")
     scores = pd.Series(next(iter(chosen.why.values())))
     own = scores.rank(ascending=False)  # the other order
-    table, taus, units = other_methods.tasks(opened, own)
+    table, taus = other_methods.tasks(opened, own)
     assert table["textemb"].to_dict() == pytest.approx(scores.to_dict())
     assert list(table.index) == list(own.sort_values(ascending=False).index)
     assert taus.to_dict() == {"textemb": pytest.approx(-1)}
-    assert units
 
 
 def test_weights_of_other_policies_are_those_of_their_trainings(small):
     opened = session("05_tawt_weighting", small, steps=6, others=["normalised", "uncertainty"])
     own = pd.Series({"topic_side": 0.4, "topic_name": 0.3, "word_class": 0.2, "side_share": 0.1})
-    table, units = other_methods.weights(opened, own)
+    table = other_methods.weights(opened, own)
     assert list(table) == ["tawt_joint", "normalised", "uncertainty"]
     assert table.sum().tolist() == pytest.approx([1, 1, 1])
     arm = next(each for each in parameters.others(opened.params) if each.arm == "uncertainty")
     _, plan = context.select(context.Context(small, arm.resolved(), 1))
     training = training_cache.trained(plan, small)
     assert table["uncertainty"].to_dict() == weight_tables.finals({1: training})[1].to_dict()
-    assert training.manifest.key in {unit.key for unit in units}
+    some = other_methods.weights(opened, own.drop("topic_side"))  # as where sources alone are weighed
+    assert some["uncertainty"].sum() == pytest.approx(1)
+    assert np.isnan(some.loc["topic_side", "tawt_joint"])
 
 
 @pytest.mark.parametrize(
@@ -87,15 +89,16 @@ def test_a_name_that_a_notebook_cannot_hold_beside_its_own_is_refused(stage, nam
         parameters.validate(stage, {"others": [name]})
 
 
-@pytest.mark.parametrize("stage", ["03_ranking", "04_gradts_correlation", "05_tawt_weighting"])
-def test_without_others_the_key_and_the_code_are_as_before(stage):
-    plain = parameters.validate(stage, {})
-    name = {"03_ranking": "bm25", "04_gradts_correlation": "textemb", "05_tawt_weighting": "famo"}[stage]
-    asked = parameters.validate(stage, {"others": [name]})
-    assert "others" not in plain.key_params()
-    assert plain.key_params() != asked.key_params()
-    assert parameters.code_roots(plain) == ("reporting.notebook",)
+@pytest.mark.parametrize(
+    ("stage", "name"), [("03_ranking", "bm25"), ("04_gradts_correlation", "textemb"), ("05_tawt_weighting", "famo")]
+)
+def test_what_is_shown_beside_enters_no_key_and_no_study(stage, name, tmp_path):
+    plain, asked = parameters.validate(stage, {}), parameters.validate(stage, {"others": [name]})
+    assert plain.key_params() == asked.key_params()
+    assert parameters.code_roots(plain) == parameters.code_roots(asked) == ("reporting.notebook",)
     (arm,) = parameters.others(asked)
-    assert set(arm.code_roots()) <= set(parameters.code_roots(asked))
-    assert {"primary", "auxiliaries"} <= set(asked.key_params())
     assert registry.get(name) is (arm.policy or arm.method)
+    study = {"study": "s", "base": {"size": "full"}, "stages": [stage], "notebooks": {stage: {"others": [name]}}}
+    (tmp_path / "s.yaml").write_text(yaml.safe_dump(study))
+    with pytest.raises(InputError, match=f"others: {name} would be shown, and enter no key"):
+        graph.load(tmp_path / "s.yaml")

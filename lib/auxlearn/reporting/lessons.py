@@ -113,7 +113,7 @@ def ranking(shares: pd.DataFrame, n: int, truth: Mapping[str, Mapping[str, float
     order = shares[shares["chosen"] > 0].sort_values("share", ascending=False, kind="stable")
     top = [
         f"{row.share:.0%} are of {row.Index} ({row.lift:.1f} times its share of the pool)"
-        for row in order[order["share"] >= LEAST][:3].itertuples()
+        for row in (order[order["share"] >= LEAST] if (order["share"] >= LEAST).any() else order)[:3].itertuples()
     ]
     lines = [f"Of the {n:,} rows chosen (first seed), {_list(top)}."]
     if none := list(shares.index[shares["chosen"] == 0]):

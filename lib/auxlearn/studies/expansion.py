@@ -156,6 +156,11 @@ class Expansion:
 
     def _cell(self, stage: str, given: dict[str, Any]) -> Cell:
         p = self._resolved(params.validate(stage, given))
+        if getattr(p, "others", None):
+            raise InputError(
+                f"{stage}: others: {', '.join(p.others)} would be shown, and enter no key; a study compares methods as "
+                "arms of 06, and their choices in 08 (`selectors`)"
+            )
         suite = self._suite(p)
         suite.auxiliaries(p.primary, p.auxiliaries)
         self._judged(p, suite)

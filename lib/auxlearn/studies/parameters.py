@@ -156,7 +156,7 @@ SHOWN: dict[str, tuple[str, ...]] = {
     "07_efficiency": (*_ALL, "seeds", "arms", "n", "curve", "sentence_test"),
     "08_validity": (*_ALL, "seeds", "workers", "selectors", "trials", "n", "oracle", "methods"),
 }  # fmt: skip
-# What a notebook may hold beside its own method, and how that is told.
+# What a notebook may show beside its own method, and how that is told.
 _BESIDE: dict[str, tuple[Callable[[Method | WeightPolicy], bool], str]] = {
     "03_ranking": (
         lambda item: isinstance(item, Method) and item.adds_rows and item.level != "none" and not item.follows,
@@ -221,13 +221,16 @@ def validate(stage: str, given: Mapping[str, Any], plug: bool = True) -> Any:
 
 
 def others(p: Any) -> list[MTL]:
-    """Return the arms of the methods that a notebook holds beside its own (`others`), by their defaults.
+    """Return the arms of the methods that a notebook shows beside its own (`others`).
+
+    What they give enters no key and is nobody's input: it is there to be looked at. Options are those of `methods`, if
+    the notebook has it.
 
     Args:
         p: Parameters of any notebook.
 
     Raises:
-        InputError: A name is none of those that the notebook can hold beside its own.
+        InputError: A name is none of those that the notebook can show beside its own.
     """
     shared = {name: getattr(p, name) for name in MTL.model_fields if name in type(p).model_fields}
     arms = []
@@ -263,8 +266,7 @@ def unknown(stage: str, names: list[str]) -> str:
 
 def code_roots(p: Any) -> tuple[str, ...]:
     """Name the code beside its notebook's that decides a run's result: for an arm its method's and policy's."""
-    arms = [p] if isinstance(p, (MTL, Validity)) else others(p)
-    return ("reporting.notebook", *dict.fromkeys(root for arm in arms for root in arm.code_roots()))
+    return ("reporting.notebook", *(p.code_roots() if isinstance(p, (MTL, Validity)) else ()))
 
 
 def for_notebook(stage: str, values: Mapping[str, Any]) -> dict[str, Any]:

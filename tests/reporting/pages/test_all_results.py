@@ -38,6 +38,16 @@ def published(home, name, rows, data="real", floors=(0.5,)):
     (folder / "index.html").write_text(f"{floors}<p>Data {data} 0123.</p>")
 
 
+def write_suites(folder):
+    """With and without a twin, one that extends the first, and one that is no YAML."""
+    own = "name: s\nroot: .\ntasks:\n  a: {kind: classification, inputs: [text], label: l, labels: [x, y], "
+    own += "metric: accuracy, resplit: {train: 9, rest: leave}, source: {files: {train: a.csv}}}\n"
+    (folder / "none.yaml").write_text(own + "  # no twin_of here\n")
+    (folder / "twins.yaml").write_text(own + "  b: {source: {twin_of: a, rows: 3}}\n")
+    (folder / "more of them.yaml").write_text("name: more\nextends: twins.yaml\ntasks: {}\n")
+    (folder / "no yaml.yaml").write_bytes(b"\xff\x00: twin_of")
+
+
 def arm(name, difference, verdict, **given):
     interval = {"low": difference - 0.01, "high": difference + 0.01}
     own = {"arm": name, "score": 0.6 + difference, "difference": difference, "verdict": verdict, "added": 100}
@@ -76,12 +86,13 @@ def test_comparisons_of_one_primary_have_constants_of_their_own(tmp_path):
         ("suites/twins.yaml", "twins"),
         ("suites/none.yaml", "real"),
         ("params/suites/sentence.yaml 12ab, suites/twins.yaml", "twins"),
+        ("suites/more of them.yaml", "twins"),  # by the suite that it extends
+        ("suites/no yaml.yaml", "real"),
     ],
 )
 def test_the_kind_of_data_is_known_by_the_suite(tmp_path, data, kind):
     (tmp_path / "suites").mkdir()
-    for name, source in (("twins", "{twin_of: a, rows: 3}"), ("none", "{path: b}")):
-        (tmp_path / "suites" / f"{name}.yaml").write_text(f"tasks: {{b: {{source: {source}}}}}")
+    write_suites(tmp_path / "suites")
     published(tmp_path / "reports", "one", [SINGLE], data=data)
     assert [row.data for row in all_results.rows(tmp_path / "reports")] == [kind]
 
@@ -129,7 +140,7 @@ def test_of_arms_that_cost_the_same_the_better_is_named_and_one_shown_twice_coun
 
 
 def test_twins_are_answered_apart_with_the_methods_that_no_test_has_met(tmp_path):
-    (tmp_path / "twins.yaml").write_text("tasks: {b: {source: {twin_of: a, rows: 3}}}")
+    write_suites(tmp_path)
     rows = [SINGLE, arm("all_data", 0.03, "better"), arm("gradts_top", 0.04, "not tested")]
     home = tmp_path / "reports"
     published(home, "one", rows, data="twins.yaml")
@@ -142,8 +153,8 @@ def test_twins_are_answered_apart_with_the_methods_that_no_test_has_met(tmp_path
     )
     assert "the one tested arm is better than single-task training, all_data on a, +0.030" in answers[1]
     assert answers[2] == (
-        "No evidence yet there of GradTS, AUTOSEM, TAWT, row scores, task scores, balanced weights: no arm of theirs "
-        "was tested."
+        "No evidence yet there of FastMTL, AUTOSEM, TAWT, row scores, task scores, balanced weights: no arm of theirs "
+        "was trained."
     )
 
 
@@ -180,9 +191,12 @@ def test_what_methods_chose_is_a_sentence():
     for name, share in (("a", 0.19), ("b", 0.0)):
         found[name]["shares"] = {"twin": found[name]["mean"], "shuffled": share}
     assert all_results.finding_chosen({"class": "twin", "pool": 0.17, "found": found}) == (
-        "Share of twin rows, and of those with permuted labels, (17% each of the pool) in what each method chose: "
+        "Share of twin rows, and of those with permuted labels, (17% of the pool) in what each method chose: "
         "a 20% and 19%, b 80% and 0% (in 6 of 10 seeds)."
     )
+    pools = {"twin": 0.17, "shuffled": 0.09, "other": 0.74}
+    told = all_results.finding_chosen({"class": "twin", "pool": 0.17, "found": found, "pools": pools})
+    assert "(17% and 9% of the pool)" in told
     assert all_results.finding_chosen({"class": "twin", "pool": 0.17, "found": {"c": found["c"]}}) == ""
 
 

@@ -54,10 +54,10 @@ def test_a_section_that_a_run_did_not_ask_for_is_left_out(tmp_path):
         code = v4.new_code_cell(f"code_{name}", outputs=list(outputs), execution_count=count, metadata=tagged)
         return [v4.new_markdown_cell(f"## About {name}", metadata=tagged), code]
 
-    line, lines = (v4.new_output("stream", text=text) for text in ("not asked\n\n", "a table\nof lines\n"))
+    line, lines = (v4.new_output("stream", text=text) for text in ("\nnot asked: name one\n", "one line of a result\n"))
     shown = v4.new_output("display_data", data={"text/plain": "a figure"})
     error = v4.new_output("error", ename="E", evalue="bad", traceback=["bad"])
-    sections = [section("silent", line), section("none"), section("table", lines), section("figure", line, shown),
+    sections = [section("silent", line), section("table", lines), section("figure", line, shown),
                 section("failed", error), section("waiting", count=None)]  # fmt: skip
     last = v4.new_markdown_cell("The end")
     nbformat.write(v4.new_notebook(cells=[*(cell for own in sections for cell in own), last]), tmp_path / "n.ipynb")

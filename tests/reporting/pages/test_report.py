@@ -233,7 +233,7 @@ def test_a_comparison_says_first_what_it_found_and_whether_single_task_learns(tm
     entry = report._comparison([row], row, tmp_path)
     found = report._findings([entry])
     assert found == [
-        "Of 1 arm 1 is better than single-task training; the largest difference is x on a, +0.100 (+0.010 to +0.190).",
+        "The one arm, x, is better than single-task training; the largest difference is x on a, +0.100 (+0.010 to +0.190).",
         "Of 2 tested pairs of arms 1 is shown to differ: x − y +0.100 (+0.010 to +0.190).",
     ]
     metrics["pairs"] = pairs[1:]
@@ -578,14 +578,24 @@ def test_a_study_of_choices_opens_with_what_each_method_chose(tmp_path):
     row = cell(stage="08_validity", level=0.95, seeds=[0, 1, 2])
     row.manifest = runs.Manifest({"metrics": {"class": "twin", "pool": 0.17, "found": found}}, tmp_path)
     assert report._is_board(row)
-    sentence = "Share of twin rows (17% of the pool) in what each method chose: b 75% (in 2 of 3 seeds), a 20%."
+    sentence = "Share of twin rows (17% of the pool) in what each method chose: a 20%, b 75% (in 2 of 3 seeds)."
     assert report._findings([], [row]) == [sentence]
     text = pages.environment().get_template("index.html").render(
         title="t", rows=[(row, "")], comparisons=[], counts={}, meaning=run_status.MEANING, wrong=[], records=[],
         seconds=1.0, tflop=1.0, boards=[row], found=[sentence], ranked=all_results.ranked,
+        permuted=all_results.permuted,
     )  # fmt: skip
     assert "chose rows in 2 of 3 seeds" in text
-    assert re.findall(r"<th scope=\"row\">(\w)", text)[:2] == ["b", "a"]  # the highest share first
+    assert re.findall(r"<th scope=\"row\">(\w)", text)[:2] == ["a", "b"]  # those that chose in every seed first
+    assert "labels permuted" not in text
+    row.manifest.metrics["found"]["a"]["shares"] = {"twin": 0.2, "shuffled": 0.125}
+    text = pages.environment().get_template("index.html").render(
+        title="t", rows=[(row, "")], comparisons=[], counts={}, meaning=run_status.MEANING, wrong=[], records=[],
+        seconds=1.0, tflop=1.0, boards=[row], found=[sentence], ranked=all_results.ranked,
+        permuted=all_results.permuted,
+    )  # fmt: skip
+    assert "share, labels permuted" in text
+    assert "0.125</td>" in text
     assert "0.750</td>" in text
     row.manifest = runs.Manifest({"metrics": {"class": "twin", "pool": "much", "found": found}}, tmp_path)
     assert not report._is_board(row)  # written by other code

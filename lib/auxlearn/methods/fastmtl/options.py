@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
@@ -58,7 +57,8 @@ class Ranking(Common):
     """
 
     stage = "03_ranking"
-    later: ClassVar[Mapping[str, Any]] = {"others": []} | dict.fromkeys(CHEAPER, "any")
+    not_in_key = Common.not_in_key | {"others"}
+    later = dict.fromkeys(CHEAPER, "any")
 
     seeds: Seeds = [0, 1]
     """each ranks by proxies of its own"""
@@ -85,7 +85,7 @@ class Ranking(Common):
     exit_layers: Annotated[list[Annotated[int, Field(ge=0)]], AfterValidator(distinct)] = []
     """layers of the proxy after which cheap scorers read its states ([]: no cheap scorer is tried)"""
     others: Annotated[list[str], AfterValidator(distinct)] = []
-    """methods whose choice of rows, by their defaults, is held beside this one, such as bm25 or rds"""
+    """methods whose choice of rows, by their defaults, is shown beside this one, such as bm25 or rds; enters no key"""
 
     def needs(self) -> list[tuple[str, dict[str, Any]]]:
         """Return the runs that this one reads: 02 for each seed, with the same discriminator and leaks."""

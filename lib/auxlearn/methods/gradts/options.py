@@ -20,8 +20,7 @@ class GradTS(TunedAlone):
     """
 
     stage = "04_gradts_correlation"
-    not_in_key = Common.not_in_key | {"primary", "auxiliaries", "mixing"}
-    later = {"others": []}
+    not_in_key = Common.not_in_key | {"primary", "auxiliaries", "mixing", "others"}
 
     importance_rows: int = Field(60, ge=0)
     """most rows of each task whose head importance is measured (0: all)"""
@@ -34,7 +33,7 @@ class GradTS(TunedAlone):
     also: list[str] = []
     """further encoders, of which only the order of the tasks is compared"""
     others: Annotated[list[str], AfterValidator(distinct)] = []
-    """methods whose scores of tasks, by their defaults, are held beside head importance, such as textemb or logme"""
+    """methods whose scores of tasks, by their defaults, are shown beside tau, such as textemb; enters no key"""
 
     @model_validator(mode="after")
     def _other_encoders(self) -> Self:
@@ -43,13 +42,9 @@ class GradTS(TunedAlone):
         return self
 
     def key_params(self) -> dict[str, Any]:
-        """Return the parameters that the result depends on; at the proxy, none of those that tune a task alone.
-
-        The primary is among them where other methods are asked, which score tasks for it.
-        """
+        """Return the parameters that the result depends on; at the proxy, none of those that tune a task alone."""
         alone = {"batch_size", "lr", "regression", "pool", "loss_scale", "tune_rows", "epochs"}
-        own = {k: v for k, v in super().key_params().items() if self.at == "task" or k not in alone}
-        return own | ({"primary": self.primary, "auxiliaries": self.auxiliaries} if self.others else {})
+        return {k: v for k, v in super().key_params().items() if self.at == "task" or k not in alone}
 
     def needs(self) -> list[tuple[str, dict[str, Any]]]:
         """Return the runs that this one reads: none, or at the proxy 02 for each seed."""

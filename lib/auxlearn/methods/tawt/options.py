@@ -104,8 +104,7 @@ class TAWT(Budget):
     """
 
     stage = "05_tawt_weighting"
-    not_in_key = Trained.not_in_key | {"mixing"}
-    later = {"others": []}
+    not_in_key = Trained.not_in_key | {"mixing", "others"}
 
     steps: int = Field(48, ge=0)
     """optimiser steps (0: train by epochs)"""
@@ -120,7 +119,7 @@ class TAWT(Budget):
     methods: option_tables.Tables = {"tawt": {"weight_every": 12}}
     """options by method or family, as in 06"""
     others: Annotated[list[str], AfterValidator(distinct)] = []
-    """policies whose weights are held beside TAWT's, each a training of its own, such as uncertainty or famo"""
+    """policies whose weights are shown beside TAWT's, each a training, such as uncertainty or famo; enters no key"""
 
     @model_validator(mode="after")
     def _options_fit(self) -> Self:

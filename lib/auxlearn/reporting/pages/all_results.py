@@ -13,6 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
+from auxlearn.data import schema
 from auxlearn.errors import InputError
 from auxlearn.evaluation import stats
 from auxlearn.files import bounded_files
@@ -35,7 +36,6 @@ FAMILIES = {
     "fastmtl": "FastMTL", "gradts": "GradTS", "autosem": "AUTOSEM", "tawt": "TAWT", "scores": "row scores",
     "task_scores": "task scores", "balancing": "balanced weights",
 }  # fmt: skip
-PAIR = re.compile(r"(\S+) − (\w+)")
 SHOWN_NAMES = 3  # of arms that a sentence names one by one
 
 
@@ -145,11 +145,19 @@ def _row(study: str, line: dict[str, str], data: Kind, floors: dict[tuple[str, .
 def _data(page: str, home: Path) -> Kind:
     """Tell a report's kind of data; where it is of several, no number of it passes for one of a plainer kind."""
     told = DATA.search(page)
-    suites = [one.partition(" ")[0] for one in told[1].split(", ")] if told else []
+    suites = [re.sub(r" [0-9a-f]+$", "", one) for one in told[1].split(", ")] if told else []
     if "planted" in suites:
         return "planted"
-    files = [home.parent / suite for suite in suites]
-    return "twins" if any(f.is_file() and "twin_of" in f.read_text(encoding="utf-8") for f in files) else "real"
+    return "twins" if any(_has_twins(home.parent / suite) for suite in suites) else "real"
+
+
+def _has_twins(file: Path) -> bool:
+    """Tell whether a suite's file gives a task a twin; False of one that is no longer there, or cannot be read."""
+    try:
+        tasks = schema.read_suite(file)[0].tasks if file.is_file() else {}
+    except InputError:
+        return False
+    return any(task.source.twin_of for task in tasks.values())
 
 
 def _number(text: str) -> float | None:
@@ -175,7 +183,8 @@ def finding(own: Sequence[Row]) -> str:
     untested = {row for row in arms if row.verdict.endswith("not tested")}
     tested = [row for row in arms if row not in untested]
     if not tested:
-        verdicts = f"none of {len(arms)} arms was tested against single-task training"
+        verdicts = f"none of {len(arms)} arms" if len(arms) > 1 else f"the one arm, {arms[0].arm}, was not tested"
+        verdicts += f"{' was tested' * (len(arms) > 1)} against single-task training"
     elif len(tested) == 1:
         one = f"the one{' tested' if untested else ''} arm, {tested[0].arm},"
         verdicts = f"{one} is {_shown(tested[0])} than single-task training"
@@ -263,8 +272,11 @@ def finding_chosen(metrics: Mapping[str, Any]) -> str:
         also = f" and {beside[name]:.0%}" if name in beside else ""
         seeds = row.get("seeds") or most
         told.append(f"{name} {row['mean']:.0%}{also}{f' (in {seeds} of {most} seeds)' if seeds < most else ''}")
+    pools = f"{metrics['pool']:.0%}"
+    if beside and SHUFFLED in metrics.get("pools", {}):
+        pools += f" and {metrics['pools'][SHUFFLED]:.0%}"
     what = f"{metrics['class']} rows{', and of those with permuted labels,' if beside else ''}"
-    return f"Share of {what} ({metrics['pool']:.0%}{' each' if beside else ''} of the pool){CHOSEN}{', '.join(told)}."
+    return f"Share of {what} ({pools} of the pool){CHOSEN}{', '.join(told)}."
 
 
 def _told(row: Row) -> str:
@@ -306,8 +318,8 @@ def advice(
             how = "was tested" if not tested else "is shown to be better than single-task training"
             answers.append((f"{where}: no evidence yet{f', as {why} {how}' if arms else ''}.", []))
         answers += _between(arms, said)
-        if arms and tested and data != "planted":
-            answers += _never(arms, tested, said)
+        if arms and data != "planted":
+            answers += _never(arms)
     return answers
 
 
@@ -325,15 +337,11 @@ def _best(where: str, tested: Sequence[Row], better: Sequence[Row]) -> tuple[str
     return f"{text}.", [cheapest] if best is cheapest else [cheapest, best]
 
 
-def _never(
-    arms: Sequence[Row], tested: Sequence[Row], said: Mapping[str, Sequence[str]]
-) -> list[tuple[str, list[Row]]]:  # fmt: skip
-    """Name the families of methods of which no arm was tested on one kind of data, against any other."""
-    studies = {row.study for row in arms}
-    pairs = [name for study in studies for text in said.get(study, ()) for pair in PAIR.findall(text) for name in pair]
-    known = {_family(name) for name in [*(row.arm for row in tested), *pairs]}
+def _never(arms: Sequence[Row]) -> list[tuple[str, list[Row]]]:
+    """Name the families of methods of which no arm was trained on one kind of data."""
+    known = {_family(row.arm) for row in arms}
     if missing := [title for family, title in FAMILIES.items() if family not in known]:
-        return [(f"No evidence yet there of {', '.join(missing)}: no arm of theirs was tested.", [])]
+        return [(f"No evidence yet there of {', '.join(missing)}: no arm of theirs was trained.", [])]
     return []
 
 

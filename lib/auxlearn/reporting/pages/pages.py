@@ -26,6 +26,7 @@ from auxlearn.studies import run_status
 TEMPLATES = Path(__file__).parent / "templates"
 KINDS = ("text/plain", "image/png")  # the only outputs that reach a page: neither can carry markup
 PYTHON = {"language_info": {"name": "python", "pygments_lexer": "ipython3"}}  # of every notebook here
+NOT_ASKED = "not asked: "  # with what such a section's code then begins
 OPTIONAL = "optional-"  # a tag's beginning: cells of a section that stands on a page only if the run asked for it
 FAILED = "failed"  # id of the cell that an error stopped
 
@@ -110,7 +111,7 @@ def page(
 
 
 def _not_asked(cells: Sequence[nbformat.NotebookNode]) -> set[str]:
-    """Find optional sections that a run did not ask for: their code ran, and said so in a line at most."""
+    """Find optional sections that a run did not ask for: their code ran, and said so and no more."""
     sections: dict[str, list[nbformat.NotebookNode]] = {}
     for cell in cells:
         for tag in cell.metadata.get("tags", []):
@@ -118,15 +119,15 @@ def _not_asked(cells: Sequence[nbformat.NotebookNode]) -> set[str]:
                 sections.setdefault(tag, []).append(cell)
     return {
         tag for tag, code in sections.items()
-        if all(cell.get("execution_count") for cell in code) and not any(map(_shows, code))
+        if all(cell.get("execution_count") for cell in code) and all(map(_silent, code))
     }  # fmt: skip
 
 
-def _shows(cell: nbformat.NotebookNode) -> bool:
-    """Say whether a cell has more to show than a line of text."""
+def _silent(cell: nbformat.NotebookNode) -> bool:
+    """Tell whether all that a cell shows is that it was not asked."""
     outputs = cell.get("outputs", [])
     text = "".join(output.get("text", "") for output in outputs if output.output_type == "stream")
-    return any(output.output_type != "stream" for output in outputs) or "\n" in text.strip()
+    return all(output.output_type == "stream" for output in outputs) and text.strip().startswith(NOT_ASKED)
 
 
 def _printable(data: Mapping[str, Any]) -> dict[str, Any]:

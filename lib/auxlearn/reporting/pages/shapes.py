@@ -71,6 +71,7 @@ class Board(Shape):
     kind: str = Field(alias="class")
     pool: float
     found: dict[str, Found]
+    pools: dict[str, float] = {}
 
 
 class Arm(Difference):

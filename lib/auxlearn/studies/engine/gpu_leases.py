@@ -37,7 +37,10 @@ def devices() -> list[str]:
         Their UUIDs where `nvidia-smi` or CUDA tells them, else their names in CUDA_VISIBLE_DEVICES. Without that
         variable these are all that there are.
     """
-    visible, known = os.environ.get("CUDA_VISIBLE_DEVICES"), _listed()
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None and not visible.strip():
+        return []
+    known = _listed()
     names = known if visible is None else [name.strip() for name in visible.split(",") if name.strip()]
     return list(dict.fromkeys(_uuid(name, known) for name in names))
 

@@ -20,6 +20,7 @@ from auxlearn import processes
 from auxlearn.data import suites
 from auxlearn.errors import InputError
 from auxlearn.methods import context, registry
+from auxlearn.methods.base import Cell
 from auxlearn.studies import parameters
 
 ARTIFACT = {"02_td_proxy": "proxy", "05_tawt_weighting": "final_weights"}
@@ -91,6 +92,12 @@ def work(asked: context.Context, stage: str) -> None:
         training_cache.trained(plan, asked.suite, asked.progress)
 
 
+def _trains(arm: parameters.MTL) -> bool:
+    """Tell whether a method's choice rests on anything that is made once and kept."""
+    method, options = arm.method, arm.options(arm.method)
+    return bool(method.needs(Cell(arm, arm.seeds[0]), options)) or method.searches(options)
+
+
 def main(argv: list[str]) -> int:
     """Work on the seeds that the command line names.
 
@@ -105,7 +112,8 @@ def main(argv: list[str]) -> int:
     upstream = [parameters.validate(stage, params, plug=False) for stage, params in job["upstream"]]
     suite = suites.load(p.suite, p.rows)
     seeds = [int(seed) for seed in argv[1:]]
-    for arm, seed in itertools.product(p.arms if p.stage == "08_validity" else [p], seeds):
+    arms = [arm for arm in p.arms if _trains(arm)] if p.stage == "08_validity" else [p]
+    for arm, seed in itertools.product(arms, seeds):
         try:
             work(context.Context(suite, arm, seed, upstream), p.stage)
         except InputError as error:  # the notebook meets it too, and shows it to a person
