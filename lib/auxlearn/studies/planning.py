@@ -109,7 +109,7 @@ def seen(p: parameters.Common) -> float:
     flops = seconds = 0.0
     for manifest in runs.all_runs("train"):
         q, ledger = manifest.params, manifest.data.get("ledger", [])
-        if wanted.items() <= q.items() and manifest.data.get("device") == here:
+        if all(q.get(name) == value for name, value in wanted.items()) and manifest.data.get("device") == here:
             flops += sum(row.get("flops") or 0 for row in ledger) / (q.get("processes") or 1)
             seconds += sum(row.get("seconds") or 0 for row in ledger)
     return flops / seconds if seconds else 0.0
