@@ -269,8 +269,7 @@ def select(context: Context) -> tuple[Selection, Plan]:
         The selection and the plan.
     """
     method, policy = registry.parse(context.params.arm)
-    options = registry.options(method, context.params.methods)
-    selection = method.select(context, context.cell, options)
+    options, selection = registry.options(method, context.params.methods), choose(context)
     if policy is None or selection.rows is None:  # a selection that chose nothing leaves nothing to weigh
         return selection, method.plan(context, context.cell, selection, options)
     options = registry.options(policy, context.params.methods)

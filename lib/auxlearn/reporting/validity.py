@@ -153,13 +153,13 @@ def _auc(ranked: pd.DataFrame | None, chosen: Selection, known: pd.DataFrame) ->
     if ranked is not None:
         known = known.merge(ranked[["task", "row", "rank"]], on=["task", "row"])
         return _auc_of(-known["rank"], known)
-    scores = _of_tasks(chosen)
+    scores = own_scores(chosen)
     return _auc_of(known["task"].map(scores), known) if scores else float("nan")
 
 
 def _means(ranked: pd.DataFrame | None, chosen: Selection, names: Sequence[str]) -> dict[str, float]:
     """Return each task's own score, or the mean of its rows' scores; NaN where a method has neither."""
-    own = _of_tasks(chosen)
+    own = own_scores(chosen)
     if ranked is not None:
         own = ranked.groupby(ranked["task"].astype(str))["score"].mean().to_dict()
     lowest = min(own.values(), default=float("nan"))  # as in `_task_scores`
@@ -172,14 +172,14 @@ def _auc_of(scores: pd.Series, known: pd.DataFrame) -> float:
     return agreement.auc(scores[scored].to_numpy(), truth[scored])
 
 
-def _of_tasks(chosen: Selection) -> Mapping[str, float]:
+def own_scores(chosen: Selection) -> Mapping[str, float]:
     """Return a method's own scores of tasks, such as its taus; empty where it has none."""
     return next(iter(chosen.why.values()), {})
 
 
 def _task_scores(chosen: Selection, known: pd.DataFrame) -> dict[str, float]:
     pool = known["task"].value_counts(normalize=True, sort=False)
-    if own := _of_tasks(chosen):
+    if own := own_scores(chosen):
         lowest = min(own.values())  # a task without a score is not known to be better than the worst
         return {str(name): float(own.get(str(name), lowest)) for name in pool.index}
     if chosen.rows is None:

@@ -23,7 +23,7 @@ from auxlearn.methods.gradts.options import GradTS
 from auxlearn.methods.tawt.options import TAWT
 from auxlearn.records import runs
 from auxlearn.studies.arms import MTL, Arm
-from auxlearn.studies.validity import Validity
+from auxlearn.studies.validity import Validity, chooses
 from auxlearn.training.shared_parameters import Common, Seeds, Trained
 
 __all__ = [
@@ -159,7 +159,7 @@ SHOWN: dict[str, tuple[str, ...]] = {
 # What a notebook may show beside its own method, and how that is told.
 _BESIDE: dict[str, tuple[Callable[[Method | WeightPolicy], bool], str]] = {
     "03_ranking": (
-        lambda item: isinstance(item, Method) and item.adds_rows and item.level != "none" and not item.follows,
+        lambda item: isinstance(item, Method) and chooses(item.name),
         "method that chooses rows",
     ),
     "04_gradts_correlation": (

@@ -7,7 +7,7 @@ import pytest
 
 from auxlearn.errors import InputError
 from auxlearn.paths import PROJECT
-from auxlearn.reporting.pages import all_results
+from auxlearn.reporting.pages import all_results, conclusions
 
 COLUMNS = [
     "arm",
@@ -117,7 +117,7 @@ def test_only_what_a_test_shows_of_arms_that_add_rows_is_advised(tmp_path):
         arm("longer", 0.02, "better", added=0, tflop=0.1), arm("idle", 0.03, "chose nothing (8 of 10 seeds); better"),
         arm("cheap", 0.05, "better", tflop=2), arm("dear", 0.09, "better", tflop=7), arm("bad", -0.1, "worse"),
     ], data="planted")  # fmt: skip
-    (real, none), (never, _), (planted, evidence) = all_results.advice(all_results.rows(tmp_path))
+    (real, none), (never, _), (planted, evidence) = conclusions.advice(all_results.rows(tmp_path))
     assert (
         real
         == "On real data: no evidence yet, as none of 1 tested arms is shown to be better than single-task training."
@@ -134,7 +134,7 @@ def test_of_arms_that_cost_the_same_the_better_is_named_and_one_shown_twice_coun
     rows = [arm("joint", 0.05, "better", tflop=0.15974), arm("normalised", 0.09, "better", tflop=0.15976)]
     published(tmp_path, "one", [SINGLE, *rows, arm("random", 0.0, "worse")], data="planted")
     published(tmp_path, "two", [SINGLE, rows[0], arm("random", 0.0, "worse")], data="planted")
-    ((text, _),) = [each for each in all_results.advice(all_results.rows(tmp_path)) if "planted" in each[0]]
+    ((text, _),) = [each for each in conclusions.advice(all_results.rows(tmp_path)) if "planted" in each[0]]
     assert "2 of 3 tested arms are better" in text
     assert text.endswith("The cheapest is normalised on a, +0.090 (+0.080 to +0.100), at 0.16 TFLOP per seed.")
 
@@ -146,7 +146,7 @@ def test_twins_are_answered_apart_with_the_methods_that_no_test_has_met(tmp_path
     published(home, "one", rows, data="twins.yaml")
     with open(home / "one" / "index.html", "a") as page:
         page.write('<p class="found">The one tested pair of arms, td_bce − random, is not shown to differ.</p>')
-    answers = [text for text, _ in all_results.advice(all_results.rows(home), all_results.between(home))]
+    answers = [text for text, _ in conclusions.advice(all_results.rows(home), conclusions.between(home))]
     assert answers[0] == "On real data: no evidence yet."
     assert answers[1].startswith(
         "On real data among twins, a pool that holds other rows of the primary's own task, as "
@@ -160,18 +160,18 @@ def test_twins_are_answered_apart_with_the_methods_that_no_test_has_met(tmp_path
 
 def test_pairs_of_arms_that_a_test_tells_apart_are_advised_too(tmp_path):
     pair = {"arm": "x", "baseline": "random", "difference": 0.1, "low": 0.05, "high": 0.15, "p": 0.01}
-    told = all_results.finding_between(
+    told = conclusions.finding_between(
         [pair | {"verdict": "better"}, pair | {"arm": "y", "verdict": "no difference shown"}]
     )
     assert told == "Of 2 tested pairs of arms 1 is shown to differ: x − random +0.100 (+0.050 to +0.150)."
-    none = all_results.finding_between([pair | {"verdict": "no difference shown"}])
+    none = conclusions.finding_between([pair | {"verdict": "no difference shown"}])
     assert none == "The one tested pair of arms, x − random, is not shown to differ."
     for name, text, data in (("real", told, "real"), ("also", none, "real"), ("made", told, "planted")):
         published(tmp_path, name, [SINGLE, arm("x", 0.2, "not tested")], data=data)
         with open(tmp_path / name / "index.html", "a") as page:
             page.write(f'<p class="found">{text}</p>')
-    assert set(all_results.between(tmp_path)) == {"real", "also", "made"}
-    sentences = dict(all_results.advice(all_results.rows(tmp_path), all_results.between(tmp_path)))
+    assert set(conclusions.between(tmp_path)) == {"real", "also", "made"}
+    sentences = dict(conclusions.advice(all_results.rows(tmp_path), conclusions.between(tmp_path)))
     pairs = {text: {row.study for row in rows} for text, rows in sentences.items() if text.startswith("Tested against")}
     assert pairs == {
         "Tested against each other on a: x − random +0.100 (+0.050 to +0.150).": {"real"},
@@ -186,18 +186,18 @@ def test_what_methods_chose_is_a_sentence():
         "b": row | {"mean": 0.8, "seeds": 6},
         "c": row | {"mean": None, "seeds": 0},
     }
-    told = all_results.finding_chosen({"class": "twin", "pool": 0.17, "found": found})
+    told = conclusions.finding_chosen({"class": "twin", "pool": 0.17, "found": found})
     assert told == "Share of twin rows (17% of the pool) in what each method chose: a 20%, b 80% (in 6 of 10 seeds)."
     for name, share in (("a", 0.19), ("b", 0.0)):
         found[name]["shares"] = {"twin": found[name]["mean"], "shuffled": share}
-    assert all_results.finding_chosen({"class": "twin", "pool": 0.17, "found": found}) == (
+    assert conclusions.finding_chosen({"class": "twin", "pool": 0.17, "found": found}) == (
         "Share of twin rows, and of those with permuted labels, (17% of the pool) in what each method chose: "
         "a 20% and 19%, b 80% and 0% (in 6 of 10 seeds)."
     )
     pools = {"twin": 0.17, "shuffled": 0.09, "other": 0.74}
-    told = all_results.finding_chosen({"class": "twin", "pool": 0.17, "found": found, "pools": pools})
+    told = conclusions.finding_chosen({"class": "twin", "pool": 0.17, "found": found, "pools": pools})
     assert "(17% and 9% of the pool)" in told
-    assert all_results.finding_chosen({"class": "twin", "pool": 0.17, "found": {"c": found["c"]}}) == ""
+    assert conclusions.finding_chosen({"class": "twin", "pool": 0.17, "found": {"c": found["c"]}}) == ""
 
 
 @pytest.mark.parametrize("verdict", [
@@ -206,7 +206,7 @@ def test_what_methods_chose_is_a_sentence():
 ])  # fmt: skip
 def test_an_arm_that_was_not_tested_counts_as_none_that_was(tmp_path, verdict):
     published(tmp_path, "real", [SINGLE, arm("x", 0.2, verdict)])
-    assert all_results.advice(all_results.rows(tmp_path))[0] == (
+    assert conclusions.advice(all_results.rows(tmp_path))[0] == (
         "On real data: no evidence yet, as none of 1 arms in 1 studies was tested.", [],
     )  # fmt: skip
     kind = all_results.rows(tmp_path)[1].kind
@@ -218,21 +218,21 @@ def test_a_study_s_finding_is_a_sentence(tmp_path):
     published(tmp_path, "two", [SINGLE, arm("x", 0.1, "undecided (3 seeds)", seeds=3)])
     found = all_results.rows(tmp_path)
     one, two = ([row for row in found if row.study == name] for name in ("one", "two"))
-    assert all_results.finding(one) == (
+    assert conclusions.finding(one) == (
         "Of 3 arms 2 (x, z) are better and 1 (y) is worse than single-task training; the largest difference is x on "
         "a, +0.100 (+0.090 to +0.110)."
     )
-    assert all_results.finding(two) == (
+    assert conclusions.finding(two) == (
         "The one arm, x, is not shown to be better or worse than single-task training; the largest difference is x on "
         "a, +0.100 (+0.090 to +0.110); 3 seeds, which decide nothing."
     )
-    assert all_results.finding(one[:1]) == ""
+    assert conclusions.finding(one[:1]) == ""
     published(tmp_path, "three", [SINGLE, arm("x", 0.1, "no difference shown"), arm("y", 0.05, "better")])
     three = [row for row in all_results.rows(tmp_path) if row.study == "three"]
-    assert all_results.finding(three).startswith("Of 2 arms 1 (y) is better than single-task training; the largest")
-    assert all_results.finding(three).endswith("x on a, +0.100 (+0.090 to +0.110), which no test shows.")
+    assert conclusions.finding(three).startswith("Of 2 arms 1 (y) is better than single-task training; the largest")
+    assert conclusions.finding(three).endswith("x on a, +0.100 (+0.090 to +0.110), which no test shows.")
     published(tmp_path, "four", [SINGLE, arm("x", 0.1, "not tested"), arm("y", 0.05, "chose nothing; not tested")])
-    assert all_results.finding([row for row in all_results.rows(tmp_path) if row.study == "four"]) == (
+    assert conclusions.finding([row for row in all_results.rows(tmp_path) if row.study == "four"]) == (
         "None of 2 arms was tested against single-task training; the largest difference is x on "
         "a, +0.100 (+0.090 to +0.110)."
     )
@@ -241,7 +241,7 @@ def test_a_study_s_finding_is_a_sentence(tmp_path):
 def test_a_finding_tells_tested_arms_from_those_that_were_not(tmp_path):
     rows = [SINGLE, arm("x", 0.1, "not tested"), arm("y", 0.05, "better"), arm("z", 0.0, "no difference shown")]
     published(tmp_path, "one", rows)
-    assert all_results.finding(all_results.rows(tmp_path)) == (
+    assert conclusions.finding(all_results.rows(tmp_path)) == (
         "Of 2 tested arms (y, z) 1 (y) is better than single-task training; the largest difference of all 3 arms is x "
         "on a, +0.100 (+0.090 to +0.110), not tested."
     )
@@ -254,5 +254,5 @@ def test_every_published_table_is_on_the_front_page():
     text = html.unescape((PROJECT / "reports" / "index.html").read_text(encoding="utf-8"))
     assert text.count('<th scope="row"') == len(found)
     assert '<th scope="row" title="the n rows that the proxy takes for the primary' in text
-    for sentence, _ in all_results.advice(found, all_results.between(PROJECT / "reports")):
+    for sentence, _ in conclusions.advice(found, conclusions.between(PROJECT / "reports")):
         assert sentence in text, "write it again: auxlearn verify --page"

@@ -12,7 +12,7 @@ from auxlearn import cli
 from auxlearn.errors import InputError
 from auxlearn.paths import NOTEBOOKS, PROJECT
 from auxlearn.records import checkout, runs
-from auxlearn.reporting.pages import all_results, front_page, pages, report
+from auxlearn.reporting.pages import conclusions, front_page, pages, report
 from auxlearn.studies import golden_values, headlines, provenance, run_status, verify
 from auxlearn.studies.run_status import Outcome
 
@@ -581,22 +581,21 @@ def test_a_study_of_choices_opens_with_what_each_method_chose(tmp_path):
     assert report._is_board(row)
     sentence = "Share of twin rows (17% of the pool) in what each method chose: a 20%, b 75% (in 2 of 3 seeds)."
     assert report._findings([], [row]) == [sentence]
-    text = pages.environment().get_template("index.html").render(
-        title="t", rows=[(row, "")], comparisons=[], counts={}, meaning=run_status.MEANING, wrong=[], records=[],
-        seconds=1.0, tflop=1.0, boards=[row], found=[sentence], ranked=all_results.ranked,
-        permuted=all_results.permuted,
-    )  # fmt: skip
+
+    def page():
+        return pages.environment().get_template("index.html").render(
+            title="t", rows=[(row, "")], comparisons=[], counts={}, meaning=run_status.MEANING, wrong=[], records=[],
+            seconds=1.0, tflop=1.0, boards=[row], found=[sentence],
+            ranked=conclusions.ranked, permuted=conclusions.permuted,
+        )  # fmt: skip
+
+    text = page()
     assert "chose rows in 2 of 3 seeds" in text
     assert re.findall(r"<th scope=\"row\">(\w)", text)[:2] == ["a", "b"]  # those that chose in every seed first
+    assert "0.750</td>" in text
     assert "labels permuted" not in text
     row.manifest.metrics["found"]["a"]["shares"] = {"twin": 0.2, "shuffled": 0.125}
-    text = pages.environment().get_template("index.html").render(
-        title="t", rows=[(row, "")], comparisons=[], counts={}, meaning=run_status.MEANING, wrong=[], records=[],
-        seconds=1.0, tflop=1.0, boards=[row], found=[sentence], ranked=all_results.ranked,
-        permuted=all_results.permuted,
-    )  # fmt: skip
-    assert "share, labels permuted" in text
-    assert "0.125</td>" in text
-    assert "0.750</td>" in text
+    assert "share, labels permuted" in page()
+    assert "0.125</td>" in page()
     row.manifest = runs.Manifest({"metrics": {"class": "twin", "pool": "much", "found": found}}, tmp_path)
     assert not report._is_board(row)  # written by other code

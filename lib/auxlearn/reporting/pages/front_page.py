@@ -11,7 +11,7 @@ from typing import Any
 from auxlearn.errors import InputError
 from auxlearn.paths import PROJECT
 from auxlearn.records import checkout, runs
-from auxlearn.reporting.pages import all_results, pages
+from auxlearn.reporting.pages import all_results, conclusions, pages
 from auxlearn.studies import provenance, study_file, verify
 
 
@@ -23,7 +23,7 @@ def write() -> list[verify.Finding]:
     """
     home = PROJECT / "reports"
     studies, findings, results = [], verify.everything(home), all_results.rows(home)
-    said = all_results.between(home)
+    said = conclusions.between(home)
     for finding in findings:
         index = finding.folder / "index.html"
         title = re.search(r"<title>(.*?)</title>", index.read_text(encoding="utf-8"), re.S)
@@ -35,14 +35,14 @@ def write() -> list[verify.Finding]:
             "made": _record(index.parent), "finding": finding, "declared": _declared(index.parent.name),
             "pages": len(list(index.parent.glob("0*.html"))),
             "found": " ".join(filter(None, [
-                all_results.finding([row for row in results if row.study == index.parent.name]),
+                conclusions.finding([row for row in results if row.study == index.parent.name]),
                 *said.get(index.parent.name, ()),
             ])),
         })  # fmt: skip
     text = pages.environment().get_template("front.html").render(
         title="auxlearn: published studies", studies=studies, day=runs.now()[:10], git=checkout.state(),
         verdicts=Counter(finding.verdict for finding in findings), meaning=verify.MEANING,
-        results=results, advice=all_results.advice(results, said), kinds=sorted({row.kind for row in results}),
+        results=results, advice=conclusions.advice(results, said), kinds=sorted({row.kind for row in results}),
         scripted=True,
     )  # fmt: skip
     (home / "index.html").write_text(text, encoding="utf-8")

@@ -21,7 +21,7 @@ from auxlearn.evaluation import stats
 from auxlearn.files import bounded_files, documents, writing
 from auxlearn.paths import PROJECT, runs_root
 from auxlearn.records import runs
-from auxlearn.reporting.pages import all_results, front_page, pages, shapes
+from auxlearn.reporting.pages import all_results, conclusions, front_page, pages, shapes
 from auxlearn.reporting.plots import palette
 from auxlearn.studies import provenance, run_status
 from auxlearn.studies.run_status import Outcome
@@ -96,8 +96,8 @@ def _render(name: str, rows: list[Outcome], target: Path | None, everything: boo
         wrong=[row for row in rows if row.status != "finished"], records=records, about=_about(records),
         dirty=sum(bool(r["git"].get("dirty")) for r in records),
         seconds=sum(row.seconds or 0 for row in rows), tflop=sum(row.tflop or 0 for row in rows),
-        failed=pages.FAILED, found=_findings(comparisons, boards), boards=boards, ranked=all_results.ranked,
-        permuted=all_results.permuted,
+        failed=pages.FAILED, found=_findings(comparisons, boards), boards=boards, ranked=conclusions.ranked,
+        permuted=conclusions.permuted,
     )  # fmt: skip
     index.write_text(text, encoding="utf-8")
     figures["index.html"] = [f"{row.stage}/{row.key}" for row in rows if row.manifest is not None]
@@ -116,8 +116,8 @@ def _findings(comparisons: Sequence[dict[str, Any]], boards: Sequence[Outcome] =
     """Say what the comparisons found, of arms against single-task and of pairs of arms, and what methods chose."""
     arms = [row for made in comparisons for row in _arms(made)]
     pairs = [pair for made in comparisons for pair in made["metrics"].get("pairs", ())]
-    chosen = [all_results.finding_chosen(row.manifest.metrics) for row in boards if row.manifest]
-    return [text for text in (all_results.finding(arms), all_results.finding_between(pairs), *chosen) if text]
+    chosen = [conclusions.finding_chosen(row.manifest.metrics) for row in boards if row.manifest]
+    return [text for text in (conclusions.finding(arms), conclusions.finding_between(pairs), *chosen) if text]
 
 
 def _arms(made: dict[str, Any]) -> list[all_results.Row]:
