@@ -103,7 +103,7 @@ class Check:
 
         found = {
             "python": platform.python_version(), "torch": torch.__version__, "transformers": transformers.__version__,
-            "state": checkout.state(), "joules can be read": cost._device_joules() is not None,
+            "state": checkout.state(), "joules can be read": cost.energy([cost.card()]) is not None,
             "multiplies bf16": shared_parameters.has_bf16(self.device),
         }  # fmt: skip
         if self.device == "cuda":

@@ -149,6 +149,24 @@ def test_energy_is_what_the_leased_device_used_meanwhile(monkeypatch):
     assert bare.joules is None
 
 
+def test_energy_of_a_training_in_processes_is_that_of_all_their_devices(monkeypatch):
+    used = {"GPU-a": 5_000, "GPU-b": 70_000}
+    driver = SimpleNamespace(
+        nvmlInit=lambda: None,
+        nvmlDeviceGetHandleByUUID=lambda uuid: uuid,
+        nvmlDeviceGetTotalEnergyConsumption=lambda handle: used[handle],
+    )
+    monkeypatch.setitem(sys.modules, "pynvml", driver)
+    for name in ("reset_peak_memory_stats", "synchronize"):
+        monkeypatch.setattr(torch.cuda, name, lambda: None)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: 123)
+    for cards, joules in ((["GPU-a", "GPU-b"], 3.5), (["GPU-a", None], None)):
+        with cost.Meter(cost.Ledger("x"), "cuda", cards) as ledger:
+            used["GPU-a"] += 2_500
+            used["GPU-b"] += 1_000
+        assert ledger.joules == joules
+
+
 def test_joules_are_added_where_they_were_read_and_unknown_where_they_never_were():
     rows = [cost.Ledger("proxy", joules=2.0), cost.Ledger("proxy"), cost.Ledger("proxy", joules=0.5)]
     assert cost.total("proxy", rows).joules == 2.5

@@ -133,16 +133,34 @@ def total(stage: str, ledgers: Sequence[Ledger]) -> Ledger:
     return ledger_sum
 
 
-def _device_joules() -> float | None:
-    """Total energy that the current CUDA device has used since its driver loaded, in joules."""
+def card() -> str | None:
+    """Name the current CUDA device as NVML does, by UUID; None where there is none.
+
+    NVML counts all devices of the machine, PyTorch those that the process may use, in another order.
+    """
     try:
-        import pynvml
         import torch
 
-        # By UUID: NVML counts all devices of the machine, PyTorch those that the process may use, in another order.
-        uuid = torch.cuda.get_device_properties(torch.cuda.current_device()).uuid
+        return f"GPU-{torch.cuda.get_device_properties(torch.cuda.current_device()).uuid}"
+    except Exception:  # no driver or no device
+        return None
+
+
+def energy(cards: Sequence[str | None]) -> float | None:
+    """Read the energy that some devices have used since their driver loaded.
+
+    Args:
+        cards: The devices, by `card`.
+
+    Returns:
+        Their sum in joules; None unless all can be read.
+    """
+    try:
+        import pynvml
+
         pynvml.nvmlInit()
-        return pynvml.nvmlDeviceGetTotalEnergyConsumption(pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{uuid}")) / 1e3
+        handles = [pynvml.nvmlDeviceGetHandleByUUID(name) for name in cards]
+        return sum(map(pynvml.nvmlDeviceGetTotalEnergyConsumption, handles)) / 1e3
     except Exception:  # no driver, no device, or a device without the counter
         return None
 
@@ -166,13 +184,16 @@ class Meter:
     Args:
         ledger: The ledger to add to; `with` yields it.
         device: "cpu", or any other name for the current CUDA device.
+        cards: The devices whose energy is this stage's, by `card`; None for the current one alone.
     """
 
-    def __init__(self, ledger: Ledger, device: str = "cpu"):
-        self.ledger, self.device = ledger, device
+    def __init__(self, ledger: Ledger, device: str = "cpu", cards: Sequence[str | None] | None = None):
+        self.ledger, self.device, self.cards = ledger, device, cards
 
     def __enter__(self) -> Ledger:
-        self._joules = _device_joules() if self.device != "cpu" else None
+        if self.cards is None and self.device != "cpu":
+            self.cards = [card()]
+        self._joules = energy(self.cards) if self.cards else None
         if self.device != "cpu":
             import torch
 
@@ -192,7 +213,7 @@ class Meter:
         self.ledger.seconds += now - self._start
         self._start = now
         self.ledger.peak_bytes = max(self.ledger.peak_bytes, peak)
-        if self._joules is not None and (joules := _device_joules()) is not None:
+        if self._joules is not None and self.cards and (joules := energy(self.cards)) is not None:
             self.ledger.joules = (self.ledger.joules or 0.0) + joules - self._joules
             self._joules = joules
 

@@ -105,6 +105,24 @@ def test_deterministic_kernels_are_asked_for_while_a_stage_lasts_and_no_longer(m
         assert not torch.are_deterministic_algorithms_enabled()
 
 
+@pytest.mark.parametrize("asked", ["highest", "high", "medium"])
+def test_a_user_s_choice_of_tf32_is_set_aside_and_given_back(asked):
+    """It would change results under the same key, on a CPU too, where "medium" is bf16."""
+    matmul = torch.backends.cuda.matmul, torch.backends.mkldnn.matmul
+    torch.set_float32_matmul_precision(asked)
+    try:
+        before = [each.fp32_precision for each in matmul]
+        with devices.repeatable("cpu"):
+            assert [each.fp32_precision for each in matmul] == ["ieee", "ieee"]
+        assert [each.fp32_precision for each in matmul] == before
+        assert torch.get_float32_matmul_precision() == asked
+        with pytest.raises(KeyError), devices.repeatable("cpu"):
+            raise KeyError
+        assert [each.fp32_precision for each in matmul] == before
+    finally:
+        torch.set_float32_matmul_precision("highest")
+
+
 def test_the_clock_is_read_when_a_gpu_has_done_what_it_was_given(queue):
     assert cost.clock("cpu") <= cost.clock("cpu")
     assert not queue

@@ -11,7 +11,7 @@ from auxlearn.data import batching
 from auxlearn.errors import InputError
 from auxlearn.methods.fastmtl import early_exit
 from auxlearn.models import devices, multitask
-from auxlearn.signals import head_importance, row_signals
+from auxlearn.signals import head_importance, row_signals, target_gradients
 from auxlearn.training import prediction
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -104,3 +104,38 @@ def test_a_row_that_does_not_fit_alone_is_an_error_with_its_remedy(net, small, r
         list(head_importance.over_rows(net, rows, small["topic_side"]))
     assert all(p.requires_grad for p in net.parameters())
     assert [len(module._forward_hooks) for module in net.modules()] == hooks
+
+
+@pytest.mark.parametrize("task", ["topic_side", "word_class", "side_share"])
+def test_a_target_s_gradient_is_measured_in_batches_that_fit(net, small, memory, task):
+    """Begun anew: what a batch has left of its gradient before memory was too small counts once."""
+    chunks = [
+        [multitask.collate(small[task].train.select(at), small[task], net) for at in (range(10), range(10, 30))],
+        [multitask.collate(small[task].train.select(range(30, 42)), small[task], net)],
+    ]
+    probe = target_gradients.Probe(net)
+    expected = probe.target(chunks)
+    memory["tried"].clear()
+    memory["tokens"] = max(batch["input_ids"].shape[1] for chunk in chunks for batch in chunk) * 10
+    with pytest.warns(UserWarning, match="targets' gradients: 20 rows do not fit") as said:
+        found = probe.target(chunks)
+    assert len(said) == 1
+    assert memory["tried"] == [10, 20, 5, 5, 10, 10, 6, 6]
+    assert found == pytest.approx(expected, rel=1e-4)
+    moments = probe.source(chunks)  # TAWT's probe, on the same path
+    assert np.diag(moments.dots) == pytest.approx(np.diag(expected), rel=1e-4)
+
+
+def test_half_a_batch_without_labels_is_left_out(net, small, memory):
+    task = small["word_class"]
+    batch = multitask.collate(task.train.select(range(6)), task, net)
+    batch["labels"][:3] = batching.IGNORE
+    probe = target_gradients.Probe(net)
+    expected = probe.target([[batch]])
+    memory["tokens"] = 3 * batch["input_ids"].shape[1]
+    with pytest.warns(UserWarning, match="do not fit"):
+        assert probe.target([[batch]]) == pytest.approx(expected, rel=1e-4)
+    memory["tokens"] = 3
+    with pytest.raises(InputError, match="targets' gradients: one row alone"):
+        probe.target([[batch]])
+    assert all(p.grad is None for p in net.parameters())

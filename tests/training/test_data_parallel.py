@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import psutil
@@ -247,24 +248,53 @@ from auxlearn.training import data_parallel
 rank = int(sys.argv[1])
 distributed.init_process_group("gloo", init_method=f"file://{sys.argv[2]}", rank=rank, world_size=2)
 mine, theirs, both, nobody = parameters = [torch.nn.Parameter(torch.zeros(2)) for _ in range(4)]
-(mine, theirs)[rank].grad = torch.tensor([1.0, 2.0]) + rank
-both.grad = torch.tensor([10.0, 20.0]) * (rank + 1)
-data_parallel.add_up_gradients(parameters)
-print(json.dumps([None if p.grad is None else p.grad.tolist() for p in parameters]))
+own = (mine, theirs)[rank]
+sums = data_parallel.GradientSums(parameters, bucket=2)
+asked, real = [], distributed.all_reduce
+def all_reduce(values, op=distributed.ReduceOp.SUM, async_op=False):
+    asked.append(op == distributed.ReduceOp.MAX)
+    return real(values, op, async_op=async_op)
+distributed.all_reduce = all_reduce
+
+def backward():
+    ((own * (torch.tensor([1.0, 2.0]) + rank)) + both * torch.tensor([10.0, 20.0]) * (rank + 1)).sum().backward()
+    return len(sums._waiting)
+
+found = []
+for step in range(2):
+    early = sums.step("tasks", backward)
+    found.append([early, sum(asked), [None if p.grad is None else p.grad.tolist() for p in parameters]])
+    for p in parameters:
+        p.grad = None
+none = sums.step("tasks", lambda: 0) if rank else sums.step("tasks", backward)
+alone = [None if p.grad is None else p.grad.tolist() for p in parameters]
+sums.close()
+own.sum().backward()
+print(json.dumps([found, alone, data_parallel.agreed(rank, None, 0.1 + rank), data_parallel.gathered(rank)]))
 distributed.destroy_process_group()
 """
 
 
 @pytest.mark.timeout(120)
 def test_gradients_that_one_process_alone_has_reach_the_other(tmp_path):
-    """As of a head whose task's rows all fell to one process; a parameter that nobody has used stays without one."""
+    """As of a head whose task's rows all fell to one process; a parameter that nobody has used stays without one.
+
+    From the second step with the same tasks nothing is asked, and sums are sent while the backward pass goes on.
+    """
     command = [sys.executable, "-c", ADDED]
     started = [
         subprocess.Popen([*command, str(rank), str(tmp_path / "store")], stdout=subprocess.PIPE, text=True)
         for rank in (0, 1)
     ]
     found = [json.loads(process.communicate(timeout=90)[0]) for process in started]
-    assert found == [[[1.0, 2.0], [2.0, 3.0], [30.0, 60.0], None]] * 2
+    added = [[1.0, 2.0], [2.0, 3.0], [30.0, 60.0], None]
+    alone = [[1.0, 2.0], [0.0, 0.0], [10.0, 20.0], None]
+    for rank, (steps, of_one, agreed, gathered) in enumerate(found):
+        assert steps[0] == [0, 1, added]
+        assert steps[1] == [1 + rank, 1, added]  # the second bucket is one of which the first process has no part
+        assert of_one == alone
+        assert agreed == [0, None, 0.1]
+        assert gathered == [0, 1]
 
 
 @pytest.mark.parametrize("bucket", [1, 3, 5, 100])
@@ -272,17 +302,21 @@ def test_gradients_are_added_up_once_whatever_fits_one_call(monkeypatch, bucket)
     """As with a second process whose gradients are the same: every sum is twice what was there."""
     calls = []
 
-    def all_reduce(values, op=torch.distributed.ReduceOp.SUM):
+    def all_reduce(values, op=torch.distributed.ReduceOp.SUM, async_op=False):
         if op == torch.distributed.ReduceOp.SUM:
             calls.append(len(values))
             values.mul_(2)
+        return SimpleNamespace(wait=lambda: None)
 
     monkeypatch.setattr(data_parallel.distributed, "all_reduce", all_reduce)
-    monkeypatch.setattr(data_parallel, "BUCKET", bucket)
-    parameters = [torch.nn.Parameter(torch.zeros(size)) for size in (2, 2, 1, 4)]
-    for number, p in enumerate(parameters):
-        p.grad = torch.full_like(p, number + 1.0)
-    parameters[1].grad = None  # and nobody else's either
-    data_parallel.add_up_gradients(parameters)
-    assert [None if p.grad is None else p.grad.tolist() for p in parameters] == [[2, 2], None, [6], [8] * 4]
-    assert calls == {1: [2, 1, 4], 3: [3, 4], 5: [7], 100: [7]}[bucket]
+    parameters = [torch.nn.Parameter(torch.zeros(size)) for size in (4, 1, 2, 2)]
+    used = {3: 1.0, 1: 3.0, 0: 4.0}  # the third by nobody
+    sums = data_parallel.GradientSums(parameters, bucket)
+    for step in range(2):
+        calls.clear()
+        sums.step("tasks", lambda: sum(parameters[at].sum() * slope for at, slope in used.items()).backward())
+        got = [None if p.grad is None else p.grad.tolist() for p in parameters]
+        assert got == [[8] * 4, [6], None, [2, 2]], step
+        assert calls == {1: [2, 1, 4], 3: [3, 4], 5: [7], 100: [7]}[bucket]
+        for p in parameters:
+            p.grad = None

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from auxlearn.data.suites import Task
 from auxlearn.data.tokens.encoded import IGNORE, Encoded, encode, is_known
 
-__all__ = ["IGNORE", "Encoded", "encode", "is_known", "join", "to_batch"]
+__all__ = ["IGNORE", "Encoded", "encode", "in_two", "is_known", "join", "to_batch"]
 
 
 def to_batch(encoded: Encoded, index: np.ndarray, task: Task, task_id: int, pad_id: int) -> dict[str, Any]:
@@ -48,6 +48,26 @@ def to_batch(encoded: Encoded, index: np.ndarray, task: Task, task_id: int, pad_
         "task": task.name,
         "task_id": task_id,
     }
+
+
+def in_two(batch: dict[str, Any]) -> list[dict[str, Any]]:
+    """Cut a batch of one task into halves.
+
+    Args:
+        batch: A batch of `to_batch`.
+
+    Returns:
+        Two batches, no wider than their longest row; one if the batch is of one row.
+    """
+    rows = len(batch["input_ids"])
+    if rows == 1:
+        return [batch]
+    halves = []
+    for at in (slice(0, rows // 2), slice(rows // 2, rows)):
+        width = int(batch["attention_mask"][at].sum(1).max())
+        cut = {k: v[at] if isinstance(v, torch.Tensor) else v for k, v in batch.items()}
+        halves.append({k: v[:, :width] if isinstance(v, torch.Tensor) and v.dim() > 1 else v for k, v in cut.items()})
+    return halves
 
 
 def join(batches: Sequence[dict[str, Any]], pad_id: int) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -20,6 +20,7 @@ import torch
 from auxlearn.errors import InputError
 
 Result = TypeVar("Result")
+Batch = TypeVar("Batch")
 HALVINGS: dict[str, int] = {}  # by kind of pass: how often this process has halved its batches
 
 
@@ -111,21 +112,55 @@ def fitting(what: str, batches: Iterable[np.ndarray], work: Callable[[np.ndarray
             waiting.popleft()
             yield result  # type: ignore[misc]  # `work` has returned it
             continue
-        if len(waiting[0]) == 1:
-            raise InputError(
-                f"{what}: one row alone does not fit in the GPU's memory ({short}); lower max_length, or free the GPU "
-                "of other processes"
-            )
-        torch.cuda.empty_cache()  # here, as the error would have kept the batch's tensors
-        if what not in HALVINGS:
-            rows = len(waiting[0])
-            warnings.warn(
-                f"{what}: {rows} rows do not fit in the GPU's memory ({short}); goes on with half as many, and fewer "
-                "if need be",
-                stacklevel=2,
-            )
-        HALVINGS[what] = HALVINGS.get(what, 0) + 1
+        _go_on_with_less(what, len(waiting[0]), short)
         waiting = deque(_halved(waiting, 1))
+
+
+def fitting_together(
+    what: str, batches: Sequence[Batch], work: Callable[[Sequence[Batch]], Result],
+    in_two: Callable[[Batch], Sequence[Batch]], size: Callable[[Batch], int],
+) -> Result:  # fmt: skip
+    """Do work that needs all batches at once, such as a sum over them; like `fitting` where memory is too small.
+
+    Args:
+        what: The kind of pass, for the message.
+        batches: The batches.
+        work: Goes through all batches; called anew, with smaller ones, where memory was too small.
+        in_two: Cuts a batch into halves; a batch of one row it returns alone.
+        size: Counts a batch's rows.
+
+    Returns:
+        What `work` returns.
+
+    Raises:
+        InputError: One row alone does not fit.
+    """
+    for _ in range(HALVINGS.get(what, 0)):
+        batches = [half for batch in batches for half in in_two(batch)]
+    while True:
+        try:
+            return work(batches)
+        except torch.cuda.OutOfMemoryError as error:
+            short = str(error).partition(".")[0]
+        _go_on_with_less(what, max(map(size, batches)), short)
+        batches = [half for batch in batches for half in in_two(batch)]
+
+
+def _go_on_with_less(what: str, rows: int, short: str) -> None:
+    """Free what a batch has left behind, and note that later ones are halved; refuse where it was a single row."""
+    if rows == 1:
+        raise InputError(
+            f"{what}: one row alone does not fit in the GPU's memory ({short}); lower max_length, or free the GPU "
+            "of other processes"
+        )
+    torch.cuda.empty_cache()  # outside the handler, where the error would have kept the batch's tensors
+    if what not in HALVINGS:
+        warnings.warn(
+            f"{what}: {rows} rows do not fit in the GPU's memory ({short}); goes on with half as many, and fewer "
+            "if need be",
+            stacklevel=3,
+        )
+    HALVINGS[what] = HALVINGS.get(what, 0) + 1
 
 
 def _halved(batches: Iterable[np.ndarray], times: int) -> list[np.ndarray]:
@@ -170,17 +205,46 @@ class Verdicts:
 
 @contextmanager
 def repeatable(device: Any) -> Iterator[None]:
-    """Compute with kernels that give the same bits every time while the context lasts; on a CPU all do.
+    """Compute with kernels that give the same bits every time, and fp32 products in fp32, while the context lasts.
 
-    PyTorch's switch is of the whole process. Left on, it would refuse a user's own code (a cumulative sum of floats)
-    and decide what a later pass computes by what ran before it.
+    PyTorch's switches are of the whole process. Left on, they would refuse a user's own code (a cumulative sum of
+    floats) and decide what a later pass computes by what ran before it. A user's own choice of TF32 (on a CPU: of bf16
+    for fp32 products) would change results under the same key, so it is set aside too.
 
     Args:
         device: The device, or its name.
     """
-    if kind(device) != "cuda":
+    with _full_precision():
+        if kind(device) == "cuda":
+            with _deterministic():
+                yield
+        else:  # all of a CPU's kernels repeat their bits
+            yield
+
+
+@contextmanager
+def _full_precision() -> Iterator[None]:
+    backends: Any = torch.backends
+    kinds = (backends.cuda, "matmul"), (backends.mkldnn, "matmul"), (backends.cudnn, "conv"), (backends.mkldnn, "conv")
+    switches = [getattr(backend, name) for backend, name in kinds if hasattr(backend, name)]
+    switches = [switch for switch in switches if hasattr(switch, "fp32_precision")]  # PyTorch 2.9 and later
+    before = [switch.fp32_precision for switch in switches]
+    older = None if switches else torch.get_float32_matmul_precision()  # raises where a user has set the newer ones
+    try:
+        for switch in switches:
+            switch.fp32_precision = "ieee"
+        if older:
+            torch.set_float32_matmul_precision("highest")
         yield
-        return
+    finally:
+        for switch, precision in zip(switches, before, strict=True):
+            switch.fp32_precision = precision
+        if older:
+            torch.set_float32_matmul_precision(older)
+
+
+@contextmanager
+def _deterministic() -> Iterator[None]:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     fill: Any = torch.utils.deterministic  # a module whose switch is a property
     before = (

@@ -26,8 +26,9 @@ from torch import nn
 from torch.autograd import forward_ad
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from auxlearn.data import batching
 from auxlearn.errors import InputError
-from auxlearn.models import encoders
+from auxlearn.models import devices, encoders
 from auxlearn.models.multitask import Batch, MultiTaskModel, n_terms
 from auxlearn.signals import head_importance
 from auxlearn.signals.gradient_moments import Moments
@@ -300,12 +301,24 @@ class Probe:
 
     def _accumulate(self, chunk: Iterable[Batch]) -> int:
         """Go backward through a chunk's batches, so that `.grad` is that of their losses' sum; return its terms."""
-        total = 0
-        for batch in chunk:
-            terms = n_terms(self.model, batch)
-            loss = self.model.task_loss(batch, self.model(batch, self.precision).logits)
-            (loss * terms).backward()
-            total += terms
+
+        def work(batches: Sequence[Batch]) -> int:
+            for _, p in self.named:
+                p.grad = None  # a batch for which memory was too small may have left part of its gradient
+            total = 0
+            for batch in batches:
+                terms = n_terms(self.model, batch)
+                loss = self.model.task_loss(batch, self.model(batch, self.precision).logits)
+                (loss * terms).backward()
+                total += terms
+            return total
+
+        def in_two(batch: Batch) -> list[Batch]:
+            return [half for half in batching.in_two(batch) if batching.is_known(half["labels"]).any()]
+
+        total = devices.fitting_together(
+            "targets' gradients", list(chunk), work, in_two, lambda batch: len(batch["input_ids"])
+        )
         if not total:
             raise InputError("probe: a chunk without batches; a task needs rows to have a gradient")
         return total

@@ -3,13 +3,16 @@
 Where no process group was started there is one process, and nothing here changes a bit. With more, every process holds
 the model, orders the same batches and takes every `size`-th row of each, so that lengths stay alike. What it adds to
 the gradient is its rows' part of the loss of the whole batch. Clipping, optimiser, evaluation and TAWT's probes then
-see the same numbers everywhere. Results differ from one process's by rounding and by dropout, whose masks each process
-draws for itself. `training.launch` starts the processes.
+see the same numbers everywhere; what is decided by them (the state that is kept, weights) the first process decides.
+Results differ from one process's by rounding and by dropout, whose masks each process draws for itself.
+`training.launch` starts the processes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -17,9 +20,11 @@ from torch import distributed
 
 from auxlearn.data.batching import IGNORE, Encoded
 from auxlearn.data.tokens import sequences
+from auxlearn.models.multitask import MultiTaskModel
 from auxlearn.training.drawing import Parts
 
-BUCKET = 1 << 24  # values that are added up in one call
+BUCKET = 1 << 22  # numbers that are added up in one call: 16 MiB
+Result = TypeVar("Result")
 
 
 def world() -> tuple[int, int]:
@@ -75,26 +80,108 @@ def share(
     return [(name, own_rows) for name, own_rows, _ in shares], scales
 
 
-def add_up_gradients(parameters: Sequence[torch.nn.Parameter]) -> None:
-    """Replace every `.grad` by its sum over processes; it stays None where no process has a gradient.
+class GradientSums:
+    """Replaces every `.grad` by its sum over processes, while the backward pass goes on.
+
+    Parameters are added up in buckets, last layers first, as the backward pass reaches them. A bucket is sent when all
+    its gradients are there, and not before those ahead of it, so that all processes send in one order. A gradient stays
+    None where no process has one. Which ones some process has depends on the tasks of a batch: it is asked once per set
+    of tasks, and in that step gradients are sent when the backward pass has ended. (PyTorch's DistributedDataParallel
+    waits for ever where a process has no row of a batch, and asks in every step where heads take turns.)
 
     Args:
         parameters: The same parameters in the same order in every process.
+        bucket: Numbers that are added up in one call.
     """
-    known = torch.tensor([p.grad is not None for p in parameters], dtype=torch.int32, device=parameters[0].device)
-    distributed.all_reduce(known, distributed.ReduceOp.MAX)
-    used = [p for p, one in zip(parameters, known.tolist(), strict=True) if one]
-    bucket: list[tuple[torch.nn.Parameter, torch.Tensor]] = []
-    for number, p in enumerate(used):
-        if p.grad is None:
-            p.grad = torch.zeros_like(p)
-        bucket.append((p, p.grad))
-        if number + 1 == len(used) or sum(q.numel() for q, _ in bucket) >= BUCKET:
-            flat = torch.cat([grad.flatten() for _, grad in bucket])
-            distributed.all_reduce(flat)
-            for (q, grad), part in zip(bucket, flat.split([q.numel() for q, _ in bucket]), strict=True):
-                grad.copy_(part.view_as(q))
-            bucket = []
+
+    def __init__(self, parameters: Iterable[torch.nn.Parameter], bucket: int = BUCKET):
+        self._parameters, self._bucket = list(parameters)[::-1], bucket
+        self._plans: dict[Hashable, list[list[torch.nn.Parameter]]] = {}  # buckets, by set of tasks
+        self._waiting: list[tuple[list[torch.nn.Parameter], torch.Tensor, distributed.Work]] = []
+        self._buckets: list[list[torch.nn.Parameter]] = []  # that are still to be sent in this step
+        self._ready: set[torch.nn.Parameter] = set()
+        self._handles = [p.register_post_accumulate_grad_hook(self._reached) for p in self._parameters]
+
+    def step(self, tasks: Hashable, backward: Callable[[], Result]) -> Result:
+        """Go backward once, and add up.
+
+        Args:
+            tasks: The tasks that have labelled rows in the whole batch, the same in every process.
+            backward: Computes this process's gradients in one backward pass, or none.
+
+        Returns:
+            What `backward` returns.
+        """
+        self._ready, self._buckets = set(), list(self._plans.get(tasks, []))
+        result = backward()
+        if tasks not in self._plans:
+            self._plans[tasks] = self._plan()
+            self._buckets = list(self._plans[tasks])
+        while self._buckets:
+            self._send()
+        for bucket, flat, work in self._waiting:
+            work.wait()
+            for p, part in zip(bucket, flat.split([p.numel() for p in bucket]), strict=True):
+                assert p.grad is not None  # `_send` has seen to it
+                p.grad.copy_(part.view_as(p))
+        self._waiting = []
+        return result
+
+    def close(self) -> None:
+        """Leave the parameters as they were found."""
+        for handle in self._handles:
+            handle.remove()
+
+    def _plan(self) -> list[list[torch.nn.Parameter]]:
+        """Ask which parameters have a gradient somewhere, and cut them into buckets."""
+        known = torch.tensor([p.grad is not None for p in self._parameters], dtype=torch.int32)
+        known = known.to(self._parameters[0].device)
+        distributed.all_reduce(known, distributed.ReduceOp.MAX)
+        buckets: list[list[torch.nn.Parameter]] = [[]]
+        for p, one in zip(self._parameters, known.tolist(), strict=True):
+            if one:
+                if sum(q.numel() for q in buckets[-1]) >= self._bucket:
+                    buckets.append([])
+                buckets[-1].append(p)
+        return [bucket for bucket in buckets if bucket]
+
+    def _reached(self, p: torch.nn.Parameter) -> None:
+        """Take note of a gradient that is there, and send what is complete; nothing outside of `step`."""
+        self._ready.add(p)
+        while self._buckets and self._ready.issuperset(self._buckets[0]):
+            self._send()
+
+    def _send(self) -> None:
+        bucket = self._buckets.pop(0)
+        for p in bucket:
+            if p.grad is None:
+                p.grad = torch.zeros_like(p)
+        flat = torch.cat([p.grad.flatten() for p in bucket if p.grad is not None])
+        work = distributed.all_reduce(flat, async_op=True)
+        assert work is not None  # as it is asynchronous
+        self._waiting.append((bucket, flat, work))
+
+
+@contextmanager
+def summed(net: MultiTaskModel) -> Iterator[GradientSums | None]:
+    """Add up a model's gradients while the context lasts.
+
+    Args:
+        net: The model.
+
+    Yields:
+        The sums; None where there is one process.
+    """
+    if world()[1] == 1:
+        yield None
+        return
+    shared = set(net.encoder.parameters())
+    # What only some tasks reach is sent last, so that the encoder does not wait for the end of the backward pass.
+    sums = GradientSums(sorted(net.parameters(), key=lambda p: p in shared))
+    try:
+        yield sums
+    finally:
+        sums.close()
 
 
 def add_up(values: torch.Tensor) -> torch.Tensor:
@@ -102,3 +189,28 @@ def add_up(values: torch.Tensor) -> torch.Tensor:
     if world()[1] > 1:
         distributed.all_reduce(values)
     return values
+
+
+def agreed(*values: Any) -> tuple[Any, ...]:
+    """Return what the first process has found, so that no decision hangs on another device's last bits.
+
+    Args:
+        *values: Numbers, arrays or None; the same number of them in every process.
+
+    Returns:
+        The first process's values; with one process those given.
+    """
+    if world()[1] == 1:
+        return values
+    found = [values]
+    distributed.broadcast_object_list(found, 0)
+    return found[0]
+
+
+def gathered(value: Any) -> list[Any]:
+    """Return every process's value, by rank."""
+    if world()[1] == 1:
+        return [value]
+    found: list[Any] = [None] * world()[1]
+    distributed.all_gather_object(found, value)
+    return found

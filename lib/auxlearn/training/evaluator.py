@@ -13,7 +13,7 @@ from auxlearn.data.tokens import token_store
 from auxlearn.evaluation import metrics
 from auxlearn.models import devices
 from auxlearn.models.multitask import MultiTaskModel
-from auxlearn.training import prediction
+from auxlearn.training import data_parallel, prediction
 from auxlearn.training.phases import Phase, Plan
 
 
@@ -42,10 +42,12 @@ class Evaluator:
         return self.encoded[name, part]
 
     def _judge(self, phase: Phase, ledger: Ledger) -> float:
-        """Score the model by what the state kept is chosen by: see `Phase.choose`."""
+        """Score the model by what the state kept is chosen by (see `Phase.choose`), as the first process finds it."""
         if phase.choose == "dev":
-            return float(np.prod(list(self._score("dev", None, ledger)[0].values())))
-        return self._score("train", self.plan.holdout, ledger)[0][self.suite[self._primary()].metric]
+            score = float(np.prod(list(self._score("dev", None, ledger)[0].values())))
+        else:
+            score = self._score("train", self.plan.holdout, ledger)[0][self.suite[self._primary()].metric]
+        return data_parallel.agreed(score)[0]
 
     def _primary(self) -> str:
         assert self.plan.primary is not None, "phases.check refuses plans that are judged without a primary"

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from auxlearn import errors
+from auxlearn import cost, errors
 from auxlearn.cost import Ledger, Meter
 from auxlearn.data import batching
 from auxlearn.data.suites import Suite
@@ -84,10 +84,12 @@ class Resumable(evaluator.Evaluator):
         self.updates: list[dict[str, Any]] = []
         self.best: dict[str, torch.Tensor] | None = None
         self.saved = time.monotonic()
+        # The first process keeps the ledgers, and reads the energy of all.
+        self.cards = None if plan.device == "cpu" else data_parallel.gathered(cost.card())
 
     def meter(self, number: int) -> Meter:
         """Make the meter of a phase, by the phase's number; it fills the phase's ledger."""
-        self._meter = Meter(self.ledgers[number], self.plan.device)
+        self._meter = Meter(self.ledgers[number], self.plan.device, self.cards)
         return self._meter
 
     def checkpoint_if_due(self, running: Running, epoch: int) -> None:
@@ -126,7 +128,7 @@ class Resumable(evaluator.Evaluator):
         """
         if not (self.file and self.file.is_file()):
             return {"phase": -1}
-        saved = checkpoint.load(self.file, self.plan.device)
+        saved = checkpoint.load(self.file, str(self.model.device))  # of several GPUs, this process's
         progress = saved.progress
         self._check(saved)
         for state in (saved.best, saved.model) if saved.best else (saved.model,):

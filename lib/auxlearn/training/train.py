@@ -93,6 +93,7 @@ class Trainer(resuming.Resumable):
         super().__init__(plan, suite, net.to(plan.device), folder, progress)
         self.scales = {name: _chance_loss(suite, name) for name in suite.names}
         self.adam: dict[str, torch.Tensor] = {}  # its moments, where they are kept
+        self.sums: data_parallel.GradientSums | None = None  # of the phase that is trained, where processes share it
 
     def run(self) -> Result:
         """Train the phases that are not finished yet, and score the model; see `run` of the module."""
@@ -139,7 +140,10 @@ class Trainer(resuming.Resumable):
             net.train()
             first = resumed["epoch"] if resumed else 0
             looks = frozenset(phases.looks(phase, epochs))
-            self._epochs(Running(number, phase, data, epochs, looks, first, optimiser, weight, self.ledgers[number]))
+            with data_parallel.summed(net) as self.sums:
+                self._epochs(
+                    Running(number, phase, data, epochs, looks, first, optimiser, weight, self.ledgers[number])
+                )
             if self.best is not None:
                 net.load_state_dict(self.best)
             if plan.keep_moments and number == len(plan.phases) - 1:
@@ -216,14 +220,15 @@ class Trainer(resuming.Resumable):
         net, data, divisors = self.model, running.data, self._divisors(running.phase, parts)
         lengths = np.concatenate([data[name].lengths[index] for name, index in parts])
         self._charge(running, lengths, parts)
-        if self.size == 1:
+        if self.sums is None:
             losses = self._backward(running, parts, divisors, 1.0)
         else:
             own, scales = data_parallel.share(parts, data, divisors, self.rank, self.size)
-            losses = torch.zeros(2, device=net.device)
-            if own:
-                losses = self._backward(running, own, scales, sum(len(rows) for _, rows in own) / len(lengths))
-            data_parallel.add_up_gradients(list(net.parameters()))
+            fraction = sum(len(rows) for _, rows in own) / len(lengths)
+            losses = self.sums.step(
+                frozenset(name for name, rows in parts if data_parallel.terms(data[name], rows)),
+                lambda: self._backward(running, own, scales, fraction) if own else torch.zeros(2, device=net.device),
+            )
         self._clip(running, parts)
         running.optimiser.step()
         running.optimiser.zero_grad(set_to_none=running.phase.recipe.idle_heads == "still")

@@ -26,7 +26,7 @@ from auxlearn.errors import InputError
 from auxlearn.methods.tawt import cosine, weighted_steps
 from auxlearn.methods.tawt.task_weights import Weights
 from auxlearn.signals import target_gradients
-from auxlearn.training import checkpoint, linear_head, phases, train
+from auxlearn.training import checkpoint, data_parallel, linear_head, phases, train
 from auxlearn.training.phases import Phase, Plan
 
 
@@ -220,7 +220,7 @@ class _Weigher(train.Trainer):
         w, weights = weighted_steps.weighting(running.phase), self._moving
         if weighted_steps.probes(w):
             measure = self._reused if w.estimator == "reused" else self._exact
-            values, errors = measure(running, len(weights.history) + 1)
+            values, errors = data_parallel.agreed(*measure(running, len(weights.history) + 1))
         if w.evidence == "losses":
             losses, self.losses = self._means(self.losses), []
             if self.policy and (self.policy.again or self.policy.norms):
