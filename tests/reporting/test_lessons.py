@@ -161,6 +161,14 @@ def test_heads_of_one_seed_have_no_ceiling():
     assert text[2].startswith("With one seed it is not known how far a task agrees with itself")
 
 
+def test_heads_of_encoders_that_seeds_draw_have_their_halves_alone():
+    text = of_heads([0.001, 0.04, 0.9], own=(np.nan,) * 3, itself=np.nan)
+    assert text[2] == (
+        "Every seed draws an encoder of its own, so that seeds share no heads to agree on; within a seed two halves of "
+        "rte's rows agree by 0.90."
+    )
+
+
 def test_heads_of_one_task():
     none = frame([], tau=[], null_95=[], p=[])
     assert lessons.heads(none, frame(["rte"], halves=[0.9], seeds=[0.8]), "rte", 2).startswith("There is no other task")

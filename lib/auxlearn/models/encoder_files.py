@@ -50,6 +50,11 @@ class Origin:
         return Path(self.path) if os.path.isdir(self.path) else None
 
 
+def is_drawn(encoder: str) -> bool:
+    """Tell whether an encoder was never trained, and each seed draws its weights anew."""
+    return parse(encoder)[0] == "tiny"
+
+
 def parse(encoder: str) -> tuple[str, int | None]:
     """Split an encoder's name into the name and the number of layers wanted: "minilm:3" gives ("minilm", 3).
 

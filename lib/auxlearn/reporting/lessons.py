@@ -162,7 +162,11 @@ def heads(null: pd.DataFrame, ceiling: pd.DataFrame, primary: str, seeds: int, l
     else:
         lines.append(f"No task is above chance in {each} once corrected for {_count(len(null), 'task')}.")
     own, itself = ceiling.loc[null.index, "seeds"], ceiling["seeds"].get(primary, np.nan)
-    if seeds >= 2 and itself <= first["tau"]:
+    halves = ceiling["halves"].get(primary, np.nan)
+    if seeds >= 2 and ceiling["seeds"].isna().all():
+        lines.append(f"Every seed draws an encoder of its own, so that seeds share no heads to agree on; within a seed "
+                     f"two halves of {primary}'s rows agree by {halves:.2f}.")  # fmt: skip
+    elif seeds >= 2 and itself <= first["tau"]:
         lines.append(f"Two seeds of {primary} itself agree no better ({itself:.2f}) than it does with "
                      f"{order.index[0]}, so that no task can be ranked against it.")  # fmt: skip
     elif seeds < 2:

@@ -114,8 +114,14 @@ def test_ceilings_nulls_and_agreement_are_correlations(made):
     assert list(ceiling.index) == made.tasks
     between = [made.matrices(seed, "gate")[0].reshape(-1) for seed in (0, 1)]
     assert ceiling.loc["topic_side", "seeds"] == pytest.approx(kendalltau(*between).statistic)
+    drawn = head_tables.ceilings(made, "gate", drawn=True)
+    assert drawn["seeds"].isna().all()
+    assert drawn["halves"].equals(ceiling["halves"])
     null = head_tables.nulls(made, "gate", "topic_side", 99)
     assert "topic_side" not in null.index
+    for each, marks in ((ceiling, 4), (drawn, 3)):
+        (axis,) = head_figures.against_chance(null, each, "topic_side").axes
+        assert len(axis.get_lines()) == marks
     assert ((null["p"] >= 0.01) & (null["p"] <= 1)).all()
     agreement = head_tables.agreement(made)
     assert np.allclose(np.diag(agreement), 1)

@@ -41,3 +41,16 @@ def test_cosines_have_a_panel_per_task_and_say_what_the_bars_are():
     assert len({axis.get_ylim() for axis in figure.axes}) == 1
     assert figure.get_suptitle() == "Gradient cosines, 2 seeds side by side; bars: one standard error"
     assert all(len(axis.get_xticks()) <= 10 for axis in figure.axes)
+
+
+def test_cosines_beyond_the_axis_are_marked_at_its_edge():
+    table = updates(2)
+    table.loc[(table["task"] == "b") & (table["update"] == 1), "cosine"] = [7.0, -9.0]
+    figure = weight_figures.cosines(table, "t")
+    assert figure.get_suptitle().endswith("one standard error; triangles: beyond the axis")
+    low, high = figure.axes[1].get_ylim()
+    assert (low, high) == (-2.5, 2.5)
+    marks = {line.get_marker(): line.get_ydata().tolist() for line in figure.axes[1].lines if line.get_marker() in "^v"}
+    assert marks["^"] == [high]
+    assert marks["v"] == [low]
+    assert not any(line.get_marker() in ("^", "v") for line in figure.axes[0].lines)

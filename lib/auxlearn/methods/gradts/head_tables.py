@@ -151,20 +151,22 @@ def row_table(heads: Heads, definition: str) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)
 
 
-def ceilings(heads: Heads, definition: str) -> pd.DataFrame:
+def ceilings(heads: Heads, definition: str, drawn: bool = False) -> pd.DataFrame:
     """Tabulate how far a task's matrix agrees with itself: the most that tau with another task can mean.
 
     Args:
         heads: The importances.
         definition: The definition to read.
+        drawn: Whether each seed draws an encoder of its own, whose heads then have nothing in common with another's.
 
     Returns:
         Index task. halves: between task matrices of two random halves of the measured rows, mean over splits and seeds.
-        seeds: between the matrices of two seeds (another sample, another tuning), mean over pairs, NaN for one seed.
+        seeds: between the matrices of two seeds (another sample, another tuning), mean over pairs, NaN for one seed or
+        where encoders are drawn.
     """
     rows = {}
     flat = {seed: heads.matrices(seed, definition).reshape(len(heads.tasks), -1) for seed in heads.seeds}
-    pairs = [(a, b) for i, a in enumerate(heads.seeds) for b in heads.seeds[i + 1 :]]
+    pairs = [] if drawn else [(a, b) for i, a in enumerate(heads.seeds) for b in heads.seeds[i + 1 :]]
     for k, name in enumerate(heads.tasks):
         halves = [correlation.split_half(heads.importances[s, name][definition], seed=s).mean() for s in heads.seeds]
         between = [float(correlation.kendall_tau(flat[a][k : k + 1], flat[b][k : k + 1])[0, 0]) for a, b in pairs]

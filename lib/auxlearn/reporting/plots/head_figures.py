@@ -13,7 +13,7 @@ from auxlearn.reporting.plots.figures import COLOURS, PRIMARY, QUIET, _figure, s
 
 
 def matrices(values: np.ndarray, tasks: Sequence[str], primary: str) -> Figure:
-    """One small heat map per task.
+    """One small heat map per task, all of one scale.
 
     Layers run downwards.
 
@@ -30,7 +30,7 @@ def matrices(values: np.ndarray, tasks: Sequence[str], primary: str) -> Figure:
     lines = -(-len(tasks) // columns)
     figure, axes = plt.subplots(lines, columns, figsize=(1.9 * columns, 1.65 * lines + 0.3), squeeze=False)
     for axis, name, matrix in zip(axes.flat, tasks, values, strict=False):
-        axis.imshow(matrix, cmap="viridis", vmin=0, vmax=1, aspect="auto")
+        image = axis.imshow(matrix, cmap="viridis", vmin=0, vmax=1, aspect="auto")
         axis.set_title(name, fontsize=9, color=PRIMARY if name == primary else "#222222")
         axis.set(xticks=[], yticks=[])
         axis.grid(False)
@@ -38,6 +38,9 @@ def matrices(values: np.ndarray, tasks: Sequence[str], primary: str) -> Figure:
         axis.set_visible(False)
     axes[0, 0].set_ylabel("layers", fontsize=8)
     axes[0, 0].set_xlabel("heads", fontsize=8)
+    bar = figure.colorbar(image, ax=axes, fraction=0.02, pad=0.01, ticks=[0, 0.5, 1])
+    bar.set_label("importance, scaled", fontsize=8)
+    bar.ax.tick_params(labelsize=8)
     return figure
 
 
@@ -80,7 +83,7 @@ def against_chance(null: pd.DataFrame, ceiling: pd.DataFrame, primary: str) -> F
 
     Args:
         null: Index task, columns tau, null_95.
-        ceiling: Index task, columns halves, seeds.
+        ceiling: Index task, columns halves, seeds; seeds are drawn where they are known.
         primary: The primary's name.
 
     Returns:
@@ -88,10 +91,12 @@ def against_chance(null: pd.DataFrame, ceiling: pd.DataFrame, primary: str) -> F
     """
     order = null.sort_values("tau", ascending=False)
     figure, (axis,) = _figure(height=1.5 + 0.36 * len(order))
-    place = np.arange(len(order))
-    axis.hlines(place, order["null_95"], ceiling.loc[order.index, "seeds"], color=QUIET, lw=6, alpha=0.35)
+    place, seeds = np.arange(len(order)), ceiling.loc[order.index, "seeds"]
+    most = seeds.fillna(ceiling["halves"])
+    axis.hlines(place, order["null_95"], most, color=QUIET, lw=6, alpha=0.35)
     axis.plot(order["null_95"], place, "|", color="#333333", ms=14, mew=2, label="chance (95 % of permutations below)")
-    axis.plot(ceiling.loc[order.index, "seeds"], place, "|", color=COLOURS[2], ms=14, mew=2, label="itself, two seeds")
+    if seeds.notna().any():
+        axis.plot(seeds, place, "|", color=COLOURS[2], ms=14, mew=2, label="itself, two seeds")
     axis.plot(ceiling.loc[order.index, "halves"], place, "x", color=COLOURS[2], ms=7, label="itself, two halves")
     axis.plot(order["tau"], place, "o", color=PRIMARY, ms=8, label=f"with {primary}")
     axis.set_yticks(place, order.index)

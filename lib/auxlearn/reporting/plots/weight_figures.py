@@ -14,6 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from auxlearn.reporting.plots.figures import COLOURS, PRIMARY, QUIET, style
 
 INK = "#333333"
+MOST = 2.5  # of cosines that are drawn to scale: as ratios of estimates they have no bound
 
 
 def trajectories(table: pd.DataFrame, null: pd.DataFrame, primary: str, column: str = "weight") -> Figure:
@@ -56,7 +57,7 @@ def trajectories(table: pd.DataFrame, null: pd.DataFrame, primary: str, column: 
 def cosines(table: pd.DataFrame, primary: str) -> Figure:
     """Measured cosines with the target at every update, one axis per task, seeds side by side; bars: standard errors.
 
-    All axes share one scale. What lies beyond 2.5 either way is not drawn.
+    All axes share one scale, of 2.5 either way at most; triangles at its edges stand for what lies beyond.
 
     Args:
         table: Columns task, seed, update, cosine, error.
@@ -70,17 +71,31 @@ def cosines(table: pd.DataFrame, primary: str) -> Figure:
     seeds = list(table["seed"].unique())
     figure, axes = _axes(list(dict.fromkeys(table["task"])), primary)
     for (task, seed), part in table.groupby(["task", "seed"], sort=False):
-        at = part["update"] + 0.7 * ((seeds.index(seed) + 0.5) / len(seeds) - 0.5)
         axes[task].errorbar(
-            at, part["cosine"], part["error"], fmt="o", ms=3, lw=0.8, color=_colour(task, primary)
+            part["update"] + _beside(seeds, seed), part["cosine"], part["error"], fmt="o", ms=3, lw=0.8,
+            color=_colour(task, primary),
         )  # fmt: skip
     for axis in axes.values():
         axis.axhline(0, color=QUIET, lw=0.8)
         axis.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-    axis.set_ylim(max(-2.5, axis.get_ylim()[0]), min(2.5, axis.get_ylim()[1]))
+    low, high = max(-MOST, axis.get_ylim()[0]), min(MOST, axis.get_ylim()[1])
+    axis.set_ylim(low, high)
+    beyond = table[table["cosine"].abs() > MOST]
+    for (task, seed), part in beyond.groupby(["task", "seed"], sort=False):
+        above = (part["cosine"] > 0).to_numpy()
+        for where, edge, marker in ((above, high, "^"), (~above, low, "v")):
+            if where.any():
+                at, colour = part["update"][where] + _beside(seeds, seed), _colour(task, primary)
+                axes[task].plot(at, [edge] * len(at), marker, ms=7, color=colour, mfc="white", clip_on=False)
     of = f"{len(seeds)} seeds side by side" if len(seeds) > 1 else "one seed"
-    _label(figure, "update", "cosine with the target", f"Gradient cosines, {of}; bars: one standard error")
+    outside = "; triangles: beyond the axis" if len(beyond) else ""
+    _label(figure, "update", "cosine with the target", f"Gradient cosines, {of}; bars: one standard error{outside}")
     return figure
+
+
+def _beside(seeds: Sequence[int], seed: int) -> float:
+    """Say how far a seed is drawn from the middle of its update."""
+    return 0.7 * ((seeds.index(seed) + 0.5) / len(seeds) - 0.5)
 
 
 def _colour(task: str, primary: str) -> str:
