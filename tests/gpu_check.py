@@ -53,11 +53,12 @@ class Size:
     tokens: int  # of the longest text
     rounds: int
     product: tuple[int, int]  # rows and width of the matrix product that gives the peak
+    every: int = 1  # of how many batches one is timed compiled
 
 
 SMALL = {"hidden_size": 128, "num_hidden_layers": 4, "num_attention_heads": 4, "intermediate_size": 512}
 TINY = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
-FULL = Size(SMALL, {}, 4096, 128, 3, (16384, 768))  # {}: what BertConfig has by itself, BERT-base's
+FULL = Size(SMALL, {}, 4096, 128, 3, (16384, 768), 8)  # {}: what BertConfig has by itself, BERT-base's
 DRY = Size(TINY, TINY, 48, 24, 1, (64, 32))
 
 
@@ -79,7 +80,7 @@ class Check:
 
     def run(self) -> dict[str, Any]:
         """Run every part; one that fails is reported, and the others go on."""
-        parts = (self.machine, self.results, self.repeats, self.waits, self.speed)
+        parts = (self.machine, self.results, self.repeats, self.waits, self.speed, self.compiled)
         for part in parts:
             name = part.__name__
             if time.monotonic() > self.end:
@@ -208,6 +209,40 @@ class Check:
                 found[f"{name}, peak bytes"] = ledger.peak_bytes
         found["aims missed"] = [name for name, aim in AIMS.items() if name in ways and found[name]["median"] < aim]
         return found
+
+    def compiled(self) -> dict[str, Any]:
+        """Time steps, without the optimiser's, with the encoder compiled by torch.compile and without.
+
+        The library does not compile: on processors it gained nothing, and whether a GPU gains has not been seen yet.
+        That it cannot be compiled here is no failure.
+        """
+        suite = self.long_texts()
+        name, rate = ("timed", 0.1) if self.device == "cuda" else ("still", 0.0)  # a CPU's masks are NumPy's
+        encoder = self.encoder(name, self.size.timed, dropout=rate, suite=suite)
+        precision = "bf16" if shared_parameters.has_bf16(self.device) else "fp32"
+        net, task = multitask.build(encoder, suite).to(self.device).train(), suite["texts"]
+        rows = batching.encode(task.train, task, net.tokenizer, net.max_length)
+        by_length = np.array_split(np.argsort(rows.lengths, kind="stable"), max(1, len(rows) // 32))[:: self.size.every]
+        batches = [batching.to_batch(rows, at, task, net.columns["texts"], net.pad_id) for at in by_length]
+
+        def seconds() -> float:
+            start = cost.clock(self.device)
+            for batch in batches:
+                net.task_loss(batch, net(batch, precision).logits).backward()
+                net.zero_grad(set_to_none=True)
+            return cost.clock(self.device) - start
+
+        found: dict[str, Any] = {"precision": precision, "batches": len(batches)}
+        try:
+            plain = net.encoder
+            graphs = torch.compile(plain, dynamic=True, backend="inductor" if self.device == "cuda" else "eager")
+            for name, body in (("plain", plain), ("compiled", graphs)):
+                net.encoder = body
+                found[f"{name}, first round in seconds"] = seconds()
+                found[f"{name}, s/step"] = min(seconds() for _ in range(self.size.rounds)) / len(batches)
+        except Exception as error:  # whatever a compiler meets
+            return found | {"could not be compiled": repr(error)[:2000]}
+        return found | {"times as fast": found["plain, s/step"] / found["compiled, s/step"]}
 
     # --- what parts are made of --------------------------------------------------------------------------------------
 

@@ -32,15 +32,25 @@ def test_a_dry_run_goes_through_every_part_and_writes_one_file(tmp_path, capsys)
         "importance, rows/s",
     ):
         assert speed[name]["median"] > 0
+    assert answer["compiled"]["times as fast"] > 0
     assert str(out) in capsys.readouterr().out
 
 
-def test_what_was_timed_stays_when_the_trainer_or_a_later_part_fails(tmp_path, monkeypatch, capsys):
-    def broken(*_):
-        raise TypeError("no such argument")
-
+def test_an_encoder_that_cannot_be_compiled_is_no_failure(tmp_path, monkeypatch):
     check = gpu_check.Check("cpu", gpu_check.DRY, tmp_path, 60)
-    for name in ("machine", "results", "repeats", "waits"):
+    monkeypatch.setattr(torch, "compile", broken)
+    found = check.compiled()
+    assert "no such argument" in found["could not be compiled"]
+    assert check.answer["failed"] == []
+
+
+def broken(*_, **__):
+    raise TypeError("no such argument")
+
+
+def test_what_was_timed_stays_when_the_trainer_or_a_later_part_fails(tmp_path, monkeypatch, capsys):
+    check = gpu_check.Check("cpu", gpu_check.DRY, tmp_path, 60)
+    for name in ("machine", "results", "repeats", "waits", "compiled"):
         monkeypatch.setattr(check, name, named(dict, name))
     monkeypatch.setattr(check, "trainer", broken)
     monkeypatch.setattr(check, "training", lambda *_: Ledger("joint", seconds=2.0, flops=4.0))
