@@ -201,6 +201,7 @@ def _filled(name: str, fields: Any, tasks: dict[str, Any]) -> Any:
     return {field: of for field, of in given.items() if field not in ("source", "resplit")} | fields
 
 
+NOT_NAMES = ("seed", "task", "row")  # of tasks: columns of tables that have a column per task beside them
 FIELDS = [name for name in TaskSpec.model_fields if name != "source"]  # that rows which are handed over may have
 ENTRIES = [name for model in (SuiteSpec, TaskSpec, Source, Resplit) for name in model.model_fields]
 
@@ -296,6 +297,11 @@ def check_name(name: object, where: str = "") -> None:
     """
     if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9_-]+", name):
         raise InputError(f"{where}task name {name!r} may hold letters, digits, _ and - only")
+    if name in NOT_NAMES:
+        raise InputError(
+            f"{where}a task is called {name!r}, as a column of tables that have one per task is; give it another name, "
+            f"such as {name}_1"
+        )
 
 
 def read_suite(path: Path) -> tuple[SuiteSpec, Path]:

@@ -31,9 +31,6 @@ COMPARING_TASKS = (
 )  # need two tasks or more
 
 
-NOT_NAMES = ("seed", "task", "row")  # of tasks: columns of tables that have a column per task beside them
-
-
 @dataclass(eq=False)
 class Cell:
     """One notebook run of a study."""
@@ -145,11 +142,6 @@ class Expansion:
         at = (p.suite, p.rows)
         if at not in self.suites:
             self.suites[at] = self._load(*at)
-            if taken := [name for name in self.suites[at].names if name in NOT_NAMES]:
-                raise InputError(
-                    f"suite {p.suite}: a task is called {taken[0]!r}, as a column of tables that have one per task is; "
-                    f"give it another name, such as {taken[0]}_1"
-                )
             if self.file.expects:
                 self._as_expected(self.suites[at], p)
         return self.suites[at]

@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from auxlearn.data import schema
 from auxlearn.data.reading import guessing, readers, split_files
 from auxlearn.data.reading.guessing import Guess
 from auxlearn.data.reading.raw_rows import RawRows
@@ -148,7 +149,8 @@ def _parts(stem: str) -> tuple[str, str]:
 
 def _name(text: str) -> str:
     text = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()  # ü is u
-    return re.sub(r"[^A-Za-z0-9_]+", "_", text).strip("_").lower() or "task"
+    name = re.sub(r"[^A-Za-z0-9_]+", "_", text).strip("_").lower() or "task"
+    return f"{name}_1" if name in schema.NOT_NAMES else name
 
 
 def _found(folder: Path, source: Mapping[str, Any]) -> Found:
