@@ -62,17 +62,19 @@ def canonical(node: Any) -> str:
     Args:
         node: A tree; it is not changed.
     """
-    if isinstance(node, ast.AST):
-        fields = ", ".join(f"{name}={canonical(value)}" for name, value in _fields(node))
-        return f"{type(node).__name__}({fields})"
+    return _written(node, [])
+
+
+def _written(node: Any, nodes: list[ast.AST]) -> str:
+    """Do what `canonical` does, and add every node that runs to `nodes`; one walk for both, as a run begins with it."""
     if isinstance(node, list):
-        return f"[{', '.join(map(canonical, node))}]"
-    return ascii(node)
-
-
-def _fields(node: ast.AST) -> Iterator[tuple[str, Any]]:
-    """Yield the fields of a node that say something; a value of None does so in a constant alone."""
-    for name, value in ast.iter_fields(node):
+        return f"[{', '.join([_written(each, nodes) for each in node])}]"
+    if not isinstance(node, ast.AST):
+        return ascii(node)
+    nodes.append(node)
+    said = []
+    for name in node._fields:
+        value = getattr(node, name, None)
         if name in _SILENT:
             continue
         if name == "values" and isinstance(node, ast.JoinedStr):
@@ -81,9 +83,11 @@ def _fields(node: ast.AST) -> Iterator[tuple[str, Any]]:
             continue
         elif name in ("body", "orelse", "finalbody") and isinstance(value, list):
             value = _run_only(value, documented=isinstance(node, _DOCUMENTED) and name == "body")
+        # What is empty says nothing; None does in a constant alone.
         if value == [] or (value is None and not (name == "value" and isinstance(node, _CONSTANTS))):
             continue
-        yield name, value
+        said.append(f"{name}={_written(value, nodes)}")
+    return f"{type(node).__name__}({', '.join(said)})"
 
 
 _CONSTANTS = (ast.Constant, ast.MatchSingleton)
@@ -153,7 +157,8 @@ def read(tree: ast.Module, name: str = "", is_package: bool = False) -> Syntax:
             if is_package and isinstance(statement, _FUNCTIONS):
                 functions[statement.name] = statement
     deferred = _deferred(rest, functions)
-    nodes = {each: list(_walk(each)) for each in rest}
+    nodes: dict[ast.stmt, list[ast.AST]] = {each: [] for each in rest}
+    texts = [_written(each, nodes[each]) for each in rest]
     aliases = _aliases(itertools.chain.from_iterable(nodes.values()), package)
     for function in deferred:
         served[ANY if function == "__getattr__" else function] = frozenset().union(
@@ -162,7 +167,7 @@ def read(tree: ast.Module, name: str = "", is_package: bool = False) -> Syntax:
     eager = [node for each in rest if getattr(each, "name", None) not in deferred for node in nodes[each]]
     defined = {name for each in body for name in _bound(each)} if ANY in served else ()
     return Syntax(
-        canonical(rest), frozenset(_references(eager, aliases, package)), served, frozenset(defined), tuple(tables)
+        f"[{', '.join(texts)}]", frozenset(_references(eager, aliases, package)), served, frozenset(defined), tuple(tables)
     )
 
 
@@ -221,6 +226,8 @@ def _dotted(home: str, name: str) -> str:
 
 def _deferred(body: Iterable[ast.stmt], functions: Mapping[str, ast.stmt]) -> set[str]:
     """Name the functions of a package that importing it does not call; what they import is imported when one is."""
+    if not functions:
+        return set()
     called = {node.id for each in body if each not in functions.values() for node in ast.walk(each)
               if isinstance(node, ast.Name)}  # fmt: skip
     called |= {node.id for each in functions.values() for decorator in getattr(each, "decorator_list", ())
@@ -238,16 +245,6 @@ def _reached(names: set[str], functions: Mapping[str, ast.stmt]) -> set[str]:
             named = {node.id for node in ast.walk(functions[name]) if isinstance(node, ast.Name)}
             queue += sorted((named & functions.keys()) - seen)
     return seen
-
-
-def _walk(statement: ast.AST) -> Iterator[ast.AST]:
-    """Walk over everything that runs."""
-    queue = [statement]
-    while queue:
-        node = queue.pop()
-        yield node
-        for _, value in _fields(node):
-            queue += [each for each in (value if isinstance(value, list) else [value]) if isinstance(each, ast.AST)]
 
 
 def _absolute(node: ast.ImportFrom, package: str) -> str:
