@@ -124,20 +124,27 @@ def test_meter_adds_time_and_peak_memory():
     assert ledger.seconds >= first + 0.01
 
 
-def test_energy_is_what_the_leased_device_used_meanwhile(monkeypatch):
-    """Of two devices, by counters in millijoules; a device without a counter leaves the ledger without energy."""
-    used = {"GPU-other": 5_000, "GPU-leased": 70_000}
-    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
-    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda at: SimpleNamespace(uuid=["leased"][at]))
+@pytest.fixture
+def used(monkeypatch):
+    """Counters in millijoules by UUID, for the test to fill: a driver's stand-in reads them."""
+    counters: dict[str, int] = {}
     driver = SimpleNamespace(
         nvmlInit=lambda: None,
         nvmlDeviceGetHandleByUUID=lambda uuid: uuid,
-        nvmlDeviceGetTotalEnergyConsumption=lambda handle: used[handle],
+        nvmlDeviceGetTotalEnergyConsumption=lambda handle: counters[handle],
     )
     monkeypatch.setitem(sys.modules, "pynvml", driver)
     for name in ("reset_peak_memory_stats", "synchronize"):
         monkeypatch.setattr(torch.cuda, name, lambda: None)
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: 123)
+    return counters
+
+
+def test_energy_is_what_the_leased_device_used_meanwhile(monkeypatch, used):
+    """Of two devices, by counters in millijoules; a device without a counter leaves the ledger without energy."""
+    used |= {"GPU-other": 5_000, "GPU-leased": 70_000}
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda at: SimpleNamespace(uuid=["leased"][at]))
     ledger = cost.Ledger("x")
     with cost.Meter(ledger, "cuda") as same:
         used["GPU-leased"] += 2_500
@@ -149,17 +156,8 @@ def test_energy_is_what_the_leased_device_used_meanwhile(monkeypatch):
     assert bare.joules is None
 
 
-def test_energy_of_a_training_in_processes_is_that_of_all_their_devices(monkeypatch):
-    used = {"GPU-a": 5_000, "GPU-b": 70_000}
-    driver = SimpleNamespace(
-        nvmlInit=lambda: None,
-        nvmlDeviceGetHandleByUUID=lambda uuid: uuid,
-        nvmlDeviceGetTotalEnergyConsumption=lambda handle: used[handle],
-    )
-    monkeypatch.setitem(sys.modules, "pynvml", driver)
-    for name in ("reset_peak_memory_stats", "synchronize"):
-        monkeypatch.setattr(torch.cuda, name, lambda: None)
-    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: 123)
+def test_energy_of_a_training_in_processes_is_that_of_all_their_devices(used):
+    used |= {"GPU-a": 5_000, "GPU-b": 70_000}
     for cards, joules in ((["GPU-a", "GPU-b"], 3.5), (["GPU-a", None], None)):
         with cost.Meter(cost.Ledger("x"), "cuda", cards) as ledger:
             used["GPU-a"] += 2_500

@@ -74,7 +74,7 @@ def _written(node: Any, nodes: list[ast.AST]) -> str:
     nodes.append(node)
     said = []
     for name in node._fields:
-        value = getattr(node, name, None)
+        value: Any = getattr(node, name, None)
         if name in _SILENT:
             continue
         if name == "values" and isinstance(node, ast.JoinedStr):
@@ -167,7 +167,11 @@ def read(tree: ast.Module, name: str = "", is_package: bool = False) -> Syntax:
     eager = [node for each in rest if getattr(each, "name", None) not in deferred for node in nodes[each]]
     defined = {name for each in body for name in _bound(each)} if ANY in served else ()
     return Syntax(
-        f"[{', '.join(texts)}]", frozenset(_references(eager, aliases, package)), served, frozenset(defined), tuple(tables)
+        f"[{', '.join(texts)}]",
+        frozenset(_references(eager, aliases, package)),
+        served,
+        frozenset(defined),
+        tuple(tables),
     )
 
 
