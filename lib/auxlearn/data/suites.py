@@ -91,7 +91,7 @@ class Suite(Mapping[str, Task]):
 
     def __init__(self, name: str, tasks: Mapping[str, Task], fingerprint: str):
         self.name, self._tasks, self.fingerprint = name, dict(tasks), fingerprint
-        self.vocabulary: dict[str, int] | None = None  # of its words, once an encoder has counted them
+        self.tokenizer: Any = None  # of its own words, once an encoder has counted them
 
     def __repr__(self) -> str:
         lines = [f"suite {self.name}: {len(self)} task{'s' * (len(self) > 1)}"]

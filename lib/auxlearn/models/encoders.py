@@ -303,25 +303,31 @@ def _vocabulary(suite: Suite, splitter: Any, normal: Any) -> dict[str, int]:
 
 def _tiny(suite: Suite, layers: int | None = None) -> tuple[Any, Any]:
     """Make a small BERT with random weights and a WordPiece vocabulary of the suite's own."""
+    from transformers import BertConfig, BertModel
+
+    if suite.tokenizer is None:  # made once, not for every model
+        suite.tokenizer = _wordpiece(suite)
+    if (layers or 1) > TINY["num_hidden_layers"]:
+        raise InputError(f"encoder 'tiny:{layers}': it has {TINY['num_hidden_layers']} layers")
+    shape: dict[str, Any] = TINY | ({"num_hidden_layers": layers} if layers else {})
+    config = BertConfig(vocab_size=len(suite.tokenizer), max_position_embeddings=TINY_POSITIONS, **shape)
+    return BertModel(config, add_pooling_layer=False), suite.tokenizer
+
+
+def _wordpiece(suite: Suite) -> Any:
+    """Make a tokenizer whose vocabulary is that of the suite's training texts."""
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
-    from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+    from transformers import PreTrainedTokenizerFast
 
     splitter, normal = pre_tokenizers.BertPreTokenizer(), normalizers.BertNormalizer(lowercase=True)
-    if suite.vocabulary is None:  # counted once, not for every model
-        suite.vocabulary = _vocabulary(suite, splitter, normal)
-    vocabulary = suite.vocabulary
+    vocabulary = _vocabulary(suite, splitter, normal)
     wordpiece = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
     wordpiece.normalizer, wordpiece.pre_tokenizer = normal, splitter
     wordpiece.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1",
         special_tokens=[("[CLS]", vocabulary["[CLS]"]), ("[SEP]", vocabulary["[SEP]"])],
     )  # fmt: skip
-    tokenizer = PreTrainedTokenizerFast(
+    return PreTrainedTokenizerFast(
         tokenizer_object=wordpiece, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]",
         mask_token="[MASK]", model_input_names=["input_ids", "token_type_ids", "attention_mask"],
     )  # fmt: skip
-    if (layers or 1) > TINY["num_hidden_layers"]:
-        raise InputError(f"encoder 'tiny:{layers}': it has {TINY['num_hidden_layers']} layers")
-    shape: dict[str, Any] = TINY | ({"num_hidden_layers": layers} if layers else {})
-    config = BertConfig(vocab_size=len(vocabulary), max_position_embeddings=TINY_POSITIONS, **shape)
-    return BertModel(config, add_pooling_layer=False), tokenizer

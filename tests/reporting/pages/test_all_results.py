@@ -247,6 +247,15 @@ def test_a_finding_tells_tested_arms_from_those_that_were_not(tmp_path):
     )
 
 
+def test_a_finding_counts_an_arm_that_chose_nothing_as_untested(tmp_path):
+    rows = [SINGLE, arm("x", 0.1, "chose nothing (4 of 4 seeds)", seeds=4), arm("y", 0.05, "not tested", seeds=4)]
+    published(tmp_path, "one", rows)
+    assert conclusions.finding(all_results.rows(tmp_path)) == (
+        "None of 2 arms was tested against single-task training; the largest difference is x on "
+        "a, +0.100 (+0.090 to +0.110), which chose no row in any seed; 4 seeds, which decide nothing."
+    )
+
+
 def test_every_published_table_is_on_the_front_page():
     found = all_results.rows(PROJECT / "reports")
     assert {row.study for row in found} == {file.parent.name for file in (PROJECT / "reports").glob("*/results.csv")}

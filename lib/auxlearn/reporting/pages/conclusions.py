@@ -11,7 +11,7 @@ from typing import Any
 
 from auxlearn.evaluation import stats
 from auxlearn.methods import registry
-from auxlearn.reporting.pages.all_results import DECIDED, Kind, Row
+from auxlearn.reporting.pages.all_results import CHOSE_NOTHING, DECIDED, Kind, Row
 
 FOUND = re.compile(r'<p class="found">(.*?)</p>', re.S)
 PAIRS, DIFFER, CHOSEN = " tested pair", "shown to differ: ", " in what each method chose: "
@@ -45,7 +45,7 @@ def finding(own: Sequence[Row]) -> str:
     counts = {kind: [row.arm for row in arms if row.kind == kind] for kind in ("better", "worse")}
     told = [f"{_some(names)} {kind}" for kind, names in counts.items() if names]
     verdicts = f"{' and '.join(told) or 'none is shown to be better or worse'} than single-task training"
-    untested = {row for row in arms if row.verdict.endswith("not tested")}
+    untested = {row for row in arms if row.verdict.endswith("not tested") or row.kind == CHOSE_NOTHING}
     tested = [row for row in arms if row not in untested]
     if not tested:
         verdicts = f"none of {len(arms)} arms" if len(arms) > 1 else f"the one arm, {arms[0].arm}, was not tested"
@@ -58,7 +58,10 @@ def finding(own: Sequence[Row]) -> str:
         verdicts = f"of {len(tested)}{' tested' if untested else ''} arms{names} {verdicts}"
     best = max(arms, key=lambda row: row.difference or 0.0)
     few = "" if best.kind in ("better", "worse") or best.seeds < 6 or best in untested else ", which no test shows"
-    few += ", not tested" if tested and best in untested else ""
+    if best.kind == CHOSE_NOTHING:
+        few += ", which chose no row in any seed"
+    elif tested and best in untested:
+        few += ", not tested"
     decide = "s, which decide" if best.seeds > 1 else ", which decides"
     few += f"; {best.seeds} seed{decide} nothing" if best.seeds < 6 else ""
     every = f" of all {len(arms)} arms" if tested and untested else ""
