@@ -10,6 +10,7 @@ LONG: dict[str, dict[str, str | None]] = {
     "api/test_calls.py": {
         "test_what_a_study_made_a_call_reads": None,  # the other way round stays
         "test_a_tagging_primary_and_a_policy_are_compared": None,
+        "test_a_comparison_trains_each_arm_once": None,  # the cells of a call have a study's keys, which stays
     },
     "data/test_leak_recall.py": {
         "test_one_change_is_found_in_every_script_from_twelve_words_on": r"^13",
@@ -24,7 +25,8 @@ LONG: dict[str, dict[str, str | None]] = {
     "data/test_leakage.py": {"test_chunks_change_nothing": None},
     "data/test_token_store.py": {"test_processes_that_ask_at_once_make_tokens_once": None},
     "data/test_tokens.py": {
-        "test_texts_get_the_tokens_that_the_tokenizer_gives": r"^(right-(bert|albert|modernbert)|left-xlnet)$"
+        "test_texts_get_the_tokens_that_the_tokenizer_gives": r"^(right-(bert|albert|modernbert)|left-xlnet)$",
+        "test_a_forked_process_neither_waits_nor_warns": None,
     },
     "data/reading/test_stored_rows.py": {"test_processes_that_open_at_once_agree": None},
     "data/reading/test_twins.py": {
@@ -39,9 +41,10 @@ LONG: dict[str, dict[str, str | None]] = {
         "test_each_seed_draws_rows_of_the_primary_that_all_it_trains_are_of": r"^(single|td_bce|tawt_joint)$",
         "test_two_tasks_are_enough_to_choose_from": r"^td_ce$",
     },
+    "methods/test_toy_methods.py": {"test_an_installed_package_announces_the_same": None},
     "methods/test_forecasting.py": {
         "test_an_arm_costs_at_most_and_about_what_was_forecast":
-            r"^(single|random|td_bce|gradts_top|gradts_fg|bm25|textemb|famo|tawt_joint|pretrain|td_bce\+scored)$"
+            r"^(single|random|td_bce|gradts_top|bm25|textemb|famo|tawt_joint|pretrain|td_bce\+scored)$"
     },
     "models/test_encoder_families.py": {
         "test_every_task_is_trained_and_scored": r"^(bert|roberta|xlnet)$",
@@ -70,31 +73,44 @@ LONG: dict[str, dict[str, str | None]] = {
         "test_a_notebook_finds_made_what_a_worker_has_made": r"^06",
         "test_two_workers_find_what_one_finds": r"^02",
         "test_a_worker_that_dies_costs_nothing_but_time": r"^import",
+        "test_choices_are_judged_in_the_order_of_seeds_whoever_made_them": None,
     },
     "studies/test_graph.py": {
         # Their suites are read for it; what their files tell is checked of each.
         "test_committed_studies_are_valid": r"^(quickstart|twins_sst2|planted_subsets|tawt_pos|gradts_mpnet).yaml$"
     },
-    "test_cli.py": {"test_a_ranking_is_exported_as_its_notebook_has_it": None},
+    "studies/test_planning.py": {"test_finished_runs_take_no_time": None},
+    "test_cli.py": {
+        "test_a_ranking_is_exported_as_its_notebook_has_it": None,
+        "test_an_arm_s_rows_are_those_that_it_trained_on": None,  # export/test_selections.py has it of one method
+    },
     "test_hosts.py": {
         "test_a_study_runs_without_a_home_and_in_its_own_python": None,
         "test_a_kernel_that_does_not_start_is_explained_by_what_it_wrote": None,
+        "test_what_ends_snakemake_is_shown": None,
     },
     "test_messages.py": {"test_an_interrupt_from_a_script_ends_a_command_and_all_that_it_started": r"^notebooks$"},
-    "test_progress_bar.py": {"test_an_interrupted_training_cell_goes_on_from_its_checkpoint": None},
+    "test_progress_bar.py": {
+        "test_an_interrupted_training_cell_goes_on_from_its_checkpoint": None,
+        "test_a_person_sees_a_bar_and_it_is_gone_afterwards": None,
+    },
     "training/test_data_parallel.py": {
-        "test_two_processes_equal_one": r"^plain",
+        "test_two_processes_equal_one": None,  # their gradients, added up, stay
         "test_they_end_with_the_process_that_started_them": None,
         "test_an_error_of_one_process_ends_the_others": None,
     },
     "training/test_meta_device.py": {
         "test_an_epoch_of_steps_reads_nothing_off_the_device": r"^(mixed|bce|weighted|reused)$"
     },
-    "training/test_train.py": {"test_bf16_learns_as_fp32_does": None},
+    "training/test_train.py": {
+        "test_bf16_learns_as_fp32_does": None,
+        "test_the_discriminator_learns_to_tell_tasks": r"^ce$",
+    },
     "whole/test_published_prices.py": {
         "test_every_arm_of_gradts_is_a_training_of_its_own_in_the_grid": None,
         "test_autosem_prices_to_its_own_arithmetic": None,  # TAWT's stays, and forecasts by hand of every method
-        "test_fastmtl_prices_to_the_notes": None,  # to its published costs stays
+        "test_fastmtl_prices_to_the_notes": None,
+        "test_fastmtl_prices_to_its_published_costs": None,
         "test_gradts_prices_to_its_own_arithmetic": None,
     },
     "whole/test_wheel.py": {"test_calls_work_in_an_empty_folder": None},

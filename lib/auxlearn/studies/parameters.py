@@ -151,7 +151,9 @@ SHOWN: dict[str, tuple[str, ...]] = {
         *_ALL, "seeds", "workers", *_TRAINED, "tune_rows", "importance_rows", "epochs", "definition", "at",
         "others",
     ),
-    "05_tawt_weighting": (*_ALL, "seeds", "workers", *_TRAINED, *_BUDGET, "paradigm", "methods", "others"),
+    "05_tawt_weighting": (
+        *_ALL, "seeds", "workers", *_TRAINED, *_BUDGET, "paradigm", "compare_probes", "methods", "others",
+    ),
     "06_mtl": (*_ALL, "seeds", "workers", *_TRAINED, "arm", "n", *_BUDGET, "methods"),
     "07_efficiency": (*_ALL, "seeds", "arms", "n", "curve", "sentence_test"),
     "08_validity": (*_ALL, "seeds", "workers", "selectors", "trials", "n", "oracle", "methods"),
@@ -179,11 +181,13 @@ DEMO: dict[str, dict[str, Any]] = {
     "02_td_proxy": _DEMO | {"proxy_rows": 150, "watch_rows": 50, "epochs": 5},
     "03_ranking": _DEMO | {"n": 800, "others": ["bm25", "knn"]},
     "04_gradts_correlation": _DEMO | {"tune_rows": 300, "importance_rows": 100, "others": ["textemb", "logme"]},
-    "05_tawt_weighting": _DEMO | {"steps": 200, "methods": {"tawt": {"weight_every": 25}}},
+    "05_tawt_weighting": _DEMO | {
+        "steps": 200, "compare_probes": False, "methods": {"tawt": {"weight_every": 25}},
+    },
     "06_mtl": _DEMO | _BY_EPOCHS | {"n": 800, "methods": {"single": {"epochs": 12}}},
     "07_efficiency": _DEMO | {"n": 800},
     "08_validity": _DEMO | {"n": 800, "selectors": ["random", "bm25", "td_bce", "gradts_top"]},
-}
+}  # fmt: skip
 SETTINGS = "settings"
 # Parameters that have become a method's option under another name.
 MOVED = {"single_epochs": ("single", "epochs"), "all_data_recipe": ("all_data", "recipe")}
