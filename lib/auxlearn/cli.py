@@ -150,7 +150,7 @@ def _run(given: argparse.Namespace) -> int:
     if given.command == "plan":
         from auxlearn.studies import planning
 
-        print(planning.shown(planning.plan(given.file.resolve()), given.cores))
+        print(planning.summary(planning.plan(given.file.resolve()), given.cores))
     elif given.command == "check":
         from auxlearn.reporting import data_check
 

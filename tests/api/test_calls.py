@@ -96,7 +96,7 @@ def test_the_cells_of_a_call_have_the_keys_of_a_study_s(planted_once, tmp_path):
     options = {"rows": 60, "precision": "fp32", "method_options": STUDY["methods"]}
     notebooks = {"02_td_proxy": STUDY["notebooks"]["02_td_proxy"],
                  "06_mtl": STUDY["notebooks"]["06_mtl"] | {"lr": 0.001, "holdout": 0.1}}  # fmt: skip
-    ours = cells.asked(auxlearn.planted(), PRIMARY, ["single", "td_bce"], 30, [0, 1], "tiny", "auto",
+    ours = cells.requested_cells(auxlearn.planted(), PRIMARY, ["single", "td_bce"], 30, [0, 1], "tiny", "auto",
                        options | {"notebooks": notebooks}, True)  # fmt: skip
     assert {(cell.stage, cell.key) for cell in ours} == {each for each in theirs if each[0] != "01_data_prep"}
 

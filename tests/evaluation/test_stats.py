@@ -150,10 +150,10 @@ def test_the_rule_of_one_standard_deviation_is_the_baseline_s():
 
 
 def test_a_verdict_is_told_from_what_stands_before_it():
-    assert stats.told("better") == ([], "better")
-    assert stats.told("no test (7 seeds; needs 8)") == ([], "no test (7 seeds; needs 8)")
-    assert stats.told("chose nothing (8 of 8 seeds)") == (["chose nothing (8 of 8 seeds)"], "")
+    assert stats.parse_verdict("better") == ([], "better")
+    assert stats.parse_verdict("no test (7 seeds; needs 8)") == ([], "no test (7 seeds; needs 8)")
+    assert stats.parse_verdict("chose nothing (8 of 8 seeds)") == (["chose nothing (8 of 8 seeds)"], "")
     both = "chose nothing (2 of 8 seeds); gradts_thres chose nothing (1 of 8 seeds); no difference shown"
-    assert stats.told(both) == (
+    assert stats.parse_verdict(both) == (
         ["chose nothing (2 of 8 seeds)", "gradts_thres chose nothing (1 of 8 seeds)"], "no difference shown",
     )  # fmt: skip

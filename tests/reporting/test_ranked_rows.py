@@ -31,7 +31,7 @@ def test_extremes_are_the_first_of_the_selection_and_the_last_of_each_proxys_sco
 
 
 def test_rows_without_scores_or_truth_are_shown_all_the_same(suite):
-    table = ranked_rows.shown(suite, pd.DataFrame({"task": ["word_class"], "row": [3]}), width=10)
+    table = ranked_rows.with_texts(suite, pd.DataFrame({"task": ["word_class"], "row": [3]}), width=10)
     assert list(table.columns) == ["task", "label", "text"]
     assert len(table["text"].iloc[0]) == 10
     assert " ".join(suite["word_class"].train[3]["tokens"]).startswith(table["text"].iloc[0][:-1])

@@ -52,7 +52,7 @@ def test_finished_runs_take_no_time(file):
     assert start > 0.1  # three processes that import
     assert all(p.seconds == pytest.approx(start + p.flops / rate) for p in first if p.flops)
     assert all(p.seconds == start for p in first if not p.flops)
-    text = planning.shown(first, cores=2)
+    text = planning.summary(first, cores=2)
     assert text.count("missing") == len(first) == 8
     assert "8 of 8 runs to do" in text
     assert "with up to 2 at once, start-up included" in text
@@ -64,7 +64,7 @@ def test_finished_runs_take_no_time(file):
     again = planning.plan(file)
     assert [p.status for p in again].count("finished") == 1
     assert next(p.seconds for p in again if p.status == "finished") == 0
-    assert "7 of 8 runs to do" in planning.shown(again, cores=1)
+    assert "7 of 8 runs to do" in planning.summary(again, cores=1)
 
 
 @pytest.mark.usefixtures("quick")
@@ -73,10 +73,10 @@ def test_every_run_that_is_left_starts_up(file):
     assert all(p.seconds == pytest.approx(2 + p.flops / 1e9) for p in planned)
     seconds, _ = planning.wall(planned, 1, 0)
     assert seconds == pytest.approx(2 * len(planned) + sum(p.flops for p in planned) / 1e9)
-    lines = planning.shown(planned, cores=1).splitlines()
+    lines = planning.summary(planned, cores=1).splitlines()
     assert lines[0].split() == ["status", "key", "TFLOP", "about", "run"]
     assert f"at 1 GFLOP/s per process, about {planning.duration(seconds)} with up to 1 at once" in lines[-2]
-    assert "all finished" in planning.shown([replace(p, status="finished") for p in planned])
+    assert "all finished" in planning.summary([replace(p, status="finished") for p in planned])
 
 
 # --- a rate -----------------------------------------------------------------------------------------------------------

@@ -32,7 +32,7 @@ def plain(lengths):
 
 @pytest.mark.parametrize("mean", [1, 7, 12.5, 31.3, 127.9])
 def test_told_rows_are_as_long_as_their_mean(mean):
-    sizes = sizing.told({"a": 1000, "b": 3}, {"a": mean, "b": 10}, SMALL, "as told")
+    sizes = sizing.given_sizes({"a": 1000, "b": 3}, {"a": mean, "b": 10}, SMALL, "as told")
     own = sizes.lengths["a"]["train"].lengths
     assert sizes.rows == {"a": 1000, "b": 3}
     assert own.mean() == pytest.approx(mean, abs=0.001)
@@ -42,7 +42,7 @@ def test_told_rows_are_as_long_as_their_mean(mean):
     assert all(len(splits["dev"]) == 0 for splits in sizes.lengths.values())
     assert (sizes.encoder, sizes.source) == (SMALL, "as told")
     assert [len(task.train) for task in sizes.suite.values()] == [1000, 3]
-    assert plain(sizing.told({"a": 5}, 4, SMALL, "").lengths)["a", "train"] == ([4] * 5, None)
+    assert plain(sizing.given_sizes({"a": 5}, 4, SMALL, "").lengths)["a", "train"] == ([4] * 5, None)
 
 
 def test_measured_lengths_are_those_that_training_has(planted, monkeypatch):

@@ -22,7 +22,7 @@ TAKEN = {"suite", "primary", "encoder", "device", "seeds", "arm", "arms", "n", "
 UNUSED = {"curve", "left_out", "sentence_test", "map_rows", "map_seeds", "compare_probes", "also", "paradigm"}
 
 
-def asked(
+def requested_cells(
     suite: Suite, primary: str, arms: Sequence[str], n: int, seeds: Sequence[int], encoder: str, device: str,
     options: Mapping[str, Any], compared: bool,
 ) -> list[Cell]:  # fmt: skip

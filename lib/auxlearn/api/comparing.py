@@ -92,7 +92,7 @@ def compare(
         if isinstance(value, (str, int)):
             raise InputError(f"{name}: give a list, such as [{value!r}]")
     arms = [BASELINE, *(arm for arm in methods if arm != BASELINE)]
-    (*_, last) = cells.asked(suite, primary, arms, n, list(seeds), encoder, device, options, True)
+    (*_, last) = cells.requested_cells(suite, primary, arms, n, list(seeds), encoder, device, options, True)
     _in_files(last.reads)
     p: Any = last.params
     suite = suite.capped(p.rows)

@@ -134,7 +134,7 @@ def select(
         InputError: A name or value is wrong, the method chooses no rows, or there are too few to choose from; before
             anything is trained.
     """
-    (*_, cell) = cells.asked(suite, primary, [method], n, [seed], encoder, device, options, False)
+    (*_, cell) = cells.requested_cells(suite, primary, [method], n, [seed], encoder, device, options, False)
     p: Any = cell.params
     if p.policy is not None:
         raise InputError(

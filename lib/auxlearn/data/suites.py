@@ -61,7 +61,7 @@ class Task:
 
     @classmethod
     def of(cls, name: str, spec: TaskSpec, rows: Mapping[str, Dataset], values: Mapping[str, Any]) -> Task:
-        """Make a task of its fields in the suite, and its rows and what is known of them (see `task_rows.obtained`)."""
+        """Make a task of its fields in the suite, and its rows and what is known of them (see `task_rows.obtain`)."""
         metrics = tuple(dict.fromkeys([spec.metric, *spec.metrics]))
         return cls(
             name, spec.kind, tuple(spec.inputs), spec.label, tuple(spec.labels) if spec.labels else None, spec.range,
@@ -268,17 +268,17 @@ def _planted() -> Suite:
         for name, (_, kind, inputs, labels, limits, metric) in planted.PLAN.items()
     }  # fmt: skip
 
-    def made() -> task_rows.Made:
+    def made() -> task_rows.TypedRows:
         tables: dict[str, Any] = {}
         content = []
         for name, task in planted.make().items():
             raw = {split: getattr(task, split) for split in SPLITS}
             content.append([name, specs[name].content(), raw])
-            splits, _ = task_rows.made(name, specs[name], {s: task_rows.in_columns(raw[s]) for s in SPLITS})
+            splits, _ = task_rows.typed_rows(name, specs[name], {s: task_rows.in_columns(raw[s]) for s in SPLITS})
             tables |= {f"{name}-{split}": table for split, table in splits.items()}
         return tables, {"fingerprint": _fingerprint(json.dumps(content, sort_keys=True))}
 
-    entry = stored_rows.obtained("planted", made)
+    entry = stored_rows.obtain("planted", made)
     tasks = {}
     for name, spec in specs.items():
         rows = {split: entry.tables[f"{name}-{split}"] for split in SPLITS}

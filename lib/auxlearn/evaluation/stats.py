@@ -230,7 +230,7 @@ def verdict(comparison: Comparison, adjusted_p: float | None, level: float = 0.9
     return "better" if comparison.difference > 0 else "worse"
 
 
-def told(verdict: str) -> tuple[list[str], str]:
+def parse_verdict(verdict: str) -> tuple[list[str], str]:
     """Take a verdict as tables have it apart into what it says of seeds without rows, and of the difference.
 
     Args:

@@ -262,7 +262,7 @@ def comparison(
     Returns:
         One sentence per line.
     """
-    words = compared["verdict"].map(lambda verdict: stats.told(verdict)[1] or verdict)
+    words = compared["verdict"].map(lambda verdict: stats.parse_verdict(verdict)[1] or verdict)
     lines = []
     for word in ("better", "worse"):
         if shown := list(compared.index[words == word]):
@@ -293,7 +293,7 @@ def validity(rows: pd.DataFrame, best: str, pool: float, oracle: bool, level: fl
     """Say what 08 learned: which methods find rows that are known to help.
 
     Args:
-        rows: As from `validity.judged`: one row per method and seed, with the share of `best` among the chosen rows.
+        rows: As from `validity.judge`: one row per method and seed, with the share of `best` among the chosen rows.
         best: The kind of rows that help.
         pool: Its share of the pool.
         oracle: Whether it was measured what each task is worth.

@@ -51,11 +51,11 @@ class Session:
     def contexts(self) -> dict[int, Context]:
         """Return the contexts of all seeds, and start the workers among which the seeds are dealt."""
         self.helpers = seed_workers.start(self.params, self.upstream, self.run.path("seeds.json").parent)
-        return {seed: self.context(seed) for seed in seed_workers.mine(self.params)}
+        return {seed: self.context(seed) for seed in seed_workers.own_seeds(self.params)}
 
-    def made(self, artifact: str) -> dict[int, Artifact]:
+    def artifacts(self, name: str) -> dict[int, Artifact]:
         """Make an artifact for every seed, in the order of the seeds."""
-        maker, p = registry.maker(artifact), self.params
+        maker, p = registry.maker(name), self.params
         values = {seed: maker.make(each, p, seed) for seed, each in self.contexts().items()}
         return {seed: values[seed] for seed in p.seeds}
 

@@ -21,17 +21,17 @@ def extremes(suite: Suite, chosen: pd.DataFrame, eligible: pd.DataFrame, count: 
         count: Rows of either end.
 
     Returns:
-        As from `shown`, the first ones and then the last ones, the worst at the end; index "best 1", …, "worst 1".
+        As from `with_texts`, the first ones and then the last ones, the worst at the end; index "best 1", …, "worst 1".
     """
     first = chosen.nsmallest(count, "rank")
     place = eligible.groupby("proxy")["score"].rank(method="first", pct=True)
     last = eligible.loc[place.nsmallest(count).index[::-1]]
-    table = shown(suite, pd.concat([first, last], ignore_index=True))
+    table = with_texts(suite, pd.concat([first, last], ignore_index=True))
     names = [f"best {i + 1}" for i in range(len(first))] + [f"worst {i}" for i in range(len(last), 0, -1)]
     return table.set_axis(names, axis=0)
 
 
-def shown(suite: Suite, rows: pd.DataFrame, width: int = 60) -> pd.DataFrame:
+def with_texts(suite: Suite, rows: pd.DataFrame, width: int = 60) -> pd.DataFrame:
     """Put rows into words.
 
     Args:

@@ -78,7 +78,7 @@ class Choices:
     sizes: pd.Series
 
 
-def judged(session: Session) -> Choices:
+def judge(session: Session) -> Choices:
     """Let every method choose, for every seed.
 
     Args:
@@ -238,7 +238,7 @@ def agreements(tasks: pd.DataFrame, truth: Mapping[str, float]) -> pd.DataFrame:
     """Judge the methods' scores of tasks by what each is worth.
 
     Args:
-        tasks: As from `judged`.
+        tasks: As from `judge`.
         truth: As from `oracle`.
 
     Returns:
@@ -256,11 +256,11 @@ def agreements(tasks: pd.DataFrame, truth: Mapping[str, float]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["method", "seed", "tau", "ndcg", "regret"])
 
 
-def of_sets(choices: Choices, truth: Mapping[str, float], n: int) -> pd.DataFrame:
+def set_scores(choices: Choices, truth: Mapping[str, float], n: int) -> pd.DataFrame:
     """Judge methods by what training with sets of tasks turned out to give.
 
     Args:
-        choices: As from `judged`.
+        choices: As from `judge`.
         truth: As from `oracle`: what each set is worth, as A+B; sets of one among them.
         n: Rows that were drawn of each set.
 

@@ -147,7 +147,7 @@ def _trained(p: parameters.Common, epochs: int) -> Ledger:
     return train.run(plan, suite).ledgers[-1]
 
 
-def shown(cells: Sequence[Planned], cores: int | None = None, gpus: int | None = None) -> str:
+def summary(cells: Sequence[Planned], cores: int | None = None, gpus: int | None = None) -> str:
     """Write the plan as text: one line per cell, then what is left.
 
     Args:

@@ -45,7 +45,7 @@ ARMS = {"fastmtl": "td_bce"}  # the library's name of a slide's arm, where it is
 
 @functools.cache
 def _sizes() -> forecasting.Sizes:
-    return sizing.told(GLUE_ROWS, GLUE_LENGTH, BERT_BASE, "GLUE, padded to 128")
+    return sizing.given_sizes(GLUE_ROWS, GLUE_LENGTH, BERT_BASE, "GLUE, padded to 128")
 
 
 def stages(arm: str, primary: str, n: int) -> pd.Series:

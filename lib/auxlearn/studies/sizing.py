@@ -53,10 +53,10 @@ class Sizer:
         if p.encoder != self.encoder:
             raise InputError(f"expects describes one encoder, but the study has {self.encoder} and {p.encoder}")
         source = "rows, tokens and encoder as the file's `expects` has them; dev splits, which it does not, left out"
-        return told(self.expects.capped(p.rows), self.expects.tokens, self.expects.encoder, source)
+        return given_sizes(self.expects.capped(p.rows), self.expects.tokens, self.expects.encoder, source)
 
 
-def told(rows: Mapping[str, int], tokens: float | Mapping[str, float], encoder: Any, source: str) -> Sizes:
+def given_sizes(rows: Mapping[str, int], tokens: float | Mapping[str, float], encoder: Any, source: str) -> Sizes:
     """Make sizes of counts and mean lengths.
 
     Args:

@@ -51,7 +51,7 @@ PASS_SHARE = "signals.pass_store:fill"  # one process's share of a pass over the
 POLICY_ROOT = "methods.registry:root"  # names the code of a policy that moves weights
 
 
-def found(name: str) -> Any:
+def lookup(name: str) -> Any:
     """Import the object that a registered name stands for.
 
     Args:
@@ -64,7 +64,7 @@ def found(name: str) -> Any:
 
 def objective(name: str) -> Objective:
     """Make the objective that `Phase.discriminator` names."""
-    return found(OBJECTIVES[name])()
+    return lookup(OBJECTIVES[name])()
 
 
 def trainer(fields: Sequence[str]) -> ModuleType:
@@ -76,10 +76,10 @@ def trainer(fields: Sequence[str]) -> ModuleType:
     Returns:
         The module; `training.train` if none of the fields needs another.
     """
-    return found(next((module for field, module in TRAINERS.items() if field in fields), "training.train"))
+    return lookup(next((module for field, module in TRAINERS.items() if field in fields), "training.train"))
 
 
 def counter(plan: Plan) -> Any:
     """Find the class that counts what the plan's trainer enters into its ledgers: `counting.Counter` or a subclass."""
     needs = (name for field, name in COUNTERS.items() if any(getattr(phase, field) for phase in plan.phases))
-    return found(next(needs, "training.counting:Counter"))
+    return lookup(next(needs, "training.counting:Counter"))

@@ -70,7 +70,7 @@ def code_roots(plan: phases.Plan) -> tuple[str, ...]:
     objectives = {extension_points.OBJECTIVES[phase.discriminator] for phase in plan.phases if phase.discriminator}
     named = {code.root_of(trainer(plan)), *(name.partition(":")[0] for name in objectives)}
     policies = {phase.weighting.policy for phase in plan.phases if phase.weighting and phase.weighting.policy}
-    named |= {extension_points.found(extension_points.POLICY_ROOT)(name) for name in policies}
+    named |= {extension_points.lookup(extension_points.POLICY_ROOT)(name) for name in policies}
     return ("training.training_cache", *sorted(named))
 
 

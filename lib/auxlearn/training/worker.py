@@ -28,7 +28,7 @@ def work(folder: Path) -> None:
     report = (lambda message: print(SAID + message, flush=True)) if leading else (lambda message: None)
     try:
         if asked is not None:
-            extension_points.found(extension_points.PASS_SHARE)(
+            extension_points.lookup(extension_points.PASS_SHARE)(
                 plan, suite, folder, **asked, progress=report, rank=state.process_index, size=state.num_processes
             )
         else:

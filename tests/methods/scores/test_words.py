@@ -36,14 +36,14 @@ def test_bm25_is_its_formula(k1, b):
          for target in TARGETS]
         for row in rows
     ]  # fmt: skip
-    assert matrix(bm25.found(POOL, TARGETS, k1, b)) == pytest.approx(np.array(expected), rel=1e-5)
+    assert matrix(bm25.similarities(POOL, TARGETS, k1, b)) == pytest.approx(np.array(expected), rel=1e-5)
 
 
 def test_bm25_is_that_of_bm25s():
     index = bm25s.BM25(method="lucene", k1=1.2, b=0.6)
     index.index(list(map(words, POOL)), show_progress=False)
     expected = np.stack([index.get_scores(words(target)) for target in TARGETS[:2]], 1)
-    assert matrix(bm25.found(POOL, TARGETS[:2], 1.2, 0.6)) == pytest.approx(expected, rel=1e-5)
+    assert matrix(bm25.similarities(POOL, TARGETS[:2], 1.2, 0.6)) == pytest.approx(expected, rel=1e-5)
 
 
 def test_tfidf_is_its_formula():
@@ -60,7 +60,7 @@ def test_tfidf_is_its_formula():
 
 
 def test_rows_without_words_are_refused():
-    for compare in (bm25.found, tfidf.cosines):
+    for compare in (bm25.similarities, tfidf.cosines):
         with pytest.raises(InputError, match="no row of the auxiliaries has a word"):
             compare(["", "%"], TARGETS)
 
@@ -102,9 +102,8 @@ def test_target_rows_are_drawn_from_those_that_are_trained_on(small):
 def test_words_of_any_script_are_found_whatever_form_they_are_written_in():
     chinese = matrix(tfidf.cosines(["今天天气很好", "我喜欢这部电影很好看"], ["这部电影很好看"]))[:, 0]
     assert chinese[1] > 2 * chinese[0] > 0
-    assert (
-        matrix(bm25.found(["今天天气很好", "我喜欢这部电影很好看", "the cat"], ["这部电影很好看"], 1.5, 0.75))[1, 0] > 0
-    )
+    rows = ["今天天气很好", "我喜欢这部电影很好看", "the cat"]
+    assert matrix(bm25.similarities(rows, ["这部电影很好看"], 1.5, 0.75))[1, 0] > 0
     decomposed = unicodedata.normalize("NFD", "très élégant")
     assert matrix(tfidf.cosines([decomposed, "tres"], ["Très élégant"]))[:, 0] == pytest.approx([1, 0])
     hindi = matrix(tfidf.cosines(["हिन्दी में", "हाल की"], ["हिन्दी"]))[:, 0]

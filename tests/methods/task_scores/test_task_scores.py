@@ -73,11 +73,11 @@ def batch_of(model, suite, name, rows):
 def test_the_best_tasks_are_taken_or_those_above_a_threshold():
     scores = {"d": 0.5, "a": 0.2, "c": 0.5, "b": -1.0}
     options = base.TaskScoreOptions
-    assert base.taken(scores, options()) == ("c", "d")
-    assert base.taken(scores, options(top_tasks=9)) == ("c", "d", "a", "b")
-    assert base.taken(scores, options(tasks_by="threshold")) == ("c", "d", "a")
-    assert base.taken(scores, options(tasks_by="threshold", above=0.2)) == ("c", "d")
-    assert base.taken(scores, options(tasks_by="threshold", above=0.5)) == ()
+    assert base.selected(scores, options()) == ("c", "d")
+    assert base.selected(scores, options(top_tasks=9)) == ("c", "d", "a", "b")
+    assert base.selected(scores, options(tasks_by="threshold")) == ("c", "d", "a")
+    assert base.selected(scores, options(tasks_by="threshold", above=0.2)) == ("c", "d")
+    assert base.selected(scores, options(tasks_by="threshold", above=0.5)) == ()
 
 
 def test_rows_are_drawn_as_gradts_draws_them_and_carry_their_task_s_score(suite, monkeypatch):

@@ -41,7 +41,9 @@ def test_a_board_is_in_order_and_its_legend_hides_nothing(size):
     means = [(0.3 + 0.07 * at) % 1 for at in range(size - 1)]
     names = [f"method_{at}" for at in range(size - 1)]
     table = pd.DataFrame({"mean": [*means, np.nan]}, index=pd.Index([*names, "nothing"], name="method"))
-    figure = result_figures.found(table.assign(low=table["mean"] - 0.1, high=table["mean"] + 0.1), "helpful", 0.4)
+    figure = result_figures.chosen_shares(
+        table.assign(low=table["mean"] - 0.1, high=table["mean"] + 0.1), "helpful", 0.4
+    )
     (axis,) = figure.axes
     labels = [label.get_text() for label in axis.get_yticklabels()]
     assert labels == [*sorted(names, key=lambda name: -table.loc[name, "mean"]), "nothing (chose nothing)"]

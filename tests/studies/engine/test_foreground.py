@@ -58,7 +58,7 @@ def test_a_failing_cell_shows_where_and_opens_the_debugger_if_asked(cells, runs_
     assert re.search(r"\nsuite planted \(\w+\), primary topic_side", made.stdout)  # of the cell before
     assert "InputError: phase 'proxy'" in made.stdout
     assert "raise InputError(" in made.stdout
-    assert '\n   1  made = session.made("proxy")' in made.stdout
+    assert '\n   1  artifacts = session.artifacts("proxy")' in made.stdout
     last = next(line for line in made.stdout.splitlines() if " failed: " in line)
     of = code_cells("02_td_proxy")
     assert last.startswith(f"02_td_proxy, code cell 3 of {of}, failed: InputError: phase 'proxy': the loss of task")

@@ -79,7 +79,7 @@ def test_seeds_are_dealt_in_turn_and_the_notebook_works_too(
     start = lambda command, **_: dealt.append(command[command.index(str(job)) + 1 :])  # noqa: E731
     monkeypatch.setattr(subprocess, "Popen", start)
     seed_workers.start(p, [], tmp_path)
-    assert seed_workers.mine(p) == order
+    assert seed_workers.own_seeds(p) == order
     assert dealt == others
     assert job.is_file() == bool(others)
 

@@ -95,7 +95,7 @@ def obtained(name: str, task: TaskSpec, given: dict[str, Dataset]) -> Entry:
         given: Its data sets, as from `splits`.
 
     Returns:
-        As from `task_rows.obtained`; the digest is that of the same rows from the hub.
+        As from `task_rows.obtain`; the digest is that of the same rows from the hub.
 
     Raises:
         InputError: A row is wrong; it names task, split and row.
@@ -110,8 +110,8 @@ def obtained(name: str, task: TaskSpec, given: dict[str, Dataset]) -> Entry:
     features = {split: json.dumps(rows.features.to_dict(), sort_keys=True) for split, rows in plain.items()}
     only = (*task.inputs, task.label)
     try:
-        return stored_rows.obtained(
-            ["datasets", own, features, digest], lambda: task_rows.made(name, task, source.rows(only), digest)
+        return stored_rows.obtain(
+            ["datasets", own, features, digest], lambda: task_rows.typed_rows(name, task, source.rows(only), digest)
         )
     except faults.Faults as error:  # no file that `auxlearn check` could list the others of
         raise InputError("\n".join(faults.in_full(error))) from None

@@ -41,7 +41,7 @@ class Entry:
     values: dict[str, Any]
 
 
-def obtained(content: Any, make: Callable[[], tuple[Mapping[str, pa.Table], Mapping[str, Any]]]) -> Entry:
+def obtain(content: Any, make: Callable[[], tuple[Mapping[str, pa.Table], Mapping[str, Any]]]) -> Entry:
     """Open the entry of some content, or make it.
 
     Args:

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 DEV_FRACTION = 0.1  # of train, when a task has no dev split
-Made = tuple[dict[str, "pa.Table"], dict[str, Any]]  # tables, and what else is known of them
+TypedRows = tuple[dict[str, "pa.Table"], dict[str, Any]]  # tables, and what else is known of them
 
 
-def obtained(name: str, spec: TaskSpec, root: Path) -> Entry:
+def obtain(name: str, spec: TaskSpec, root: Path) -> Entry:
     """Open the rows of a task, or read, check and keep them.
 
     Args:
@@ -42,35 +42,35 @@ def obtained(name: str, spec: TaskSpec, root: Path) -> Entry:
     source, only = spec.source, (*spec.inputs, spec.label)
     own = [name, spec.model_dump(exclude={"source", "metric", "metrics"})]  # what of the task decides its rows
     if source.planted:
-        return stored_rows.obtained(["planted", own], lambda: _planted(name, spec))
+        return stored_rows.obtain(["planted", own], lambda: _planted(name, spec))
     if source.hub:
         local = bounded_files.inside(root, source.hub, f"task {name!r}: hub")
         hub = readers.read_hub(str(local) if local.is_dir() else source.hub, source.config, source.revision)
         content = ["hub", own, _hashes(hub.files()), *([hub.own] if hub.own else [])]
-        return stored_rows.obtained(content, lambda: made(name, spec, hub.rows(only), hub.digest()))
+        return stored_rows.obtain(content, lambda: typed_rows(name, spec, hub.rows(only), hub.digest()))
     if source.glue_data:
         folder = bounded_files.inside(root, source.glue_data, f"task {name!r}: glue_data")
         content = ["glue_data", folder.absolute().name, own, _hashes(readers.glue_files(folder))]
-        return stored_rows.obtained(content, lambda: _glue(name, spec, folder))
+        return stored_rows.obtain(content, lambda: _glue(name, spec, folder))
     files = _files(name, source, root)
     hashes = _hashes(files)
     digest = json.dumps([{k: v[0] if len(v) == 1 else v for k, v in hashes.items()}, source.columns], sort_keys=True)
     suffixes = {split: [split_files.suffix_of(path) for path in paths] for split, paths in files.items()}
     shared = () if spec.kind == "tagging" or spec.resplit else tuple(spec.inputs)
-    return stored_rows.obtained(
+    return stored_rows.obtain(
         ["files", own, hashes, suffixes, source.columns],
-        lambda: made(name, spec, readers.read_files(files, source.columns, only, shared), digest),
+        lambda: typed_rows(name, spec, readers.read_files(files, source.columns, only, shared), digest),
     )
 
 
-def _planted(name: str, spec: TaskSpec) -> Made:
+def _planted(name: str, spec: TaskSpec) -> TypedRows:
     from auxlearn.data import planted
 
     tasks = planted.make()
     if name not in tasks:
         raise InputError(f"task {name!r}: the planted suite has no such task; it has {', '.join(tasks)}")
     rows = {split: getattr(tasks[name], split) for split in split_files.SPLITS}
-    return made(name, spec, {split: in_columns(part) for split, part in rows.items()}, readers.digest(rows))
+    return typed_rows(name, spec, {split: in_columns(part) for split, part in rows.items()}, readers.digest(rows))
 
 
 def in_columns(rows: Sequence[Mapping[str, Any]]) -> RawRows:
@@ -78,9 +78,9 @@ def in_columns(rows: Sequence[Mapping[str, Any]]) -> RawRows:
     return raw_rows.from_batches([{name: [row[name] for row in rows] for name in rows[0]}])
 
 
-def _glue(name: str, spec: TaskSpec, folder: Path) -> Made:
+def _glue(name: str, spec: TaskSpec, folder: Path) -> TypedRows:
     raw = readers.read_glue(folder)
-    return made(name, spec, raw, readers.digest({split: rows.rows() for split, rows in raw.items()}))
+    return typed_rows(name, spec, raw, readers.digest({split: rows.rows() for split, rows in raw.items()}))
 
 
 def _files(name: str, source: Source, root: Path) -> dict[str, list[Path]]:
@@ -105,7 +105,7 @@ def _hashes(files: Mapping[str, Sequence[Path]]) -> dict[str, list[str]]:
     return hashes
 
 
-def made(name: str, spec: TaskSpec, raw: Mapping[str, RawRows], digest: str = "") -> Made:
+def typed_rows(name: str, spec: TaskSpec, raw: Mapping[str, RawRows], digest: str = "") -> TypedRows:
     """Make the rows of a task of what its source holds.
 
     Args:
@@ -115,7 +115,7 @@ def made(name: str, spec: TaskSpec, raw: Mapping[str, RawRows], digest: str = ""
         digest: Of the source's content.
 
     Returns:
-        As from `obtained`.
+        As from `obtain`.
 
     Raises:
         InputError: If a row is wrong, or a split is empty or too small to be divided.

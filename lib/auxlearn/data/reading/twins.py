@@ -36,28 +36,28 @@ def obtained(name: str, spec: SuiteSpec, root: Path) -> Entry:
         root: The suite's root.
 
     Returns:
-        As from `task_rows.obtained`. A twin has train, and as many as a tenth of its rows as dev.
+        As from `task_rows.obtain`. A twin has train, and as many as a tenth of its rows as dev.
 
     Raises:
         InputError: If the source or a row is wrong, or too few rows are left for a twin; it names the task.
     """
     original = spec.tasks[name].source.twin_of
     if original is None:
-        return task_rows.obtained(name, spec.tasks[name], root)
+        return task_rows.obtain(name, spec.tasks[name], root)
     task = spec.tasks[original]
-    whole = task_rows.obtained(original, task.model_copy(update={"resplit": None}), root).tables["train"]
-    kept = task_rows.obtained(original, task, root).tables
+    whole = task_rows.obtain(original, task.model_copy(update={"resplit": None}), root).tables["train"]
+    kept = task_rows.obtain(original, task, root).tables
     twins = {other: each.source for other, each in spec.tasks.items() if each.source.twin_of == original}
     read = [rows._fingerprint for rows in (whole, *kept.values())]
     declared = [[other, source.model_dump()] for other, source in twins.items()]
-    entry = stored_rows.obtained(["twins", read, declared], lambda: _made(original, task, whole, kept, twins))
+    entry = stored_rows.obtain(["twins", read, declared], lambda: _made(original, task, whole, kept, twins))
     tables = {split: entry.tables[f"{name}-{split}"] for split in ("train", "dev")}
     return Entry(tables, {"digest": entry.values[name], "carved": True, "dropped": {}})
 
 
 def _made(
     original: str, task: TaskSpec, whole: Dataset, kept: dict[str, Dataset], twins: dict[str, Source]
-) -> task_rows.Made:  # fmt: skip
+) -> task_rows.TypedRows:  # fmt: skip
     """Draw all twins of a task, one after the other, and digest what each has got."""
     from auxlearn.data import duplicates
 

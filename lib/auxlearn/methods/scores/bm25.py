@@ -28,7 +28,7 @@ class BM25Options(ScoreOptions):
 
 @register
 class BM25(RowScore):
-    """Okapi BM25 with the primary's rows as queries, in the variant of Lucene (see `found`).
+    """Okapi BM25 with the primary's rows as queries, in the variant of Lucene (see `similarities`).
 
     What differs from the paper: 1 is added inside the logarithm of a word's rarity, which is then never below 0, and
     the factor k1 + 1, the same for every word, is left out.
@@ -48,10 +48,10 @@ class BM25(RowScore):
         """Look candidates up by the target rows."""
         own = target_table(context, cell, options.target_rows)
         texts = row_texts.stream(context.suite, pool), row_texts.stream(context.suite, own)
-        return found(*texts, k1=options.k1, b=options.b)
+        return similarities(*texts, k1=options.k1, b=options.b)
 
 
-def found(candidates: Iterable[str], targets: Iterable[str], k1: float = 1.5, b: float = 0.75) -> Similarities:
+def similarities(candidates: Iterable[str], targets: Iterable[str], k1: float = 1.5, b: float = 0.75) -> Similarities:
     """Score texts by BM25 with other texts as queries, by the variant of Lucene.
 
     Lower-cased runs of letters and digits are words, no word is left out, and a word that a query repeats counts as

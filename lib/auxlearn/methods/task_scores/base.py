@@ -54,7 +54,7 @@ class TaskScore(Method):
     def chosen(self, context: Context, cell: Cell, scores: Mapping[str, float], options: Any) -> Selection:
         """Take tasks by scores, and draw n of their rows."""
         scores = {name: float(score) for name, score in scores.items()}
-        tasks = taken(scores, options)
+        tasks = selected(scores, options)
         rows = ranking.draw(context.pool(), tasks, cell.n, cell.seed)
         if rows is not None:
             rows = rows.assign(score=rows["task"].astype(str).map(scores))
@@ -70,7 +70,7 @@ def measurable(context: Context) -> tuple[str, ...]:
     return tuple(name for name in context.auxiliaries if usable[name].any())
 
 
-def taken(scores: Mapping[str, float], options: TaskScoreOptions) -> tuple[str, ...]:
+def selected(scores: Mapping[str, float], options: TaskScoreOptions) -> tuple[str, ...]:
     """Take tasks by their scores.
 
     Args:

@@ -111,7 +111,7 @@ class Counter(counting.Counter):
         target = self.train_rows(primary, weighted_steps.target_rows(self.plan, w)).lengths
         head = np.zeros(0, np.int64)
         if primary not in weighed:  # its head is fitted anew
-            head = self.train_rows(primary, weighted_steps.kept(self.plan)).lengths
+            head = self.train_rows(primary, weighted_steps.kept_steps(self.plan)).lengths
         exact = w.estimator == "exact"
         names = weighted_steps.measured(self.plan, w, weighed) if exact else []
         numbers = range(1, len(weighted_steps.moments(w, steps)) + 1) if exact else range(len(steps))

@@ -138,10 +138,10 @@ def measured(plan: Plan, w: Weighting, weighed: Mapping[str, tuple[str, np.ndarr
 
 def target_rows(plan: Plan, w: Weighting) -> np.ndarray:
     """Return the primary's rows that its gradient is measured on."""
-    return plan.holdout if w.target_rows == "holdout" else kept(plan)
+    return plan.holdout if w.target_rows == "holdout" else kept_steps(plan)
 
 
-def kept(plan: Plan) -> np.ndarray:
+def kept_steps(plan: Plan) -> np.ndarray:
     """Return the primary's rows that some phase trains on."""
     assert plan.primary is not None, "`phases.check` refuses weights without a primary"
     return np.unique(np.concatenate([phase.rows.get(plan.primary, np.zeros(0, np.int64)) for phase in plan.phases]))

@@ -302,7 +302,7 @@ class _Weigher(train.Trainer):
             return
         layer = cast(torch.nn.Linear, self.model.heads[primary])
         before = (layer.weight.detach().clone(), layer.bias.detach().clone())
-        rows = weighted_steps.kept(self.plan)
+        rows = weighted_steps.kept_steps(self.plan)
         encoded = self._encode(primary, "train/head", rows)
         inputs = self._to_batches(primary, encoded, np.arange(len(encoded)), gradient=False)
         features, labels = linear_head.head_inputs(self.model, inputs, self.plan.precision)

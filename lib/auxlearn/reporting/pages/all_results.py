@@ -61,7 +61,7 @@ class Row:
     @property
     def kind(self) -> str:
         """The verdict alone, by which rows are filtered: "undecided" of "chose nothing; undecided (3 seeds)"."""
-        return stats.told(self.verdict)[1].partition(" (")[0] or CHOSE_NOTHING
+        return stats.parse_verdict(self.verdict)[1].partition(" (")[0] or CHOSE_NOTHING
 
 
 def rows(home: Path) -> list[Row]:

@@ -88,7 +88,7 @@ def finding_between(pairs: Sequence[Mapping[str, Any]]) -> str:
         The pairs of which a corrected test shows a difference, or that none does; "" where none was tested.
     """
     tested = [pair for pair in pairs if pair["p"] is not None]
-    shown = [pair for pair in tested if stats.told(pair["verdict"])[1] in ("better", "worse")]
+    shown = [pair for pair in tested if stats.parse_verdict(pair["verdict"])[1] in ("better", "worse")]
     if not tested:
         return ""
     if not shown:
@@ -172,7 +172,7 @@ def advice(
         arms = [row for row in found if row.data == data and row.difference is not None and row.added]
         if data == "twins" and not arms:
             continue
-        tested = [row for row in arms if row.kind in DECIDED and not stats.told(row.verdict)[0]]
+        tested = [row for row in arms if row.kind in DECIDED and not stats.parse_verdict(row.verdict)[0]]
         tested = list({(row.primary, row.arm, row.score, row.difference): row for row in tested}.values())
         better = [row for row in tested if row.kind == "better"]
         better.sort(key=lambda row: (float(f"{row.tflop:.3g}"), -(row.difference or 0.0)))

@@ -164,7 +164,7 @@ def differences(table: pd.DataFrame, metric: str, baseline: str = "single-task")
         The figure.
     """
     figure, (axis,) = _figure(width=8, height=1.7 + 0.6 * len(table))
-    told = [stats.told(verdict) for verdict in table["verdict"]]
+    told = [stats.parse_verdict(verdict) for verdict in table["verdict"]]
     shown = [word in ("better", "worse") for _, word in told]
     _forest(axis, table, COLOURS[0], -0.14, "t interval over seeds", "low", "high", shown)
     if table["row_low"].notna().all():
@@ -185,7 +185,7 @@ def differences(table: pd.DataFrame, metric: str, baseline: str = "single-task")
     return figure
 
 
-def found(table: pd.DataFrame, what: str, pool: float) -> Figure:
+def chosen_shares(table: pd.DataFrame, what: str, pool: float) -> Figure:
     """The share of rows that help among those that each method has chosen, the highest first; intervals over seeds.
 
     Args:

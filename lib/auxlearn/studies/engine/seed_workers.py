@@ -63,7 +63,7 @@ def shares(p: Any) -> int:
     return max(1, min(p.workers, len(p.seeds), cores // (p.threads * p.processes)))
 
 
-def mine(p: Any) -> list[int]:
+def own_seeds(p: Any) -> list[int]:
     """Return the seeds in the order in which the notebook itself should work: its own share, then the workers'."""
     own = p.seeds[:: shares(p)]
     return [*own, *(seed for seed in p.seeds if seed not in own)]
