@@ -144,13 +144,19 @@ class Check:
     def waits(self) -> dict[str, Any]:
         """Count what makes the host wait for the GPU within an epoch of steps, and in a pass before its end."""
         encoder, found = self.encoder("checked", self.size.checked, dropout=0.0), {}
-        plan = self.plan(encoder, self.device)
-        trainer = train.Trainer(plan, self.suite, None, lambda message: None)
         seen: list[int] = []
-        steps = trainer._train
-        trainer._train = lambda *given: counted(lambda: steps(*given), seen)  # type: ignore[method-assign]
-        trainer._phase(0, plan.phases[0], None)
-        found["epoch of steps"] = sum(seen)
+        for name, changes in {
+            "epoch of steps": {}, "epoch of mixed batches": {"mixing": "mixed"},
+            "epoch with a discriminator": {"discriminator": "bce"},
+        }.items():  # fmt: skip
+            seen.clear()
+            plan = self.plan(encoder, self.device, **changes)
+            trainer = train.Trainer(plan, self.suite, None, lambda message: None)
+            steps = trainer._train
+            trainer._train = lambda *given, steps=steps: counted(lambda: steps(*given), seen)  # type: ignore
+            with devices.repeatable(self.device):  # as a training has it
+                trainer._phase(0, plan.phases[0], None)
+            found[name] = sum(seen)
         net = multitask.build(encoder, self.suite).to(self.device).eval()
         task = self.suite["topic_side"]
         rows = batching.encode(task.train, task, net.tokenizer, net.max_length)

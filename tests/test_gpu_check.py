@@ -23,7 +23,10 @@ def test_a_dry_run_goes_through_every_part_and_writes_one_file(tmp_path, capsys)
     assert all(part["difference"] == 0 for name, part in answer["results"].items() if name != "features, bf16")
     assert {name.partition(",")[0] for name in answer["results"]} == set(gpu_check.TOLERANCE)
     assert answer["repeats"] == {"same bits": True, "deterministic kernels still on": False}
-    assert answer["waits"] == {"epoch of steps": 0, "scoring pass": 0, "head importance": 0}
+    assert answer["waits"] == {
+        "epoch of steps": 0, "epoch of mixed batches": 0, "epoch with a discriminator": 0, "scoring pass": 0,
+        "head importance": 0,
+    }  # fmt: skip
     speed = answer["speed"]
     for name in (
         "training, share of peak",

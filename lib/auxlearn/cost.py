@@ -6,6 +6,7 @@ is one stage; a method's cost is the sum of the rows of everything it ran, wheth
 
 from __future__ import annotations
 
+import os
 import resource
 import time
 from collections.abc import Iterable, Sequence
@@ -13,6 +14,9 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
+
+# Set where several processes train on one device, whose joules then cannot be told apart and are charged to none.
+SHARED = "AUXLEARN_SHARED_DEVICE"
 
 
 def encoder_flops(config: Any, lengths: Iterable[int] | np.ndarray, training: bool, frozen: int = 0) -> float:
@@ -134,10 +138,12 @@ def total(stage: str, ledgers: Sequence[Ledger]) -> Ledger:
 
 
 def card() -> str | None:
-    """Name the current CUDA device as NVML does, by UUID; None where there is none.
+    """Name the current CUDA device as NVML does, by UUID; None where there is none, or other processes use it too.
 
     NVML counts all devices of the machine, PyTorch those that the process may use, in another order.
     """
+    if os.environ.get(SHARED):
+        return None
     try:
         import torch
 

@@ -1,5 +1,6 @@
 """select and compare on tiny slices: what they give, what they read of notebooks, what they refuse."""
 
+import json
 import os
 import re
 import shutil
@@ -62,6 +63,9 @@ def test_a_selection_has_exactly_n_rows_of_the_suite_and_all_that_choosing_ran(s
     assert (saved["method"], saved["suite"], saved["params"]["n"]) == ("td_bce", small.fingerprint, 30)
     with pytest.raises(InputError, match="chosen"):
         chosen.save(tmp_path / "chosen")
+    chosen.why["scores"] = {"topic_name": np.float32(0.5)}  # as a method of one's own may say
+    chosen.save(tmp_path / "more")
+    assert json.loads((tmp_path / "more" / "selection.json").read_text())["why"]["scores"] == {"topic_name": 0.5}
     assert "30 rows" in repr(chosen)
 
 
@@ -99,6 +103,27 @@ def test_the_cells_of_a_call_have_the_keys_of_a_study_s(planted_once, tmp_path):
     ours = cells.requested_cells(auxlearn.planted(), PRIMARY, ["single", "td_bce"], 30, [0, 1], "tiny", "auto",
                        options | {"notebooks": notebooks}, True)  # fmt: skip
     assert {(cell.stage, cell.key) for cell in ours} == {each for each in theirs if each[0] != "01_data_prep"}
+
+
+def test_an_option_by_its_name_alone_is_not_the_added_baseline_s():
+    """`epochs` is an option of single, and of the proxies' notebook: as in `select`, it is meant for what was named."""
+    asked = (
+        auxlearn.planted(),
+        PRIMARY,
+        ["single", "td_bce"],
+        30,
+        [0],
+        "tiny",
+        "auto",
+        {"rows": 60, "epochs": 9},
+        True,
+    )
+    for added, single, proxies in (["single"], 14, True), ([], 9, False):
+        made = cells.requested_cells(*asked, added)
+        (arm,) = (cell.params for cell in made if cell.stage == "06_mtl" and cell.params.arm == "single")
+        (proxy,) = {cell.params.epochs for cell in made if cell.stage == "02_td_proxy"}
+        assert arm.methods["single"]["epochs"] == single  # 14 is the recipe's
+        assert (proxy == 9) == proxies
 
 
 def test_what_a_study_made_a_call_reads(unharmed, runs_folder):

@@ -26,8 +26,9 @@ BY_EPOCHS = {"steps": 0, "tune_steps": 0, "stage2_epochs": 3}
 # Weights start by scores only on rows that have some.
 ROWS = registry.names()
 # TAWT's first, and new ones last, as seeds are dealt in turn.
-NEW = ("gradnorm", "tuned_share")
-POLICIES = sorted(registry.policies(), key=lambda name: (registry.get(name).family != "tawt", name in NEW))
+NEW = ("gradnorm", "tuned_share", "sum_gradient")
+_LAST = {name: at + 1 for at, name in enumerate(NEW)}
+POLICIES = sorted(registry.policies(), key=lambda name: (registry.get(name).family != "tawt", _LAST.get(name, 0)))
 WEIGHTED = [f"td_bce+{name}" if registry.get(name).by else name for name in POLICIES]
 COMBINED = ["random+tawt_joint", "gradts_thres+tawt_normalised", "gradts_fg+tawt_deciles", "autosem_p1+normalised"]
 ARMS = [*ROWS, *WEIGHTED, *COMBINED]
@@ -107,6 +108,7 @@ SWITCHES: dict[str, tuple[str, dict[str, Any]]] = {
     "a faster gradnorm": ("gradnorm", {"gradnorm_alpha": 0.5, "gradnorm_rate": 0.3}),
     "two shares": ("random+tuned_share", {"shares": [0.2, 0.6], "choose": "last"}),
     "proxies of one layer and fewer rows": ("td_bce", {"proxy_layers": 1, "sample_rows": 8}),
+    "plain steps of famo": ("famo", {"famo_step": "plain", "famo_smooth": 0.0}),
 }  # fmt: skip
 
 

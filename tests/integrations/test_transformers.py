@@ -96,6 +96,15 @@ def test_a_selection_is_taken_as_its_table_is(small, chosen, rows, tokenizer):
     assert [taken[i] for i in range(len(taken))] == [rows[i] for i in range(len(rows))]
 
 
+def test_rows_of_another_cap_are_refused_by_their_ids(small, planted, tokenizer):
+    """Rows of a capped suite lie elsewhere in the whole one, where other rows stand at their places."""
+    ids = [small["topic_name"].train[row]["row_id"] for row in range(5)]
+    chosen = pd.DataFrame({"task": "topic_name", "row": range(5), "row_id": ids})
+    assert aux.training_rows(small, chosen, PRIMARY, tokenizer).of("topic_name").size == 5
+    with pytest.raises(InputError, match=r"'topic_name' row \d+ has row_id .* in this suite, not .*give its `suite`"):
+        aux.training_rows(planted.capped(200), chosen, PRIMARY, tokenizer)
+
+
 @pytest.mark.parametrize(
     ("given", "own", "words"),
     [

@@ -1,5 +1,6 @@
 """What methods are given: data, artifacts and trainings, each made once and charged to the method that asked."""
 
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -319,6 +320,26 @@ def test_more_rows_than_the_primary_has_are_refused(small):
 
 
 # --- selections of other methods -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ([("topic_name", 3), ("topic_name", 3)], "taker: it has chosen row 3 of 'topic_name' twice"),
+        ([("topic_side", 0)], "rows of 'topic_side', which is no auxiliary here"),
+        ([("topic_name", 80)], "row 80 of 'topic_name', which has 80"),
+        ([("topic_name", -1)], "row -1 of 'topic_name'"),
+        ([("topic_name", 5)], "row 5 of 'topic_name', which leaks; choose from context.pool()"),
+    ],
+)
+def test_what_a_method_may_not_choose_is_refused_whoever_wrote_it(small, monkeypatch, rows, words):
+    masks = {name: np.ones(80, bool) for name in small.names}
+    masks["topic_name"][5] = False
+    monkeypatch.setattr(context.Context, "clean", lambda self, target: masks)
+    table = pd.DataFrame(rows, columns=["task", "row"])
+    monkeypatch.setattr(Taker, "select", lambda *given: Selection(table))
+    with pytest.raises(InputError, match=re.escape(words)):
+        context.choose(asked(small))
 
 
 def test_another_method_s_selection_is_charged_with_all_that_it_ran(small, maker, trained):

@@ -231,6 +231,84 @@ def test_two_files_of_one_name_are_two_plug_ins_and_import_what_lies_beside_them
     assert {"of_one", "of_other"} <= set(registry.names())
 
 
+HELPED = MINE.replace("class Mine", "class Mine_{0}").replace('"mine"', '"mine_{0}"')
+EAGER = "{import_}\n" + HELPED
+LATE = HELPED + "\n    def select(self, context, cell, options):\n        {import_}\n"
+
+
+def helped(folder, text, import_, helper):
+    """A plug-in in a folder of its own, with a helper beside it."""
+    (folder / helper).parent.mkdir(parents=True)
+    (folder / helper).write_text(f"NAME = {folder.name!r}\n")
+    file = folder / "method.py"
+    file.write_text(text.format(folder.name, import_=import_))
+    return str(file)
+
+
+@pytest.mark.parametrize(
+    ("import_", "name", "helper"),
+    [
+        ("import a_helper", "a_helper", "a_helper.py"),
+        ("from a_helper import NAME", "a_helper", "a_helper/__init__.py"),
+        ("from a_helpers.deep import core", "a_helpers.deep.core", "a_helpers/deep/core.py"),
+    ],
+)
+@pytest.mark.parametrize(("first", "second"), [(EAGER, EAGER), (EAGER, LATE), (LATE, EAGER), (LATE, LATE)])
+def test_a_plug_in_that_would_run_the_helper_of_another_is_refused(tmp_path, first, second, import_, name, helper):
+    one, other = (helped(tmp_path / each, text, import_, helper) for each, text in (("one", first), ("other", second)))
+    registry.plug([one])
+    for _ in range(2):
+        with pytest.raises(InputError, match="rename one of the two") as refused:
+            registry.plug([other])
+        said, taken, own = str(refused.value), tmp_path / "one" / helper, tmp_path / "other" / helper
+        assert f"plugins: {other}: its {name} would be {taken}, not {own}, " in said
+    assert os.environ[registry.PLUGINS].split(os.pathsep)[-1] == one
+    assert "mine_one" in registry.names()
+    assert "mine_other" not in registry.names()
+    (tmp_path / "other" / helper).unlink()
+    Path(other).write_text(HELPED.format("other"))
+    registry.plug([other])
+    assert "mine_other" in registry.names()
+
+
+@pytest.mark.parametrize("text", [EAGER, LATE])
+@pytest.mark.parametrize(("module", "where"), [("colorsys", "colorsys.py"), ("time", "a module without a file")])
+def test_a_plug_in_that_would_run_an_installed_module_for_its_helper_is_refused(tmp_path, text, module, where):
+    file = helped(tmp_path / "one", text, f"import {module}", f"{module}.py")
+    with pytest.raises(InputError, match=f"its {module} would be .*{where}, not {tmp_path / 'one' / module}.py"):
+        registry.plug([file])
+    # Its own comes first where it says so.
+    Path(file).write_text(f"import sys\nsys.path.insert(0, {str(tmp_path / 'one')!r})\n{Path(file).read_text()}")
+    if module == "colorsys":
+        sys.modules.pop(module, None)
+        registry.plug([file])
+
+
+def test_a_file_that_is_refused_leaves_the_methods_of_others_as_they_were(tmp_path):
+    one = helped(tmp_path / "one", HELPED, "", "unused.py")
+    registry.plug([one])
+    other = helped(tmp_path / "other", HELPED + "raise OSError\n", "", "unused.py")
+    text = Path(other).read_text()
+    Path(other).write_text(text.replace("Mine_other", "Mine_one").replace("mine_other", "mine_one"))  # the same again
+    known = registry.get("mine_one")
+    with pytest.raises(InputError, match="OSError"):
+        registry.plug([other])
+    assert registry.get("mine_one") is known
+
+
+def test_plug_ins_of_one_folder_share_its_helper_and_a_package_has_its_own(tmp_path):
+    one = helped(tmp_path / "one", EAGER, "import a_helper", "a_helper.py")
+    second = tmp_path / "one" / "second.py"
+    second.write_text(EAGER.format("second", import_="import a_helper"))
+    (tmp_path / "mine_of_name").mkdir()
+    for name in ("__init__", "json", "a_helper"):
+        (tmp_path / "mine_of_name" / f"{name}.py").write_text("")
+    (tmp_path / "mine_of_name" / "methods.py").write_text(f"import json\nfrom . import a_helper\n{MINE}")
+    sys.path.append(str(tmp_path))
+    registry.plug([one, str(second), "mine_of_name.methods"])
+    assert {"mine_one", "mine_second", "mine"} <= set(registry.names())
+
+
 def test_a_module_is_plugged_in_by_its_dotted_name(tmp_path):
     (tmp_path / "my_package").mkdir()
     (tmp_path / "my_package" / "methods.py").write_text(MINE)

@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import importlib.machinery
 import importlib.util
 import re
 import shutil
@@ -469,6 +470,82 @@ def test_a_users_file_is_a_root_by_its_name_and_bytes(plugin, tmp_path):
     assert code_hash.edited([root])
     with pytest.raises(OSError, match="my_method"):
         code_hash.code_hash([root])
+
+
+@pytest.mark.parametrize(
+    ("source", "files", "read"),
+    [
+        ("import helpers.core", {"helpers/__init__": "", "helpers/core": ""}, "helpers/__init__ helpers/core"),
+        ("from helpers import core", {"helpers/__init__": "", "helpers/core": ""}, "helpers/__init__ helpers/core"),
+        ("from helpers.core import X", {"helpers/core": "X = 1"}, "helpers/core"),  # no __init__ is needed
+        ("from helpers.a.b import X", {"helpers/a/b": "X = 1", "helpers/a/c": ""}, "helpers/a/b"),
+        ("def late():\n    import helpers.core", {"helpers/core": ""}, "helpers/core"),
+        ("import importlib\nimportlib.import_module('helpers.core')", {"helpers/core": ""}, "helpers/core"),
+        ("import helpers", {"helpers/__init__": "from .core import X", "helpers/core": "X = 1"},
+         "helpers/__init__ helpers/core"),
+        ("import helpers", {"helpers/__init__": "from . import core as x", "helpers/core": "", "core": ""},
+         "helpers/__init__ helpers/core"),
+        ("from helpers import *", {"helpers/__init__": "__all__ = ['core', 'X']", "helpers/core": "", "X": ""},
+         "helpers/__init__ helpers/core"),
+        ("import helpers.a.b", {"helpers/a/b": "from ..core import X", "helpers/core": "from . import more",
+                                "helpers/more": "import beside", "beside": ""},
+         "beside helpers/a/b helpers/core helpers/more"),
+        ("import helpers", {"helpers/__init__": "", "helpers": "X = 1"}, "helpers/__init__"),  # as Python chooses
+        ("import helpers.core", {"helpers": "X = 1", "helpers/core": ""}, "helpers"),
+        ("import helpers", {"helpers/core": ""}, ""),
+        ("import auxlearn.errors", {"auxlearn/__init__": "", "auxlearn/errors": ""}, ""),
+        ("from . import helpers", {"helpers": ""}, "helpers"),
+        ("import importlib\nimportlib.import_module('/etc.x')\nimport_module('../x')", {}, ""),
+    ],
+)  # fmt: skip
+def test_a_users_file_is_hashed_with_the_packages_beside_it_that_it_imports(tmp_path, source, files, read):
+    folder = tmp_path / "some.where"
+    for name, text in ({"mine": source} | files).items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / f"{name}.py").write_text(f"{text}\n")
+    root = f"file:{folder / 'mine.py'}"
+    before = code_hash.code_hash([root])
+    shutil.copytree(folder, tmp_path / "else" / "where")
+    assert code_hash.code_hash([f"file:{tmp_path / 'else' / 'where' / 'mine.py'}"]) == before
+    stale = set()
+    for name, text in files.items():
+        (folder / f"{name}.py").write_text(f"{text}\nedited = 1\n")
+        if code_hash.code_hash([root]) != before:
+            stale.add(name)
+        (folder / f"{name}.py").write_text(f"{text}\n")
+    assert stale == set(read.split())
+
+
+def test_a_class_in_a_package_of_a_users_is_hashed_with_what_that_imports(tmp_path):
+    """A plug-in may leave its methods to a package beside it: the root of one is then a file of the package."""
+    source = "from . import ONE\nfrom ..core import X\nfrom helpers.more import Y\nimport beside\n"
+    for inits in ((), ("helpers/__init__", "helpers/a/__init__")):
+        folder = tmp_path / f"with_{len(inits)}"
+        for name in ("helpers/a/methods", "helpers/core", "helpers/more", "beside", "unused", *inits):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / f"{name}.py").write_text(source if name == "helpers/a/methods" else "")
+        named = {"helpers/a/methods", "helpers/core", "helpers/more"}
+        # Where no file says how far a package goes up, nothing says what else lay beside the plug-in.
+        named |= {*inits, "beside"} if inits else set()
+        read = plugins.read(f"file:{folder / 'helpers/a/methods.py'}").files
+        assert {path.relative_to(folder).with_suffix("").as_posix() for path in read} == named
+
+
+def test_what_is_installed_beside_a_users_file_is_no_part_of_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(plugins, "_distributions", lambda: {"theirs": ["their-methods"]})
+    for home, count in (("site-packages", 2), ("mine", 3)):
+        for name, text in (("method", "import theirs, my_helper"), ("theirs/__init__", ""), ("my_helper", "")):
+            (tmp_path / home / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / home / f"{name}.py").write_text(text)
+        assert len(plugins.read(f"file:{tmp_path / home / 'method.py'}").files) == count
+
+
+def test_a_compiled_helper_counts_before_its_source(tmp_path):
+    (tmp_path / "mine.py").write_text("import fast")
+    (tmp_path / "fast.py").write_text("")
+    compiled = tmp_path / f"fast{importlib.machinery.EXTENSION_SUFFIXES[0]}"
+    compiled.write_bytes(b"\x7fELF")
+    assert plugins.read(f"file:{tmp_path / 'mine.py'}").files == {tmp_path / "mine.py", compiled}
 
 
 def test_a_file_of_the_project_is_named_from_there(monkeypatch, tmp_path, plugin):

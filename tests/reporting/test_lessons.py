@@ -59,11 +59,13 @@ def of_proxy(auc, surface):
 def test_proxy_says_where_format_does_as_well():
     text = of_proxy({0: [0.80, 0.90, 1.0], 1: [0.84, 0.94, 1.0]}, [0.60, 0.88, 1.0])
     assert text[0] == "The discriminator tells tasks apart with an AUC from 0.82 (rte) to 1.00 (cola), mean of 2 seeds."
-    assert (
-        text[1]
-        == "A row of rte is placed above a row of another task 82% of the time; by format alone, 60% (first seed)."
+    assert text[1] == (
+        "A row of rte is placed above a row of another task 82% of the time; in the first seed 80%, by format alone "
+        "60%."
     )
-    assert text[2].startswith("Format alone comes within 0.05 of it, or does better, for mrpc and cola:")
+    assert text[2].startswith(
+        "Format alone comes within 0.05 of it in the first seed, or does better, for mrpc and cola:"
+    )
 
 
 def test_proxy_that_is_blind_to_the_primary_promises_no_ranking():

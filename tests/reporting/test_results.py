@@ -81,6 +81,17 @@ def test_what_choosing_costs_when_a_candidate_joins():
     assert "single" not in costs.index
 
 
+def test_every_stage_that_trains_no_arm_is_a_cost_of_choosing():
+    """What a score of tasks reads of each task alone is kept when a task joins, and shared by targets."""
+    stages = pd.DataFrame(
+        {"tune": 3.0, "embedding": [2.0, 0.0, 0.0], "joint_training": [0.0, 5.0, 0.0], "lookahead": [0.0, 1.0, 0.0],
+         "task_tuning": [0.0, 0.0, 8.0], "fisher": [0.0, 0.0, 4.0]},
+        index=["textemb", "tag_affinity", "taskemb"],
+    )  # fmt: skip
+    assert cost_tables.new_candidate(stages, 4).to_numpy().tolist() == [[2, 0.5], [6, 6], [12, 3]]
+    assert cost_tables.amortised(stages, [2]).loc[2].tolist() == [3 + 1, 3 + 6, 3 + 6]
+
+
 # --- auxiliaries that join -----------------------------------------------------------------------------------------
 
 

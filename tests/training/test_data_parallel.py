@@ -93,17 +93,18 @@ MEASURED = Weighting(THIRD, rule="paper", chunks=1, chunk_rows=20, every=4)
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(
-    "weightings",
+    ("weightings", "frozen_layers"),
     [
-        [None, MEASURED],  # a phase without and a phase with weights, in one start of the processes
-        [None],
-        [MEASURED],
+        ([None, MEASURED], 0),  # a phase without and a phase with weights, in one start of the processes
+        ([None], 0),
+        ([None], 1),
+        ([MEASURED], 0),
     ],
-    ids=["both", "plain", "weighted"],
+    ids=["both", "plain", "frozen", "weighted"],
 )
-def test_two_processes_equal_one(small, encoder, weightings):
+def test_two_processes_equal_one(small, encoder, weightings, frozen_layers):
     phases = [replace(plan(encoder, 1, w).phases[0], name=f"joint {i}") for i, w in enumerate(weightings)]
-    asked = replace(plan(encoder, 1), phases=tuple(phases))
+    asked = replace(plan(encoder, 1), phases=tuple(phases), frozen_layers=frozen_layers)
     one, two = (training_cache.trained(replace(asked, processes=processes), small) for processes in (1, 2))
     assert bool(one.updates) == (MEASURED in weightings)
     assert {"joint 0", f"joint {len(phases) - 1}"} == set(one.history["phase"])
@@ -248,8 +249,10 @@ from auxlearn.training import data_parallel
 rank = int(sys.argv[1])
 distributed.init_process_group("gloo", init_method=f"file://{sys.argv[2]}", rank=rank, world_size=2)
 mine, theirs, both, nobody = parameters = [torch.nn.Parameter(torch.zeros(2)) for _ in range(4)]
+still = torch.nn.Parameter(torch.zeros(2), requires_grad=False)
 own = (mine, theirs)[rank]
-sums = data_parallel.GradientSums(parameters, bucket=2)
+heads = {"mine": [mine], "theirs": [theirs], "a task of no row": [torch.nn.Parameter(torch.zeros(2))]}
+sums = data_parallel.GradientSums([*parameters, *heads["a task of no row"], still], heads, bucket=2)
 asked, real = [], distributed.all_reduce
 def all_reduce(values, op=distributed.ReduceOp.SUM, async_op=False):
     asked.append(op == distributed.ReduceOp.MAX)
@@ -262,14 +265,17 @@ def backward():
 
 found = []
 for step in range(2):
-    early = sums.step("tasks", backward)
+    early = sums.step(["mine", "theirs"], backward)
     found.append([early, sum(asked), [None if p.grad is None else p.grad.tolist() for p in parameters]])
     for p in parameters:
         p.grad = None
-none = sums.step("tasks", lambda: 0) if rank else sums.step("tasks", backward)
+none = sums.step(["mine"], lambda: 0) if rank else sums.step(["mine"], backward)
+assert heads["a task of no row"][0].grad is None
+assert theirs.grad is None, "its task is not in the batch"
 alone = [None if p.grad is None else p.grad.tolist() for p in parameters]
 sums.close()
 own.sum().backward()
+assert sum(asked) == 1
 print(json.dumps([found, alone, data_parallel.agreed(rank, None, 0.1 + rank), data_parallel.gathered(rank)]))
 distributed.destroy_process_group()
 """
@@ -279,7 +285,8 @@ distributed.destroy_process_group()
 def test_gradients_that_one_process_alone_has_reach_the_other(tmp_path):
     """As of a head whose task's rows all fell to one process; a parameter that nobody has used stays without one.
 
-    From the second step with the same tasks nothing is asked, and sums are sent while the backward pass goes on.
+    From the second step on nothing is asked, whatever the tasks, and sums are sent while the backward pass goes on.
+    What is not trained has no part in it.
     """
     command = [sys.executable, "-c", ADDED]
     started = [
@@ -288,7 +295,7 @@ def test_gradients_that_one_process_alone_has_reach_the_other(tmp_path):
     ]
     found = [json.loads(process.communicate(timeout=90)[0]) for process in started]
     added = [[1.0, 2.0], [2.0, 3.0], [30.0, 60.0], None]
-    alone = [[1.0, 2.0], [0.0, 0.0], [10.0, 20.0], None]
+    alone = [[1.0, 2.0], None, [10.0, 20.0], None]
     for rank, (steps, of_one, agreed, gathered) in enumerate(found):
         assert steps[0] == [0, 1, added]
         assert steps[1] == [1 + rank, 1, added]  # the second bucket is one of which the first process has no part
@@ -311,10 +318,10 @@ def test_gradients_are_added_up_once_whatever_fits_one_call(monkeypatch, bucket)
     monkeypatch.setattr(data_parallel.distributed, "all_reduce", all_reduce)
     parameters = [torch.nn.Parameter(torch.zeros(size)) for size in (4, 1, 2, 2)]
     used = {3: 1.0, 1: 3.0, 0: 4.0}  # the third by nobody
-    sums = data_parallel.GradientSums(parameters, bucket)
+    sums = data_parallel.GradientSums(parameters, bucket=bucket)
     for step in range(2):
         calls.clear()
-        sums.step("tasks", lambda: sum(parameters[at].sum() * slope for at, slope in used.items()).backward())
+        sums.step(["any"], lambda: sum(parameters[at].sum() * slope for at, slope in used.items()).backward())
         got = [None if p.grad is None else p.grad.tolist() for p in parameters]
         assert got == [[8] * 4, [6], None, [2, 2]], step
         assert calls == {1: [2, 1, 4], 3: [3, 4], 5: [7], 100: [7]}[bucket]

@@ -24,7 +24,7 @@ UNUSED = {"curve", "left_out", "sentence_test", "map_rows", "map_seeds", "compar
 
 def requested_cells(
     suite: Suite, primary: str, arms: Sequence[str], n: int, seeds: Sequence[int], encoder: str, device: str,
-    options: Mapping[str, Any], compared: bool,
+    options: Mapping[str, Any], compared: bool, added: Sequence[str] = (),
 ) -> list[Cell]:  # fmt: skip
     """Find the cells of a call, all parameters checked.
 
@@ -38,6 +38,7 @@ def requested_cells(
         device: What computes.
         options: Options of the arms' methods and parameters of notebooks, by name; or in tables (`TABLES`).
         compared: Whether the arms are compared.
+        added: Those of the arms that the user has not named: an option by its name alone is never theirs.
 
     Returns:
         The cells, upstream first; where arms are compared, the comparison's is last and reads theirs in order.
@@ -60,7 +61,7 @@ def requested_cells(
     known = {name for model in fitting.values() for name in model.model_fields} - UNUSED
     for name, value in options.items():
         if name not in TABLES:
-            _place(name, value, arms, known, notebooks, methods)
+            _place(name, value, [arm for arm in arms if arm not in added], known, notebooks, methods)
     for table, own in ((notebooks, options.get("notebooks", {})), (methods, options.get("method_options", {}))):
         for name, values in _table(own).items():
             table[name] = table.get(name, {}) | values

@@ -79,8 +79,8 @@ def compare(
         n: Auxiliary rows that an arm adds.
         encoder: "minilm", "tiny", a Hugging Face name or a folder.
         device: "auto", "cpu" or "cuda".
-        **options: As of `select`; each applies to all arms that have it. `level`, `tests` and `family` are those of
-            notebook 07.
+        **options: As of `select`; each applies to all arms named that have it, and to the baseline only where it is
+            named too or by `method_options={"single": …}`. `level`, `tests` and `family` are those of notebook 07.
 
     Returns:
         The comparison.
@@ -92,7 +92,8 @@ def compare(
         if isinstance(value, (str, int)):
             raise InputError(f"{name}: give a list, such as [{value!r}]")
     arms = [BASELINE, *(arm for arm in methods if arm != BASELINE)]
-    (*_, last) = cells.requested_cells(suite, primary, arms, n, list(seeds), encoder, device, options, True)
+    added = [] if BASELINE in methods else [BASELINE]
+    (*_, last) = cells.requested_cells(suite, primary, arms, n, list(seeds), encoder, device, options, True, added)
     _in_files(last.reads)
     p: Any = last.params
     suite = suite.capped(p.rows)

@@ -17,7 +17,6 @@ from auxlearn.errors import InputError
 from auxlearn.export import selections
 from auxlearn.methods import registry
 from auxlearn.methods.context import Context, choose
-from auxlearn.records import runs
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
@@ -90,13 +89,11 @@ class Selection:
         if not len(self.table):
             raise InputError(f"{self.method} has chosen no rows; there is nothing to save")
         chosen = self.table.dropna(axis="columns", how="all")
-        paths = selections.selection(chosen, self.suite, self.primary, Path(folder), with_text)
         record = {
             "method": self.method, "primary": self.primary, "seed": self.seed, "params": self.params,
             "suite": self.suite.fingerprint, "cost": [ledger.as_dict() for ledger in self.ledgers], "why": self.why,
         }  # fmt: skip
-        runs.write_json(Path(folder) / "selection.json", record)
-        return [*paths, Path(folder) / "selection.json"]
+        return selections.selection(chosen, self.suite, self.primary, Path(folder), with_text, record)
 
     def __repr__(self) -> str:
         counts = ", ".join(f"{name} {count}" for name, count in self.table["task"].value_counts(sort=False).items())

@@ -27,7 +27,10 @@ HIGHEST = 1 << 53  # rank: all whole numbers up to here are floats too
 # --- selections --------------------------------------------------------------------------------------------------
 
 
-def selection(chosen: pd.DataFrame, suite: Suite, primary: str, folder: Path, with_text: bool = False) -> list[Path]:
+def selection(
+    chosen: pd.DataFrame, suite: Suite, primary: str, folder: Path, with_text: bool = False,
+    record: Mapping[str, Any] | None = None,
+) -> list[Path]:  # fmt: skip
     """Write a selection for `primary` into a new folder.
 
     - selection.parquet, selection.csv: no text unless `with_text` (columns text1, text2; tokens joined by spaces), but
@@ -46,6 +49,7 @@ def selection(chosen: pd.DataFrame, suite: Suite, primary: str, folder: Path, wi
         primary: The task that they are chosen for.
         folder: A folder that does not exist, or is empty.
         with_text: Whether to write texts.
+        record: What else is known of it, written to selection.json; None for no such file.
 
     Returns:
         The paths written.
@@ -76,7 +80,15 @@ def selection(chosen: pd.DataFrame, suite: Suite, primary: str, folder: Path, wi
                 for row, rank in zip(rows["row"][rows["task"] == name], ranks[rows["task"] == name], strict=True):
                     values[row] = int(rank) if rank == int(rank) else float(rank)
                 (part / "rank_json" / f"{name}.json").write_text(json.dumps({f"for_{primary}_rank": values}))
-    return [folder / name for name in ("selection.parquet", "selection.csv", "dataset", "rank_json")]
+        if record is not None:
+            (part / "selection.json").write_text(json.dumps(record, indent=1, default=_plain), encoding="utf-8")
+    names = ("selection.parquet", "selection.csv", "dataset", "rank_json", *["selection.json"] * (record is not None))
+    return [folder / name for name in names]
+
+
+def _plain(value: Any) -> Any:
+    """Return NumPy's numbers and arrays as JSON has them, anything else as text."""
+    return value.tolist() if hasattr(value, "tolist") else str(value)
 
 
 def load_rank_json(folder: Path, primary: str) -> pd.DataFrame:

@@ -26,6 +26,7 @@ from auxlearn.errors import InputError, meant
 from auxlearn.methods import option_tables
 from auxlearn.methods.base import Maker, Method, Options, WeightPolicy
 from auxlearn.records import code_hash
+from auxlearn.records import plugins as plugin_files
 
 GROUP = "auxlearn.methods"
 PLUGINS = "AUXLEARN_PLUGINS"  # what `plug` has loaded, for processes that this one starts
@@ -127,12 +128,14 @@ def plug(plugins: Iterable[str]) -> None:
         plugins: Dotted names of modules, or paths of .py files.
 
     Raises:
-        InputError: One cannot be imported.
+        InputError: One cannot be imported, or would run a module of another in place of its own.
     """
     for plugin in map(_whole, plugins):
         name = _module(plugin)
         if name in sys.modules:
             continue
+        importlib.import_module(BUILTIN)  # first, so that what is registered from here on is the plug-in's
+        before = [dict(table) for table in (_METHODS, _POLICIES, _MAKERS)]
         try:
             if plugin.endswith(".py"):
                 if (folder := str(Path(plugin).parent)) not in sys.path:
@@ -144,11 +147,32 @@ def plug(plugins: Iterable[str]) -> None:
                 spec.loader.exec_module(module)
             else:
                 module = importlib.import_module(plugin)
-            code_hash.root_of(module)  # remembers the file as it is now
+            taken = next(plugin_files.elsewhere(module, by_name=not plugin.endswith(".py")), None)
+            if taken is None:
+                code_hash.root_of(module)  # remembers the file as it is now
         except Exception as error:
-            sys.modules.pop(name, None)
+            _forget(name, before)
             raise InputError(f"plugins: {plugin}: {type(error).__name__}: {error}") from error
+        if taken is not None:  # its results would be recorded as those of code that did not run
+            _forget(name, before)
+            helper, file, other = taken
+            raise InputError(
+                f"plugins: {plugin}: its {helper} would be {other}, not {file}, as a process has one module of a name; "
+                "rename one of the two where it is imported too, and start anew"
+            )
         os.environ[PLUGINS] = os.pathsep.join(dict.fromkeys([*_told(), plugin]))
+
+
+def _forget(name: str, before: Iterable[Mapping[str, Any]]) -> None:
+    """Undo a plug-in that is refused, so that nothing runs what it registered and it may be mended."""
+    sys.modules.pop(name, None)
+    tables: tuple[dict[str, Any], ...] = (_METHODS, _POLICIES, _MAKERS)
+    for table, known in zip(tables, before, strict=True):
+        for key in [key for key, item in table.items() if type(item).__module__ == name]:
+            if key in known:
+                table[key] = known[key]
+            else:
+                del table[key]
 
 
 def require(plugins: Iterable[str]) -> None:

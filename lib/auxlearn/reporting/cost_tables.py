@@ -9,21 +9,14 @@ import pandas as pd
 from auxlearn.cost import Ledger
 from auxlearn.records import runs
 
+TRAINING = ("pretrain", "joint", "stage2", "tune")  # all other stages choose rows or tasks, or find weights
+# Stages of choosing in the order they run; those of other methods come after them.
 SELECTION = (
-    "proxy",
-    "warm_up",
-    "scoring",
-    "adapting",
-    "targeting",
-    "ranking",
-    "task_tuning",
-    "importance",
-    "bandit",
-    "trial",
-    "weighting",
-)  # stages that targets can share, in the order they run
-SHARED = ("proxy", "warm_up", "scoring", "task_tuning", "importance")
-TRAINING = ("pretrain", "joint", "stage2", "tune")
+    "proxy", "warm_up", "embedding", "scoring", "adapting", "targeting", "ranking", "task_tuning", "importance",
+    "fisher", "joint_training", "lookahead", "bandit", "trial", "weighting",
+)  # fmt: skip
+BY_TASK = ("embedding", "task_tuning", "importance", "fisher")  # each task alone: one more task costs its part
+SHARED = ("proxy", "warm_up", "scoring", *BY_TASK)  # whatever the target
 
 
 def costs(arms: Sequence[runs.Manifest]) -> pd.DataFrame:
@@ -46,8 +39,9 @@ def costs(arms: Sequence[runs.Manifest]) -> pd.DataFrame:
 def _stages(table: pd.DataFrame) -> list[str]:
     """List a table's stages in the order they run; those of other methods, which have no place in it, come last."""
     there = list(dict.fromkeys(table["stage"]))
-    known = [stage for stage in (*SELECTION, *TRAINING) if stage in there]
-    return known + [stage for stage in there if stage not in known]
+    known = [stage for stage in SELECTION if stage in there]
+    others = [stage for stage in there if stage not in (*SELECTION, *TRAINING)]
+    return known + others + [stage for stage in TRAINING if stage in there]
 
 
 def by_stage(table: pd.DataFrame, column: str, scale: float = 1.0) -> pd.DataFrame:
@@ -70,8 +64,9 @@ def by_stage(table: pd.DataFrame, column: str, scale: float = 1.0) -> pd.DataFra
 def amortised(stages: pd.DataFrame, targets: Sequence[int]) -> pd.DataFrame:
     """Compute the cost per target when several targets share the selection stages.
 
-    Training a proxy, a warm-up and their passes over the pool serve every target at once, and so do GradTS's tuning and
-    importance of each task; ranking, trials, passes for one target's gradients, stage 2 and tuning do not.
+    Training a proxy, a warm-up and their passes over the pool serve every target at once, and so does what is measured
+    of each task alone (GradTS's tuning and importance, embeddings, Fisher information); ranking, trials, passes for one
+    target's gradients, stage 2 and tuning do not.
 
     Args:
         stages: As from `by_stage`.
@@ -88,10 +83,10 @@ def amortised(stages: pd.DataFrame, targets: Sequence[int]) -> pd.DataFrame:
 def new_candidate(stages: pd.DataFrame, tasks: int) -> pd.DataFrame:
     """Compute what choosing costs at first, and again when one more task joins.
 
-    GradTS keeps every task's matrix and adds the new one's: `1 / tasks` of its tuning and importance (tasks taken
-    alike). All trials run anew, as an upper bound. A discriminator and a bandit know their tasks from the start, so
-    they start over, and so does importance that was read at a discriminator's proxy. Arms that choose nothing are
-    left out.
+    What is measured of each task alone is kept, and the new one's added: `1 / tasks` of it (tasks taken alike). All
+    trials run anew, as an upper bound. A discriminator, joint trainings and a bandit know their tasks from the start,
+    so they start over, and so does importance that was read at a discriminator's proxy. Arms for which choosing costs
+    nothing are left out.
 
     Args:
         stages: As from `by_stage`.
@@ -100,8 +95,8 @@ def new_candidate(stages: pd.DataFrame, tasks: int) -> pd.DataFrame:
     Returns:
         Index arm, columns "at first" and "one more task"; in the unit of `stages`.
     """
-    first = stages[[s for s in SELECTION if s in stages]].sum(axis=1)
-    kept = stages[[s for s in ("task_tuning", "importance") if s in stages]].sum(axis=1)
+    first = stages[[s for s in stages if s not in TRAINING]].sum(axis=1)
+    kept = stages[[s for s in BY_TASK if s in stages]].sum(axis=1)
     if "proxy" in stages:
         kept = kept.where(stages["proxy"] == 0, 0.0)
     again = first - kept + kept / tasks

@@ -86,13 +86,15 @@ def proxy(auc: pd.DataFrame, surface: pd.Series, primary: str) -> str:
         lines.append(f"It hardly tells {primary} from the rest ({own:.2f}; 0.5 is chance): expect a ranking "
                      "that is little better than random.")  # fmt: skip
     elif own >= BLIND:
-        beside = f"; by format alone, {surface[primary]:.0%} (first seed)" if primary in surface else ""
+        first = f"; in the first seed {auc.iloc[:, 0][primary]:.0%}" if auc.shape[1] > 1 else ""
+        beside = f"{first}{',' if first else ';'} by format alone {surface[primary]:.0%}" if primary in surface else ""
         lines.append(f"A row of {primary} is placed above a row of another task {own:.0%} of the time{beside}.")
     gap = auc.iloc[:, 0] - surface
     formal = list(gap.index[gap < CLOSE])
     if formal:
-        lines.append(f"Format alone comes within {CLOSE} of it, or does better, for {_list(formal)}: there, similar "
-                     "may mean no more than formatted alike.")  # fmt: skip
+        seed = " in the first seed" * (auc.shape[1] > 1)
+        lines.append(f"Format alone comes within {CLOSE} of it{seed}, or does better, for {_list(formal)}: there, "
+                     "similar may mean no more than formatted alike.")  # fmt: skip
     else:
         lines.append(f"Format alone stays more than {CLOSE} below it for every task: it has learnt more than format.")
     return "\n".join([*lines, "Whether look-alikes help is another question: 06 answers it."])

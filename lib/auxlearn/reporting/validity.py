@@ -293,23 +293,29 @@ def set_scores(choices: Choices, truth: Mapping[str, float], n: int) -> pd.DataF
 
 
 def ceiling(inputs: Sequence[runs.Manifest], metric: str) -> float:
-    """Return how well what sets are worth by half of the oracle's seeds agrees with the other half's.
+    """Return how well what sets are truly worth would correlate with their means over the oracle's few seeds.
 
-    No method can be expected to foretell the mean of all seeds much better than one half foretells the other.
+    No method can be expected to foretell these means better. By classical test theory: two seeds agree by r on average,
+    the mean of k seeds is then reliable by k r / (1 + (k - 1) r) (Spearman and Brown), and the truth correlates with it
+    by the square root.
 
     Args:
         inputs: As for `oracle`.
         metric: The primary's metric.
 
     Returns:
-        Spearman's correlation over sets; NaN for fewer than two sets or seeds.
+        A correlation, 0 where seeds do not agree at all; NaN for fewer than two sets or seeds.
     """
+    from scipy.stats import spearmanr
+
     each = _alone(inputs, metric)
     scores = np.array([list(by_seed.values()) for by_seed in each.values()])
     if len(scores) < 2 or scores.shape[1] < 2:
         return float("nan")
-    first, second = scores[:, ::2].mean(1), scores[:, 1::2].mean(1)
-    return agreement.linear_datamodelling_score(first, np.eye(len(first)), second)
+    k = scores.shape[1]
+    pairs = [spearmanr(scores[:, i], scores[:, j]).statistic for i in range(k) for j in range(i)]
+    r = max(0.0, float(np.mean(pairs)))
+    return float(np.sqrt(k * r / (1 + (k - 1) * r)))
 
 
 def by_decile(inputs: Sequence[runs.Manifest], metric: str, level: float) -> pd.DataFrame:

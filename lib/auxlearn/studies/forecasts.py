@@ -21,7 +21,7 @@ from auxlearn.studies.expansion import Cell
 from auxlearn.studies.sizing import Sizer
 
 SHARED = ("proxy", "scoring", "task_tuning", "importance")  # made once for all primaries of a study
-SHARED_TOO = ("warm_up",)  # as well, in the table only where an arm has it
+SHARED_TOO = ("warm_up", "embedding", "fisher")  # as well, in the table only where an arm has it
 SEARCHED = ("bandit", "trial", "weighting")  # every primary's own
 TRAINED = ("pretrain", "joint", "stage2", "tune")
 SHOWN = ("map", "compared")  # what only informs the reader: 02's picture, 05's comparison of probes

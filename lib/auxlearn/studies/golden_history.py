@@ -114,9 +114,7 @@ class Checkout:
         name = Path(path).stem
         found = module_syntax.read(ast.parse((self.project / path).read_bytes()), name)
         imported = found.references.union(*found.served.values())
-        if any(
-            (self.project / path).with_name(f"{one.lstrip('.').partition('.')[0]}.py").is_file() for one in imported
-        ):
+        if len(plugins.read(f"{plugins.FILE}{self.project / path}").files) > 1:
             return None
         return frozenset(one.removeprefix("auxlearn.") for one in imported if one.startswith("auxlearn."))
 

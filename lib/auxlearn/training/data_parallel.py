@@ -10,8 +10,9 @@ Results differ from one process's by rounding and by dropout, whose masks each p
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import numpy as np
@@ -85,24 +86,32 @@ class GradientSums:
 
     Parameters are added up in buckets, last layers first, as the backward pass reaches them. A bucket is sent when all
     its gradients are there, and not before those ahead of it, so that all processes send in one order. A gradient stays
-    None where no process has one. Which ones some process has depends on the tasks of a batch: it is asked once per set
-    of tasks, and in that step gradients are sent when the backward pass has ended. (PyTorch's DistributedDataParallel
-    waits for ever where a process has no row of a batch, and asks in every step where heads take turns.)
+    None where no process has one: of a task's head where the batch has no labelled row of the task, and of what else
+    nothing reaches, which is asked once per set of kinds of task; in that step gradients are sent when the backward
+    pass has ended. (PyTorch's DistributedDataParallel waits for ever where a process has no row of a batch, and asks in
+    every step where heads take turns.)
 
     Args:
-        parameters: The same parameters in the same order in every process.
+        parameters: The same parameters in the same order in every process; those that are not trained are left out.
+        heads: The parameters that only one task reaches, by task.
+        kinds: The kind of each task; tasks without one are all of one kind.
         bucket: Numbers that are added up in one call.
     """
 
-    def __init__(self, parameters: Iterable[torch.nn.Parameter], bucket: int = BUCKET):
-        self._parameters, self._bucket = list(parameters)[::-1], bucket
-        self._plans: dict[Hashable, list[list[torch.nn.Parameter]]] = {}  # buckets, by set of tasks
+    def __init__(
+        self, parameters: Iterable[torch.nn.Parameter],
+        heads: Mapping[str, Iterable[torch.nn.Parameter]] = MappingProxyType({}),
+        kinds: Mapping[str, str] = MappingProxyType({}), bucket: int = BUCKET,
+    ):  # fmt: skip
+        self._parameters, self._bucket = [p for p in parameters if p.requires_grad][::-1], bucket
+        self._owners, self._kinds = {p: name for name, own in heads.items() for p in own}, kinds
+        self._reachable: dict[frozenset[str | None], set[torch.nn.Parameter]] = {}  # of no task's own, by kinds
         self._waiting: list[tuple[list[torch.nn.Parameter], torch.Tensor, distributed.Work]] = []
         self._buckets: list[list[torch.nn.Parameter]] = []  # that are still to be sent in this step
         self._ready: set[torch.nn.Parameter] = set()
         self._handles = [p.register_post_accumulate_grad_hook(self._reached) for p in self._parameters]
 
-    def step(self, tasks: Hashable, backward: Callable[[], Result]) -> Result:
+    def step(self, tasks: Collection[str], backward: Callable[[], Result]) -> Result:
         """Go backward once, and add up.
 
         Args:
@@ -112,11 +121,13 @@ class GradientSums:
         Returns:
             What `backward` returns.
         """
-        self._ready, self._buckets = set(), list(self._plans.get(tasks, []))
+        kinds = frozenset(self._kinds.get(name) for name in tasks)
+        known = kinds in self._reachable
+        self._ready, self._buckets = set(), self._cut(tasks, kinds) if known else []
         result = backward()
-        if tasks not in self._plans:
-            self._plans[tasks] = self._plan()
-            self._buckets = list(self._plans[tasks])
+        if not known:
+            self._reachable[kinds] = self._ask()
+            self._buckets = self._cut(tasks, kinds)
         while self._buckets:
             self._send()
         for bucket, flat, work in self._waiting:
@@ -132,14 +143,19 @@ class GradientSums:
         for handle in self._handles:
             handle.remove()
 
-    def _plan(self) -> list[list[torch.nn.Parameter]]:
-        """Ask which parameters have a gradient somewhere, and cut them into buckets."""
-        known = torch.tensor([p.grad is not None for p in self._parameters], dtype=torch.int32)
+    def _ask(self) -> set[torch.nn.Parameter]:
+        """Ask which of the parameters that are no task's own have a gradient somewhere."""
+        shared = [p for p in self._parameters if p not in self._owners]
+        known = torch.tensor([p.grad is not None for p in shared], dtype=torch.int32)
         known = known.to(self._parameters[0].device)
         distributed.all_reduce(known, distributed.ReduceOp.MAX)
-        buckets: list[list[torch.nn.Parameter]] = [[]]
-        for p, one in zip(self._parameters, known.tolist(), strict=True):
-            if one:
+        return {p for p, one in zip(shared, known.tolist(), strict=True) if one}
+
+    def _cut(self, tasks: Collection[str], kinds: frozenset[str | None]) -> list[list[torch.nn.Parameter]]:
+        """Cut the parameters that a batch of these tasks reaches into buckets."""
+        reachable, buckets = self._reachable[kinds], list[list[torch.nn.Parameter]]([[]])
+        for p in self._parameters:
+            if p in reachable or self._owners.get(p) in tasks:
                 if sum(q.numel() for q in buckets[-1]) >= self._bucket:
                     buckets.append([])
                 buckets[-1].append(p)
@@ -177,7 +193,8 @@ def summed(net: MultiTaskModel) -> Iterator[GradientSums | None]:
         return
     shared = set(net.encoder.parameters())
     # What only some tasks reach is sent last, so that the encoder does not wait for the end of the backward pass.
-    sums = GradientSums(sorted(net.parameters(), key=lambda p: p in shared))
+    heads = {name: list(head.parameters()) for name, head in net.heads.items()}
+    sums = GradientSums(sorted(net.parameters(), key=lambda p: p in shared), heads, net.kinds)
     try:
         yield sums
     finally:

@@ -71,9 +71,9 @@ def head_inputs(
             with torch.no_grad():
                 model(batch, precision)
             hooks.pop().remove()
-            own = batch["labels"].to(model.device)
+            own = batch["labels"].cpu()  # on the host, where few rows are fitted faster than a GPU can be asked
             known = torch.isfinite(own) if model.kinds[batch["task"]] == "regression" else own != IGNORE
-            features.append(seen[0][known])
+            features.append(seen[0].cpu()[known])
             labels.append(model.scaled(own[known], batch["task"]) if own.is_floating_point() else own[known])
     finally:
         for hook in hooks:

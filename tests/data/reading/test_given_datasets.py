@@ -90,6 +90,75 @@ def test_the_same_rows_have_the_same_fingerprint_whatever_holds_them(tmp_path):
     assert Suite.from_yaml(tmp_path / "suite.yaml").fingerprint == first.fingerprint
 
 
+def named(names, n=30):
+    """Rows of ids 0 and 1 by turns, which such names or none stand for."""
+    kind = datasets.ClassLabel(names=names) if names else datasets.Value("int64")
+    return dataset({"text": TEXT, "label": kind}, n, text=lambda i: f"text {i}", label=lambda i: i % 2)
+
+
+def read(rows, **given):
+    suite = Suite.from_datasets({"t": rows}, **({"t": given} if given else {}))
+    task = suite["t"]
+    label = {row["row_id"]: row["label"] for row in [*task.train, *task.dev]}
+    return suite.fingerprint, [label[0], label[1]]
+
+
+def test_names_that_give_ids_other_labels_count_in_the_fingerprint():
+    """Of the fingerprint are the keys of trainings: those of wrong labels are not read back once names are mended."""
+    right, wrong = (read(named(names), labels=["neg", "pos"]) for names in (["neg", "pos"], ["pos", "neg"]))
+    assert (right[1], wrong[1]) == ([0, 1], [1, 0])
+    assert right[0] != wrong[0]
+    assert (
+        right[0] == read(named(["neg", "pos"]))[0] == read(named(None), labels=["neg", "pos"])[0] == "645f781a7b75a22e"
+    )  # as it was before names counted
+    more = read(named(["neg", "pos", "mixed"]), labels=["neg", "pos"])  # of no row
+    assert more == right
+
+
+@pytest.mark.parametrize("split", ["dev", "test"])
+def test_names_of_one_split_count_in_the_fingerprint(split):
+    def suite(names):
+        rows = datasets.DatasetDict(
+            {"train": named(["neg", "pos"]), "dev": named(["neg", "pos"], 8), split: named(names, 8)}
+        )
+        return Suite.from_datasets({"t": rows})
+
+    right, wrong = suite(["neg", "pos"]), suite(["pos", "neg"])
+    assert [getattr(s["t"], split)["label"][:2] for s in (right, wrong)] == [[0, 1], [1, 0]]
+    assert right.fingerprint != wrong.fingerprint
+
+
+def test_labels_that_are_called_like_other_ids_are_not_those_ids():
+    given = {"labels": ["1", "0"], "label_values": "names"}
+    bare, as_ids = read(named(None), **given), read(named(["1", "0"]), **given)
+    assert (bare[1], as_ids[1]) == ([1, 0], [0, 1])
+    assert bare[0] != as_ids[0]
+    assert bare[0] == "bf19f58c31fdba2d"
+    assert read(named(["1", "0"]))[0] == "e8554e034f1bbd89"
+
+
+def test_names_that_are_an_input_s_texts_count_in_the_fingerprint():
+    def suite(names):
+        kind = {"topic": datasets.ClassLabel(names=names), "label": CLASSES}
+        rows = dataset(kind, topic=lambda i: i % 2, label=lambda i: i % 2)
+        return Suite.from_datasets({"t": rows}, t={"label": "label", "inputs": ["topic"]})
+
+    first, second = suite(["sea", "air"]), suite(["air", "sea"])
+    texts = [{row["label"]: row["topic"] for row in s["t"].train} for s in (first, second)]
+    assert texts == [{0: "sea", 1: "air"}, {0: "air", 1: "sea"}]
+    assert first.fingerprint != second.fingerprint
+
+
+def test_the_order_of_tags_counts_in_the_fingerprint():
+    given = {"labels": ["O", "B-X", "I-X"], "label": "ner"}
+    right, wrong = (
+        Suite.from_datasets({"t": tags(names)}, t=given) for names in (("O", "B-X", "I-X"), ("O", "I-X", "B-X"))
+    )
+    assert right["t"].train[0]["ner"] == [0, 1 + right["t"].train[0]["row_id"] % 2]
+    assert [3 - row["ner"][1] for row in right["t"].train] == [row["ner"][1] for row in wrong["t"].train]
+    assert right.fingerprint != wrong.fingerprint
+
+
 def test_rows_are_checked_once_and_kept(monkeypatch):
     Suite.from_datasets({"t": pairs()})
     monkeypatch.setattr(readers.HubSet, "rows", lambda *_: pytest.fail("read again"))

@@ -9,7 +9,7 @@ import pytest
 from auxlearn.data import suites
 from auxlearn.data.reading import labels
 from auxlearn.errors import InputError
-from own_rows import SCORE, SPEC, TAGS, arrow, csv, rows, task, write
+from own_rows import SCORE, SPEC, TAGS, arrow, csv, rows, suite_file, task, write
 
 NUMBERS = SPEC | {"labels": ["1", "2"]}
 
@@ -232,6 +232,40 @@ def test_the_splits_of_a_hub_folder_may_number_their_labels_differently(tmp_path
     hub_of(tmp_path, monkeypatch, validation=["good", "bad"])  # the same ids under other names are other data
     assert task(tmp_path, {}, source={"hub": "hub"}).dev["label"][:] == [1, 0]
     assert suites.Suite.from_yaml(tmp_path / "suite.yaml").fingerprint != before
+
+
+def test_a_revision_of_a_hub_folder_that_reorders_its_names_has_another_fingerprint(tmp_path, monkeypatch):
+    """The ids of its rows are the same, and the labels are not."""
+    read = {}
+    for order in (("bad", "good"), ("good", "bad")):
+        folder = tmp_path / order[0]
+        folder.mkdir()
+        hub_of(folder, monkeypatch, train=list(order), validation=list(order))
+        read[order] = suites.Suite.from_yaml(suite_file(folder, {}, source={"hub": "hub"}))
+    right, wrong = read.values()
+    assert (right["t"].train["label"][:], wrong["t"].train["label"][:]) == ([0, 1], [1, 0])
+    assert right.fingerprint != wrong.fingerprint
+    assert right.fingerprint == "59e2265822957261"  # as it was before names counted
+    given = datasets_of(tmp_path / "good" / "hub")
+    same = suites.Suite.from_datasets({"t": given}, t={"labels": ["bad", "good"]})
+    assert same.fingerprint == wrong.fingerprint
+
+
+def test_scores_that_a_hub_folder_s_names_spell_are_in_its_fingerprint(tmp_path, monkeypatch):
+    read = []
+    for order in (["0", "1"], ["1", "5"]):
+        folder = tmp_path / order[1]
+        folder.mkdir()
+        hub_of(folder, monkeypatch, train=order, validation=order)
+        read.append(suites.Suite.from_yaml(suite_file(folder, {}, SCORE, source={"hub": "hub"})))
+    assert [suite["t"].train["label"][:] for suite in read] == [[0, 1], [1, 5]]
+    assert read[0].fingerprint != read[1].fingerprint
+
+
+def datasets_of(folder):
+    import datasets
+
+    return {split: datasets.Dataset.from_parquet(str(folder / f"{split}.parquet")) for split in ("train", "validation")}
 
 
 def test_files_of_one_hub_split_that_number_differently_are_an_error(tmp_path, monkeypatch):

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import own_rows
+from auxlearn.data import suites
 from auxlearn.data.reading import parsing, readers, split_files
 from auxlearn.errors import InputError
 
@@ -119,6 +120,45 @@ def test_cells_are_text_whatever_they_look_like(tmp_path):
         {"a": "-2", "b": " 2", "c": "NA", "d": "null", "e": None},
         {"a": None, "b": "1e3", "c": "None", "d": "nan", "e": None},
     ]
+
+
+def as_suite(folder, *names, content):
+    """The fingerprint of a suite, and the first cell, of files of such content one after the other."""
+    for name in names:
+        write(folder / name, content)
+    write(folder / "dev.jsonl", '{"text": "z", "label": "good"}\n')
+    source = {"files": {"train": list(names), "dev": "dev.jsonl"}}
+    suite = suites.Suite.from_yaml(own_rows.suite_file(folder, {}, source=source))
+    return suite.fingerprint, suite["t"].train["text"][0]
+
+
+@pytest.mark.parametrize(
+    ("content", "csv", "tsv"),
+    [
+        ('text\tlabel\n"a ""b"" c"\tbad\nx\tgood\n', 'a "b" c', '"a ""b"" c"'),
+        ('label\ttext\nbad\t"a"\ngood\tx\n', "a", '"a"'),
+        ("x,text,label,y\ttext\tlabel\n1,a,bad,y\tb\tgood\n", "a", "b"),
+    ],
+)
+def test_bytes_that_are_read_differently_as_csv_and_as_tsv_have_two_fingerprints(tmp_path, content, csv, tsv):
+    read = [as_suite(tmp_path, *names, content=content) for names in (["a.csv"], ["a.tsv"])]
+    assert [text for _, text in read] == [csv, tsv]
+    read += [as_suite(tmp_path, *names, content=content) for names in (["a.csv", "a.tsv"], ["a.tsv", "a.csv"])]
+    assert len({fingerprint for fingerprint, _ in read}) == 4
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "fingerprint"),
+    [
+        ("a.csv", "text\tlabel\nsay \"a\"\tbad\nx\tgood\n", "a6a85c7ac5c5b3d6"),
+        ("a.tsv", "text\tlabel\nsay \"a\"\tbad\nx\tgood\n", "a6a85c7ac5c5b3d6"),
+        ("a.tsv", 'text\tlabel\n"a"\tbad\nx\tgood\n', "17c545da0a9bbdf0"),
+        ("a.csv", 'text,label\n"a, b",bad\nx,good\n', "676b0ced0c8810da"),
+        ("a.csv", '"text"\t"label"\n"a"\tbad\nx\tgood\n', "0730c625ca958850"),
+    ],
+)  # fmt: skip
+def test_bytes_that_are_read_in_one_way_have_the_fingerprint_that_they_had(tmp_path, name, content, fingerprint):
+    assert as_suite(tmp_path, name, content=content)[0] == fingerprint
 
 
 def test_csv_cells_may_span_lines_and_be_long(tmp_path):

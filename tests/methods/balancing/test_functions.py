@@ -38,26 +38,46 @@ def test_a_task_whose_loss_falls_slowly_weighs_more():
     assert policy.follow(["a", "b"], start, np.array([0.9, 0.5]), *asked) == pytest.approx(start * weights)
 
 
-def test_famo_moves_its_logits_as_autograd_does():
+def test_famo_s_gradient_is_that_of_autograd():
     logits, before, after = np.array([0.2, -0.1, 0.0]), np.array([1.0, 2.0, 0.5]), np.array([0.9, 1.0, 0.5])
     leaf = torch.tensor(logits, requires_grad=True)
     fell = torch.log(torch.tensor(before) + famo.LEAST) - torch.log(torch.tensor(after) + famo.LEAST)
     (torch.softmax(leaf, 0) * fell).sum().backward()
-    expected = logits - 0.025 * (leaf.grad.numpy() + 0.001 * logits)
-    assert famo.moved(logits, before, after, 0.025, 0.001) == pytest.approx(expected)
-    assert expected[2] > logits[2] > expected[1] - logits[1]  # what did not fall weighs more
+    expected = leaf.grad.numpy() + 0.001 * logits
+    assert famo.slope(logits, before, after, 0.001) == pytest.approx(expected)
+    assert expected[2] < 0 < expected[1]  # what did not fall is to weigh more
+
+
+def test_famo_steps_as_torch_s_adam_does_and_plainly_where_asked():
+    policy = registry.get("famo")
+    leaf = torch.zeros(2, requires_grad=True)
+    optimiser, memory, plain = torch.optim.Adam([leaf], lr=0.025, weight_decay=0.001), {}, {}
+    options = policy.Options()
+    for step in range(5):
+        before, after = np.array([1.0, 2.0]), np.array([0.9 - 0.1 * step, 1.9])
+        fell = torch.log(torch.tensor(before)) - torch.log(torch.tensor(after))
+        (leaf.grad,) = torch.autograd.grad((torch.softmax(leaf, 0) * fell).sum(), leaf)
+        optimiser.step()
+        policy.balance(before, after, memory, options)
+        slow = policy.balance(before, after, plain, policy.Options(famo_step="plain"))
+    assert memory["logits"] == pytest.approx(leaf.tolist(), abs=1e-6)
+    assert memory["logits"][1] - memory["logits"][0] > 0.2  # five steps of 0.025 each way
+    assert abs(plain["logits"][1] - plain["logits"][0]) < 0.05
+    assert slow.sum() == pytest.approx(1)
 
 
 def test_famo_leaves_a_task_that_is_not_in_the_batch_where_it_is():
-    zeros, nan = np.zeros(3), float("nan")
-    made = famo.moved(zeros, np.array([1.0, 1.0, nan]), np.array([0.5, 1.0, nan]), 0.025, 0.0)
-    assert made[2] == 0
-    assert made[:2] == pytest.approx([-0.025 / 3 * np.log(2) / 2, 0.025 / 3 * np.log(2) / 2], rel=1e-6)
-    logits = zeros  # all tasks' losses fall alike, and the first is in one batch of ten
+    nan, policy, memory = float("nan"), registry.get("famo"), {}
+    for _ in range(3):
+        policy.balance(np.array([1.0, 1.0, nan]), np.array([0.5, 1.0, nan]), memory, policy.Options())
+    assert memory["logits"][2] == 0
+    assert memory["logits"][0] == pytest.approx(-memory["logits"][1])
+    assert memory["logits"][0] < -0.05
+    memory = {}  # all tasks' losses fall alike, and the first is in one batch of ten
     for step in range(500):
         before = np.array([nan if step % 10 else 1.0, 1.0, 1.0])
-        logits = famo.moved(logits, before, before * 0.95, 0.025, 0.001)
-    assert famo.softmax(logits) == pytest.approx([1 / 3] * 3)
+        policy.balance(before, before * 0.95, memory, policy.Options())
+    assert famo.softmax(np.array(memory["logits"])) == pytest.approx([1 / 3] * 3)
 
 
 def test_dwa_takes_a_task_that_a_cut_epoch_lacks_for_one_that_stood_still():
@@ -68,13 +88,16 @@ def test_dwa_takes_a_task_that_a_cut_epoch_lacks_for_one_that_stood_still():
     assert memory["losses"] == [0.5, 1.0]
 
 
-def test_famo_weighs_log_losses():
+def test_famo_weighs_log_losses_by_a_running_mean():
     policy, memory = registry.get("famo"), {}
-    losses, after = np.array([1.0, 4.0]), np.array([1.0, 4.0])
-    weights = policy.follow(["a", "b"], np.array([0.5, 0.5]), losses, after, memory, 1, policy.Options())
+    losses, nan = np.array([1.0, 4.0]), float("nan")
+    weights = policy.follow(["a", "b"], np.array([0.5, 0.5]), losses, losses, memory, 1, policy.Options())
     assert weights[0] / weights[1] == pytest.approx(4.0)  # even logits: d log L = d L / L
-    policy.follow(["a", "b"], weights, np.array([1.0, np.nan]), np.array([1.0, np.nan]), memory, 2, policy.Options())
-    assert memory["losses"] == pytest.approx([1.0, 4.0])
+    assert weights.sum() == pytest.approx(0.5)  # even weights of means are 1 / 2 here
+    policy.follow(["a", "b"], weights, np.array([2.0, nan]), np.array([2.0, nan]), memory, 2, policy.Options())
+    assert memory["losses"] == pytest.approx([1.1, 4.0])
+    policy.balance(losses, np.array([2.0, 1.0]), memory, policy.Options(famo_smooth=0.0))
+    assert memory["losses"] == pytest.approx([2.0, 1.0])
 
 
 @pytest.mark.parametrize("name", aggregators.AGGREGATORS)

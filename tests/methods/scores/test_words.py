@@ -99,6 +99,16 @@ def test_target_rows_are_drawn_from_those_that_are_trained_on(small):
     assert len(base.target_rows(last, last.cell, 0)) == 40
 
 
+def test_a_primary_whose_rows_all_leak_has_none_to_compare_with(small):
+    from auxlearn.methods.scores import base
+
+    usable = asking.everything(small)
+    usable["topic_side"][:] = False
+    asked = asking.Told(small, asking.arm("tfidf", choose="last"), 0, usable)
+    with pytest.raises(InputError, match=r"'topic_side': no training row is left to compare candidates with"):
+        base.target_rows(asked, asked.cell, 0)
+
+
 def test_words_of_any_script_are_found_whatever_form_they_are_written_in():
     chinese = matrix(tfidf.cosines(["今天天气很好", "我喜欢这部电影很好看"], ["这部电影很好看"]))[:, 0]
     assert chinese[1] > 2 * chinese[0] > 0

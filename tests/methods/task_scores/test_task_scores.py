@@ -78,6 +78,9 @@ def test_the_best_tasks_are_taken_or_those_above_a_threshold():
     assert base.selected(scores, options(tasks_by="threshold")) == ("c", "d", "a")
     assert base.selected(scores, options(tasks_by="threshold", above=0.2)) == ("c", "d")
     assert base.selected(scores, options(tasks_by="threshold", above=0.5)) == ()
+    for bad in (float("nan"), float("inf")):
+        with pytest.raises(InputError, match=r"task 'a' has the score (nan|inf); a task score must be finite"):
+            base.selected(scores | {"a": bad}, options())
 
 
 def test_rows_are_drawn_as_gradts_draws_them_and_carry_their_task_s_score(suite, monkeypatch):

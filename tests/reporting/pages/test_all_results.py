@@ -2,12 +2,15 @@
 
 import csv
 import html
+import re
+import sys
 
 import pytest
 
 from auxlearn.errors import InputError
+from auxlearn.methods import registry
 from auxlearn.paths import PROJECT
-from auxlearn.reporting.pages import all_results, conclusions
+from auxlearn.reporting.pages import all_results, conclusions, front_page
 
 COLUMNS = [
     "arm",
@@ -45,6 +48,7 @@ def write_suites(folder):
     (folder / "none.yaml").write_text(own + "  # no twin_of here\n")
     (folder / "twins.yaml").write_text(own + "  b: {source: {twin_of: a, rows: 3}}\n")
     (folder / "more of them.yaml").write_text("name: more\nextends: twins.yaml\ntasks: {}\n")
+    (folder / "far.yaml").write_text("name: far\nroot: ${NOT_SET_HERE}\nextends: twins.yaml\ntasks: {}\n")
     (folder / "no yaml.yaml").write_bytes(b"\xff\x00: twin_of")
 
 
@@ -87,6 +91,7 @@ def test_comparisons_of_one_primary_have_constants_of_their_own(tmp_path):
         ("suites/none.yaml", "real"),
         ("params/suites/sentence.yaml 12ab, suites/twins.yaml", "twins"),
         ("suites/more of them.yaml", "twins"),  # by the suite that it extends
+        ("suites/far.yaml", "twins"),  # whose data are not here
         ("suites/no yaml.yaml", "real"),
     ],
 )
@@ -119,14 +124,14 @@ def test_only_what_a_test_shows_of_arms_that_add_rows_is_advised(tmp_path):
     ], data="planted")  # fmt: skip
     (real, none), (never, _), (planted, evidence) = conclusions.advice(all_results.rows(tmp_path))
     assert (
-        real
-        == "On real data: no evidence yet, as none of 1 tested arms is shown to be better than single-task training."
+        real == "On real data, ordinary pool: no evidence yet, as none of 1 tested arms is shown to be better than "
+        "single-task training."
     )
     assert none == []
     assert never.startswith("No evidence yet there of FastMTL, GradTS, AUTOSEM, TAWT, row scores, task")
     assert "2 of 3 tested arms are better" in planted
     assert "The cheapest is cheap on a, +0.050 (+0.040 to +0.060), at 2 TFLOP per seed" in planted
-    assert planted.endswith("the largest difference is dear on a, +0.090 (+0.080 to +0.100), at 7.")
+    assert planted.endswith("the highest difference is dear on a, +0.090 (+0.080 to +0.100), at 7.")
     assert [row.arm for row in evidence] == ["cheap", "dear"]
 
 
@@ -144,21 +149,68 @@ def test_twins_are_answered_apart_with_the_methods_that_no_test_has_met(tmp_path
     rows = [SINGLE, arm("all_data", 0.03, "better"), arm("gradts_top", 0.04, "not tested")]
     home = tmp_path / "reports"
     published(home, "one", rows, data="twins.yaml")
-    with open(home / "one" / "index.html", "a") as page:
-        page.write('<p class="found">The one tested pair of arms, td_bce − random, is not shown to differ.</p>')
-    answers = [text for text, _ in conclusions.advice(all_results.rows(home), conclusions.between(home))]
-    assert answers[0] == "On real data: no evidence yet."
-    assert answers[1].startswith(
-        "On real data among twins, a pool that holds other rows of the primary's own task, as "
-    )
+    show_pairs(home / "one", "a", [("td_bce", "random", "+0.010", "chose nothing (1 of 9 seeds); undecided, p = 0.2")])
+    assert all_results.rows(home)[1].where == "a (twin pool)"
+    answers = [text for text, _ in conclusions.advice(all_results.rows(home), all_results.pairs(home))]
+    assert answers[0] == "On real data, ordinary pool: no evidence yet."
+    assert answers[1].startswith("On real text, twin pool, which holds other rows of the primary's own task, as ")
     assert "the one tested arm is better than single-task training, all_data on a, +0.030" in answers[1]
     assert answers[2] == (
+        "Tested against each other on a (twin pool), no difference shown: td_bce − random +0.010 (+0.000 to +0.020; "
+        "td_bce chose nothing in 1 of 9 seeds)."
+    )
+    assert answers[3] == (
         "No evidence yet there of FastMTL, AUTOSEM, TAWT, row scores, task scores, balanced weights: no arm of theirs "
         "was trained."
     )
 
 
-def test_pairs_of_arms_that_a_test_tells_apart_are_advised_too(tmp_path):
+def show_pairs(folder, primary, pairs):
+    lines = "".join(
+        f'<tr><th scope="row"><span title="of &gt;">{arm}</span> − <span>{other}</span></th><td class="number"><b>{d}'
+        f'</b></td><td>{verdict}</td><td class="number">+0.000 to +0.020</td><td class="number">none</td></tr>\n'
+        for arm, other, d, verdict in pairs
+    )
+    with open(folder / "index.html", "a") as page:
+        page.write(f'<div aria-label="Pairs of arms on {primary}"><table><tbody>\n{lines}</tbody></table></div>')
+
+
+def test_pairs_of_arms_are_read_from_the_tables_of_a_study_s_page(tmp_path):
+    published(tmp_path, "one", [SINGLE])
+    show_pairs(tmp_path / "one", "a", [("x", "y", "+0.010", "better, p = 0.010"), ("x", "z", "-0.010", "not tested")])
+    show_pairs(tmp_path / "one", "b&amp;", [("x", "y", "+0.020", "no difference shown, p = 0.900")])
+    one, other = all_results.pairs(tmp_path)
+    assert one == all_results.Pair("one", "a", "x", "y", "+0.010", "+0.000 to +0.020", "better")
+    assert (other.primary, other.verdict) == ("b&", "no difference shown")
+    with open(tmp_path / "one" / "index.html", "a") as page:
+        page.write('aria-label="Pairs of arms on c"><tbody><tr><td>?</td></tr></tbody>')
+    with pytest.raises(InputError, match=r"one/index.html: not a table of pairs of arms; publish the study again"):
+        all_results.pairs(tmp_path)
+
+
+def test_pairs_that_a_test_tells_apart_are_advised_with_those_it_does_not_and_each_once(tmp_path):
+    rows = [SINGLE, arm("x", 0.2, "not tested")]
+    same, null = ("x", "random", "+0.010", "better, p = 0.010"), ("y", "x", "-0.001", "no difference shown, p = 0.900")
+    for name, pairs, data in (("also", [null], "real"), ("made", [same], "planted"), ("real", [null, same], "real")):
+        published(tmp_path, name, rows, data=data)
+        show_pairs(tmp_path / name, "a", pairs)
+    published(tmp_path, "twice", rows)
+    show_pairs(tmp_path / "twice", "a", [same])
+    answers = conclusions.advice(all_results.rows(tmp_path), all_results.pairs(tmp_path))
+    assert {text: [row.study for row in rows] for text, rows in answers if text.startswith("Tested against")} == {
+        "Tested against each other on a, no difference shown: y − x -0.001 (+0.000 to +0.020).": ["also", "real"],
+        "Tested against each other on a, shown to differ: x − random +0.010 (+0.000 to +0.020).": ["real", "twice"],
+        "Tested against each other on a (planted), shown to differ: x − random +0.010 (+0.000 to +0.020).": ["made"],
+    }
+    show_pairs(tmp_path / "also", "a", [("z", "x", "-0.003", "worse, p = 0.010")])
+    told = [text for text, _ in conclusions.advice(all_results.rows(tmp_path), all_results.pairs(tmp_path))]
+    assert (
+        "Tested against each other on a, shown to differ: z − x -0.003 (+0.000 to +0.020). No difference shown: y − x "
+        "-0.001 (+0.000 to +0.020)."
+    ) in told
+
+
+def test_a_sentence_of_pairs_of_arms_is_read_again_from_a_page(tmp_path):
     pair = {"arm": "x", "baseline": "random", "difference": 0.1, "low": 0.05, "high": 0.15, "p": 0.01}
     told = conclusions.finding_between(
         [pair | {"verdict": "better"}, pair | {"arm": "y", "verdict": "no difference shown"}]
@@ -169,14 +221,59 @@ def test_pairs_of_arms_that_a_test_tells_apart_are_advised_too(tmp_path):
     for name, text, data in (("real", told, "real"), ("also", none, "real"), ("made", told, "planted")):
         published(tmp_path, name, [SINGLE, arm("x", 0.2, "not tested")], data=data)
         with open(tmp_path / name / "index.html", "a") as page:
-            page.write(f'<p class="found">{text}</p>')
-    assert set(conclusions.between(tmp_path)) == {"real", "also", "made"}
-    sentences = dict(conclusions.advice(all_results.rows(tmp_path), conclusions.between(tmp_path)))
-    pairs = {text: {row.study for row in rows} for text, rows in sentences.items() if text.startswith("Tested against")}
-    assert pairs == {
-        "Tested against each other on a: x − random +0.100 (+0.050 to +0.150).": {"real"},
-        "Tested against each other on a (planted): x − random +0.100 (+0.050 to +0.150).": {"made"},
-    }
+            page.write(f'<p class="found">{conclusions.marked(text, {"random": "rows & <more>"})}</p>')
+    assert conclusions.between(tmp_path) == {"real": [told], "also": [none], "made": [told]}
+
+
+def test_controls_and_what_fewer_seeds_showed_are_not_counted_again(tmp_path):
+    rows = [arm("td_bce", 0.1, "no difference shown"), arm("null_joint", 0.2, "better"), arm("joint", 0.1, "better")]
+    published(tmp_path, "all", [SINGLE, *rows, arm("td_bce+shuffled_joint", 0.2, "better")], data="planted")
+    rows = [arm("td_bce", 0.2, "better", seeds=8, tflop=1.001), arm("joint", 0.2, "worse", tflop=3)]
+    published(tmp_path, "some", [SINGLE, *rows, arm("only_b", 0.3, "better")], data="planted")
+    text, _ = conclusions.advice(all_results.rows(tmp_path))[-1]
+    # td_bce once, by the study with more seeds; joint twice, as it cost another amount.
+    assert "1 of 3 tested arms is better than single-task training. The cheapest is joint on a, +0.100" in text
+
+
+def test_controls_are_known_by_their_names():
+    arms = (
+        "step_matched",
+        "step_matched_all",
+        "matched_bce",
+        "cie_ce",
+        "only_b",
+        "null_joint",
+        "random+shuffled_joint",
+    )
+    assert all(map(conclusions.is_control, arms))
+    others = ("random", "all_data", "td_bce", "tawt_joint", "random+joint", "tawt_deciles", "share_50", "pretrain")
+    assert not any(map(conclusions.is_control, others))
+
+
+def test_arms_in_a_sentence_have_tooltips_and_other_words_have_none():
+    titles = {"random": "rows & <more>", "single": "alone", "random+joint": "both", "x": ""}
+    text = "Of 2 (random, x) <random> single-task: random+joint − single, -0.1."
+    assert conclusions.marked(text, titles) == (
+        'Of 2 (<abbr title="rows &amp; &lt;more&gt;">random</abbr>, x) &lt;<abbr title="rows &amp; &lt;more&gt;">random'
+        '</abbr>&gt; single-task: <abbr title="both">random+joint</abbr> − <abbr title="alone">single</abbr>, -0.1.'
+    )
+    assert conclusions.marked("single", titles, link=True) == '<a href="#arm-single" title="alone">single</a>'
+    assert conclusions.title("random+tawt_joint").startswith("n rows drawn uniformly over the pool; joint: ")
+    assert conclusions.labels("random 5%, td_bce − nobody's, single-task") == ["random", "td_bce"]
+
+
+def test_no_word_of_the_sentences_is_an_arm_s(tmp_path):
+    """Such as `less` or `only`: a label is told from a word by nothing but its letters."""
+    write_suites(tmp_path)
+    for data in ("planted", "twins.yaml", "real"):
+        rows = [arm("X", 0.2, "better"), arm("Y", -0.3, "worse"), arm("Z", 0.1, "chose nothing (2 of 9 seeds); better")]
+        published(tmp_path / "reports", data, [SINGLE, *rows, arm("V", 0.4, "not tested")], data=data)
+        show_pairs(tmp_path / "reports" / data, "a", [("X", "Y", "+0.010", "better, p = 0.010")])
+    found = all_results.rows(tmp_path / "reports")
+    texts = [text for text, _ in conclusions.advice(found, all_results.pairs(tmp_path / "reports"))]
+    for rows in (found, found[:2], [row for row in found if row.arm == "Y"], [row for row in found if row.arm == "V"]):
+        texts.append(conclusions.finding(rows))
+    assert [conclusions.labels(text) for text in texts] == [[]] * len(texts)
 
 
 def test_what_methods_chose_is_a_sentence():
@@ -207,7 +304,7 @@ def test_what_methods_chose_is_a_sentence():
 def test_an_arm_that_was_not_tested_counts_as_none_that_was(tmp_path, verdict):
     published(tmp_path, "real", [SINGLE, arm("x", 0.2, verdict)])
     assert conclusions.advice(all_results.rows(tmp_path))[0] == (
-        "On real data: no evidence yet, as none of 1 arms in 1 studies was tested.", [],
+        "On real data, ordinary pool: no evidence yet, as none of 1 arms in 1 studies was tested.", [],
     )  # fmt: skip
     kind = all_results.rows(tmp_path)[1].kind
     assert kind == {"chose nothing (1 of 10 seeds); better": "better"}.get(verdict, verdict.partition(" (")[0])
@@ -219,21 +316,21 @@ def test_a_study_s_finding_is_a_sentence(tmp_path):
     found = all_results.rows(tmp_path)
     one, two = ([row for row in found if row.study == name] for name in ("one", "two"))
     assert conclusions.finding(one) == (
-        "Of 3 arms 2 (x, z) are better and 1 (y) is worse than single-task training; the largest difference is x on "
+        "Of 3 arms 2 (x, z) are better and 1 (y) is worse than single-task training. The highest difference is x on "
         "a, +0.100 (+0.090 to +0.110)."
     )
     assert conclusions.finding(two) == (
-        "The one arm, x, is not shown to be better or worse than single-task training; the largest difference is x on "
-        "a, +0.100 (+0.090 to +0.110); 3 seeds, which decide nothing."
+        "The one arm, x, is not shown to be better or worse than single-task training. The difference is x on a, "
+        "+0.100 (+0.090 to +0.110); 3 seeds, which decide nothing."
     )
     assert conclusions.finding(one[:1]) == ""
     published(tmp_path, "three", [SINGLE, arm("x", 0.1, "no difference shown"), arm("y", 0.05, "better")])
     three = [row for row in all_results.rows(tmp_path) if row.study == "three"]
-    assert conclusions.finding(three).startswith("Of 2 arms 1 (y) is better than single-task training; the largest")
+    assert conclusions.finding(three).startswith("Of 2 arms 1 (y) is better than single-task training. The highest")
     assert conclusions.finding(three).endswith("x on a, +0.100 (+0.090 to +0.110), which no test shows.")
     published(tmp_path, "four", [SINGLE, arm("x", 0.1, "not tested"), arm("y", 0.05, "chose nothing; not tested")])
     assert conclusions.finding([row for row in all_results.rows(tmp_path) if row.study == "four"]) == (
-        "None of 2 arms was tested against single-task training; the largest difference is x on "
+        "None of 2 arms was tested against single-task training. The highest difference is x on "
         "a, +0.100 (+0.090 to +0.110)."
     )
 
@@ -242,7 +339,7 @@ def test_a_finding_tells_tested_arms_from_those_that_were_not(tmp_path):
     rows = [SINGLE, arm("x", 0.1, "not tested"), arm("y", 0.05, "better"), arm("z", 0.0, "no difference shown")]
     published(tmp_path, "one", rows)
     assert conclusions.finding(all_results.rows(tmp_path)) == (
-        "Of 2 tested arms (y, z) 1 (y) is better than single-task training; the largest difference of all 3 arms is x "
+        "Of 2 tested arms (y, z) 1 (y) is better than single-task training. The highest difference of all 3 arms is x "
         "on a, +0.100 (+0.090 to +0.110), not tested."
     )
 
@@ -251,17 +348,89 @@ def test_a_finding_counts_an_arm_that_chose_nothing_as_untested(tmp_path):
     rows = [SINGLE, arm("x", 0.1, "chose nothing (4 of 4 seeds)", seeds=4), arm("y", 0.05, "not tested", seeds=4)]
     published(tmp_path, "one", rows)
     assert conclusions.finding(all_results.rows(tmp_path)) == (
-        "None of 2 arms was tested against single-task training; the largest difference is x on "
+        "None of 2 arms was tested against single-task training. The highest difference is x on "
         "a, +0.100 (+0.090 to +0.110), which chose no row in any seed; 4 seeds, which decide nothing."
     )
 
 
-def test_every_published_table_is_on_the_front_page():
+def finding(home, name, rows):
+    published(home, name, [SINGLE, *rows])
+    return conclusions.finding([row for row in all_results.rows(home) if row.study == name])
+
+
+def test_a_finding_names_the_lowest_where_it_lies_further_from_single_task_training(tmp_path):
+    rows = [arm("x", 0.006, "not tested"), arm("y", -0.08, "not tested"), arm("z", -0.004, "not tested")]
+    assert finding(tmp_path, "one", rows) == (
+        "None of 3 arms was tested against single-task training. The highest difference is x on a, +0.006 (-0.004 to "
+        "+0.016); the lowest is y on a, -0.080 (-0.090 to -0.070)."
+    )
+    few = [arm(name, d, "undecided (3 seeds)", seeds=3) for name, d in (("x", -0.01), ("y", -0.16))]
+    assert finding(tmp_path, "two", few) == (
+        "Of 2 arms none is shown to be better or worse than single-task training. All 2 arms score below single-task "
+        "training: the highest difference is x on a, -0.010 (-0.020 to +0.000); the lowest is y on a, -0.160 (-0.170 "
+        "to -0.150); 3 seeds, which decide nothing."
+    )
+    assert "lowest" not in finding(tmp_path, "three", [arm("x", 0.1, "better"), arm("y", -0.1, "worse")])
+
+
+def test_a_finding_says_of_an_arm_that_it_chose_nothing_in_some_seeds(tmp_path):
+    idle = arm("fg", 0.05, "chose nothing (8 of 10 seeds); better")
+    assert finding(tmp_path, "one", [idle, arm("x", 0.1, "better")]).startswith(
+        "Of 2 arms 2 (fg, which chose nothing in 8 of 10 seeds; x) are better than single-task training. "
+    )
+    many = [arm(name, 0.01, "better") for name in "abcd"]
+    assert finding(tmp_path, "two", [idle, *many]) == (
+        "Of 5 arms 5 (among them fg, which chose nothing in 8 of 10 seeds) are better than single-task training. The "
+        "highest difference is fg on a, +0.050 (+0.040 to +0.060), which chose nothing in 8 of 10 seeds."
+    )
+    assert finding(tmp_path, "three", [idle]).startswith(
+        "The one arm, fg, which chose nothing in 8 of 10 seeds, is better than single-task training. "
+    )
+
+
+@pytest.fixture
+def own_registry(monkeypatch):
+    """Plug-ins that a test imports are there for no other."""
+    registry.names()
+    for table in ("_METHODS", "_POLICIES", "_MAKERS"):
+        monkeypatch.setattr(registry, table, dict(getattr(registry, table)))
+    monkeypatch.setattr(sys, "modules", dict(sys.modules))
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setenv(registry.PLUGINS, "")
+
+
+PLUGIN = "from auxlearn.methods.registry import variant\nvariant({!r}, 'td_bce', {!r}, proxy_layers=1)\n"
+
+
+def test_arms_of_a_study_s_plug_ins_are_told_by_its_file(tmp_path, monkeypatch, own_registry):
+    monkeypatch.setattr(front_page, "PROJECT", tmp_path)
+    studies = tmp_path / "params" / "studies"
+    studies.mkdir(parents=True)
+    for name, plugin in (("one", PLUGIN.format("mine", "by <one>")), ("broken", "1 / 0")):
+        (studies / f"{name}.py").write_text(plugin)
+        (studies / f"{name}.yaml").write_text(f"study: {name}\nplugins: [{name}.py]\n")
+    home = tmp_path / "reports"
+    for name in ("one", "broken", "gone"):
+        published(home, name, [SINGLE, arm("mine", 0.1, "better"), arm(f"of_{name}", 0.1, "better")])
+    found = all_results.rows(home)
+    told = {"gone": ["Of 2 tested pairs of arms knn − td_bce"]}
+    titles = front_page.known([row for row in found if row.study != "one"], told)
+    assert list(titles) == ["knn", "mine", "of_broken", "of_gone", "single", "td_bce"]
+    assert titles["mine"] == titles["of_broken"] == titles["of_gone"] == ""  # no study that has it tells
+    assert front_page.known(found, {})["mine"] == "by <one>"
+    assert front_page.plug("broken") is front_page.plug("gone") is False
+
+
+def test_every_published_table_is_on_the_front_page(own_registry):
     found = all_results.rows(PROJECT / "reports")
+    titles = front_page.known(found, {})
+    assert all(titles.values())
     assert {row.study for row in found} == {file.parent.name for file in (PROJECT / "reports").glob("*/results.csv")}
     assert all(row.constant is not None for row in found)
-    text = html.unescape((PROJECT / "reports" / "index.html").read_text(encoding="utf-8"))
-    assert text.count('<th scope="row"') == len(found)
-    assert '<th scope="row" title="the n rows that the proxy takes for the primary' in text
-    for sentence, _ in conclusions.advice(found, conclusions.between(PROJECT / "reports")):
+    page = (PROJECT / "reports" / "index.html").read_text(encoding="utf-8")
+    assert page.count('<th scope="row" title="') == len(found), "write it again: auxlearn verify --page"
+    assert '<th scope="row" title="the n rows that the proxy takes for the primary' in page
+    assert set(re.findall('href="#(arm-[^"]*)"', page)) <= set(re.findall('id="(arm-[^"]*)"', page))
+    text = html.unescape(all_results.TAGS.sub("", page))
+    for sentence, _ in conclusions.advice(found, all_results.pairs(PROJECT / "reports")):
         assert sentence in text, "write it again: auxlearn verify --page"

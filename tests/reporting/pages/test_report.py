@@ -233,8 +233,7 @@ def test_a_comparison_says_first_what_it_found_and_whether_single_task_learns(tm
     entry = report._comparison([row], row, tmp_path)
     found = report._findings([entry])
     assert found == [
-        "The one arm, x, is better than single-task training; the largest difference is x on a, +0.100 (+0.010 to "
-        "+0.190).",
+        "The one arm, x, is better than single-task training. The difference is x on a, +0.100 (+0.010 to +0.190).",
         "Of 2 tested pairs of arms 1 is shown to differ: x − y +0.100 (+0.010 to +0.190).",
     ]
     metrics["pairs"] = pairs[1:]

@@ -6,7 +6,7 @@ Rows go the way of those from the hub: validated by column, kept on disk, finger
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
@@ -95,7 +95,8 @@ def obtained(name: str, task: TaskSpec, given: dict[str, Dataset]) -> Entry:
         given: Its data sets, as from `splits`.
 
     Returns:
-        As from `task_rows.obtain`; the digest is that of the same rows from the hub.
+        As from `task_rows.obtain`; the digest is that of the same rows from the hub, where its files
+        number labels alike.
 
     Raises:
         InputError: A row is wrong; it names task, split and row.
@@ -105,7 +106,7 @@ def obtained(name: str, task: TaskSpec, given: dict[str, Dataset]) -> Entry:
     for split, rows in plain.items():
         if split != "test" and not len(rows):
             raise InputError(f"task {name!r}: {split} is empty")
-    digest = readers.digest({split: _rows(rows) for split, rows in plain.items()})
+    digest = source.digest(task)
     own = [name, task.model_dump(exclude={"source", "metric", "metrics"})]
     features = {split: json.dumps(rows.features.to_dict(), sort_keys=True) for split, rows in plain.items()}
     only = (*task.inputs, task.label)
@@ -115,12 +116,6 @@ def obtained(name: str, task: TaskSpec, given: dict[str, Dataset]) -> Entry:
         )
     except faults.Faults as error:  # no file that `auxlearn check` could list the others of
         raise InputError("\n".join(faults.in_full(error))) from None
-
-
-def _rows(rows: Dataset) -> Iterator[dict[str, Any]]:
-    for batch in rows.iter(1000):
-        for values in zip(*batch.values(), strict=True):
-            yield dict(zip(batch, values, strict=True))
 
 
 def _listed(value: Any) -> list[str]:

@@ -231,6 +231,21 @@ def _separator(path: Path) -> str:
     return max(_SEPARATORS, key=lambda separator: (widths.get(separator) or [0])[0])
 
 
+def other_as_tsv(path: Path, columns: Iterable[str]) -> bool:
+    """Tell whether a sound file is CSV, and as TSV would have these columns too but other cells.
+
+    Other suffixes have no such double: what is sound as one is not as another, or reads the same.
+    """
+    if path.suffix != ".csv":
+        return False
+    lines = (text for _, line in lines_of(path) if (text := line.rstrip("\r\n")))
+    header = next(lines, "")
+    if not set(columns) <= set(header.split("\t")):
+        return False
+    # A quote is markup where a cell begins with it, and data elsewhere, in both.
+    return _separator(path) != "\t" or any('\t"' in f"\t{line}" for line in itertools.chain([header], lines))
+
+
 def csv_records(path: Path, separator: str = ",") -> Lines:
     """Read CSV records; a quoted cell may span several lines.
 

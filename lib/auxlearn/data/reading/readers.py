@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from datasets import Dataset, DatasetDict
 
+    from auxlearn.data.schema import TaskSpec
+
 Raw = dict[str, RawRows]  # by split
 # The tasks of the glue_data layout: the file's column for each of the hub's input columns, and the file's label column.
 GLUE: dict[str, tuple[dict[str, str], str]] = {
@@ -180,15 +182,39 @@ class HubSet:
             # Without any column there would be no rows to count.
             keep = [name for name in rows.column_names if name in wanted] or rows.column_names[:1]
             table = rows.select_columns(keep).with_format("arrow")[:]
-            names = {name: names for name in keep if (names := class_names(rows.features[name])) is not None}
-            names |= {name: names for name, names in self.own.get(split, {}).items() if name in keep}
+            names = {name: names for name, names in self._names(split).items() if name in keep}
             out[split] = _named(raw_rows.of_table(table, rows.column_names), names, f"{self.what}, {split}")
         return out
 
-    def digest(self) -> str:
-        """Hash the rows, and the label names that they do not hold."""
-        content = digest(self.splits)
-        return digest({"rows": [{"digest": content}], "names": [self.own]}) if self.own else content
+    def digest(self, task: TaskSpec) -> str:
+        """Hash the rows, and the label names that they do not hold and that decide what a task reads."""
+        content = digest({split: _values(rows) for split, rows in self.splits.items()})
+        if self.own:
+            content = digest({"rows": [{"digest": content}], "names": [self.own]})
+        deciding = self.deciding(task)
+        return digest({"rows": [{"digest": content}], "deciding": [deciding]}) if deciding else content
+
+    def deciding(self, task: TaskSpec) -> dict[str, dict[str, list[str] | None]]:
+        """Return, by column and split, the names that make other labels or texts of ids than these are without names.
+
+        Of the label column, names in the task's own order are none: most data sets have them, and fingerprints are
+        older than this.
+        """
+        names = {split: self._names(split) for split in self.splits}
+        out = {}
+        for column in (*task.inputs, task.label):
+            of = {split: names[split].get(column) for split, rows in self.splits.items() if column in rows.column_names}
+            named = [split for split, own in of.items() if own is not None]
+            known = all(column in self.own.get(split, {}) for split in named)  # or there are none
+            if not known and not (column == task.label and _as_ids(task, of)):
+                out[column] = of
+        return out
+
+    def _names(self, split: str) -> dict[str, list[str]]:
+        """Return the label names of a split's columns."""
+        features = self.splits[split].features
+        names = {name: names for name in features if (names := class_names(features[name])) is not None}
+        return names | {name: names for name, names in self.own.get(split, {}).items() if name in features}
 
     def files(self) -> dict[str, list[Path]]:
         """Return the Arrow files that hold its splits."""
@@ -291,6 +317,12 @@ def chosen_splits(splits: Mapping[str, Dataset], what: str, remedy: str) -> dict
     return chosen
 
 
+def _values(rows: Dataset) -> Iterator[dict[str, Any]]:
+    for batch in rows.iter(1000):
+        for values in zip(*batch.values(), strict=True):
+            yield dict(zip(batch, values, strict=True))
+
+
 def digest(rows: Mapping[str, Iterable[Mapping[str, Any]]]) -> str:
     """Hash rows by split: the sha256 of them as JSON, of which no more than a row is in memory."""
     content = hashlib.sha256(b"{")
@@ -333,6 +365,22 @@ def class_names(feature: Any) -> list[str] | None:
     while feature is not None and not hasattr(feature, "names"):
         feature = feature[0] if isinstance(feature, list) and feature else getattr(feature, "feature", None)
     return None if feature is None else feature.names
+
+
+def _as_ids(task: TaskSpec, of: Mapping[str, Sequence[str] | None]) -> bool:
+    """Tell whether a label column's names, by split, leave every id the label that it is without them."""
+    known = labels.Names(task.labels or ())
+    size = len(known.names)
+    for own in of.values():
+        for number, name in enumerate(own or ()):
+            place = labels.as_float(name) if task.kind == "regression" else known.by_name(name)
+            # An id past the labels, by a name that is none of them, has no label with its name or without.
+            further = task.kind != "regression" and number >= size and place is None
+            if place != number and not further:
+                return False
+    # Without names, numbers may be read as labels that are called like other ids, such as the label 1 of 1 to 5.
+    called = task.label_values != "ids" and any(known.by_name(i) not in (None, i) for i in range(-1, size))
+    return not called or (task.label_values is None and None not in of.values())
 
 
 def _named(rows: RawRows, names: Mapping[str, list[str]], where: str) -> RawRows:

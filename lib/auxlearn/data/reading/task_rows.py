@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from auxlearn import seeding
-from auxlearn.data.reading import raw_rows, readers, split_files, stored_rows, validation
+from auxlearn.data.reading import parsing, raw_rows, readers, split_files, stored_rows, validation
 from auxlearn.data.reading.raw_rows import RawRows
 from auxlearn.data.reading.stored_rows import Entry
 from auxlearn.data.schema import Source, TaskSpec
@@ -46,21 +46,32 @@ def obtain(name: str, spec: TaskSpec, root: Path) -> Entry:
     if source.hub:
         local = bounded_files.inside(root, source.hub, f"task {name!r}: hub")
         hub = readers.read_hub(str(local) if local.is_dir() else source.hub, source.config, source.revision)
-        content = ["hub", own, _hashes(hub.files()), *([hub.own] if hub.own else [])]
-        return stored_rows.obtain(content, lambda: typed_rows(name, spec, hub.rows(only), hub.digest()))
+        content = ["hub", own, _hashes(hub.files()), hub.own, hub.deciding(spec)]
+        return stored_rows.obtain(content, lambda: typed_rows(name, spec, hub.rows(only), hub.digest(spec)))
     if source.glue_data:
         folder = bounded_files.inside(root, source.glue_data, f"task {name!r}: glue_data")
         content = ["glue_data", folder.absolute().name, own, _hashes(readers.glue_files(folder))]
         return stored_rows.obtain(content, lambda: _glue(name, spec, folder))
     files = _files(name, source, root)
     hashes = _hashes(files)
-    digest = json.dumps([{k: v[0] if len(v) == 1 else v for k, v in hashes.items()}, source.columns], sort_keys=True)
     suffixes = {split: [split_files.suffix_of(path) for path in paths] for split, paths in files.items()}
     shared = () if spec.kind == "tagging" or spec.resplit else tuple(spec.inputs)
     return stored_rows.obtain(
         ["files", own, hashes, suffixes, source.columns],
-        lambda: typed_rows(name, spec, readers.read_files(files, source.columns, only, shared), digest),
+        lambda: typed_rows(
+            name, spec, readers.read_files(files, source.columns, only, shared), _digest(spec, files, hashes)
+        ),
     )
+
+
+def _digest(spec: TaskSpec, files: Mapping[str, Sequence[Path]], hashes: Mapping[str, list[str]]) -> str:
+    """Describe the content of files, and how they are read where the same bytes may be read in two ways."""
+    content = [{k: v[0] if len(v) == 1 else v for k, v in hashes.items()}, spec.source.columns]
+    as_csv = {
+        split: found for split, paths in files.items()
+        if (found := [i for i, path in enumerate(paths) if parsing.other_as_tsv(path, spec.inputs)])
+    }  # fmt: skip
+    return json.dumps([*content, {"csv": as_csv}] if as_csv else content, sort_keys=True)
 
 
 def _planted(name: str, spec: TaskSpec) -> TypedRows:

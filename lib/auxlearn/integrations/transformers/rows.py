@@ -97,8 +97,8 @@ def training_rows(
         The rows, those of the primary first.
 
     Raises:
-        InputError: What is chosen has no such columns, a chosen row is of no task of the suite, of the primary or not
-            there, or weights do not fit.
+        InputError: What is chosen has no such columns, a chosen row is of no task of the suite, of the primary, not
+            there or, by its row_id, another one than was chosen, or weights do not fit.
     """
     picked = {primary: np.arange(len(suite[primary].train)) if own is None else np.asarray(own)}
     table = getattr(chosen, "table", chosen)
@@ -113,6 +113,7 @@ def training_rows(
                 f"chosen: {name!r} is no auxiliary task of {primary!r}; there are {', '.join(suite.names)}"
             )
         picked[str(name)] = part["row"].to_numpy()
+        _check_ids(suite, str(name), part)
     for name, positions in picked.items():
         outside = positions[(positions < 0) | (positions >= len(suite[name].train))]
         if len(outside):
@@ -125,6 +126,20 @@ def training_rows(
         for name, rows in picked.items()
     }
     return Rows(suite, encoded, weights)
+
+
+def _check_ids(suite: Suite, name: str, part: pd.DataFrame) -> None:
+    """Refuse rows whose ids, where they are known, are not those at their places in this suite."""
+    train, rows = suite[name].train, part["row"].to_numpy()
+    if "row_id" not in part or ((rows < 0) | (rows >= len(train))).any():  # which is refused with all others
+        return
+    there = np.asarray(train.select(rows)["row_id"], dtype=object)
+    if len(other := np.flatnonzero(there != part["row_id"].to_numpy(object))):
+        at = other[0]
+        raise InputError(
+            f"chosen: {name!r} row {rows[at]} has row_id {there[at]} in this suite, not {part['row_id'].iloc[at]}; the "
+            "rows were chosen from another suite, cap or version of the data: of what select returns, give its `suite`"
+        )
 
 
 @dataclass

@@ -12,6 +12,7 @@ from auxlearn.methods.registry import register
 # By policy: torchjd's class, what it does, its formula, where it is from. g_i is task i's gradient, of K.
 AGGREGATORS = {
     "mean_gradient": ("Mean", "the mean of the tasks' gradients", "sum of g_i / K", ""),
+    "sum_gradient": ("Sum", "the sum of the tasks' gradients", "sum of g_i", ""),
     "pcgrad": (
         "PCGrad", "each gradient without what conflicts with another's; their sum",
         "sum over i of g_i, from which for each j in a drawn order g_j <g_i, g_j> / |g_j|^2 is taken away where "
@@ -44,9 +45,9 @@ class Aggregated(WeightPolicy):
     """An aggregator of torchjd over the gradients of the encoder, of which every task in a mixed batch has one.
 
     Heads keep their task's own gradient. The clip and Adam follow. What differs from the papers: a batch has rows of
-    all tasks, fewer of small ones, and a task that a batch lacks has no gradient in it. PCGrad's is a sum where
-    mean_gradient's is a mean: the clip, which heads share, cuts it sooner. Left aside are torchjd's
-    aggregators that need a solver (UPGrad, CAGrad, Nash-MTL). Memory: a gradient of the encoder per task of a batch.
+    all tasks, fewer of small ones, and a task that a batch lacks has no gradient in it. PCGrad's is a sum, which the
+    clip that heads share cuts sooner than a mean: its control is sum_gradient. Left aside are torchjd's aggregators
+    that need a solver (UPGrad, CAGrad, Nash-MTL). Memory: a gradient of the encoder per task of a batch.
 
     Args:
         name: The policy's name, a key of `AGGREGATORS`.
@@ -59,11 +60,12 @@ class Aggregated(WeightPolicy):
     def __init__(self, name: str):
         kind, self.title, formula, self.reference = AGGREGATORS[name]
         self.name, self.formula = name, f"{formula} (torchjd.aggregation.{kind})"
-        if name == "mean_gradient":
+        control = "sum_gradient" if name == "pcgrad" else "mean_gradient"
+        if name in ("mean_gradient", "sum_gradient"):
             self.use = "beside the others: it says what comes from equal shares of the tasks in every batch alone"
         else:
-            self.use = "where tasks conflict; beside mean_gradient"
-            self.contrasts = ("mean_gradient", "")
+            self.use = f"where tasks conflict; beside {control}"
+            self.contrasts = (control, "")
 
     def check(self, cell: Cell, options: Any) -> None:
         """Refuse where torchjd is not installed."""

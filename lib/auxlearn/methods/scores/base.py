@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
+from auxlearn.errors import InputError
 from auxlearn.methods import arm_plans, ranking
 from auxlearn.methods.base import Cell, Context, Method, Options, Selection
 from auxlearn.methods.rules import by_name
@@ -88,6 +89,11 @@ def target_rows(context: Context, cell: Cell, most: int) -> np.ndarray:
     usable = context.usable(p.primary)[p.primary]
     held = p.holdout if p.choose == "holdout" else 0.0
     trained, _ = arm_plans.holdout(context.suite, p.primary, held, cell.seed, usable)
+    if not len(trained):
+        raise InputError(
+            f"{p.primary!r}: no training row is left to compare candidates with, as all leak into its dev or test "
+            "split; give it other training rows, or keep_leaks"
+        )
     order = context.rng("targets", p.primary).permutation(trained)
     return np.sort(order[: most or None])
 

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field
 
+from auxlearn.errors import InputError
 from auxlearn.methods import ranking
 from auxlearn.methods.base import Cell, Context, Method, Options, Selection
 
@@ -79,7 +80,13 @@ def selected(scores: Mapping[str, float], options: TaskScoreOptions) -> tuple[st
 
     Returns:
         The tasks, best first; of equal ones the first by name.
+
+    Raises:
+        InputError: A score is not finite, which has no place in an order.
     """
+    for name, score in scores.items():
+        if not np.isfinite(score):
+            raise InputError(f"task {name!r} has the score {score}; a task score must be finite, or leave the task out")
     order = sorted(scores, key=lambda name: (-scores[name], name))
     if options.tasks_by == "top":
         return tuple(order[: options.top_tasks])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import html
 import io
 import math
 import re
@@ -20,6 +21,8 @@ RESULTS_BYTES = 4 * 2**20
 DATA = re.compile(r"Data (.*?)\.[ <]")  # suites and their fingerprints: "planted 12ab, params/suites/glue.yaml 34cd"
 DECIDED = ("better", "worse", "no difference shown")
 CHOSE_NOTHING = "chose nothing"
+PAIRS = re.compile(r'aria-label="Pairs of arms on ([^"]*)".*?<tbody>(.*?)</tbody>', re.S)  # tables of a study's page
+TAGS = re.compile(r"<[^>]*>")
 Kind = Literal["real", "twins", "planted"]
 
 
@@ -63,6 +66,31 @@ class Row:
         """The verdict alone, by which rows are filtered: "undecided" of "chose nothing; undecided (3 seeds)"."""
         return stats.parse_verdict(self.verdict)[1].partition(" (")[0] or CHOSE_NOTHING
 
+    @property
+    def where(self) -> str:
+        """The primary, with the kind of pool where it is no ordinary one."""
+        return self.primary + {"real": "", "twins": " (twin pool)", "planted": " (planted)"}[self.data]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One arm tested against another, as a study's page shows it.
+
+    Attributes:
+        study: The report's folder.
+        primary, arm, baseline: What was compared.
+        difference, interval: As text, such as "+0.031" and "+0.015 to +0.048".
+        verdict: After Holm's correction.
+    """
+
+    study: str
+    primary: str
+    arm: str
+    baseline: str
+    difference: str
+    interval: str
+    verdict: str
+
 
 def rows(home: Path) -> list[Row]:
     """Read all comparisons of published reports.
@@ -96,6 +124,35 @@ def rows(home: Path) -> list[Row]:
     return sorted(found, key=lambda row: (row.data == "planted", row.study not in decided, -most[row.study], row.study))
 
 
+def pairs(home: Path) -> list[Pair]:
+    """Read the tested pairs of arms of published reports, which stand in no results.csv but on their pages.
+
+    Args:
+        home: The folder of reports.
+
+    Returns:
+        Those with a p, by report.
+
+    Raises:
+        InputError: A table of pairs is not as pages have it; the message names the page.
+    """
+    found = []
+    for file in sorted(home.glob("*/index.html")):
+        for primary, body in PAIRS.findall(file.read_text(encoding="utf-8")):
+            for line in body.split("<tr>")[1:]:
+                cells = re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", line, re.S)
+                if len(cells) < 4:
+                    raise InputError(f"{file}: not a table of pairs of arms; publish the study again")
+                names, difference, verdict, interval = [html.unescape(TAGS.sub("", cell)) for cell in cells[:4]]
+                verdict, tested, _ = verdict.partition(", p = ")
+                if tested:
+                    arm, _, baseline = names.partition(" − ")
+                    found.append(
+                        Pair(file.parent.name, html.unescape(primary), arm, baseline, difference, interval, verdict)
+                    )
+    return found
+
+
 def _comparison(line: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(line.get(name, "") for name in ("primary", "n", "run"))
 
@@ -122,10 +179,12 @@ def _data(page: str, home: Path) -> Kind:
 def _has_twins(file: Path) -> bool:
     """Tell whether a suite's file gives a task a twin; False of one that is no longer there, or cannot be read."""
     try:
-        tasks = schema.read_suite(file)[0].tasks if file.is_file() else {}
+        suite = schema.extended(file) if file.is_file() else {}  # unchecked: its data need not be here
     except InputError:
         return False
-    return any(task.source.twin_of for task in tasks.values())
+    tasks = suite.get("tasks") if isinstance(suite, dict) else None
+    sources = [task.get("source") for task in (tasks or {}).values() if isinstance(task, dict)]
+    return any(isinstance(source, dict) and source.get("twin_of") for source in sources)
 
 
 def _number(text: str) -> float | None:

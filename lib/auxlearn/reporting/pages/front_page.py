@@ -5,10 +5,12 @@ from __future__ import annotations
 import html
 import re
 from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from auxlearn.errors import InputError
+from auxlearn.methods import registry
 from auxlearn.paths import PROJECT
 from auxlearn.records import checkout, runs
 from auxlearn.reporting.pages import all_results, conclusions, pages
@@ -24,6 +26,7 @@ def write() -> list[verify.Finding]:
     home = PROJECT / "reports"
     studies, findings, results = [], verify.everything(home), all_results.rows(home)
     said = conclusions.between(home)
+    titles = known(results, said)
     for finding in findings:
         index = finding.folder / "index.html"
         title = re.search(r"<title>(.*?)</title>", index.read_text(encoding="utf-8"), re.S)
@@ -34,19 +37,66 @@ def write() -> list[verify.Finding]:
             "stale": stale.read_text(encoding="utf-8").strip() if stale.is_file() else "",
             "made": _record(index.parent), "finding": finding, "declared": _declared(index.parent.name),
             "pages": len(list(index.parent.glob("0*.html"))),
-            "found": " ".join(filter(None, [
+            "found": conclusions.marked(" ".join(filter(None, [
                 conclusions.finding([row for row in results if row.study == index.parent.name]),
                 *said.get(index.parent.name, ()),
-            ])),
+            ])), titles, link=True),
         })  # fmt: skip
     text = pages.environment().get_template("front.html").render(
         title="auxlearn: published studies", studies=studies, day=runs.now()[:10], git=checkout.state(),
         verdicts=Counter(finding.verdict for finding in findings), meaning=verify.MEANING,
-        results=results, advice=conclusions.advice(results, said), kinds=sorted({row.kind for row in results}),
-        scripted=True,
+        results=results, kinds=sorted({row.kind for row in results}), titles=titles, scripted=True,
+        advice=[
+            (conclusions.marked(told, titles, link=True), evidence)
+            for told, evidence in conclusions.advice(results, all_results.pairs(home))
+        ],
     )  # fmt: skip
     (home / "index.html").write_text(text, encoding="utf-8")
     return findings
+
+
+def known(results: Iterable[all_results.Row], said: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """Say what each arm on the page is, those of the studies' plug-ins too.
+
+    Args:
+        results: All rows.
+        said: Further sentences that name arms, by study.
+
+    Returns:
+        By arm, in the order of their names, what it is; "" where no study that has it names a file that tells.
+    """
+    arms: dict[str, set[str]] = {}  # with the studies that have them
+    for row in results:
+        arms.setdefault(row.arm, set()).add(row.study)
+    for study, sentences in said.items():
+        for arm in (arm for text in sentences for arm in conclusions.labels(text)):
+            arms.setdefault(arm, set()).add(study)
+    titles = {arm: {conclusions.title(arm)} - {""} for arm in arms}
+    unknown = {arm: studies for arm, studies in arms.items() if not titles[arm]}
+    # Each study by its own plug-ins: one name may be another arm in another's.
+    for study in sorted(set().union(*unknown.values())):
+        if plug(study):
+            for arm in (arm for arm, studies in unknown.items() if study in studies):
+                titles[arm] |= {conclusions.title(arm)} - {""}
+    return {arm: "; or ".join(sorted(titles[arm])) for arm in sorted(titles)}
+
+
+def plug(study: str) -> bool:
+    """Import the plug-ins that a study's file names, so that their arms are known here.
+
+    Args:
+        study: The name of the study and of its file.
+
+    Returns:
+        Whether there are any, and all could be imported.
+    """
+    file = PROJECT / "params" / "studies" / f"{study}.yaml"
+    try:
+        plugins = study_file.read(file).plugins if file.is_file() else []
+        registry.plug(plugins)
+    except InputError:  # a page is no worse without a tooltip
+        return False
+    return bool(plugins)
 
 
 def _declared(name: str) -> str:

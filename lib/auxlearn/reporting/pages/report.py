@@ -89,6 +89,10 @@ def _render(name: str, rows: list[Outcome], target: Path | None, everything: boo
     figures |= {each["figure"]: [f"07_efficiency/{each['row'].key}"] for each in comparisons if each["figure"]}
     manifests = [(row.status, row.manifest) for row in rows if row.manifest is not None]
     index = target / "index.html"
+    front_page.plug(name)  # for tooltips
+    found = _findings(comparisons, boards)
+    titles = {arm: conclusions.title(arm) for made in comparisons for arm in made["metrics"]["arms"]}
+    titles |= {arm: conclusions.title(arm) for text in found for arm in conclusions.labels(text)}
     records = [provenance.run(manifest, status) for status, manifest in manifests]
     text = pages.environment().get_template("index.html").render(
         title=title, scripted=True, name=name, rows=list(zip(rows, run_status.parameters(rows), strict=True)),
@@ -96,8 +100,8 @@ def _render(name: str, rows: list[Outcome], target: Path | None, everything: boo
         wrong=[row for row in rows if row.status != "finished"], records=records, about=_about(records),
         dirty=sum(bool(r["git"].get("dirty")) for r in records),
         seconds=sum(row.seconds or 0 for row in rows), tflop=sum(row.tflop or 0 for row in rows),
-        failed=pages.FAILED, found=_findings(comparisons, boards), boards=boards, ranked=conclusions.ranked,
-        permuted=conclusions.permuted,
+        failed=pages.FAILED, boards=boards, ranked=conclusions.ranked, permuted=conclusions.permuted,
+        found=[conclusions.marked(text, titles) for text in found],
     )  # fmt: skip
     index.write_text(text, encoding="utf-8")
     figures["index.html"] = [f"{row.stage}/{row.key}" for row in rows if row.manifest is not None]

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from auxlearn import processes
+from auxlearn import cost, processes
 from auxlearn.data import suites
 from auxlearn.errors import InputError
 from auxlearn.methods import context, registry
@@ -45,6 +45,8 @@ def start(p: Any, upstream: Sequence[parameters.Common], folder: Path) -> list[s
     told = {"params": p.model_dump(), "upstream": [[q.stage, q.model_dump()] for q in upstream], "stage": p.stage}
     job.write_text(json.dumps(told), encoding="utf-8")
     environment = os.environ | {"OMP_NUM_THREADS": str(p.threads), "OPENBLAS_NUM_THREADS": str(p.threads)}
+    if p.resolved().device == "cuda":  # which this process's trainings use as well
+        environment[cost.SHARED] = os.environ[cost.SHARED] = "1"
     with open(folder / "seeds.log", "w") as log:
         return [
             subprocess.Popen(
