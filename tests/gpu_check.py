@@ -147,7 +147,7 @@ class Check:
         seen: list[int] = []
         for name, changes in {
             "epoch of steps": {}, "epoch of mixed batches": {"mixing": "mixed"},
-            "epoch with a discriminator": {"discriminator": "bce"},
+            "epoch with a discriminator": {"discriminator": "ce"},
         }.items():  # fmt: skip
             seen.clear()
             plan = self.plan(encoder, self.device, **changes)
