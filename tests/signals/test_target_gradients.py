@@ -120,9 +120,14 @@ def test_other_encoders(net, suite, tmp_path, kind):
 # --- inner products --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("at_once", [False, True])
 @pytest.mark.parametrize("which", ["encoder", "shared", "last_layer"])
 @pytest.mark.parametrize("name", KINDS)
-def test_products_are_those_of_the_gradients(net, suite, which, name):
+def test_products_are_those_of_the_gradients(net, suite, which, name, at_once, monkeypatch):
+    """By parameters, as on a CPU, and of whole gradients, as on a GPU; blocks of 1,000 cut the smallest of them too."""
+    if at_once:
+        monkeypatch.setattr(target_gradients, "BLOCK", 1000)
+        monkeypatch.setattr(target_gradients.Probe, "_by_parameter", target_gradients.Probe._at_once)
     probe = target_gradients.Probe(net, which)
     halves, parts = (range(0, 9), range(9, 18)), (range(18, 24), range(24, 30), range(30, 36))
     a = torch.stack([gradient(net, batch(net, suite, "topic_name", rows), which) for rows in halves])

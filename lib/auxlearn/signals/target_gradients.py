@@ -274,22 +274,45 @@ class Probe:
         The gradients of the first chunks are left in `buffer`, as many as it has rows.
         """
         known = 0 if others is None else len(others)
+        enter = self._by_parameter if self.model.device.type == "cpu" else self._at_once
         with self._quiet([p for _, p in self.named]):
             table = torch.zeros(known + len(chunks), len(chunks), dtype=torch.float64, device=buffer.device)
             for number, chunk in enumerate(chunks):
                 terms = self._accumulate(chunk)
-                for (_, p), span in zip(self.named, self._spans, strict=True):
-                    if p.grad is None:  # took no part in the forward pass; the buffer may hold an older gradient
-                        buffer[number : number + 1, span] = 0
-                        continue
-                    g = p.grad.flatten().div_(terms)
-                    for at, rows in ((0, others), (known, buffer[:number])):
-                        if rows is not None:
-                            table[at : at + len(rows), number] += _products(rows[:, span], g)
-                    table[known + number, number] += _products(g[None], g)[0]
-                    buffer[number : number + 1, span] = g
-                    p.grad = None
+                enter(number, terms, others, buffer, table)
         return table
+
+    def _by_parameter(
+        self, number: int, terms: int, others: torch.Tensor | None, buffer: torch.Tensor, table: torch.Tensor
+    ) -> None:
+        """Enter a chunk's products into the table and its gradient into the buffer, and take the gradient away."""
+        known = 0 if others is None else len(others)
+        for (_, p), span in zip(self.named, self._spans, strict=True):
+            if p.grad is None:  # took no part in the forward pass; the buffer may hold an older gradient
+                buffer[number : number + 1, span] = 0
+                continue
+            g = p.grad.flatten().div_(terms)
+            for at, rows in ((0, others), (known, buffer[:number])):
+                if rows is not None:
+                    table[at : at + len(rows), number] += _products(rows[:, span], g)
+            table[known + number, number] += _products(g[None], g)[0]
+            buffer[number : number + 1, span] = g
+            p.grad = None
+
+    def _at_once(
+        self, number: int, terms: int, others: torch.Tensor | None, buffer: torch.Tensor, table: torch.Tensor
+    ) -> None:
+        """As `_by_parameter`, in three products of whole gradients: on a GPU it is calls that take the time."""
+        known = 0 if others is None else len(others)
+        g = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for _, p in self.named])
+        g.div_(terms)
+        for at, rows in ((0, others), (known, buffer[:number])):
+            if rows is not None and len(rows):
+                table[at : at + len(rows), number] = _stacked(rows, g)
+        table[known + number, number] = _stacked(g[None], g)[0]
+        buffer[number : number + 1] = g
+        for _, p in self.named:
+            p.grad = None
 
     def _read(self, table: torch.Tensor, known: int) -> np.ndarray:
         """Bring a table of `_measure` to the CPU, with both halves of the chunks' own products."""
