@@ -133,6 +133,10 @@ def test_agreement_with_what_each_task_is_worth(board):
     assert first.loc["by_task", ["tau", "regret"]].tolist() == pytest.approx([2 / np.sqrt(6), 0.0])
     assert first.loc["nothing", "regret"] == pytest.approx(0.1)  # any task may come first: (0 + 0.1 + 0.2) / 3
     assert first.loc["against", "regret"] > 0.05
+    assert first.loc["nothing", "regret_2"] == pytest.approx(
+        0.1 / 3
+    )  # the best is among two of three in two orders of three
+    assert first.loc["by_task", "regret_2"] == 0
     for few in ({}, {"topic_name": 0.8, "topic_mixed+look_alike": 0.7}):  # one task has no order
         assert validity.agreements(tasks, few).empty
 
@@ -145,6 +149,12 @@ def test_the_oracle_is_the_mean_score_of_each_auxiliary_alone():
 
     inputs = [SimpleNamespace(stage="03_ranking"), run("a", 0.5, 0.7), run("b", 0.9, 0.8), run("c", 0.1, arm="single")]
     assert validity.oracle(inputs, "accuracy") == pytest.approx({"a": 0.6, "b": 0.85})
+    worth = validity.worth(inputs, "accuracy", 0.95)
+    assert worth.index.tolist() == ["b", "a"]
+    assert worth["mean"].tolist() == pytest.approx([0.85, 0.6])
+    assert (worth["seeds"] == 2).all()
+    assert (worth["low"] < worth["mean"]).all()
+    assert validity.worth([], "accuracy", 0.95).empty
 
 
 def test_sets_are_foretold_by_sums_of_scores_and_choices_held_against_the_best_set():

@@ -225,6 +225,26 @@ def oracle(inputs: Sequence[runs.Manifest], metric: str) -> dict[str, float]:
     return {name: float(np.mean(list(by_seed.values()))) for name, by_seed in _alone(inputs, metric).items()}
 
 
+def worth(inputs: Sequence[runs.Manifest], metric: str, level: float) -> pd.DataFrame:
+    """Tabulate what each auxiliary, or set of them, is worth, with an interval.
+
+    Args:
+        inputs: As for `oracle`.
+        metric: The primary's metric.
+        level: Confidence level of the interval.
+
+    Returns:
+        Index task, the best first; columns mean, low and high (t interval over seeds; NaN for fewer than two), seeds.
+    """
+    alone = _alone(inputs, metric).items()
+    table = pd.DataFrame(
+        [{"method": name, "score": score} for name, by_seed in alone for score in by_seed.values()],
+        columns=["method", "score"],
+    )
+    means = over_seeds(table, "score", level).rename_axis("task").reindex(columns=["mean", "low", "high", "seeds"])
+    return means.sort_values("mean", ascending=False, kind="stable")
+
+
 def _alone(inputs: Sequence[runs.Manifest], metric: str) -> dict[str, dict[str, float]]:
     """Return the primary's dev score by seed, with rows of each auxiliary or set alone."""
     alone = [m for m in inputs if m.stage == "06_mtl" and m.params["arm"] == "only"]
@@ -242,7 +262,8 @@ def agreements(tasks: pd.DataFrame, truth: Mapping[str, float]) -> pd.DataFrame:
         truth: As from `oracle`.
 
     Returns:
-        One row per method and seed: method, seed, tau, ndcg and regret (of the first task, in the primary's metric).
+        One row per method and seed: method, seed, tau, ndcg, regret (of the first task, in the primary's metric) and
+        regret_2 (of the better of the first two).
     """
     rows: list[dict[str, Any]] = []
     for (method, seed), part in tasks[tasks["task"].isin(truth)].groupby(["method", "seed"], sort=False):
@@ -252,8 +273,9 @@ def agreements(tasks: pd.DataFrame, truth: Mapping[str, float]) -> pd.DataFrame:
         rows.append({
             "method": method, "seed": seed, "tau": agreement.kendall_tau(scores, worth),
             "ndcg": agreement.ndcg(scores, worth), "regret": agreement.regret(scores, worth),
+            "regret_2": agreement.regret(scores, worth, 2),
         })  # fmt: skip
-    return pd.DataFrame(rows, columns=["method", "seed", "tau", "ndcg", "regret"])
+    return pd.DataFrame(rows, columns=["method", "seed", "tau", "ndcg", "regret", "regret_2"])
 
 
 def set_scores(choices: Choices, truth: Mapping[str, float], n: int) -> pd.DataFrame:
