@@ -160,11 +160,16 @@ def test_nan_logits_are_refused():
         calibration.probabilities(np.array([[0.0, np.nan]]), "bce")
 
 
-def test_reliability_figure_draws_the_primary_with_bars_over_the_others():
+def test_the_primary_s_reliability_has_bars_and_a_scale_of_its_own():
     tables = {name: calibration.reliability(P, TRUE, bins=2) for name in ("x", "main", "y")}
-    figure = feature_figures.reliability(tables, "main")
-    axis = figure.axes[0]
-    assert len(axis.containers) == 1  # error bars for one task only
-    assert axis.containers[0][0].get_xydata().tolist() == pytest.approx(np.array([[0.2, 0.5], [0.7, 1.0]]))
-    assert [t.get_text() for t in axis.get_legend().get_texts()] == ["main", "perfect", "2 other tasks"]
+    small = tables["main"][["predicted", "observed", "low", "high"]] / 10
+    figure = feature_figures.reliability(tables | {"main": tables["main"].assign(**small)}, "main")
+    own, others = figure.axes
+    assert [len(axis.containers) for axis in figure.axes] == [1, 0]  # error bars for one task only
+    assert own.containers[0][0].get_xydata().tolist() == pytest.approx(np.array([[0.02, 0.05], [0.07, 0.1]]))
+    assert own.get_xlim()[1] < 0.15 < 1 < others.get_xlim()[1]
+    assert {t.get_text() for t in others.get_legend().get_texts()} == {"perfect", "2 other tasks"}
+    plt.close(figure)
+    figure = feature_figures.reliability({"main": tables["main"]}, "main")  # a suite of one task
+    assert len(figure.axes) == 1
     plt.close(figure)

@@ -66,7 +66,7 @@ def tsne(left: pd.DataFrame, right: pd.DataFrame, primary: str, titles: tuple[st
 
 
 def reliability(tables: Mapping[str, pd.DataFrame], primary: str) -> Figure:
-    """Predicted against observed, one line per task, with 95 % Wilson intervals for the primary.
+    """Predicted against observed, one line per task: the primary with 95 % Wilson intervals, and beside it the others.
 
     On the diagonal a probability means what it says; below it, too much is promised.
 
@@ -77,29 +77,33 @@ def reliability(tables: Mapping[str, pd.DataFrame], primary: str) -> Figure:
     Returns:
         The figure.
     """
-    figure, (axis,) = _figure(width=5.1, height=5.1)
-    axis.plot([0, 1], [0, 1], color=INK, linestyle="--", lw=1, label="perfect")
-    others = [name for name in tables if name != primary]
-    for i, name in enumerate(others):
-        part = tables[name]
-        axis.plot(
-            part["predicted"], part["observed"], "-o", color=QUIET, ms=3, lw=1, alpha=0.8,
-            label=f"{len(others)} other task{'s' if len(others) > 1 else ''}" if not i else None,
+    others = {name: table for name, table in tables.items() if name != primary}
+    figure, axes = _figure(columns=1 + bool(others), width=4.6 * (1 + bool(others)), height=4.6)
+    for axis, own in zip(axes, ({primary: tables[primary]}, others), strict=False):
+        for i, (name, part) in enumerate(own.items()):
+            if name == primary:
+                # Wilson's interval can exclude 0 or 1 by rounding alone: no bar shorter than nothing.
+                bars = np.stack([part["observed"] - part["low"], part["high"] - part["observed"]]).clip(min=0)
+                axis.errorbar(
+                    part["predicted"], part["observed"], yerr=bars, fmt="-o", color=PRIMARY, ms=6, lw=1.8,
+                    elinewidth=1.3, capsize=3, label=primary, zorder=3,
+                )  # fmt: skip
+            else:
+                axis.plot(
+                    part["predicted"], part["observed"], "-o", color=QUIET, ms=3, lw=1, alpha=0.8,
+                    label=f"{len(own)} other task{'s' if len(own) > 1 else ''}" if not i else None,
+                )  # fmt: skip
+        # A task of few rows has small probabilities alone: each panel is as wide as what it shows.
+        most = max(float(part[["predicted", "observed", "high"]].max().max()) for part in own.values())
+        most = min(1.0, 1.1 * most) if most > 0 else 1.0
+        axis.plot([0, most], [0, most], color=INK, linestyle="--", lw=1, label="perfect", zorder=1)
+        axis.set(
+            xlim=(-0.03 * most, 1.03 * most), ylim=(-0.03 * most, 1.03 * most), aspect="equal",
+            xlabel="predicted probability of the task (bin mean)", ylabel="share of rows that are the task's",
         )  # fmt: skip
-    own = tables[primary]
-    # Wilson's interval can exclude 0 or 1 by rounding alone: no bar shorter than nothing.
-    bars = np.stack([own["observed"] - own["low"], own["high"] - own["observed"]]).clip(min=0)
-    axis.errorbar(
-        own["predicted"], own["observed"], yerr=bars, fmt="-o", color=PRIMARY, ms=6, lw=1.8, elinewidth=1.3, capsize=3,
-        label=primary, zorder=3,
-    )  # fmt: skip
-    axis.set(
-        xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal", xlabel="predicted probability of the task (bin mean)",
-        ylabel="share of rows that are the task's", title="Do the probabilities mean what they say?",
-    )  # fmt: skip
-    handles, labels = axis.get_legend_handles_labels()
-    order = np.argsort([label != primary for label in labels], kind="stable")
-    axis.legend([handles[i] for i in order], [labels[i] for i in order], fontsize=9, loc="upper left")
+        axis.locator_params(nbins=5)
+        axis.legend(fontsize=9, loc="upper left")
+    figure.suptitle("Do the probabilities mean what they say? (first seed)")
     return figure
 
 
