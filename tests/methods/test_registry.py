@@ -385,3 +385,17 @@ def test_a_package_whose_methods_cannot_be_imported_is_named_in_one_line(tmp_pat
     status, said = listed(installed(tmp_path / "site", "import nothing_of_this_name\n"))
     missing = "ModuleNotFoundError: No module named 'nothing_of_this_name'"
     assert (status, said) == (2, f"auxlearn: methods of mine_pkg, of mine-pkg: {missing}\n")
+
+
+def test_plug_ins_that_are_read_for_their_names_leave_no_trace(tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text("from auxlearn.methods.registry import variant\nvariant('mine_alone', 'random', 'mine')\n")
+    before, told = registry.names(), os.environ.get(registry.PLUGINS)
+    for _ in range(2):
+        with registry.restored():
+            registry.plug([str(file)])
+            assert registry.get("mine_alone").title == "mine"
+        assert registry.names() == before
+        assert os.environ.get(registry.PLUGINS) == told
+        with pytest.raises(InputError, match="'mine_alone' is no method"):
+            registry.get("mine_alone")

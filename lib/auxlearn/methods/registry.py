@@ -6,6 +6,7 @@ when it is imported. A single file is named by a study's `plugins`.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import difflib
 import functools
@@ -15,7 +16,7 @@ import importlib.metadata
 import importlib.util
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -161,6 +162,26 @@ def plug(plugins: Iterable[str]) -> None:
                 "rename one of the two where it is imported too, and start anew"
             )
         os.environ[PLUGINS] = os.pathsep.join(dict.fromkeys([*_told(), plugin]))
+
+
+@contextlib.contextmanager
+def restored() -> Iterator[None]:
+    """Forget the plug-ins that are loaded while the context lasts: who asks what arms are called runs none of them."""
+    _load()
+    tables: tuple[dict[str, Any], ...] = (_METHODS, _POLICIES, _MAKERS)
+    before, loaded, variable = [dict(table) for table in tables], _told(), os.environ.get(PLUGINS)
+    try:
+        yield
+    finally:
+        for plugin in _told():
+            if plugin not in loaded:
+                sys.modules.pop(_module(plugin), None)
+        for table, known in zip(tables, before, strict=True):
+            table.clear()
+            table.update(known)
+        os.environ.pop(PLUGINS, None)
+        if variable is not None:
+            os.environ[PLUGINS] = variable
 
 
 def _forget(name: str, before: Iterable[Mapping[str, Any]]) -> None:

@@ -75,9 +75,10 @@ def known(results: Iterable[all_results.Row], said: Mapping[str, Sequence[str]])
     unknown = {arm: studies for arm, studies in arms.items() if not titles[arm]}
     # Each study by its own plug-ins: one name may be another arm in another's.
     for study in sorted(set().union(*unknown.values())):
-        if plug(study):
-            for arm in (arm for arm, studies in unknown.items() if study in studies):
-                titles[arm] |= {conclusions.title(arm)} - {""}
+        with registry.restored():
+            if plug(study):
+                for arm in (arm for arm, studies in unknown.items() if study in studies):
+                    titles[arm] |= {conclusions.title(arm)} - {""}
     return {arm: "; or ".join(sorted(titles[arm])) for arm in sorted(titles)}
 
 

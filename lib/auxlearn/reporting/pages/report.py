@@ -19,6 +19,7 @@ from auxlearn.data import parquet
 from auxlearn.errors import InputError
 from auxlearn.evaluation import stats
 from auxlearn.files import bounded_files, documents, writing
+from auxlearn.methods import registry
 from auxlearn.paths import PROJECT, runs_root
 from auxlearn.records import runs
 from auxlearn.reporting.pages import all_results, conclusions, front_page, pages, shapes
@@ -89,10 +90,11 @@ def _render(name: str, rows: list[Outcome], target: Path | None, everything: boo
     figures |= {each["figure"]: [f"07_efficiency/{each['row'].key}"] for each in comparisons if each["figure"]}
     manifests = [(row.status, row.manifest) for row in rows if row.manifest is not None]
     index = target / "index.html"
-    front_page.plug(name)  # for tooltips
-    found = _findings(comparisons, boards)
-    titles = {arm: conclusions.title(arm) for made in comparisons for arm in made["metrics"]["arms"]}
-    titles |= {arm: conclusions.title(arm) for text in found for arm in conclusions.labels(text)}
+    with registry.restored():
+        front_page.plug(name)  # for tooltips
+        found = _findings(comparisons, boards)
+        titles = {arm: conclusions.title(arm) for made in comparisons for arm in made["metrics"]["arms"]}
+        titles |= {arm: conclusions.title(arm) for text in found for arm in conclusions.labels(text)}
     records = [provenance.run(manifest, status) for status, manifest in manifests]
     text = pages.environment().get_template("index.html").render(
         title=title, scripted=True, name=name, rows=list(zip(rows, run_status.parameters(rows), strict=True)),
