@@ -392,8 +392,12 @@ def test_a_package_whose_methods_cannot_be_imported_is_named_in_one_line(tmp_pat
 
 
 def test_plug_ins_that_are_read_for_their_names_leave_no_trace(tmp_path):
+    """Nor does a helper that registers in their place: it would not do so again."""
     file = tmp_path / "mine.py"
-    file.write_text("from auxlearn.methods.registry import variant\nvariant('mine_alone', 'random', 'mine')\n")
+    file.write_text("import registering_helper\n")
+    (tmp_path / "registering_helper.py").write_text(
+        "from auxlearn.methods.registry import variant\nvariant('mine_alone', 'random', 'mine')\n"
+    )
     before, told = registry.names(), os.environ.get(registry.PLUGINS)
     for _ in range(2):
         with registry.restored():
@@ -403,3 +407,11 @@ def test_plug_ins_that_are_read_for_their_names_leave_no_trace(tmp_path):
         assert os.environ.get(registry.PLUGINS) == told
         with pytest.raises(InputError, match="'mine_alone' is no method"):
             registry.get("mine_alone")
+
+
+def test_a_file_that_is_refused_leaves_no_variant(tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text("from auxlearn.methods.registry import variant\nvariant('half', 'random', 'mine')\nraise OSError\n")
+    with pytest.raises(InputError, match="OSError"):
+        registry.plug([str(file)])
+    assert "half" not in registry.names()

@@ -135,8 +135,7 @@ def plug(plugins: Iterable[str]) -> None:
         name = _module(plugin)
         if name in sys.modules:
             continue
-        importlib.import_module(BUILTIN)  # first, so that what is registered from here on is the plug-in's
-        before = [dict(table) for table in (_METHODS, _POLICIES, _MAKERS)]
+        before = _state()
         try:
             if plugin.endswith(".py"):
                 if (folder := str(Path(plugin).parent)) not in sys.path:
@@ -152,10 +151,10 @@ def plug(plugins: Iterable[str]) -> None:
             if taken is None:
                 code_hash.root_of(module)  # remembers the file as it is now
         except Exception as error:
-            _forget(name, before)
+            _return_to(before, [plugin])
             raise InputError(f"plugins: {plugin}: {type(error).__name__}: {error}") from error
         if taken is not None:  # its results would be recorded as those of code that did not run
-            _forget(name, before)
+            _return_to(before, [plugin])
             helper, file, other = taken
             raise InputError(
                 f"plugins: {plugin}: its {helper} would be {other}, not {file}, as a process has one module of a name; "
@@ -168,32 +167,45 @@ def plug(plugins: Iterable[str]) -> None:
 def restored() -> Iterator[None]:
     """Forget the plug-ins that are loaded while the context lasts: who asks what arms are called runs none of them."""
     _load()
-    tables: tuple[dict[str, Any], ...] = (_METHODS, _POLICIES, _MAKERS)
-    before, loaded, variable = [dict(table) for table in tables], _told(), os.environ.get(PLUGINS)
+    before, loaded, variable = _state(), _told(), os.environ.get(PLUGINS)
     try:
         yield
     finally:
-        for plugin in _told():
-            if plugin not in loaded:
-                sys.modules.pop(_module(plugin), None)
-        for table, known in zip(tables, before, strict=True):
-            table.clear()
-            table.update(known)
+        _return_to(before, [plugin for plugin in _told() if plugin not in loaded])
         os.environ.pop(PLUGINS, None)
         if variable is not None:
             os.environ[PLUGINS] = variable
 
 
-def _forget(name: str, before: Iterable[Mapping[str, Any]]) -> None:
-    """Undo a plug-in that is refused, so that nothing runs what it registered and it may be mended."""
-    sys.modules.pop(name, None)
+State = tuple[tuple[dict[str, Method], dict[str, WeightPolicy], dict[str, Maker]], frozenset[str]]
+
+
+def _state() -> State:
+    """Return what is registered, and which modules there are."""
+    importlib.import_module(BUILTIN)  # so that what is registered from here on is a plug-in's
+    return (dict(_METHODS), dict(_POLICIES), dict(_MAKERS)), frozenset(sys.modules)
+
+
+def _return_to(state: State, plugins: Iterable[str]) -> None:
+    """Undo some plug-ins: what has been registered since, and their modules, which would register it but once."""
     tables: tuple[dict[str, Any], ...] = (_METHODS, _POLICIES, _MAKERS)
-    for table, known in zip(tables, before, strict=True):
-        for key in [key for key, item in table.items() if type(item).__module__ == name]:
-            if key in known:
-                table[key] = known[key]
-            else:
-                del table[key]
+    known: tuple[dict[str, Any], ...] = state[0]
+    for table, items in zip(tables, known, strict=True):
+        table.clear()
+        table.update(items)
+    for plugin in plugins:
+        new = {name: getattr(sys.modules[name], "__file__", None) for name in set(sys.modules) - state[1]}
+        sys.modules.pop(_module(plugin), None)
+        if plugin.endswith(".py"):
+            try:
+                own = plugin_files.read(f"{plugin_files.FILE}{plugin}").files
+            except (OSError, ValueError, SyntaxError):  # nor could it be run
+                own = frozenset()
+            theirs = [name for name, file in new.items() if file and Path(file).resolve() in own]
+        else:
+            theirs = [name for name in new if name.startswith(f"{plugin.partition('.')[0]}.")]
+        for name in theirs:
+            sys.modules.pop(name, None)
 
 
 def require(plugins: Iterable[str]) -> None:
