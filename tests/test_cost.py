@@ -150,11 +150,11 @@ def test_energy_is_what_the_leased_device_used_meanwhile(monkeypatch, used):
         used["GPU-leased"] += 2_500
         used["GPU-other"] += 9_000
     assert (same.joules, same.peak_bytes) == (2.5, 123)
-    monkeypatch.setenv(cost.SHARED, "1")  # another process trains on it too
+    monkeypatch.setenv(cost.SHARED_DEVICE, "1")  # another process trains on it too
     with cost.Meter(cost.Ledger("y"), "cuda") as shared:
         used["GPU-leased"] += 2_500
     assert shared.joules is None
-    monkeypatch.delenv(cost.SHARED)
+    monkeypatch.delenv(cost.SHARED_DEVICE)
     del used["GPU-leased"]
     with cost.Meter(cost.Ledger("y"), "cuda") as bare:
         pass

@@ -15,8 +15,12 @@ from typing import Any
 
 import numpy as np
 
+# Stages of ledgers. Those of training an arm; all others choose rows or tasks, or find weights.
+TRAINING = ("pretrain", "joint", "stage2", "tune")
+BY_TASK = ("embedding", "task_tuning", "importance", "fisher")  # of each task alone: one more task adds its part
+SHARED = ("proxy", "warm_up", "scoring", *BY_TASK)  # made once, whatever the primary
 # Set where several processes train on one device, whose joules then cannot be told apart and are charged to none.
-SHARED = "AUXLEARN_SHARED_DEVICE"
+SHARED_DEVICE = "AUXLEARN_SHARED_DEVICE"
 
 
 def encoder_flops(config: Any, lengths: Iterable[int] | np.ndarray, training: bool, frozen: int = 0) -> float:
@@ -142,7 +146,7 @@ def card() -> str | None:
 
     NVML counts all devices of the machine, PyTorch those that the process may use, in another order.
     """
-    if os.environ.get(SHARED):
+    if os.environ.get(SHARED_DEVICE):
         return None
     try:
         import torch

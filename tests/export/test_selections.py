@@ -155,7 +155,7 @@ def test_csv_cells_are_no_formulas(nasty, tmp_path):
         ({"row": [3, 0, 80, 0, 11]}, "selection row 2: 'side_share' has no training row 80 (rows 0..79)"),
         ({"row": [3, 0, -1, 0, 11]}, "selection row 2: 'side_share' has no training row -1 (rows 0..79)"),
         ({"row": [3, 0, 79, 3, 11]}, "selection row 3: 'topic_mixed' row 3 again"),
-        ({"row_id": [0, 0, 0, 0, 0]}, "the selection was made from another suite"),
+        ({"row_id": [0, 0, 0, 0, 0]}, "it was chosen from another suite"),
         ({"task": ["topic_side"] * 5}, "'topic_side' is the primary"),
         ({"task": ["nothing"] * 5}, "task 'nothing' is not in suite"),
         ({"rank": [1, 2, 3, 0, 5]}, "selection row 3: rank 0 is not a positive number"),

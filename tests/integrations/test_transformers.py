@@ -101,7 +101,7 @@ def test_rows_of_another_cap_are_refused_by_their_ids(small, planted, tokenizer)
     ids = [small["topic_name"].train[row]["row_id"] for row in range(5)]
     chosen = pd.DataFrame({"task": "topic_name", "row": range(5), "row_id": ids})
     assert aux.training_rows(small, chosen, PRIMARY, tokenizer).of("topic_name").size == 5
-    with pytest.raises(InputError, match=r"'topic_name' row \d+ has row_id .* in this suite, not .*give its `suite`"):
+    with pytest.raises(InputError, match=r"chosen row \d+: 'topic_name' row \d+ has row_id .*, not .* another suite"):
         aux.training_rows(planted.capped(200), chosen, PRIMARY, tokenizer)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from auxlearn.data.suites import Suite
+from auxlearn.data.suites import Suite, Task
 from auxlearn.errors import InputError
 
 EMPTY = {"task": str, "row": int, "row_id": int, "usable": bool}
@@ -34,6 +34,26 @@ def required(suite: Suite, primary: str, only: list[str] | None = None, least: i
             "arms that do with fewer (single and step_matched need none)"
         )
     return names
+
+
+def check_ids(task: Task, part: pd.DataFrame, what: str) -> None:
+    """Refuse rows whose ids are not those at their places in a task's train split.
+
+    Args:
+        task: The task.
+        part: Its rows: row (position in train, which is there) and row_id.
+        what: What they are rows of, such as "selection"; the message names the row by the table's index.
+
+    Raises:
+        InputError: One is another row than was chosen.
+    """
+    ids = task.train.select(part["row"].tolist())["row_id"]
+    for at, row, there, chosen in zip(part.index, part["row"], ids, part["row_id"], strict=True):
+        if there != chosen:
+            raise InputError(
+                f"{what} row {at}: {task.name!r} row {row} has row_id {there}, not {chosen}; it was chosen from "
+                "another suite, cap or version of the data (what select returns has its own as `suite`)"
+            )
 
 
 def pool(suite: Suite, auxiliaries: list[str], usable: Mapping[str, np.ndarray] | None = None) -> pd.DataFrame:

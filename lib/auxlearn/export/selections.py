@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from auxlearn.data import auxiliary_rows
 from auxlearn.data.suites import Suite, Task
 from auxlearn.errors import InputError, shown
 from auxlearn.files import documents
@@ -154,13 +155,9 @@ def _columns(rows: pd.DataFrame, suite: Suite, primary: str) -> dict[str, list[A
                 raise InputError(
                     f"selection row {at}: {name!r} has no training row {row} (rows 0..{len(task.train) - 1})"
                 )
+        auxiliary_rows.check_ids(task, part, "selection")
         lines = task.train.select(part["row"].tolist())
-        for at, line, row_id in zip(part.index, lines, part["row_id"], strict=True):
-            if line["row_id"] != row_id:
-                raise InputError(
-                    f"selection row {at}: {name!r} row {rows['row'][at]} has row_id {line['row_id']}, not {row_id}; "
-                    "the selection was made from another suite, cap or version of the data"
-                )
+        for at, line in zip(part.index, lines, strict=True):
             texts = line[task.inputs[0]] if task.kind == "tagging" else [line[c] for c in task.inputs]
             records[at] = {"text_hash": text_hash(texts), "label": _label(line[task.label], task), "text1": texts[0]}
             if task.kind == "tagging":

@@ -6,17 +6,14 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from auxlearn.cost import Ledger
+from auxlearn.cost import BY_TASK, SHARED, TRAINING, Ledger
 from auxlearn.records import runs
 
-TRAINING = ("pretrain", "joint", "stage2", "tune")  # all other stages choose rows or tasks, or find weights
 # Stages of choosing in the order they run; those of other methods come after them.
 SELECTION = (
     "proxy", "warm_up", "embedding", "scoring", "adapting", "targeting", "ranking", "task_tuning", "importance",
     "fisher", "joint_training", "lookahead", "bandit", "trial", "weighting",
 )  # fmt: skip
-BY_TASK = ("embedding", "task_tuning", "importance", "fisher")  # each task alone: one more task costs its part
-SHARED = ("proxy", "warm_up", "scoring", *BY_TASK)  # whatever the target
 
 
 def costs(arms: Sequence[runs.Manifest]) -> pd.DataFrame:

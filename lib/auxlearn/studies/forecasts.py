@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from auxlearn.cost import SHARED, TRAINING
 from auxlearn.errors import InputError
 from auxlearn.methods import forecasting, registry
 from auxlearn.methods.fastmtl import proxy_plans
@@ -20,10 +21,8 @@ from auxlearn.studies import graph, study_file, unread_expansion
 from auxlearn.studies.expansion import Cell
 from auxlearn.studies.sizing import Sizer
 
-SHARED = ("proxy", "scoring", "task_tuning", "importance")  # made once for all primaries of a study
-SHARED_TOO = ("warm_up", "embedding", "fisher")  # as well, in the table only where an arm has it
+TABLED = ("proxy", "scoring", "task_tuning", "importance")  # of what all primaries share, in every table
 SEARCHED = ("bandit", "trial", "weighting")  # every primary's own
-TRAINED = ("pretrain", "joint", "stage2", "tune")
 SHOWN = ("map", "compared")  # what only informs the reader: 02's picture, 05's comparison of probes
 COUNTED = ("02_td_proxy", "04_gradts_correlation", "05_tawt_weighting", "06_mtl", "08_validity")
 DERIVED = ("alone", "at_most", "amortised", "all_data", "speedup", "speedup_amortised", "ceiling")
@@ -64,10 +63,10 @@ class Price:
             "and trials included. Rows are taken to be chosen as the pool is mixed, and no row to leak.",
         ]  # fmt: skip
         if self.primaries:
-            shared_too = [name for name in SHARED_TOO if name in self.table]
+            shared_too = [name for name in SHARED if name in self.table and name not in TABLED]
             lines += [
                 "alone: all that the arm needs; at_most: what it cannot exceed; amortised: "
-                f"{', '.join((*SHARED, *shared_too))} shared",
+                f"{', '.join((*TABLED, *shared_too))} shared",
                 f"by {len(self.primaries)} primaries; all_data: training with everything, which speedup (alone),",
                 "speedup_amortised and ceiling (free selection) divide.",
             ]
@@ -201,11 +200,11 @@ class _Count:
 
     def _row(self, context: SizedContext, charges: list[Charge]) -> None:
         p = context.params
-        stages = dict.fromkeys((*SHARED, *SEARCHED, *TRAINED), 0.0)
+        stages = dict.fromkeys((*TABLED, *SEARCHED, *TRAINING), 0.0)
         for charge in charges:
             stages[charge.stage] = stages.get(charge.stage, 0.0) + charge.expected
-        alone, shared = sum(stages.values()), sum(stages.get(name, 0.0) for name in (*SHARED, *SHARED_TOO))
-        own, amortised = sum(stages[name] for name in TRAINED), shared / len(self.primaries) + alone - shared
+        alone, shared = sum(stages.values()), sum(stages.get(name, 0.0) for name in SHARED)
+        own, amortised = sum(stages[name] for name in TRAINING), shared / len(self.primaries) + alone - shared
         full = self._all_data(context)
         n = p.n if p.method.uses_n else 0
         self.rows.append({
@@ -227,7 +226,7 @@ class _Count:
     def price(self) -> Price:
         table = pd.DataFrame(self.rows).fillna(0.0) if self.rows else pd.DataFrame(columns=["primary", "arm", "n"])
         table = table[[*(c for c in table if c not in DERIVED), *(c for c in table if c in DERIVED)]]
-        stages = dict.fromkeys((*SHARED, *SHOWN[:1], *SEARCHED, *SHOWN[1:], *TRAINED), 0.0)
+        stages = dict.fromkeys((*TABLED, *SHOWN[:1], *SEARCHED, *SHOWN[1:], *TRAINING), 0.0)
         for charge in self.units.values():
             stages[charge.stage] = stages.get(charge.stage, 0.0) + charge.expected
         most = sum(charge.most for charge in self.units.values())

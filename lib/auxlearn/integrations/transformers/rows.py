@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 from torch.utils.data import Dataset
 
+from auxlearn.data import auxiliary_rows
 from auxlearn.data.suites import Suite
 from auxlearn.data.tokens import token_store
 from auxlearn.data.tokens.encoded import IGNORE, Encoded
@@ -113,7 +114,6 @@ def training_rows(
                 f"chosen: {name!r} is no auxiliary task of {primary!r}; there are {', '.join(suite.names)}"
             )
         picked[str(name)] = part["row"].to_numpy()
-        _check_ids(suite, str(name), part)
     for name, positions in picked.items():
         outside = positions[(positions < 0) | (positions >= len(suite[name].train))]
         if len(outside):
@@ -121,25 +121,14 @@ def training_rows(
                 f"{'own' if name == primary else 'chosen'}: {name!r} has no training row {outside[0]}, it has "
                 f"{len(suite[name].train)}; give positions in this suite's train, from 0"
             )
+    if table is not None and "row_id" in table:
+        for name, part in table.groupby("task", sort=False):
+            auxiliary_rows.check_ids(suite[str(name)], part, "chosen")
     encoded = {
         name: token_store.encoded(suite[name], "train", tokenizer, max_length, rows=rows)
         for name, rows in picked.items()
     }
     return Rows(suite, encoded, weights)
-
-
-def _check_ids(suite: Suite, name: str, part: pd.DataFrame) -> None:
-    """Refuse rows whose ids, where they are known, are not those at their places in this suite."""
-    train, rows = suite[name].train, part["row"].to_numpy()
-    if "row_id" not in part or ((rows < 0) | (rows >= len(train))).any():  # which is refused with all others
-        return
-    there = np.asarray(train.select(rows)["row_id"], dtype=object)
-    if len(other := np.flatnonzero(there != part["row_id"].to_numpy(object))):
-        at = other[0]
-        raise InputError(
-            f"chosen: {name!r} row {rows[at]} has row_id {there[at]} in this suite, not {part['row_id'].iloc[at]}; the "
-            "rows were chosen from another suite, cap or version of the data: of what select returns, give its `suite`"
-        )
 
 
 @dataclass

@@ -46,7 +46,7 @@ def start(p: Any, upstream: Sequence[parameters.Common], folder: Path) -> list[s
     job.write_text(json.dumps(told), encoding="utf-8")
     environment = os.environ | {"OMP_NUM_THREADS": str(p.threads), "OPENBLAS_NUM_THREADS": str(p.threads)}
     if p.resolved().device == "cuda":  # which this process's trainings use as well
-        environment[cost.SHARED] = os.environ[cost.SHARED] = "1"
+        environment[cost.SHARED_DEVICE] = os.environ[cost.SHARED_DEVICE] = "1"
     with open(folder / "seeds.log", "w") as log:
         return [
             subprocess.Popen(
