@@ -10,7 +10,7 @@ import pytest
 from auxlearn.errors import InputError
 from auxlearn.methods import registry
 from auxlearn.paths import PROJECT
-from auxlearn.reporting.pages import all_results, conclusions, front_page
+from auxlearn.reporting.pages import advice, all_results, arm_labels, front_page, study_findings
 
 COLUMNS = [
     "arm",
@@ -122,7 +122,7 @@ def test_only_what_a_test_shows_of_arms_that_add_rows_is_advised(tmp_path):
         arm("longer", 0.02, "better", added=0, tflop=0.1), arm("idle", 0.03, "chose nothing (8 of 10 seeds); better"),
         arm("cheap", 0.05, "better", tflop=2), arm("dear", 0.09, "better", tflop=7), arm("bad", -0.1, "worse"),
     ], data="planted")  # fmt: skip
-    (real, none), (never, _), (planted, evidence) = conclusions.advice(all_results.rows(tmp_path))
+    (real, none), (never, _), (planted, evidence) = advice.advice(all_results.rows(tmp_path))
     assert (
         real == "On real data, ordinary pool: no evidence yet, as none of 1 tested arms is shown to be better than "
         "single-task training."
@@ -139,7 +139,7 @@ def test_of_arms_that_cost_the_same_the_better_is_named_and_one_shown_twice_coun
     rows = [arm("joint", 0.05, "better", tflop=0.15974), arm("normalised", 0.09, "better", tflop=0.15976)]
     published(tmp_path, "one", [SINGLE, *rows, arm("random", 0.0, "worse")], data="planted")
     published(tmp_path, "two", [SINGLE, rows[0], arm("random", 0.0, "worse")], data="planted")
-    ((text, _),) = [each for each in conclusions.advice(all_results.rows(tmp_path)) if "planted" in each[0]]
+    ((text, _),) = [each for each in advice.advice(all_results.rows(tmp_path)) if "planted" in each[0]]
     assert "2 of 3 tested arms are better" in text
     assert text.endswith("The cheapest is normalised on a, +0.090 (+0.080 to +0.100), at 0.16 TFLOP per seed.")
 
@@ -151,7 +151,7 @@ def test_twins_are_answered_apart_with_the_methods_that_no_test_has_met(tmp_path
     published(home, "one", rows, data="twins.yaml")
     show_pairs(home / "one", "a", [("td_bce", "random", "+0.010", "chose nothing (1 of 9 seeds); undecided, p = 0.2")])
     assert all_results.rows(home)[1].where == "a (twin pool)"
-    answers = [text for text, _ in conclusions.advice(all_results.rows(home), all_results.pairs(home))]
+    answers = [text for text, _ in advice.advice(all_results.rows(home), all_results.pairs(home))]
     assert answers[0] == "On real data, ordinary pool: no evidence yet."
     assert answers[1].startswith("On real text, twin pool, which holds other rows of the primary's own task, as ")
     assert "the one tested arm is better than single-task training, all_data on a, +0.030" in answers[1]
@@ -196,14 +196,14 @@ def test_pairs_that_a_test_tells_apart_are_advised_with_those_it_does_not_and_ea
         show_pairs(tmp_path / name, "a", pairs)
     published(tmp_path, "twice", rows)
     show_pairs(tmp_path / "twice", "a", [same])
-    answers = conclusions.advice(all_results.rows(tmp_path), all_results.pairs(tmp_path))
+    answers = advice.advice(all_results.rows(tmp_path), all_results.pairs(tmp_path))
     assert {text: [row.study for row in rows] for text, rows in answers if text.startswith("Tested against")} == {
         "Tested against each other on a, no difference shown: y − x -0.001 (+0.000 to +0.020).": ["also", "real"],
         "Tested against each other on a, shown to differ: x − random +0.010 (+0.000 to +0.020).": ["real", "twice"],
         "Tested against each other on a (planted), shown to differ: x − random +0.010 (+0.000 to +0.020).": ["made"],
     }
     show_pairs(tmp_path / "also", "a", [("z", "x", "-0.003", "worse, p = 0.010")])
-    told = [text for text, _ in conclusions.advice(all_results.rows(tmp_path), all_results.pairs(tmp_path))]
+    told = [text for text, _ in advice.advice(all_results.rows(tmp_path), all_results.pairs(tmp_path))]
     assert (
         "Tested against each other on a, shown to differ: z − x -0.003 (+0.000 to +0.020). No difference shown: y − x "
         "-0.001 (+0.000 to +0.020)."
@@ -212,17 +212,17 @@ def test_pairs_that_a_test_tells_apart_are_advised_with_those_it_does_not_and_ea
 
 def test_a_sentence_of_pairs_of_arms_is_read_again_from_a_page(tmp_path):
     pair = {"arm": "x", "baseline": "random", "difference": 0.1, "low": 0.05, "high": 0.15, "p": 0.01}
-    told = conclusions.finding_between(
+    told = study_findings.finding_between(
         [pair | {"verdict": "better"}, pair | {"arm": "y", "verdict": "no difference shown"}]
     )
     assert told == "Of 2 tested pairs of arms 1 is shown to differ: x − random +0.100 (+0.050 to +0.150)."
-    none = conclusions.finding_between([pair | {"verdict": "no difference shown"}])
+    none = study_findings.finding_between([pair | {"verdict": "no difference shown"}])
     assert none == "The one tested pair of arms, x − random, is not shown to differ."
     for name, text, data in (("real", told, "real"), ("also", none, "real"), ("made", told, "planted")):
         published(tmp_path, name, [SINGLE, arm("x", 0.2, "not tested")], data=data)
         with open(tmp_path / name / "index.html", "a") as page:
-            page.write(f'<p class="found">{conclusions.marked(text, {"random": "rows & <more>"})}</p>')
-    assert conclusions.between(tmp_path) == {"real": [told], "also": [none], "made": [told]}
+            page.write(f'<p class="found">{arm_labels.marked(text, {"random": "rows & <more>"})}</p>')
+    assert study_findings.between(tmp_path) == {"real": [told], "also": [none], "made": [told]}
 
 
 def test_controls_and_what_fewer_seeds_showed_are_not_counted_again(tmp_path):
@@ -230,7 +230,7 @@ def test_controls_and_what_fewer_seeds_showed_are_not_counted_again(tmp_path):
     published(tmp_path, "all", [SINGLE, *rows, arm("td_bce+shuffled_joint", 0.2, "better")], data="planted")
     rows = [arm("td_bce", 0.2, "better", seeds=8, tflop=1.001), arm("joint", 0.2, "worse", tflop=3)]
     published(tmp_path, "some", [SINGLE, *rows, arm("only_b", 0.3, "better")], data="planted")
-    text, _ = conclusions.advice(all_results.rows(tmp_path))[-1]
+    text, _ = advice.advice(all_results.rows(tmp_path))[-1]
     # td_bce once, by the study with more seeds; joint twice, as it cost another amount.
     assert "1 of 3 tested arms is better than single-task training. The cheapest is joint on a, +0.100" in text
 
@@ -245,21 +245,21 @@ def test_controls_are_known_by_their_names():
         "null_joint",
         "random+shuffled_joint",
     )
-    assert all(map(conclusions.is_control, arms))
+    assert all(map(advice.is_control, arms))
     others = ("random", "all_data", "td_bce", "tawt_joint", "random+joint", "tawt_deciles", "share_50", "pretrain")
-    assert not any(map(conclusions.is_control, others))
+    assert not any(map(advice.is_control, others))
 
 
 def test_arms_in_a_sentence_have_tooltips_and_other_words_have_none():
     titles = {"random": "rows & <more>", "single": "alone", "random+joint": "both", "x": ""}
     text = "Of 2 (random, x) <random> single-task: random+joint − single, -0.1."
-    assert conclusions.marked(text, titles) == (
+    assert arm_labels.marked(text, titles) == (
         'Of 2 (<abbr title="rows &amp; &lt;more&gt;">random</abbr>, x) &lt;<abbr title="rows &amp; &lt;more&gt;">random'
         '</abbr>&gt; single-task: <abbr title="both">random+joint</abbr> − <abbr title="alone">single</abbr>, -0.1.'
     )
-    assert conclusions.marked("single", titles, link=True) == '<a href="#arm-single" title="alone">single</a>'
-    assert conclusions.title("random+tawt_joint").startswith("n rows drawn uniformly over the pool; joint: ")
-    assert conclusions.labels("random 5%, td_bce − nobody's, single-task") == ["random", "td_bce"]
+    assert arm_labels.marked("single", titles, link=True) == '<a href="#arm-single" title="alone">single</a>'
+    assert arm_labels.title("random+tawt_joint").startswith("n rows drawn uniformly over the pool; joint: ")
+    assert arm_labels.labels("random 5%, td_bce − nobody's, single-task") == ["random", "td_bce"]
 
 
 def test_no_word_of_the_sentences_is_an_arm_s(tmp_path):
@@ -270,10 +270,10 @@ def test_no_word_of_the_sentences_is_an_arm_s(tmp_path):
         published(tmp_path / "reports", data, [SINGLE, *rows, arm("V", 0.4, "not tested")], data=data)
         show_pairs(tmp_path / "reports" / data, "a", [("X", "Y", "+0.010", "better, p = 0.010")])
     found = all_results.rows(tmp_path / "reports")
-    texts = [text for text, _ in conclusions.advice(found, all_results.pairs(tmp_path / "reports"))]
+    texts = [text for text, _ in advice.advice(found, all_results.pairs(tmp_path / "reports"))]
     for rows in (found, found[:2], [row for row in found if row.arm == "Y"], [row for row in found if row.arm == "V"]):
-        texts.append(conclusions.finding(rows))
-    assert [conclusions.labels(text) for text in texts] == [[]] * len(texts)
+        texts.append(study_findings.finding(rows))
+    assert [arm_labels.labels(text) for text in texts] == [[]] * len(texts)
 
 
 def test_what_methods_chose_is_a_sentence():
@@ -283,18 +283,18 @@ def test_what_methods_chose_is_a_sentence():
         "b": row | {"mean": 0.8, "seeds": 6},
         "c": row | {"mean": None, "seeds": 0},
     }
-    told = conclusions.finding_chosen({"class": "twin", "pool": 0.17, "found": found})
+    told = study_findings.finding_chosen({"class": "twin", "pool": 0.17, "found": found})
     assert told == "Share of twin rows (17% of the pool) in what each method chose: a 20%, b 80% (in 6 of 10 seeds)."
     for name, share in (("a", 0.19), ("b", 0.0)):
         found[name]["shares"] = {"twin": found[name]["mean"], "shuffled": share}
-    assert conclusions.finding_chosen({"class": "twin", "pool": 0.17, "found": found}) == (
+    assert study_findings.finding_chosen({"class": "twin", "pool": 0.17, "found": found}) == (
         "Share of twin rows, and of those with permuted labels, (17% of the pool) in what each method chose: "
         "a 20% and 19%, b 80% and 0% (in 6 of 10 seeds)."
     )
     pools = {"twin": 0.17, "shuffled": 0.09, "other": 0.74}
-    told = conclusions.finding_chosen({"class": "twin", "pool": 0.17, "found": found, "pools": pools})
+    told = study_findings.finding_chosen({"class": "twin", "pool": 0.17, "found": found, "pools": pools})
     assert "(17% and 9% of the pool)" in told
-    assert conclusions.finding_chosen({"class": "twin", "pool": 0.17, "found": {"c": found["c"]}}) == ""
+    assert study_findings.finding_chosen({"class": "twin", "pool": 0.17, "found": {"c": found["c"]}}) == ""
 
 
 @pytest.mark.parametrize("verdict", [
@@ -303,7 +303,7 @@ def test_what_methods_chose_is_a_sentence():
 ])  # fmt: skip
 def test_an_arm_that_was_not_tested_counts_as_none_that_was(tmp_path, verdict):
     published(tmp_path, "real", [SINGLE, arm("x", 0.2, verdict)])
-    assert conclusions.advice(all_results.rows(tmp_path))[0] == (
+    assert advice.advice(all_results.rows(tmp_path))[0] == (
         "On real data, ordinary pool: no evidence yet, as none of 1 arms in 1 studies was tested.", [],
     )  # fmt: skip
     kind = all_results.rows(tmp_path)[1].kind
@@ -315,21 +315,21 @@ def test_a_study_s_finding_is_a_sentence(tmp_path):
     published(tmp_path, "two", [SINGLE, arm("x", 0.1, "undecided (3 seeds)", seeds=3)])
     found = all_results.rows(tmp_path)
     one, two = ([row for row in found if row.study == name] for name in ("one", "two"))
-    assert conclusions.finding(one) == (
+    assert study_findings.finding(one) == (
         "Of 3 arms 2 (x, z) are better and 1 (y) is worse than single-task training. The highest difference is x on "
         "a, +0.100 (+0.090 to +0.110)."
     )
-    assert conclusions.finding(two) == (
+    assert study_findings.finding(two) == (
         "The one arm, x, is not shown to be better or worse than single-task training. The difference is x on a, "
         "+0.100 (+0.090 to +0.110); 3 seeds, which decide nothing."
     )
-    assert conclusions.finding(one[:1]) == ""
+    assert study_findings.finding(one[:1]) == ""
     published(tmp_path, "three", [SINGLE, arm("x", 0.1, "no difference shown"), arm("y", 0.05, "better")])
     three = [row for row in all_results.rows(tmp_path) if row.study == "three"]
-    assert conclusions.finding(three).startswith("Of 2 arms 1 (y) is better than single-task training. The highest")
-    assert conclusions.finding(three).endswith("x on a, +0.100 (+0.090 to +0.110), which no test shows.")
+    assert study_findings.finding(three).startswith("Of 2 arms 1 (y) is better than single-task training. The highest")
+    assert study_findings.finding(three).endswith("x on a, +0.100 (+0.090 to +0.110), which no test shows.")
     published(tmp_path, "four", [SINGLE, arm("x", 0.1, "not tested"), arm("y", 0.05, "chose nothing; not tested")])
-    assert conclusions.finding([row for row in all_results.rows(tmp_path) if row.study == "four"]) == (
+    assert study_findings.finding([row for row in all_results.rows(tmp_path) if row.study == "four"]) == (
         "None of 2 arms was tested against single-task training. The highest difference is x on "
         "a, +0.100 (+0.090 to +0.110)."
     )
@@ -338,7 +338,7 @@ def test_a_study_s_finding_is_a_sentence(tmp_path):
 def test_a_finding_tells_tested_arms_from_those_that_were_not(tmp_path):
     rows = [SINGLE, arm("x", 0.1, "not tested"), arm("y", 0.05, "better"), arm("z", 0.0, "no difference shown")]
     published(tmp_path, "one", rows)
-    assert conclusions.finding(all_results.rows(tmp_path)) == (
+    assert study_findings.finding(all_results.rows(tmp_path)) == (
         "Of 2 tested arms (y, z) 1 (y) is better than single-task training. The highest difference of all 3 arms is x "
         "on a, +0.100 (+0.090 to +0.110), not tested."
     )
@@ -347,7 +347,7 @@ def test_a_finding_tells_tested_arms_from_those_that_were_not(tmp_path):
 def test_a_finding_counts_an_arm_that_chose_nothing_as_untested(tmp_path):
     rows = [SINGLE, arm("x", 0.1, "chose nothing (4 of 4 seeds)", seeds=4), arm("y", 0.05, "not tested", seeds=4)]
     published(tmp_path, "one", rows)
-    assert conclusions.finding(all_results.rows(tmp_path)) == (
+    assert study_findings.finding(all_results.rows(tmp_path)) == (
         "None of 2 arms was tested against single-task training. The highest difference is x on "
         "a, +0.100 (+0.090 to +0.110), which chose no row in any seed; 4 seeds, which decide nothing."
     )
@@ -355,7 +355,7 @@ def test_a_finding_counts_an_arm_that_chose_nothing_as_untested(tmp_path):
 
 def finding(home, name, rows):
     published(home, name, [SINGLE, *rows])
-    return conclusions.finding([row for row in all_results.rows(home) if row.study == name])
+    return study_findings.finding([row for row in all_results.rows(home) if row.study == name])
 
 
 def test_a_finding_names_the_lowest_where_it_lies_further_from_single_task_training(tmp_path):
@@ -432,5 +432,5 @@ def test_every_published_table_is_on_the_front_page(own_registry):
     assert '<th scope="row" title="the n rows that the proxy takes for the primary' in page
     assert set(re.findall('href="#(arm-[^"]*)"', page)) <= set(re.findall('id="(arm-[^"]*)"', page))
     text = html.unescape(all_results.TAGS.sub("", page))
-    for sentence, _ in conclusions.advice(found, all_results.pairs(PROJECT / "reports")):
+    for sentence, _ in advice.advice(found, all_results.pairs(PROJECT / "reports")):
         assert sentence in text, "write it again: auxlearn verify --page"

@@ -12,7 +12,7 @@ from auxlearn import cli
 from auxlearn.errors import InputError
 from auxlearn.paths import NOTEBOOKS, PROJECT
 from auxlearn.records import checkout, runs
-from auxlearn.reporting.pages import conclusions, front_page, pages, report
+from auxlearn.reporting.pages import front_page, pages, report, study_findings
 from auxlearn.studies import golden_values, headlines, provenance, run_status, verify
 from auxlearn.studies.run_status import Outcome
 
@@ -585,7 +585,7 @@ def test_a_study_of_choices_opens_with_what_each_method_chose(tmp_path):
         return pages.environment().get_template("index.html").render(
             title="t", rows=[(row, "")], comparisons=[], counts={}, meaning=run_status.MEANING, wrong=[], records=[],
             seconds=1.0, tflop=1.0, boards=[row], found=[sentence],
-            ranked=conclusions.ranked, permuted=conclusions.permuted,
+            ranked=study_findings.ranked, permuted=study_findings.permuted,
         )  # fmt: skip
 
     text = page()

@@ -13,7 +13,7 @@ from auxlearn.errors import InputError
 from auxlearn.methods import registry
 from auxlearn.paths import PROJECT
 from auxlearn.records import checkout, runs
-from auxlearn.reporting.pages import all_results, conclusions, pages
+from auxlearn.reporting.pages import advice, all_results, arm_labels, pages, study_findings
 from auxlearn.studies import provenance, study_file, verify
 
 
@@ -25,7 +25,7 @@ def write() -> list[verify.Finding]:
     """
     home = PROJECT / "reports"
     studies, findings, results = [], verify.everything(home), all_results.rows(home)
-    said = conclusions.between(home)
+    said = study_findings.between(home)
     titles = known(results, said)
     for finding in findings:
         index = finding.folder / "index.html"
@@ -37,8 +37,8 @@ def write() -> list[verify.Finding]:
             "stale": stale.read_text(encoding="utf-8").strip() if stale.is_file() else "",
             "made": _record(index.parent), "finding": finding, "declared": _declared(index.parent.name),
             "pages": len(list(index.parent.glob("0*.html"))),
-            "found": conclusions.marked(" ".join(filter(None, [
-                conclusions.finding([row for row in results if row.study == index.parent.name]),
+            "found": arm_labels.marked(" ".join(filter(None, [
+                study_findings.finding([row for row in results if row.study == index.parent.name]),
                 *said.get(index.parent.name, ()),
             ])), titles, link=True),
         })  # fmt: skip
@@ -47,8 +47,8 @@ def write() -> list[verify.Finding]:
         verdicts=Counter(finding.verdict for finding in findings), meaning=verify.MEANING,
         results=results, kinds=sorted({row.kind for row in results}), titles=titles, scripted=True,
         advice=[
-            (conclusions.marked(told, titles, link=True), evidence)
-            for told, evidence in conclusions.advice(results, all_results.pairs(home))
+            (arm_labels.marked(told, titles, link=True), evidence)
+            for told, evidence in advice.advice(results, all_results.pairs(home))
         ],
     )  # fmt: skip
     (home / "index.html").write_text(text, encoding="utf-8")
@@ -69,16 +69,16 @@ def known(results: Iterable[all_results.Row], said: Mapping[str, Sequence[str]])
     for row in results:
         arms.setdefault(row.arm, set()).add(row.study)
     for study, sentences in said.items():
-        for arm in (arm for text in sentences for arm in conclusions.labels(text)):
+        for arm in (arm for text in sentences for arm in arm_labels.labels(text)):
             arms.setdefault(arm, set()).add(study)
-    titles = {arm: {conclusions.title(arm)} - {""} for arm in arms}
+    titles = {arm: {arm_labels.title(arm)} - {""} for arm in arms}
     unknown = {arm: studies for arm, studies in arms.items() if not titles[arm]}
     # Each study by its own plug-ins: one name may be another arm in another's.
     for study in sorted(set().union(*unknown.values())):
         with registry.restored():
             if plug(study):
                 for arm in (arm for arm, studies in unknown.items() if study in studies):
-                    titles[arm] |= {conclusions.title(arm)} - {""}
+                    titles[arm] |= {arm_labels.title(arm)} - {""}
     return {arm: "; or ".join(sorted(titles[arm])) for arm in sorted(titles)}
 
 

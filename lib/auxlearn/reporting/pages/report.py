@@ -22,7 +22,7 @@ from auxlearn.files import bounded_files, documents, writing
 from auxlearn.methods import registry
 from auxlearn.paths import PROJECT, runs_root
 from auxlearn.records import runs
-from auxlearn.reporting.pages import all_results, conclusions, front_page, pages, shapes
+from auxlearn.reporting.pages import all_results, arm_labels, front_page, pages, shapes, study_findings
 from auxlearn.reporting.plots import palette
 from auxlearn.studies import provenance, run_status
 from auxlearn.studies.run_status import Outcome
@@ -93,8 +93,8 @@ def _render(name: str, rows: list[Outcome], target: Path | None, everything: boo
     with registry.restored():
         front_page.plug(name)  # for tooltips
         found = _findings(comparisons, boards)
-        titles = {arm: conclusions.title(arm) for made in comparisons for arm in made["metrics"]["arms"]}
-        titles |= {arm: conclusions.title(arm) for text in found for arm in conclusions.labels(text)}
+        titles = {arm: arm_labels.title(arm) for made in comparisons for arm in made["metrics"]["arms"]}
+        titles |= {arm: arm_labels.title(arm) for text in found for arm in arm_labels.labels(text)}
     records = [provenance.run(manifest, status) for status, manifest in manifests]
     text = pages.environment().get_template("index.html").render(
         title=title, scripted=True, name=name, rows=list(zip(rows, run_status.parameters(rows), strict=True)),
@@ -102,8 +102,8 @@ def _render(name: str, rows: list[Outcome], target: Path | None, everything: boo
         wrong=[row for row in rows if row.status != "finished"], records=records, about=_about(records),
         dirty=sum(bool(r["git"].get("dirty")) for r in records),
         seconds=sum(row.seconds or 0 for row in rows), tflop=sum(row.tflop or 0 for row in rows),
-        failed=pages.FAILED, boards=boards, ranked=conclusions.ranked, permuted=conclusions.permuted,
-        found=[conclusions.marked(text, titles) for text in found],
+        failed=pages.FAILED, boards=boards, ranked=study_findings.ranked, permuted=study_findings.permuted,
+        found=[arm_labels.marked(text, titles) for text in found],
     )  # fmt: skip
     index.write_text(text, encoding="utf-8")
     figures["index.html"] = [f"{row.stage}/{row.key}" for row in rows if row.manifest is not None]
@@ -122,8 +122,8 @@ def _findings(comparisons: Sequence[dict[str, Any]], boards: Sequence[Outcome] =
     """Say what the comparisons found, of arms against single-task and of pairs of arms, and what methods chose."""
     arms = [row for made in comparisons for row in _arms(made)]
     pairs = [pair for made in comparisons for pair in made["metrics"].get("pairs", ())]
-    chosen = [conclusions.finding_chosen(row.manifest.metrics) for row in boards if row.manifest]
-    return [text for text in (conclusions.finding(arms), conclusions.finding_between(pairs), *chosen) if text]
+    chosen = [study_findings.finding_chosen(row.manifest.metrics) for row in boards if row.manifest]
+    return [text for text in (study_findings.finding(arms), study_findings.finding_between(pairs), *chosen) if text]
 
 
 def _arms(made: dict[str, Any]) -> list[all_results.Row]:

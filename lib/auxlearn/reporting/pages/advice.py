@@ -1,0 +1,146 @@
+"""Which method to use, as far as the table of all comparisons says, and which arms a test tells apart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from auxlearn.evaluation import stats
+from auxlearn.methods import registry
+from auxlearn.reporting.pages.all_results import CHOSE_NOTHING, DECIDED, Kind, Pair, Row
+from auxlearn.reporting.pages.study_findings import capitalised, difference_of, in_seeds
+
+# Kinds of data, answered apart; of the first two it is said which methods were never trained.
+KINDS: dict[Kind, str] = {
+    "real": "On real data, ordinary pool",
+    "twins": "On real text, twin pool, which holds other rows of the primary's own task, as few pools do",
+    "planted": "On planted data, made so that some rows help",
+}
+FAMILIES = {
+    "fastmtl": "FastMTL", "gradts": "GradTS", "autosem": "AUTOSEM", "tawt": "TAWT", "scores": "row scores",
+    "task_scores": "task scores", "balancing": "balanced weights",
+}  # fmt: skip
+# Arms that tell what helps but are nothing to use: none of them chooses by what a method has found out. Known by name,
+# so that a plug-in's are too.
+CONTROLS = ("single", "step_matched", "matched_", "cie_", "only", "decile", "null_", "shuffled_")
+
+
+def advice(found: Sequence[Row], pairs: Sequence[Pair] = ()) -> list[tuple[str, list[Row]]]:
+    """Answer which method to use, as far as the table does, and which arms of a study a test tells apart.
+
+    Against single-task training only arms count that added auxiliary rows in every seed, were tested and are no
+    controls; one that several studies compare counts once. Kinds of data are answered apart.
+
+    Args:
+        found: All rows.
+        pairs: As from `all_results.pairs`.
+
+    Returns:
+        Sentences, each with the rows that it rests on, the cheapest first.
+    """
+    answers: list[tuple[str, list[Row]]] = []
+    for data, where in KINDS.items():
+        arms = [row for row in found if row.data == data and row.difference is not None and row.added]
+        if data == "twins" and not arms:
+            continue
+        usable = [row for row in arms if not is_control(row.arm)]
+        tested = _once([row for row in usable if row.kind in DECIDED and not stats.parse_verdict(row.verdict)[0]])
+        better = [row for row in tested if row.kind == "better"]
+        better.sort(key=lambda row: (float(f"{row.tflop:.3g}"), -(row.difference or 0.0)))
+        if better:
+            answers.append(_best(where, tested, better))
+        else:
+            why, how = f"none of {len(tested)} tested arms", "is shown to be better than single-task training"
+            if not tested:
+                why = f"none of {len(_once(usable))} arms in {len({row.study for row in usable})} studies"
+                how = "was tested"
+            answers.append((f"{where}: no evidence yet{f', as {why} {how}' if usable else ''}.", []))
+        answers += _between(arms, pairs)
+        if arms and data != "planted":
+            answers += _never(arms)
+    return answers
+
+
+def is_control(arm: str) -> bool:
+    """Tell whether an arm is there to tell what helps, not to be used."""
+    return any(part.startswith(CONTROLS) for part in arm.split("+"))
+
+
+def _once(rows: Sequence[Row]) -> list[Row]:
+    """Leave of a comparison that several studies made the one over most seeds.
+
+    The same training of the same arm over fewer seeds is no comparison of its own; what costs another amount is another
+    training, by another encoder or recipe.
+    """
+    most: dict[tuple[str, ...], int] = {}
+    same = {row: (row.primary, row.n, row.of, row.arm, f"{row.tflop:.2g}") for row in rows}
+    for row in rows:
+        most[same[row]] = max(most.get(same[row], 0), row.seeds)
+    left = [row for row in rows if row.seeds == most[same[row]]]
+    return list({(same[row], row.score, row.difference): row for row in left}.values())
+
+
+def _best(where: str, tested: Sequence[Row], better: Sequence[Row]) -> tuple[str, list[Row]]:
+    cheapest, best = better[0], max(better, key=lambda row: row.difference or 0.0)
+    if len(tested) == 1:
+        text = f"{where}: the one tested arm is better than single-task training,"
+    else:
+        are = "is" if len(better) == 1 else "are"
+        text = f"{where}: {len(better)} of {len(tested)} tested arms {are} better than single-task training."
+        text += " The cheapest is"
+    text += f" {difference_of(cheapest)}, at {cheapest.tflop:.3g} TFLOP per seed"
+    if best is not cheapest:
+        text += f"; the highest difference is {difference_of(best)}, at {best.tflop:.3g}"
+    return f"{text}.", [cheapest] if best is cheapest else [cheapest, best]
+
+
+def _never(arms: Sequence[Row]) -> list[tuple[str, list[Row]]]:
+    """Name the families of methods of which no arm was trained on one kind of data."""
+    known = {_family(row.arm) for row in arms}
+    if missing := [title for family, title in FAMILIES.items() if family not in known]:
+        return [(f"No evidence yet there of {', '.join(missing)}: no arm of theirs was trained.", [])]
+    return []
+
+
+def _family(arm: str) -> str:
+    try:
+        method, policy = registry.parse(arm)
+    except ValueError:  # of a plug-in
+        return ""
+    return (policy or method).family
+
+
+def _between(arms: Sequence[Row], pairs: Sequence[Pair]) -> list[tuple[str, list[Row]]]:
+    """Say which arms of one study are told apart and which are not, each study by itself.
+
+    A pair that several studies show with the same numbers stands once, with all of them as its evidence.
+    """
+    rows = {(row.study, row.primary): row for row in reversed(arms)}
+    told: dict[tuple[str, ...], tuple[str, str]] = {}
+    theirs: dict[tuple[str, str], list[Pair]] = {}
+    evidence: dict[tuple[str, str], list[Row]] = {}
+    for pair in pairs:
+        own = (pair.study, pair.primary)
+        if own in rows:
+            home = told.setdefault((pair.primary, pair.arm, pair.baseline, pair.difference, pair.interval), own)
+            if home == own:
+                theirs.setdefault(own, []).append(pair)
+            evidence.setdefault(home, []).append(rows[own])
+    answers = []
+    for own, both in theirs.items():
+        shown: dict[bool, list[str]] = {True: [], False: []}
+        for pair in both:
+            notes, verdict = stats.parse_verdict(pair.verdict)
+            idle = [f"; {pair.arm} {in_seeds(n)}" if n.startswith(CHOSE_NOTHING) else f"; {in_seeds(n)}" for n in notes]
+            shown[verdict in ("better", "worse")].append(
+                f"{pair.arm} − {pair.baseline} {pair.difference} ({pair.interval}{''.join(idle)})"
+            )
+        parts = [
+            f"{what}: {'; '.join(texts)}"
+            for what, texts in (("shown to differ", shown[True]), ("no difference shown", shown[False]))
+            if texts
+        ]
+        answers.append((
+            f"Tested against each other on {rows[own].where}, {'. '.join([parts[0], *map(capitalised, parts[1:])])}.",
+            list(dict.fromkeys(evidence[own])),
+        ))  # fmt: skip
+    return answers

@@ -1,0 +1,188 @@
+"""What one study found, in a sentence or three made of its tables."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from auxlearn.evaluation import stats
+from auxlearn.reporting.pages.all_results import CHOSE_NOTHING, TAGS, Row
+
+FOUND = re.compile(r'<p class="found">(.*?)</p>', re.S)
+PAIRS, DIFFER, CHOSEN = " tested pair", "shown to differ: ", " in what each method chose: "
+SHUFFLED = "shuffled"
+SHOWN_NAMES = 3  # of arms that a sentence names one by one
+
+
+def finding(own: Sequence[Row]) -> str:
+    """Say in two sentences what a study found.
+
+    Args:
+        own: Its rows.
+
+    Returns:
+        How many arms are better or worse than single-task training, or that none was tested against it; and which
+        scores highest, with the lowest where that lies further from single-task training. "" without any.
+    """
+    arms = [row for row in own if row.difference is not None]
+    if not arms:
+        return ""
+    counts = {kind: [row for row in arms if row.kind == kind] for kind in ("better", "worse")}
+    told = [f"{_some(rows)} {kind}" for kind, rows in counts.items() if rows]
+    verdicts = f"{' and '.join(told) or 'none is shown to be better or worse'} than single-task training"
+    untested = {row for row in arms if row.verdict.endswith("not tested") or row.kind == CHOSE_NOTHING}
+    tested = [row for row in arms if row not in untested]
+    if not tested:
+        verdicts = f"none of {len(arms)} arms" if len(arms) > 1 else f"the one arm, {arms[0].arm}, was not tested"
+        verdicts += f"{' was tested' * (len(arms) > 1)} against single-task training"
+    elif len(tested) == 1:
+        one = f"the one{' tested' if untested else ''} arm, {_named(tested[0])},"
+        verdicts = f"{one} is {_shown(tested[0])} than single-task training"
+    else:
+        names = f" ({', '.join(row.arm for row in tested)})" if untested and len(tested) <= SHOWN_NAMES else ""
+        verdicts = f"of {len(tested)}{' tested' if untested else ''} arms{names} {verdicts}"
+    highest, lowest = (pick(arms, key=lambda row: row.difference or 0.0) for pick in (max, min))
+    ends = [highest, *([lowest] if abs(lowest.difference or 0.0) > abs(highest.difference or 0.0) else [])]
+    seeds = max(row.seeds for row in ends)
+    no_test = "" if seeds < 6 else ", which no test shows"
+    notes = {row: _note(row, (", not tested" if tested else "") if row in untested else no_test) for row in ends}
+    every = f" of all {len(arms)} arms" if tested and untested else ""
+    most = f"the highest difference{every}" if len(arms) > 1 else "the difference"
+    if len(arms) > 1 and (highest.difference or 0.0) < 0:
+        most = f"all {len(arms)} arms score below single-task training: the highest difference"
+    texts = "; the lowest is ".join(f"{difference_of(row)}{notes[row]}" for row in ends)
+    few = f"; {seeds} seed{'s, which decide' if seeds > 1 else ', which decides'} nothing" if seeds < 6 else ""
+    return f"{capitalised(verdicts)}. {capitalised(most)} is {texts}{few}."
+
+
+def _note(row: Row, unshown: str) -> str:
+    """Say beside a difference why it shows less than it seems to: with `unshown` unless its verdict is a difference."""
+    if row.kind == CHOSE_NOTHING:
+        return ", which chose no row in any seed"
+    return f"{'' if row.kind in ('better', 'worse') else unshown}{_idle(row)}"
+
+
+def _idle(row: Row) -> str:
+    """Say of an arm in how many seeds it chose nothing; "" of one that always chose."""
+    return "".join(f", which {in_seeds(note)}" for note in stats.parse_verdict(row.verdict)[0])
+
+
+def in_seeds(note: str) -> str:
+    """As "chose nothing in 8 of 10 seeds", of a verdict's note."""
+    return note.replace("(", "in ").replace(")", "")
+
+
+def _named(row: Row) -> str:
+    return f"{row.arm}{_idle(row)}"
+
+
+def _some(rows: Sequence[Row]) -> str:
+    """As "2 (a, b) are", with names where there are few, and of those that chose nothing in some seeds always."""
+    idle = [row for row in rows if _idle(row)]
+    names = ("; " if idle else ", ").join(map(_named, rows if len(rows) <= SHOWN_NAMES else idle))
+    among = "among them " if len(rows) > SHOWN_NAMES else ""
+    return f"{len(rows)}{f' ({among}{names})' if names else ''} {'is' if len(rows) == 1 else 'are'}"
+
+
+def _shown(row: Row) -> str:
+    return row.kind if row.kind in ("better", "worse") else "not shown to be better or worse"
+
+
+def finding_between(pairs: Sequence[Mapping[str, Any]]) -> str:
+    """Say in a sentence what the tests between pairs of arms show.
+
+    Args:
+        pairs: Metrics of a 07's pairs: arm, baseline, difference, low, high, p, verdict.
+
+    Returns:
+        The pairs of which a corrected test shows a difference, or that none does; "" where none was tested.
+    """
+    tested = [pair for pair in pairs if pair["p"] is not None]
+    shown = [pair for pair in tested if stats.parse_verdict(pair["verdict"])[1] in ("better", "worse")]
+    if not tested:
+        return ""
+    if not shown:
+        names = ", ".join(f"{pair['arm']} − {pair['baseline']}" for pair in tested)
+        if len(tested) == 1:
+            return f"The one tested pair of arms, {names}, is not shown to differ."
+        return (
+            f"None of {len(tested)} tested pairs of arms{f' ({names})' if len(tested) <= 4 else ''} is shown to differ."
+        )
+    told = (f"{p['arm']} − {p['baseline']} {p['difference']:+.3f} ({p['low']:+.3f} to {p['high']:+.3f})" for p in shown)
+    are = "is" if len(shown) == 1 else "are"
+    return f"Of {len(tested)} tested pairs of arms {len(shown)} {are} {DIFFER}{'; '.join(told)}."
+
+
+def ranked(found: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, Mapping[str, Any]]]:
+    """Order the methods of an 08 by the share that they found, the highest first.
+
+    Those that chose no row in some seeds come after the others, and those that never did last.
+    """
+    most = max((row.get("seeds") or 0 for row in found.values()), default=0)
+    return sorted(
+        found.items(),
+        key=lambda item: (item[1]["mean"] is None, (item[1].get("seeds") or 0) < most, -(item[1]["mean"] or 0.0)),
+    )
+
+
+def permuted(found: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+    """Return the share of rows with permuted labels by method of an 08, of those that have one."""
+    shares = {name: (row.get("shares") or {}).get(SHUFFLED) for name, row in found.items()}
+    return {name: share for name, share in shares.items() if share is not None}
+
+
+def finding_chosen(metrics: Mapping[str, Any]) -> str:
+    """Say in a sentence what share of the best kind of row each method of an 08 chose.
+
+    Args:
+        metrics: The metrics of an 08.
+
+    Returns:
+        The shares, the highest first, beside the pool's; "" where no method chose a row.
+    """
+    rows = {name: row for name, row in ranked(metrics["found"]) if row["mean"] is not None}
+    if not rows:
+        return ""
+    most = max(row.get("seeds") or 0 for row in rows.values())
+    beside = permuted(metrics["found"])
+    told = []
+    for name, row in rows.items():
+        also = f" and {beside[name]:.0%}" if name in beside else ""
+        seeds = row.get("seeds") or most
+        told.append(f"{name} {row['mean']:.0%}{also}{f' (in {seeds} of {most} seeds)' if seeds < most else ''}")
+    pools = f"{metrics['pool']:.0%}"
+    if beside and SHUFFLED in metrics.get("pools", {}):
+        pools += f" and {metrics['pools'][SHUFFLED]:.0%}"
+    what = f"{metrics['class']} rows{', and of those with permuted labels,' if beside else ''}"
+    return f"Share of {what} ({pools} of the pool){CHOSEN}{', '.join(told)}."
+
+
+def difference_of(row: Row) -> str:
+    """As "td_bce on rte, +0.031 (+0.015 to +0.048)"."""
+    interval = f" ({row.interval[0]:+.3f} to {row.interval[1]:+.3f})" if row.interval else ""
+    return f"{row.arm} on {row.primary}, {row.difference:+.3f}{interval}"
+
+
+def capitalised(text: str) -> str:
+    """Begin a sentence with a capital, and leave its other letters."""
+    return f"{text[:1].upper()}{text[1:]}"
+
+
+def between(home: Path) -> dict[str, list[str]]:
+    """Read what each published report says beyond its table: sentences of `finding_between` and `finding_chosen`.
+
+    Args:
+        home: The folder of reports.
+
+    Returns:
+        The sentences by the report's folder; nothing of a report without any.
+    """
+    pages = {file.parent.name: file.read_text(encoding="utf-8") for file in sorted(home.glob("*/index.html"))}
+    said = {
+        study: [t for p in FOUND.findall(page) if PAIRS in (t := html.unescape(TAGS.sub("", p))) or CHOSEN in t]
+        for study, page in pages.items()
+    }
+    return {study: texts for study, texts in said.items() if texts}
