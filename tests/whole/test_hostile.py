@@ -23,7 +23,7 @@ import yaml
 from safetensors.torch import save_file
 
 from auxlearn.data import parquet, schema
-from auxlearn.data.reading import parsing, raw_rows, readers, validation
+from auxlearn.data.reading import hub_sets, parsing, raw_rows, validation
 from auxlearn.data.schema import Source, TaskSpec
 from auxlearn.errors import InputError
 from auxlearn.export import exports_of_runs, selections
@@ -164,7 +164,7 @@ def test_what_a_task_may_not_say(tmp_path, changes, message):
 
 
 def test_a_format_is_no_data_set_of_the_hub():
-    refused(lambda: readers.read_hub("pandas", None, None), "'pandas' is a file format")
+    refused(lambda: hub_sets.read_hub("pandas", None, None), "'pandas' is a file format")
 
 
 @pytest.mark.parametrize("name", ["../x", "/x", "a/b", "..", "", "x" * 200])

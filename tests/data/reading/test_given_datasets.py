@@ -6,7 +6,7 @@ import datasets
 import pytest
 
 from auxlearn import Suite
-from auxlearn.data.reading import readers
+from auxlearn.data.reading import hub_sets
 from auxlearn.errors import InputError
 
 CLASSES = datasets.ClassLabel(names=["no", "yes"])
@@ -161,7 +161,7 @@ def test_the_order_of_tags_counts_in_the_fingerprint():
 
 def test_rows_are_checked_once_and_kept(monkeypatch):
     Suite.from_datasets({"t": pairs()})
-    monkeypatch.setattr(readers.HubSet, "rows", lambda *_: pytest.fail("read again"))
+    monkeypatch.setattr(hub_sets.HubSet, "rows", lambda *_: pytest.fail("read again"))
     assert len(Suite.from_datasets({"t": pairs()})["t"].train) == 27
 
 

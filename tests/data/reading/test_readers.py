@@ -17,7 +17,7 @@ import pytest
 
 import own_rows
 from auxlearn.data import suites
-from auxlearn.data.reading import parsing, readers, split_files
+from auxlearn.data.reading import hub_sets, parsing, readers, split_files
 from auxlearn.errors import InputError
 
 ROWS = [{"text": 'say "no"', "label": 1}, {"text": "a, b\u2028c", "label": 0}, {"text": "ü", "label": None}]
@@ -611,21 +611,21 @@ def hub_copy(tmp_path, monkeypatch):
 
 
 def test_hub_layout_is_read_from_a_local_copy(hub_copy):
-    hub = readers.read_hub(str(hub_copy), "rte", None)
+    hub = hub_sets.read_hub(str(hub_copy), "rte", None)
     assert {split: len(rows) for split, rows in hub.splits.items()} == {"train": 6, "dev": 4, "test": 3}
     splits = hub.rows(("sentence1", "label"))
     assert list(splits["train"].rows())[1] == {"sentence1": "rte train sentence1 1", "label": "not_entailment"}
     assert [row["label"] for row in splits["dev"].rows()] == ["entailment", "not_entailment"] * 2
     assert {row["label"] for row in splits["test"].rows()} == {None}
     assert splits["dev"].named == {"label": ("entailment", "not_entailment")}
-    assert readers.read_hub(str(hub_copy), "cola", None).splits["dev"][0]["sentence"] == "cola validation sentence 0"
+    assert hub_sets.read_hub(str(hub_copy), "cola", None).splits["dev"][0]["sentence"] == "cola validation sentence 0"
 
 
 def test_hub_failures_are_named(hub_copy):
     with pytest.raises(InputError, match=r"config 'nli'.*cannot be loaded"):
-        readers.read_hub(str(hub_copy), "nli", None)
+        hub_sets.read_hub(str(hub_copy), "nli", None)
     with pytest.raises(InputError, match=r"hub data set 'nyu-mll/glue'.* Is the hub reachable\? Otherwise download it"):
-        readers.read_hub("nyu-mll/glue", "rte", None)
+        hub_sets.read_hub("nyu-mll/glue", "rte", None)
 
 
 def test_hub_data_needs_a_train_split(hub_copy):
@@ -634,7 +634,7 @@ def test_hub_data_needs_a_train_split(hub_copy):
     card = "---\nconfigs:\n- config_name: rte\n  data_files:\n  - split: test\n    path: rte/test-*\n---\n"
     (hub_copy / "README.md").write_text(card)
     with pytest.raises(InputError, match=r"has no train split \(it has test\)"):
-        readers.read_hub(str(hub_copy), "rte", None)
+        hub_sets.read_hub(str(hub_copy), "rte", None)
 
 
 def test_what_is_no_text_is_named_by_what_it_is(tmp_path):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from auxlearn.data import tag_schemes
-from auxlearn.data.reading import faults, readers, stored_rows, task_rows
+from auxlearn.data.reading import class_names, faults, hub_sets, stored_rows, task_rows
 from auxlearn.data.reading.stored_rows import Entry
 from auxlearn.data.schema import FIELDS, InMemory, TaskSpec
 from auxlearn.errors import InputError, explain, meant, shown
@@ -42,7 +42,7 @@ def splits(name: str, source: Any) -> dict[str, Dataset]:
             kind = type(rows).__name__
             remedy = "load it without streaming" if "Iterable" in kind else "make one, such as by Dataset.from_pandas"
             raise InputError(f"task {name!r}, {split}: a datasets.Dataset is needed, not {kind}; {remedy}")
-    return readers.chosen_splits(given, f"task {name!r}", "rename or leave out one of them")
+    return hub_sets.chosen_splits(given, f"task {name!r}", "rename or leave out one of them")
 
 
 def spec(name: str, rows: Dataset, given: Mapping[str, Any]) -> TaskSpec:
@@ -69,7 +69,7 @@ def spec(name: str, rows: Dataset, given: Mapping[str, Any]) -> TaskSpec:
         nested = "." in missing[0] and missing[0].split(".")[0] in rows.column_names
         remedy = "; flatten nested fields first, by .flatten()" if nested else meant(missing[0], rows.column_names)
         raise InputError(f"task {name!r}: no column {missing[0]!r}{remedy}; it has {has}")
-    names = readers.class_names(rows.features[label])
+    names = class_names.of_feature(rows.features[label])
     if names is not None:
         fields.setdefault("labels", names)
     if "kind" not in fields:
@@ -102,7 +102,7 @@ def obtained(name: str, task: TaskSpec, given: dict[str, Dataset]) -> Entry:
         InputError: A row is wrong; it names task, split and row.
     """
     plain = {split: rows.with_format(None) for split, rows in given.items()}
-    source = readers.HubSet(plain, f"task {name!r}")
+    source = hub_sets.HubSet(plain, f"task {name!r}")
     for split, rows in plain.items():
         if split != "test" and not len(rows):
             raise InputError(f"task {name!r}: {split} is empty")
@@ -124,7 +124,7 @@ def _listed(value: Any) -> list[str]:
 
 def _label(name: str, rows: Dataset) -> str:
     features = rows.features
-    classes = [column for column, feature in features.items() if readers.class_names(feature) is not None]
+    classes = [column for column, feature in features.items() if class_names.of_feature(feature) is not None]
     usual = [column for column in LABELS if column in features]
     both = [column for column in usual if column in classes] or classes or usual
     if len(both) == 1 or (both and not classes):
@@ -135,7 +135,7 @@ def _label(name: str, rows: Dataset) -> str:
 
 def _kind(name: str, label: str, feature: Any, fields: Mapping[str, Any]) -> str:
     item = _item(feature)
-    labelled = readers.class_names(feature) is not None or fields.get("labels")
+    labelled = class_names.of_feature(feature) is not None or fields.get("labels")
     if item is not None and labelled:
         return "tagging"
     if labelled:

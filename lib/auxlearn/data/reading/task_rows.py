@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from auxlearn import seeding
-from auxlearn.data.reading import parsing, raw_rows, readers, split_files, stored_rows, validation
+from auxlearn.data.reading import hub_sets, parsing, raw_rows, readers, split_files, stored_rows, validation
 from auxlearn.data.reading.raw_rows import RawRows
 from auxlearn.data.reading.stored_rows import Entry
 from auxlearn.data.schema import Source, TaskSpec
@@ -45,7 +45,7 @@ def obtain(name: str, spec: TaskSpec, root: Path) -> Entry:
         return stored_rows.obtain(["planted", own], lambda: _planted(name, spec))
     if source.hub:
         local = bounded_files.inside(root, source.hub, f"task {name!r}: hub")
-        hub = readers.read_hub(str(local) if local.is_dir() else source.hub, source.config, source.revision)
+        hub = hub_sets.read_hub(str(local) if local.is_dir() else source.hub, source.config, source.revision)
         content = ["hub", own, _hashes(hub.files()), hub.own, hub.deciding(spec)]
         return stored_rows.obtain(content, lambda: typed_rows(name, spec, hub.rows(only), hub.digest(spec)))
     if source.glue_data:
