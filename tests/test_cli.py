@@ -21,7 +21,7 @@ from auxlearn.export import exports_of_runs
 from auxlearn.methods import registry
 from auxlearn.models import multitask
 from auxlearn.paths import NOTEBOOKS, PROJECT
-from auxlearn.records import runs
+from auxlearn.records import run_search
 from auxlearn.records.code_hash import notebook_source
 from auxlearn.signals import pass_store
 from auxlearn.studies import parameters
@@ -368,7 +368,7 @@ def test_check_and_price_run_nothing(tmp_path, capsys, runs_folder):
 
 
 def test_an_unread_run_folder_names_the_remedy(tmp_path, capsys):
-    assert runs.all_runs("06_mtl") == []
+    assert run_search.all_runs("06_mtl") == []
     assert "no run of 06_mtl or train" in refused(capsys, "export", "model", "abc", tmp_path / "out")
 
 

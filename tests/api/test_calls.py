@@ -24,7 +24,7 @@ from auxlearn.methods import registry
 from auxlearn.methods.base import Method
 from auxlearn.methods.base import Selection as Chosen
 from auxlearn.paths import PROJECT
-from auxlearn.records import runs
+from auxlearn.records import run_search
 from auxlearn.studies import graph
 from helpers import EXAMPLE, STUDY, unmeasured
 
@@ -138,12 +138,12 @@ def test_what_a_study_made_a_call_reads(unharmed, runs_folder):
     compared = auxlearn.compare(suite, "same_order", ["random", "td_bce"], [0, 1], n=60, **options)
     chosen = auxlearn.select(suite, "same_order", "td_bce", 60, seed=1, **options)
     assert units(runs_folder) == made
-    (ranking,) = runs.all_runs("03_ranking")
+    (ranking,) = run_search.all_runs("03_ranking")
     theirs = pd.read_parquet(ranking.path("selection.parquet")).query("seed == 1")
     for column in ("task", "row", "row_id", "score", "rank"):
         assert chosen.table[column].tolist() == theirs[column].tolist()
-    arms = {each.params["arm"]: each for each in runs.all_runs("arm")}
-    for theirs in runs.all_runs("06_mtl"):
+    arms = {each.params["arm"]: each for each in run_search.all_runs("arm")}
+    for theirs in run_search.all_runs("06_mtl"):
         ours = arms.pop(theirs.params["arm"])
         assert unmeasured(ours.metrics) == unmeasured(theirs.metrics)
         assert {(m["stage"], m["key"]) for m in ours.inputs} <= {(m["stage"], m["key"]) for m in theirs.inputs}
@@ -151,7 +151,7 @@ def test_what_a_study_made_a_call_reads(unharmed, runs_folder):
         for name in both[1]:
             np.testing.assert_array_equal(both[0][name], both[1][name])
     assert not arms
-    (told,) = runs.all_runs("07_efficiency")
+    (told,) = run_search.all_runs("07_efficiency")
     for row in compared.table.itertuples():
         said = told.metrics["arms"][row.arm]
         assert (row.score, row.TFLOP, row.verdict) == (said["score"], said["tflop"], said["verdict"])
@@ -164,7 +164,7 @@ def test_what_a_call_made_a_notebook_reads(runs_folder):
     compared = auxlearn.compare(auxlearn.planted(), PRIMARY, ["random"], [0], n=30, rows=60, **LITTLE)
     made = {path: path.stat().st_mtime_ns for path in runs_folder.glob("train/*/manifest.json")}
     assert made
-    (ours,) = (each for each in runs.all_runs("arm") if each.params["arm"] == "random")
+    (ours,) = (each for each in run_search.all_runs("arm") if each.params["arm"] == "random")
     notebook = nbformat.read(PROJECT / "notebooks" / "06_mtl.ipynb", nbformat.NO_CONVERT)
     (cell,) = (each for each in notebook.cells if "parameters" in each.metadata.get("tags", []))
     params = {name: value for name, value in ours.params.items() if re.search(rf"^{name} *=", cell.source, re.M)}
@@ -176,7 +176,7 @@ def test_what_a_call_made_a_notebook_reads(runs_folder):
     done = subprocess.run([sys.executable, *command], cwd=folder, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     assert {path: path.stat().st_mtime_ns for path in runs_folder.glob("train/*/manifest.json")} == made
-    (theirs,) = runs.all_runs("06_mtl")
+    (theirs,) = run_search.all_runs("06_mtl")
     assert theirs.key_params == ours.key_params
     assert unmeasured(theirs.metrics) == unmeasured(ours.metrics)
     scores = [seed["dev"]["accuracy"] for seed in theirs.metrics["seeds"].values()]

@@ -6,7 +6,7 @@ import yaml
 
 from auxlearn.data import auxiliary_rows, leakage, suites, usable_rows
 from auxlearn.errors import InputError
-from auxlearn.records import code_hash, runs
+from auxlearn.records import code_hash, run_search
 from helpers import write_jsonl
 
 TEXT = "{0} text number {1} is about {0} and about nothing else"
@@ -66,7 +66,7 @@ def test_leaks_are_found_once_a_suite(suite, monkeypatch, runs_folder):
     assert calls == [{"near": usable_rows.NEAR}]
     usable_rows.hits(suite.capped(9))  # other rows: another suite
     assert len(calls) == 2
-    (folder,) = (m.folder for m in runs.all_runs("leaks") if m.suite == suite.fingerprint)
+    (folder,) = (m.folder for m in run_search.all_runs("leaks") if m.suite == suite.fingerprint)
     (folder / "hits.parquet").write_bytes(b"damaged")
     assert usable_rows.hits(suite).equals(first)
     assert len(calls) == 3

@@ -35,7 +35,7 @@ from auxlearn.data.schema import Source, TaskSpec
 from auxlearn.errors import InputError
 from auxlearn.export import glue_submission, selections
 from auxlearn.files import documents, stored_arrays
-from auxlearn.records import runs
+from auxlearn.records import run_search
 from auxlearn.reporting import tracking
 from auxlearn.reporting.pages import pages, report
 from auxlearn.reporting.plots import palette
@@ -188,7 +188,7 @@ def _manifest(path: Path) -> bool:
         provenance.run(found.manifest, found.status)
         json.dumps(provenance.record("s", "t", [("damaged", found.manifest)], {}, path.parent))
     list(tracking._rows("06_mtl", KEY))
-    return bool(runs.all_runs("06_mtl"))
+    return bool(run_search.all_runs("06_mtl"))
 
 
 def _provenance(path: Path) -> None:

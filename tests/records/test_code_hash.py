@@ -19,7 +19,7 @@ from auxlearn.errors import InputError
 from auxlearn.methods.fastmtl import proxy_plans
 from auxlearn.methods.gradts import head_store
 from auxlearn.paths import PROJECT
-from auxlearn.records import code_hash, manifests, module_syntax, plugins, runs
+from auxlearn.records import code_hash, manifests, module_syntax, plugins, run_search, runs
 from auxlearn.signals import pass_store
 from auxlearn.studies.parameters import TDProxy
 from auxlearn.training import launch, phases, training_cache
@@ -341,7 +341,7 @@ def units(planted, tmp_path_factory):
             "heads": head_store.measured(training, plan, suite, "topic_side", np.arange(3))[0],
         }
         usable_rows.hits(suite)
-        (made["leaks"],) = runs.all_runs("leaks")
+        (made["leaks"],) = run_search.all_runs("leaks")
     return folder, made
 
 

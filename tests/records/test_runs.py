@@ -17,7 +17,7 @@ from auxlearn.methods.fastmtl import proxy_plans
 from auxlearn.methods.fastmtl.options import TDProxy
 from auxlearn.paths import NOTEBOOKS
 from auxlearn.records import code_hash as code
-from auxlearn.records import runs
+from auxlearn.records import run_search, runs
 from auxlearn.reporting import notebook
 from auxlearn.studies import parameters
 from auxlearn.training import key_forms, training_cache
@@ -274,9 +274,9 @@ def test_a_kernel_that_is_older_than_its_code_is_told_so_before_it_begins(as_imp
 def test_an_order_that_decides_nothing_tells_no_runs_apart(planted):
     two = finished(given={"auxiliaries": ["topic_name", "look_alike"]}, stage="03_ranking")
     wanted = {"auxiliaries": ["look_alike", "topic_name"]}
-    assert runs.agrees(two, key_forms.forms(wanted))
+    assert run_search.agrees(two, key_forms.forms(wanted))
     assert finished(given=wanted, stage="03_ranking").key == two.key
-    assert not runs.agrees(two, key_forms.forms({"auxiliaries": ["look_alike"]}))
+    assert not run_search.agrees(two, key_forms.forms({"auxiliaries": ["look_alike"]}))
     orders = [planted.auxiliaries("topic_side", only) for only in (wanted["auxiliaries"], two.params["auxiliaries"])]
     assert orders[0] == orders[1] == [name for name in planted.names if name in orders[0]]
 
@@ -287,8 +287,8 @@ def test_a_key_without_a_parameter_that_came_later_stands_for_its_first_value():
     assert "proxy_layers" not in old.data["key_params"]
     assert old.key != cheap.key
     for wanted, fitting in (({}, [old, cheap]), ({"proxy_layers": 0}, [old]), ({"proxy_layers": 1}, [cheap])):
-        assert [m for m in (old, cheap) if runs.agrees(m, wanted, later)] == fitting
-    assert runs.find("02_td_proxy", {"proxy_layers": 1}, old.suite, later=later).key == cheap.key
+        assert [m for m in (old, cheap) if run_search.agrees(m, wanted, later)] == fitting
+    assert run_search.find("02_td_proxy", {"proxy_layers": 1}, old.suite, later=later).key == cheap.key
 
 
 def test_encoders_in_folders_are_told_apart_by_content_wherever_a_run_names_them(tmp_path):
@@ -298,11 +298,11 @@ def test_encoders_in_folders_are_told_apart_by_content_wherever_a_run_names_them
     content.write_text("{}")
     proxy = finished(given=given)
     heads = finished("04_gradts_correlation", given | {"encoder": "minilm", "also": [given["encoder"]]})
-    assert runs.agrees(proxy, key_forms.forms({"encoder": given["encoder"]}))
-    assert runs.agrees(heads, key_forms.forms({"also": [given["encoder"]]}))
+    assert run_search.agrees(proxy, key_forms.forms({"encoder": given["encoder"]}))
+    assert run_search.agrees(heads, key_forms.forms({"also": [given["encoder"]]}))
     content.write_text("{ }")
-    assert not runs.agrees(proxy, key_forms.forms({"encoder": given["encoder"]}))
-    assert not runs.agrees(heads, key_forms.forms({"also": [given["encoder"]]}))
+    assert not run_search.agrees(proxy, key_forms.forms({"encoder": given["encoder"]}))
+    assert not run_search.agrees(heads, key_forms.forms({"also": [given["encoder"]]}))
     assert finished(given=given).key != proxy.key
 
 
@@ -312,7 +312,7 @@ def test_a_manifest_that_does_not_say_what_it_is_a_run_of_is_none(capsys):
     for name in ("suite", "params", "key_params"):
         good.path("manifest.json").write_text(json.dumps({k: v for k, v in record.items() if k != name}))
         with pytest.raises(InputError, match=r"no run of 02_td_proxy matches seed=0"):
-            runs.find("02_td_proxy", {"seed": 0}, "s")
+            run_search.find("02_td_proxy", {"seed": 0}, "s")
         assert runs.read(good.stage, good.key)[0] == "damaged"
 
 
@@ -330,20 +330,20 @@ def test_a_run_whose_input_was_made_anew_otherwise_is_stale():
 def test_lookup_finds_the_one_run_that_fits():
     finished(given={"seeds": [1]})
     wanted = finished(given={"seeds": [2]})
-    assert runs.find("02_td_proxy", {"seed": 2, "discriminator": "bce", "n": 7}, "s").key == wanted.key
+    assert run_search.find("02_td_proxy", {"seed": 2, "discriminator": "bce", "n": 7}, "s").key == wanted.key
 
 
 def test_a_seed_is_found_in_the_run_that_holds_it_among_others():
     several = finished(given={"seeds": [3, 4]})
     for seed in (3, 4):
-        assert runs.find("02_td_proxy", {"seed": seed}, "s").key == several.key
-    assert runs.find("02_td_proxy", {"seeds": [3, 4]}, "s").key == several.key
+        assert run_search.find("02_td_proxy", {"seed": seed}, "s").key == several.key
+    assert run_search.find("02_td_proxy", {"seeds": [3, 4]}, "s").key == several.key
     with pytest.raises(InputError, match="no run of 02_td_proxy matches seed=5"):
-        runs.find("02_td_proxy", {"seed": 5}, "s")
+        run_search.find("02_td_proxy", {"seed": 5}, "s")
     finished(given={"seeds": [4]})
     both = r"(?s)2 runs of 02_td_proxy match seed=4(?=.*seeds=\[3, 4\])(?=.*seeds=\[4\])"
     with pytest.raises(InputError, match=both):
-        runs.find("02_td_proxy", {"seed": 4}, "s")
+        run_search.find("02_td_proxy", {"seed": 4}, "s")
 
 
 def test_the_line_that_makes_a_missing_run_is_one_that_its_notebook_takes():
@@ -359,16 +359,16 @@ def test_upstream_missing_altered_or_ambiguous_is_refused_with_the_line_to_run()
     with pytest.raises(
         InputError, match=r"no run of 02_td_proxy matches seed=5.*\n  papermill notebooks/02_td_proxy\.ipynb"
     ):
-        runs.find("02_td_proxy", {"seed": 5}, "s")
+        run_search.find("02_td_proxy", {"seed": 5}, "s")
     manifest = finished(given={"seeds": [5]})
     with pytest.raises(InputError, match="no run of 02_td_proxy"):
-        runs.find("02_td_proxy", {"seed": 5}, "another suite")
+        run_search.find("02_td_proxy", {"seed": 5}, "another suite")
     manifest.path("data.txt").write_text("altered")
     with pytest.raises(InputError, match=r"altered or removed.*\n  papermill"):
-        runs.find("02_td_proxy", {"seed": 5}, "s")
+        run_search.find("02_td_proxy", {"seed": 5}, "s")
     first, second = finished(given={"seeds": [6], "lr": 0.01}), finished(given={"seeds": [6], "lr": 0.02})
     with pytest.raises(InputError, match=r"2 runs of 02_td_proxy match seed=6; name one in `inputs`") as error:
-        runs.find("02_td_proxy", {"seed": 6}, "s")
+        run_search.find("02_td_proxy", {"seed": 6}, "s")
     assert f"{first.key}  lr=0.01" in str(error.value)
     assert f"{second.key}  lr=0.02" in str(error.value)
 

@@ -28,7 +28,7 @@ from auxlearn.data.schema import Source, TaskSpec
 from auxlearn.errors import InputError
 from auxlearn.export import exports_of_runs, selections
 from auxlearn.files import bounded_files, documents, stored_arrays, writing
-from auxlearn.records import code_hash, runs
+from auxlearn.records import code_hash, run_search, runs
 from auxlearn.reporting import scalars, tracking
 from auxlearn.reporting.pages import pages, report
 from auxlearn.reporting.plots import palette
@@ -358,7 +358,7 @@ def test_runs_that_read_each_other_many_times_are_read_once(runs_folder):
 def test_a_manifest_of_another_shape_is_damaged(runs_folder, changes):
     manifest(runs_folder, **changes)
     assert runs.read("train", KEY) == ("damaged", None)
-    assert runs.all_runs("train") == []
+    assert run_search.all_runs("train") == []
     assert [row["status"] for row in tracking._rows("train", KEY)] == ["damaged"]
 
 
@@ -376,7 +376,7 @@ def test_an_odd_manifest_is_its_own_trouble_alone(runs_folder, content, status, 
     file = manifest(runs_folder)
     file.write_text(content if isinstance(content, str) else json.dumps(json.loads(file.read_text()) | content))
     assert runs.read("train", KEY)[0] == status
-    assert [m.key for m in runs.all_runs("train")] == [KEY, "2" * 16][status == "damaged" :]
+    assert [m.key for m in run_search.all_runs("train")] == [KEY, "2" * 16][status == "damaged" :]
     assert next(row["status"] for row in tracking._rows("train", KEY)) == status
     monkeypatch.setattr(planning.runs, "device_name", lambda _: "d")
     monkeypatch.setattr("auxlearn.models.encoder_files.fingerprint", lambda _: "e")

@@ -20,7 +20,7 @@ from auxlearn.data.tokens import token_store
 from auxlearn.errors import InputError
 from auxlearn.export import glue_submission, models, selections
 from auxlearn.methods import context
-from auxlearn.records import runs
+from auxlearn.records import run_search, runs
 from auxlearn.signals import pass_store
 from auxlearn.studies import parameters as params
 from auxlearn.training import prediction, training_cache
@@ -94,7 +94,7 @@ def find(key: str, stages: Sequence[str]) -> runs.Manifest:
     Raises:
         InputError: If no run or several have such a key, or the one that has is not finished.
     """
-    return runs.load(*runs.matching(key, stages), AGAIN)
+    return runs.load(*run_search.matching(key, stages), AGAIN)
 
 
 def _suite(manifest: runs.Manifest, p: params.Common) -> Suite:
@@ -138,7 +138,7 @@ def _seeds(run: runs.Manifest) -> list[int]:
 
 def _of_training(training: runs.Manifest, seed: int | None) -> Trained:
     reads = {"stage": "train", "key": training.key}
-    parents = [m for m in runs.all_runs("06_mtl") if any(reads.items() <= source.items() for source in m.inputs)]
+    parents = [m for m in run_search.all_runs("06_mtl") if any(reads.items() <= source.items() for source in m.inputs)]
     parents = [m for m in parents if runs.read(m.stage, m.key)[0] == "finished"]
     of_another_seed = None
     for parent in parents:

@@ -20,7 +20,7 @@ from auxlearn.methods import registry
 from auxlearn.methods.base import Artifact
 from auxlearn.methods.context import Context
 from auxlearn.paths import NOTEBOOKS, PROJECT, need_checkout
-from auxlearn.records import code_hash, run_lock, runs
+from auxlearn.records import code_hash, run_lock, run_search, runs
 from auxlearn.studies import parameters as params
 from auxlearn.studies import run_status
 from auxlearn.studies.engine import seed_workers
@@ -229,11 +229,11 @@ def _inputs(p: params.Common, suite: suites.Suite) -> list[runs.Manifest]:
 
 
 def _agrees(manifest: runs.Manifest, wanted: dict[str, Any]) -> bool:
-    return runs.agrees(manifest, key_forms.forms(wanted), params.MODELS[manifest.stage].later)
+    return run_search.agrees(manifest, key_forms.forms(wanted), params.MODELS[manifest.stage].later)
 
 
 def _found(stage: str, wanted: dict[str, Any], suite: suites.Suite) -> runs.Manifest:
-    return runs.find(stage, wanted, suite.fingerprint, key_forms.forms(wanted), params.MODELS[stage].later)
+    return run_search.find(stage, wanted, suite.fingerprint, key_forms.forms(wanted), params.MODELS[stage].later)
 
 
 def _named(stage: str, key: str) -> runs.Manifest | None:

@@ -15,7 +15,7 @@ from auxlearn.data import parquet
 from auxlearn.errors import InputError
 from auxlearn.files import documents, stored_arrays, writing
 from auxlearn.paths import runs_root, short
-from auxlearn.records import runs
+from auxlearn.records import run_search, runs
 from auxlearn.training import training_cache
 from auxlearn.training.step_table import LOSSES
 
@@ -33,7 +33,7 @@ def write(folder: Path) -> int:
         InputError: If TensorBoard is not installed, or there are no trainings.
     """
     writer = _writer()
-    trainings = [m for m in runs.all_runs("train") if m.path("steps.parquet").is_file()]
+    trainings = [m for m in run_search.all_runs("train") if m.path("steps.parquet").is_file()]
     if not trainings:
         raise InputError(f"no trainings in {short(runs_root())}; run a study, or set AUXLEARN_RUNS")
     names = _names()
@@ -63,7 +63,7 @@ def _names() -> dict[str, str]:
     """Map each training's key to what it was for: primary and arms of the 06s that read it, else the stage that did."""
     labels_of: dict[str, list[str]] = defaultdict(list)
     for stage in ("06_mtl", "02_td_proxy", "04_gradts_correlation", "05_tawt_weighting"):
-        for manifest in runs.all_runs(stage):
+        for manifest in run_search.all_runs(stage):
             p = manifest.params
             label = f"{p.get('primary')}/{p.get('arm')}-n{p.get('n')}" if stage == "06_mtl" else stage
             for source in manifest.inputs:

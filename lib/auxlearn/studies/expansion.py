@@ -15,7 +15,7 @@ from auxlearn.methods import base, context, registry
 from auxlearn.methods.fastmtl import proxy_plans
 from auxlearn.models import encoder_files
 from auxlearn.paths import NOTEBOOKS
-from auxlearn.records import runs
+from auxlearn.records import run_search, runs
 from auxlearn.records.code_hash import code_hash
 from auxlearn.studies import combinations
 from auxlearn.studies import parameters as params
@@ -52,7 +52,7 @@ class Cell:
         return dict(self.params.later) | self.params.key_params()
 
     def agrees(self, wanted: Mapping[str, Any]) -> bool:
-        """Say whether the cell has wanted parameters: `runs.agrees` for a run that is not made yet.
+        """Say whether the cell has wanted parameters: `run_search.agrees` for a run that is not made yet.
 
         Args:
             wanted: Parameters by name, in the form that keys hold; those that do not enter the cell's key are passed
@@ -61,7 +61,7 @@ class Cell:
         Returns:
             Whether all others are the cell's.
         """
-        return runs.fits(self._keyed, wanted)
+        return run_search.fits(self._keyed, wanted)
 
     @property
     def cores(self) -> int:

@@ -23,7 +23,7 @@ import numpy as np
 
 from auxlearn.cost import Ledger
 from auxlearn.data import suites
-from auxlearn.records import runs
+from auxlearn.records import run_search, runs
 from auxlearn.studies import expansion, forecasts, graph, parameters
 from auxlearn.studies.engine import gpu_leases, seed_workers
 
@@ -107,7 +107,7 @@ def seen(p: parameters.Common) -> float:
     wanted: dict[str, Any] = {"encoder": encoder, "precision": p.precision, "device": p.device}
     wanted |= {} if p.device == "cuda" else {"threads": p.threads}  # which change nothing on a GPU, and are not kept
     flops = seconds = 0.0
-    for manifest in runs.all_runs("train"):
+    for manifest in run_search.all_runs("train"):
         q, ledger = manifest.params, manifest.data.get("ledger", [])
         if all(q.get(name) == value for name, value in wanted.items()) and manifest.data.get("device") == here:
             flops += sum(row.get("flops") or 0 for row in ledger) / (q.get("processes") or 1)

@@ -20,7 +20,7 @@ from auxlearn.errors import InputError
 from auxlearn.files import documents
 from auxlearn.methods import registry
 from auxlearn.paths import NOTEBOOKS, runs_root, short
-from auxlearn.records import runs
+from auxlearn.records import run_search, runs
 from auxlearn.studies.engine import gpu_leases
 from auxlearn.studies.parameters import MODELS, SETTINGS, flat, validate
 
@@ -29,7 +29,7 @@ def run(key: str, debug: bool = False) -> int:
     """Run a cell's notebook in this process, one code cell after another.
 
     Args:
-        key: The cell, as for `runs.matching`.
+        key: The cell, as for `run_search.matching`.
         debug: Open pdb where a code cell fails.
 
     Returns:
@@ -38,7 +38,7 @@ def run(key: str, debug: bool = False) -> int:
     Raises:
         InputError: If no single cell fits the key, or its folder holds no parameters.
     """
-    stage, key = runs.matching(key, MODELS)
+    stage, key = run_search.matching(key, MODELS)
     folder = runs_root() / stage / key
     params = documents.read_yaml(folder / "params.yaml") if (folder / "params.yaml").is_file() else None
     if not isinstance(params, dict):
