@@ -199,6 +199,11 @@ class Check:
                 found["Trainer failed"] = repr(error)
                 continue
             timed(found, ways, "training, against Trainer", theirs / mine.seconds)
+        for kind in ("fp32", "tf32") if self.device == "cpu" or shared_parameters.has_tf32() else ():
+            timed(
+                found, ways, f"training in {kind}, rows/s",
+                self.size.rows / self.training(suite, encoder, kind, 0).seconds,
+            )  # fmt: skip
         net = multitask.build(encoder, suite).to(self.device).eval()
         rows = batching.encode(suite["texts"].train, suite["texts"], net.tokenizer, net.max_length)
         for name, reads, kind in (

@@ -109,6 +109,8 @@ SWITCHES: dict[str, tuple[str, dict[str, Any]]] = {
     "two shares": ("random+tuned_share", {"shares": [0.2, 0.6], "choose": "last"}),
     "proxies of one layer and fewer rows": ("td_bce", {"proxy_layers": 1, "sample_rows": 8}),
     "plain steps of famo": ("famo", {"famo_step": "plain", "famo_smooth": 0.0}),
+    "turns among the best by dsir": ("dsir", {"rule": "round_robin"}),
+    "transport among the best by loss": ("loss", {"rule": "transport"}),
 }  # fmt: skip
 
 

@@ -119,6 +119,9 @@ def test_a_user_s_choice_of_tf32_is_set_aside_and_given_back(asked):
         with pytest.raises(KeyError), devices.repeatable("cpu"):
             raise KeyError
         assert [each.fp32_precision for each in matmul] == before
+        with devices.repeatable("cpu", "tf32"):  # of a GPU's products alone: on a CPU it would be another format
+            assert [each.fp32_precision for each in matmul] == ["tf32", "ieee"]
+        assert [each.fp32_precision for each in matmul] == before
     finally:
         torch.set_float32_matmul_precision("highest")
 

@@ -155,7 +155,7 @@ def test_an_interrupted_pass_goes_on_where_it_stopped(proxy, score, passes, monk
 
     real, begun = pool_pass.PoolPass.fill, []
 
-    def fill(self, shard, net, task, read):
+    def fill(self, shard, net, task, read, *rest):
         begun.append(shard)
 
         def dies(encoded, task, ledger):
@@ -164,7 +164,7 @@ def test_an_interrupted_pass_goes_on_where_it_stopped(proxy, score, passes, monk
                     raise Killed
                 yield block
 
-        real(self, shard, net, task, dies)
+        real(self, shard, net, task, dies, *rest)
 
     with monkeypatch.context() as patch:
         patch.setattr(pool_pass.PoolPass, "fill", fill)

@@ -96,6 +96,24 @@ def test_bf16_is_refused_on_a_gpu_that_does_not_multiply_in_it(monkeypatch, majo
     shared_parameters.has_bf16.cache_clear()
 
 
+@pytest.mark.parametrize("capability", [(7, 5), (8, 0), (9, 0)])
+def test_tf32_is_refused_where_nothing_multiplies_in_it(monkeypatch, capability):
+    monkeypatch.setattr(shared_parameters, "_cuda", lambda: True)
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
+    given = parameters.validate("06_mtl", {"device": "cuda", "precision": "tf32", "size": "full"})
+    if capability >= (8, 0):
+        assert given.resolved().precision == "tf32"
+        assert given.resolved().key_params() != given.model_copy(update={"precision": "fp32"}).resolved().key_params()
+    else:
+        with pytest.raises(InputError, match=r"NVIDIA GPUs since Ampere .* this GPU does not; use fp32 or auto"):
+            given.resolved()
+    assert given.resolved(elsewhere=True).precision == "tf32"
+    for elsewhere in (False, True):
+        with pytest.raises(InputError, match="a processor does not"):
+            given.model_copy(update={"device": "cpu"}).resolved(elsewhere=elsewhere)
+
+
 def test_a_gpu_s_keys_do_not_hold_the_host_s_threads():
     made = [parameters.validate("06_mtl", {"device": "cuda", "threads": n}) for n in (1, 4)]
     assert made[0].key_params() == made[1].key_params()

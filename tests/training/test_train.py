@@ -453,15 +453,15 @@ def test_a_training_asks_for_repeatable_kernels_of_its_device_and_for_itself_alo
     seen = []
 
     @contextmanager
-    def repeatable(device):
-        seen.append(f"begun on {device}")
+    def repeatable(device, precision):
+        seen.append(f"begun on {device} in {precision}")
         yield
         seen.append("ended")
 
     monkeypatch.setattr(train.devices, "repeatable", repeatable)
     one = Phase("tune", {"topic_side": np.arange(16)}, 1, RECIPE)
     train.run(plan(phases=(one,)), small, progress=seen.append)
-    assert seen[0] == "begun on cpu"
+    assert seen[0] == "begun on cpu in fp32"
     assert seen[1].startswith("tune: epoch 1/1")
     assert seen[-1] == "ended"
 

@@ -204,8 +204,8 @@ class Verdicts:
 
 
 @contextmanager
-def repeatable(device: Any) -> Iterator[None]:
-    """Compute with kernels that give the same bits every time, and fp32 products in fp32, while the context lasts.
+def repeatable(device: Any, precision: str = "fp32") -> Iterator[None]:
+    """Compute with kernels that give the same bits every time, and fp32 products as asked, while the context lasts.
 
     PyTorch's switches are of the whole process. Left on, they would refuse a user's own code (a cumulative sum of
     floats) and decide what a later pass computes by what ran before it. A user's own choice of TF32 (on a CPU: of bf16
@@ -213,8 +213,9 @@ def repeatable(device: Any) -> Iterator[None]:
 
     Args:
         device: The device, or its name.
+        precision: "tf32" rounds what goes into a GPU's fp32 products to TF32; any other leaves them in fp32.
     """
-    with _full_precision():
+    with _products(precision == "tf32"):
         if kind(device) == "cuda":
             with _deterministic():
                 yield
@@ -223,7 +224,7 @@ def repeatable(device: Any) -> Iterator[None]:
 
 
 @contextmanager
-def _full_precision() -> Iterator[None]:
+def _products(tf32: bool) -> Iterator[None]:
     backends: Any = torch.backends
     kinds = (backends.cuda, "matmul"), (backends.mkldnn, "matmul"), (backends.cudnn, "conv"), (backends.mkldnn, "conv")
     switches = [getattr(backend, name) for backend, name in kinds if hasattr(backend, name)]
@@ -232,9 +233,9 @@ def _full_precision() -> Iterator[None]:
     older = None if switches else torch.get_float32_matmul_precision()  # raises where a user has set the newer ones
     try:
         for switch in switches:
-            switch.fp32_precision = "ieee"
+            switch.fp32_precision = "tf32" if tf32 and switch is backends.cuda.matmul else "ieee"
         if older:
-            torch.set_float32_matmul_precision("highest")
+            torch.set_float32_matmul_precision("high" if tf32 else "highest")
         yield
     finally:
         for switch, precision in zip(switches, before, strict=True):

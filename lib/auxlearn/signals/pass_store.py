@@ -161,7 +161,7 @@ def fill(
         marks: Folder of the marks, see `PoolPass`.
         rows: Positions in the train split by task, of the whole pass.
         todo: Names of the shards that are missing.
-        precision: "fp32" or "bf16".
+        precision: "fp32", "tf32" or "bf16".
         reads: What to read, some of `row_signals.KNOWN`.
         targets: Rows of each target by task.
         parameters: Which parameters the targets' gradients are taken of.
@@ -186,6 +186,6 @@ def fill(
             moments, _ = stored_arrays.tensors(Path(training) / training_cache.MOMENTS, plan.device)
         read = row_signals.reader(net, suite, reads, targets, parameters, precision, moments)
     for shard in own:
-        work.fill(shard, net, suite[shard.task], read)
+        work.fill(shard, net, suite[shard.task], read, precision)
         if progress:
             progress(f"scored {len(shard.rows)} rows of {shard.task}")

@@ -134,7 +134,7 @@ class PoolPass:
         """List the shards that are not done yet."""
         return [shard for shard in self.shards if not self._mark(shard).is_file()]
 
-    def fill(self, shard: Shard, model: MultiTaskModel, task: Task, read: Reader) -> None:
+    def fill(self, shard: Shard, model: MultiTaskModel, task: Task, read: Reader, precision: str = "fp32") -> None:
         """Compute a shard and write it to disk.
 
         Args:
@@ -142,9 +142,10 @@ class PoolPass:
             model: The model that reads.
             task: The shard's task.
             read: What reads, e.g. `plain(model, precision)`.
+            precision: What the products of `read` are of, as of `devices.repeatable`.
         """
         ledger, arrays = Ledger("scoring"), {}
-        with Meter(ledger, model.device.type), devices.repeatable(model.device):
+        with Meter(ledger, model.device.type), devices.repeatable(model.device, precision):
             of = sum(len(each.rows) for each in self.shards if each.task == shard.task)
             encoded = token_store.encoded(task, "train", model.tokenizer, model.max_length, rows=shard.rows, of=of)
             for index, values in devices.on_host(read(encoded, task, ledger)):

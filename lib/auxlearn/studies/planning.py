@@ -139,7 +139,7 @@ def _trained(p: parameters.Common, epochs: int) -> Ledger:
     rows = {p.primary: np.arange(min(len(suite[p.primary].train), ROWS))}
     recipe = train.Recipe(lr=1e-6, batch_size=BATCH)
     short = [train.Phase("warm_up", rows, 1, recipe), train.Phase("measured", rows, epochs, recipe)]
-    precision = cast(Literal["fp32", "bf16"], p.precision)  # "auto" is decided when a cell is resolved
+    precision = cast(Literal["fp32", "tf32", "bf16"], p.precision)  # "auto" is decided when a cell is resolved
     plan = train.Plan(
         p.encoder, tuple(short), seeding.record(0), max_length=p.max_length, precision=precision, device=p.device,
         threads=p.threads,

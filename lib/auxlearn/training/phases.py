@@ -150,7 +150,7 @@ class Plan:
     regression: multitask.Regression = "unit"
     pool: multitask.Pool = "auto"
     max_length: int = 128
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Literal["fp32", "tf32", "bf16"] = "fp32"
     device: str = "cpu"
     threads: int = 1
     processes: int = 1  # that share each batch (`training.data_parallel`), each with so many threads

@@ -58,7 +58,7 @@ class Common(BaseModel):
     """training rows of the primary that each seed draws for itself from these (0: all, the same for every seed)"""
     threads: int = Field(1, ge=0)
     """threads of each process (0: all cores)"""
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    precision: Literal["auto", "fp32", "tf32", "bf16"] = "auto"
     """number format of matrix products (auto: bf16 where the device multiplies in it)"""
     max_length: int = Field(128, ge=8)
     """tokens at which a row is cut"""
@@ -106,6 +106,11 @@ class Common(BaseModel):
                 "precision: this GPU does not multiply bf16 (Volta and Turing do not); use fp32 or auto. fp16 is not "
                 "offered: gradients in it need scaling, and results are others"
             )
+        if precision == "tf32" and (device == "cpu" or (not elsewhere and not has_tf32())):
+            raise InputError(
+                "precision: tf32 is how NVIDIA GPUs since Ampere may multiply fp32 numbers, and "
+                f"{'a processor' if device == 'cpu' else 'this GPU'} does not; use fp32 or auto"
+            )
         if precision == "auto":
             precision = "bf16" if not demo and has_bf16(device) else "fp32"
         threads = self.threads or os.cpu_count() or 1
@@ -118,7 +123,7 @@ class Common(BaseModel):
             raise InputError("device: name cpu or cuda; whether there is a GPU elsewhere cannot be seen from here")
         if self.device == "cuda" and self.precision == "auto" and self.size != "demo":
             raise InputError(
-                "precision: name bf16 or fp32; what a GPU elsewhere multiplies in cannot be seen from here"
+                "precision: name bf16, tf32 or fp32; what a GPU elsewhere multiplies in cannot be seen from here"
             )
 
     def key_params(self) -> dict[str, Any]:
@@ -168,6 +173,13 @@ def has_bf16(device: str) -> bool:
         return torch.cuda.is_bf16_supported(including_emulation=False)
     known: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # absent from older releases: fp32 then
     return any(known.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+
+
+def has_tf32() -> bool:
+    """Tell whether the CUDA device multiplies in TF32: NVIDIA's since Ampere, compute capability 8.0."""
+    import torch
+
+    return torch.version.cuda is not None and torch.cuda.get_device_capability() >= (8, 0)
 
 
 Seeds = Annotated[list[Annotated[int, Field(ge=0)]], AfterValidator(distinct), Field(min_length=1)]

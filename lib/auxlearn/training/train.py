@@ -97,7 +97,7 @@ class Trainer(resuming.Resumable):
 
     def run(self) -> Result:
         """Train the phases that are not finished yet, and score the model; see `run` of the module."""
-        with devices.repeatable(self.plan.device):
+        with devices.repeatable(self.plan.device, self.plan.precision):
             return self._run()
 
     def _run(self) -> Result:

@@ -85,9 +85,3 @@ def test_gumbel_noise_draws_without_replacement_by_the_weights():
     rng = np.random.default_rng(0)
     first = np.bincount([np.argmax(np.log(weights) + rng.gumbel(size=3)) for _ in range(4000)], minlength=3) / 4000
     assert first == pytest.approx(weights, abs=4 * np.sqrt(0.25 / 4000))
-
-
-@pytest.mark.parametrize("rule", ["top_max", "round_robin", "diverse", "transport"])
-def test_a_rule_over_target_rows_is_refused_before_work(rule):
-    with pytest.raises(ValueError, match=f"rule: '{rule}' chooses among target rows, and dsir gives a row one score"):
-        asking.arm("dsir", n=24, methods={"dsir": {"rule": rule}})

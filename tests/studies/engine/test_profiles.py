@@ -133,7 +133,7 @@ def test_a_cell_elsewhere_may_want_a_device_that_is_not_here_and_must_say_what_c
     assert there(size="demo").device == "cpu"
     with pytest.raises(InputError, match="device: name cpu or cuda"):
         there(precision="fp32")
-    with pytest.raises(InputError, match="precision: name bf16 or fp32"):
+    with pytest.raises(InputError, match="precision: name bf16, tf32 or fp32"):
         there(device="cuda")
     with pytest.raises(InputError, match="threads: 0 means all cores of this machine"):
         there(threads=0)

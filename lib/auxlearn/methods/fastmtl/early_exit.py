@@ -113,7 +113,7 @@ def _read(
         net = first_layers(run.inputs[0], plan, suite)
         read = _reader(net, layers, plan.precision)
         for shard in todo:
-            work.fill(shard, net, suite[shard.task], read)
+            work.fill(shard, net, suite[shard.task], read, plan.precision)
     manifest = run.finish(work.finish(suite), {"rows": work.size}, [total("early_exit", work.ledgers())])
     work.clear()
     return manifest

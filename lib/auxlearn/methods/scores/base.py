@@ -1,7 +1,12 @@
-"""What a row score is: a method that compares candidate rows with target rows, and leaves the choice to a rule."""
+"""What a row score is: a method that scores candidate rows, often against target rows, and leaves the choice to a rule.
+
+Scores and rules are two axes. A rule that chooses among target rows works with a score that knows none in two steps:
+the score's best rows are listed, and the rule chooses among these by sentence embeddings (see `RowScore.select`).
+"""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -10,9 +15,13 @@ from pydantic import Field
 
 from auxlearn.errors import InputError
 from auxlearn.methods import arm_plans, ranking
-from auxlearn.methods.base import Cell, Context, Method, Options, Selection
+from auxlearn.methods.base import Cell, Context, Method, Need, Options, Selection
 from auxlearn.methods.rules import by_name
-from auxlearn.methods.rules.similarities import Similarities
+from auxlearn.methods.rules.similarities import Choice, Similarities
+from auxlearn.methods.scores import features, row_pass
+
+AMONG = 4.0  # rows on the short list of a score that knows no targets, for each row to take: as in `rules.diverse`
+TARGET_ROWS = 256  # that it is then compared with
 
 
 class ScoreOptions(Options):
@@ -20,7 +29,7 @@ class ScoreOptions(Options):
 
     rule: by_name.Rule = "round_robin"
     """how n rows are chosen by the scores (see `methods.rules`)"""
-    target_rows: int = Field(256, ge=0)
+    target_rows: int = Field(TARGET_ROWS, ge=0)
     """rows of the primary that others are compared with, drawn from those that it is trained on (0: all)"""
 
 
@@ -30,7 +39,7 @@ class RowScore(Method):
     Rows that a model was warmed up on are no candidates of a score that reads it.
 
     Attributes:
-        per_target: Whether a row has a score with each target row; if not, only some rules apply.
+        per_target: Whether a row has a score with each target row, or one for all.
     """
 
     family, level, scores = "scores", "rows", "rows"
@@ -38,13 +47,13 @@ class RowScore(Method):
     Options: type[Options] = ScoreOptions
     per_target = True
 
-    def check(self, cell: Cell, options: Any) -> None:
-        """Refuse a rule that chooses among target rows where the score knows none."""
-        if not self.per_target and options.rule not in by_name.OF_ONE_SCORE:
-            raise ValueError(
-                f"rule: {options.rule!r} chooses among target rows, and {self.name} gives a row one score for all; "
-                f"take {' or '.join(by_name.OF_ONE_SCORE)}"
-            )
+    def reads(self, cell: Cell, options: Any) -> list[Need]:
+        """List the artifacts that the score itself reads."""
+        return []
+
+    def needs(self, cell: Cell, options: Any) -> list[Need]:
+        """Need what the score reads, and embeddings where a rule chooses among target rows that the score knows not."""
+        return [*self.reads(cell, options), *([_embeddings(cell)] if self._in_two_steps(options) else [])]
 
     def similarities(self, context: Context, cell: Cell, options: Any, pool: pd.DataFrame) -> Similarities:
         """Compare candidates with target rows.
@@ -62,14 +71,41 @@ class RowScore(Method):
         raise NotImplementedError
 
     def select(self, context: Context, cell: Cell, options: Any) -> Selection:
-        """Choose n rows by the score and the rule."""
+        """Choose n rows by the score and the rule.
+
+        Of a score without targets (`per_target`), a rule that chooses among target rows is given the cosines of
+        sentence embeddings (as of `knn`), and for candidates only the 4 n rows of the highest score.
+        """
         self.check(cell, options)
         rows, allowed = context.candidates(self.name)
         pool = rows[allowed].reset_index(drop=True)
         ranking.check_n(cell.n, len(pool))
         similarities = self.similarities(context, cell, options, pool)
-        choice = by_name.choose(options.rule, similarities, cell.n, pool["task"].to_numpy(str), cell.seed)
+        groups = pool["task"].to_numpy(str)
+        if self._in_two_steps(options):
+            choice = _among_the_best(context, cell, options, pool, similarities.means())
+        else:
+            choice = by_name.choose(options.rule, similarities, cell.n, groups, cell.seed)
         return Selection(ranking.table(pool, choice.rows, choice.scores))
+
+    def _in_two_steps(self, options: Any) -> bool:
+        return not self.per_target and options.rule not in by_name.OF_ONE_SCORE
+
+
+def _embeddings(cell: Cell) -> Need:
+    return row_pass.need(cell, "untrained", ["features"], pool="mean")
+
+
+def _among_the_best(context: Context, cell: Cell, options: Any, pool: pd.DataFrame, scores: np.ndarray) -> Choice:
+    """List the rows of the highest score, and choose n of them by a rule that reads embeddings' cosines."""
+    short = ranking.top_n(scores, min(len(pool), math.ceil(AMONG * cell.n)), cell.seed)
+    listed = pool.iloc[short].reset_index(drop=True)
+    targets = target_table(context, cell, getattr(options, "target_rows", TARGET_ROWS))
+    cosines = features.cosines(context.obtain(_embeddings(cell)), listed, targets)
+    choice = by_name.choose(options.rule, cosines, cell.n, listed["task"].to_numpy(str), cell.seed)
+    combined = np.full(len(pool), -np.inf)  # rows that are not listed cannot be taken
+    combined[short] = choice.scores
+    return Choice(short[choice.rows], combined)
 
 
 def target_rows(context: Context, cell: Cell, most: int) -> np.ndarray:

@@ -19,7 +19,7 @@ class DeltaLossOptions(row_pass.WarmOptions):
     """Options of delta_loss."""
 
     rule: Rule = "quota"
-    """how n rows are chosen: quota, as losses of two tasks are on two scales, or top_mean"""
+    """how n rows are chosen: quota, as losses of two tasks are on two scales, or another (see `dsir`)"""
 
 
 @register
@@ -38,13 +38,13 @@ class DeltaLoss(RowScore):
     use = "beside loss: it puts rows first that a model learns at once"
     Options, per_target = DeltaLossOptions, False
 
-    def needs(self, cell: Cell, options: Any) -> list[Need]:
+    def reads(self, cell: Cell, options: Any) -> list[Need]:
         """Need the losses of the auxiliaries' rows before and after the warm-up."""
         warm = options.model_dump(include={"warm_rows", "warm_epochs"})
         return [row_pass.need(cell, "untrained", ["loss"]), row_pass.need(cell, "warmed", ["loss"], **warm)]
 
     def similarities(self, context: Context, cell: Cell, options: Any, pool: pd.DataFrame) -> Similarities:
         """Subtract the losses."""
-        before, after = (context.obtain(need) for need in self.needs(cell, options))
+        before, after = (context.obtain(need) for need in self.reads(cell, options))
         losses = [np.asarray(read.store.loss[read.places(pool)], np.float64) for read in (before, after)]
         return Similarities.of(losses[0] - losses[1])

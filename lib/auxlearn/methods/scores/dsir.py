@@ -26,7 +26,7 @@ class DSIROptions(ScoreOptions):
     """Options of dsir."""
 
     rule: Rule = "top_mean"
-    """how n rows are chosen by the scores (see `methods.rules`): top_mean or quota, as a row has one score"""
+    """how n rows are chosen by the scores (see `methods.rules`); one over target rows chooses among the 4 n best"""
     target_rows: int = Field(0, ge=0)
     """rows of the primary whose words are counted (0: all that it is trained on)"""
     resample: bool = True

@@ -51,7 +51,7 @@ class GradDot(RowScore):
         if options.rule == "diverse" and options.target_parts < 2:
             raise ValueError("rule: 'diverse' spreads over targets and needs two; raise target_parts")
 
-    def needs(self, cell: Cell, options: Any) -> list[Need]:
+    def reads(self, cell: Cell, options: Any) -> list[Need]:
         """Need inner products of the auxiliaries' rows with target gradients."""
         p: Any = cell.params
         given = options.model_dump(include={"warm_rows", "warm_epochs", "target_rows", "target_parts"})
@@ -60,7 +60,7 @@ class GradDot(RowScore):
 
     def similarities(self, context: Context, cell: Cell, options: Any, pool: pd.DataFrame) -> Similarities:
         """Look the products up."""
-        read = context.obtain(*self.needs(cell, options))
+        read = context.obtain(*self.reads(cell, options))
         places, store = read.places(pool), read.store
         products = np.asarray(store.dots[places], np.float32)
         if options.unit:

@@ -29,11 +29,11 @@ class KNN(RowScore):
     cost = "one forward pass of the encoder over the pool, for all primaries, seeds and n alike"
     use = "where the encoder is one of sentences, such as MiniLM"
 
-    def needs(self, cell: Cell, options: Any) -> list[Need]:
+    def reads(self, cell: Cell, options: Any) -> list[Need]:
         """Need embeddings of the auxiliaries' and the primary's rows."""
         return [row_pass.need(cell, "untrained", ["features"], pool="mean")]
 
     def similarities(self, context: Context, cell: Cell, options: Any, pool: pd.DataFrame) -> Similarities:
         """Compare embeddings."""
-        read = context.obtain(*self.needs(cell, options))
+        read = context.obtain(*self.reads(cell, options))
         return features.cosines(read, pool, target_table(context, cell, options.target_rows))

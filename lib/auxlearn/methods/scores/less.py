@@ -58,7 +58,7 @@ class LESS(RowScore):
         if options.rule == "diverse" and options.target_parts < 2:
             raise ValueError("rule: 'diverse' spreads over targets and needs two; raise target_parts")
 
-    def needs(self, cell: Cell, options: Any) -> list[Need]:
+    def reads(self, cell: Cell, options: Any) -> list[Need]:
         """Need the auxiliaries' cosines with target gradients after each epoch of the warm-up."""
         p: Any = cell.params
         given = options.model_dump(include={"warm_rows", "target_rows", "target_parts"})
@@ -68,6 +68,6 @@ class LESS(RowScore):
 
     def similarities(self, context: Context, cell: Cell, options: Any, pool: pd.DataFrame) -> Similarities:
         """Average the cosines over the checkpoints."""
-        reads = [context.obtain(need) for need in self.needs(cell, options)]
+        reads = [context.obtain(need) for need in self.reads(cell, options)]
         cosines = [np.asarray(read.store.cosines[read.places(pool)], np.float64) for read in reads]
         return Similarities.of(np.mean(cosines, 0), (-1.0, 1.0))

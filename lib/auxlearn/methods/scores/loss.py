@@ -19,7 +19,7 @@ class LossOptions(row_pass.WarmOptions):
     """Options of loss."""
 
     rule: Rule = "quota"
-    """how n rows are chosen: quota, as losses of two tasks are on two scales, or top_mean"""
+    """how n rows are chosen: quota, as losses of two tasks are on two scales, or another (see `dsir`)"""
     take: Literal["high", "low", "middle"] = "high"
     """rows of the highest losses, of the lowest, or of those nearest to their task's median"""
 
@@ -39,13 +39,13 @@ class Loss(RowScore):
     use = "beside scores that know the primary: it says what hardness alone gives"
     Options, per_target = LossOptions, False
 
-    def needs(self, cell: Cell, options: Any) -> list[Need]:
+    def reads(self, cell: Cell, options: Any) -> list[Need]:
         """Need the losses of the auxiliaries' rows."""
         return [row_pass.need(cell, "warmed", ["loss"], **options.model_dump(include={"warm_rows", "warm_epochs"}))]
 
     def similarities(self, context: Context, cell: Cell, options: Any, pool: pd.DataFrame) -> Similarities:
         """Look the losses up."""
-        read = context.obtain(*self.needs(cell, options))
+        read = context.obtain(*self.reads(cell, options))
         losses = pd.Series(np.asarray(read.store.loss[read.places(pool)], np.float64))
         if options.take == "middle":
             medians = losses.groupby(pool["task"].to_numpy(str)).transform("median")

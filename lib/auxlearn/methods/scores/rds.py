@@ -36,12 +36,12 @@ class RDS(RowScore):
     use = "where the encoder as it is knows little of the tasks; beside knn, which has no warm-up"
     Options = RDSOptions
 
-    def needs(self, cell: Cell, options: Any) -> list[Need]:
+    def reads(self, cell: Cell, options: Any) -> list[Need]:
         """Need hidden states of the auxiliaries' and the primary's rows."""
         warm = {} if options.model == "untrained" else options.model_dump(include={"warm_rows", "warm_epochs"})
         return [row_pass.need(cell, options.model, ["features"], pool="mean", **warm)]
 
     def similarities(self, context: Context, cell: Cell, options: Any, pool: pd.DataFrame) -> Similarities:
         """Compare hidden states."""
-        read = context.obtain(*self.needs(cell, options))
+        read = context.obtain(*self.reads(cell, options))
         return features.cosines(read, pool, target_table(context, cell, options.target_rows))

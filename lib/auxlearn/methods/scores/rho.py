@@ -19,7 +19,7 @@ class RhoOptions(row_pass.WarmOptions):
     """Options of rho."""
 
     rule: Rule = "top_mean"
-    """how n rows are chosen: top_mean or quota, as a row has one score"""
+    """how n rows are chosen (see `methods.rules`); one over target rows chooses among the 4 n best"""
 
 
 @register
@@ -38,7 +38,7 @@ class Rho(RowScore):
     use = "beside graddot, whose first order it takes over many steps"
     Options, per_target = RhoOptions, False
 
-    def needs(self, cell: Cell, options: Any) -> list[Need]:
+    def reads(self, cell: Cell, options: Any) -> list[Need]:
         """Need the losses of the auxiliaries' rows at both models."""
         p: Any = cell.params
         warm = options.model_dump(include={"warm_rows", "warm_epochs"})
@@ -50,6 +50,6 @@ class Rho(RowScore):
 
     def similarities(self, context: Context, cell: Cell, options: Any, pool: pd.DataFrame) -> Similarities:
         """Subtract the losses."""
-        reads = [context.obtain(need) for need in self.needs(cell, options)]
+        reads = [context.obtain(need) for need in self.reads(cell, options)]
         general, adapted = (np.asarray(read.store.loss[read.places(pool)], np.float64) for read in reads)
         return Similarities.of(general - adapted)
