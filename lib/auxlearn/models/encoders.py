@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from auxlearn.data.suites import Suite
 
 LAYERS = 1000  # of an encoder, at most
+TEXTS = 1000  # that are split into words in one call
 _SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
 
@@ -292,9 +293,11 @@ def _vocabulary(suite: Suite, splitter: Any, normal: Any) -> dict[str, int]:
     counts: Counter[str] = Counter()
     for task in suite.values():
         for column in task.inputs:
-            for text in task.train[column]:
-                text = " ".join(text) if isinstance(text, list) else text
-                counts.update(word for word, _ in splitter.pre_tokenize_str(normal.normalize_str(text)))
+            for table in task.train.select_columns(column).with_format("arrow").iter(TEXTS):
+                texts = table[column].to_pylist()
+                # No word reaches over a line's end, so that many texts are split in one call.
+                lines = "\n".join(" ".join(text) if isinstance(text, list) else text for text in texts)
+                counts.update(word for word, _ in splitter.pre_tokenize_str(normal.normalize_str(lines)))
     letters = sorted({letter for word in counts for letter in word})
     words = sorted(counts, key=lambda w: (-counts[w], w))[:TINY_WORDS]
     pieces = dict.fromkeys([*_SPECIAL, *letters, *("##" + letter for letter in letters), *words])
