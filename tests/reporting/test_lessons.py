@@ -202,7 +202,7 @@ def test_weights_beside_what_no_gradient_gives():
 def test_seeds_that_disagree_on_a_source_and_cosines_that_are_noise():
     text = of_weights([(0.5, 0.3, 0.2), (0.5, 0.2, 0.3)], cosine=np.nan)
     assert text[1] == "The seeds disagree on which source should weigh most: a and b ended highest."
-    assert text[3] == "6 of 6 cosines could not be told from noise, and moved nothing."
+    assert text[3] == "6 of 6 cosines could not be estimated, and moved nothing."
 
 
 def test_one_seed_of_weights_tells_no_agreement():

@@ -223,7 +223,7 @@ def weights(table: pd.DataFrame, null: pd.DataFrame, primary: str) -> str:
                  f"schedule alone, with no gradient, would have taken it ({_mean_of(len(end))}).")  # fmt: skip
     later = table[table["update"] > 0]
     if blind := int(later["cosine"].isna().sum()):
-        lines.append(f"{blind} of {len(later)} cosines could not be told from noise, and moved nothing.")
+        lines.append(f"{blind} of {len(later)} cosines could not be estimated, and moved nothing.")
     return "\n".join([*lines, "Whether weighted training scores better is for 06 and 07 to say."])
 
 

@@ -210,6 +210,20 @@ def test_pairs_that_a_test_tells_apart_are_advised_with_those_it_does_not_and_ea
     ) in told
 
 
+def test_a_pair_that_a_larger_family_of_tests_does_not_show_is_advised_with_that(tmp_path):
+    for name, verdict in (("large", "no difference shown, p = 0.062"), ("small", "better, p = 0.016")):
+        published(tmp_path, name, [SINGLE, arm("x", 0.2, "not tested")])
+        show_pairs(tmp_path / name, "a", [("x", "random", "+0.010", verdict)])
+    (text, rows), *_ = [
+        each for each in advice.advice(all_results.rows(tmp_path), all_results.pairs(tmp_path)) if "Tested" in each[0]
+    ]
+    assert text == (
+        "Tested against each other on a, shown to differ: x − random +0.010 (+0.000 to +0.020; not shown by the tests "
+        "of large, of the same runs)."
+    )
+    assert [row.study for row in rows] == ["small", "large"]
+
+
 def test_a_sentence_of_pairs_of_arms_is_read_again_from_a_page(tmp_path):
     pair = {"arm": "x", "baseline": "random", "difference": 0.1, "low": 0.05, "high": 0.15, "p": 0.01}
     told = study_findings.finding_between(
@@ -304,7 +318,7 @@ def test_what_methods_chose_is_a_sentence():
 def test_an_arm_that_was_not_tested_counts_as_none_that_was(tmp_path, verdict):
     published(tmp_path, "real", [SINGLE, arm("x", 0.2, verdict)])
     assert advice.advice(all_results.rows(tmp_path))[0] == (
-        "On real data, ordinary pool: no evidence yet, as none of 1 arms in 1 studies was tested.", [],
+        "On real data, ordinary pool: nothing was tested: 1 arms in 1 studies have intervals alone.", [],
     )  # fmt: skip
     kind = all_results.rows(tmp_path)[1].kind
     assert kind == {"chose nothing (1 of 10 seeds); better": "better"}.get(verdict, verdict.partition(" (")[0])

@@ -49,11 +49,13 @@ def advice(found: Sequence[Row], pairs: Sequence[Pair] = ()) -> list[tuple[str, 
         if better:
             answers.append(_best(where, tested, better))
         else:
-            why, how = f"none of {len(tested)} tested arms", "is shown to be better than single-task training"
-            if not tested:
-                why = f"none of {len(_once(usable))} arms in {len({row.study for row in usable})} studies"
-                how = "was tested"
-            answers.append((f"{where}: no evidence yet{f', as {why} {how}' if usable else ''}.", []))
+            text = "no evidence yet"
+            if tested:
+                text += f", as none of {len(tested)} tested arms is shown to be better than single-task training"
+            elif usable:
+                studies = len({row.study for row in usable})
+                text = f"nothing was tested: {len(_once(usable))} arms in {studies} studies have intervals alone"
+            answers.append((f"{where}: {text}.", []))
         answers += _between(arms, pairs)
         if arms and data != "planted":
             answers += _never(arms)
@@ -112,16 +114,20 @@ def _family(arm: str) -> str:
 def _between(arms: Sequence[Row], pairs: Sequence[Pair]) -> list[tuple[str, list[Row]]]:
     """Say which arms of one study are told apart and which are not, each study by itself.
 
-    A pair that several studies show with the same numbers stands once, with all of them as its evidence.
+    A pair that several studies show with the same numbers stands once, with all of them as its evidence. Where they
+    disagree, as their families of tests are not equally large, it counts as shown, and it is said where it was not.
     """
     rows = {(row.study, row.primary): row for row in reversed(arms)}
     told: dict[tuple[str, ...], tuple[str, str]] = {}
+    missed: dict[tuple[str, ...], list[str]] = {}
     theirs: dict[tuple[str, str], list[Pair]] = {}
     evidence: dict[tuple[str, str], list[Row]] = {}
-    for pair in pairs:
+    for pair in sorted(pairs, key=lambda pair: not _shown(pair)):
         own = (pair.study, pair.primary)
         if own in rows:
-            home = told.setdefault((pair.primary, pair.arm, pair.baseline, pair.difference, pair.interval), own)
+            home = told.setdefault(_numbers(pair), own)
+            if not _shown(pair):
+                missed.setdefault(_numbers(pair), []).append(pair.study)
             if home == own:
                 theirs.setdefault(own, []).append(pair)
             evidence.setdefault(home, []).append(rows[own])
@@ -129,9 +135,11 @@ def _between(arms: Sequence[Row], pairs: Sequence[Pair]) -> list[tuple[str, list
     for own, both in theirs.items():
         shown: dict[bool, list[str]] = {True: [], False: []}
         for pair in both:
-            notes, verdict = stats.parse_verdict(pair.verdict)
+            notes, _ = stats.parse_verdict(pair.verdict)
             idle = [f"; {pair.arm} {in_seeds(n)}" if n.startswith(CHOSE_NOTHING) else f"; {in_seeds(n)}" for n in notes]
-            shown[verdict in ("better", "worse")].append(
+            if _shown(pair) and _numbers(pair) in missed:
+                idle.append(f"; not shown by the tests of {', '.join(missed[_numbers(pair)])}, of the same runs")
+            shown[_shown(pair)].append(
                 f"{pair.arm} − {pair.baseline} {pair.difference} ({pair.interval}{''.join(idle)})"
             )
         parts = [
@@ -144,3 +152,11 @@ def _between(arms: Sequence[Row], pairs: Sequence[Pair]) -> list[tuple[str, list
             list(dict.fromkeys(evidence[own])),
         ))  # fmt: skip
     return answers
+
+
+def _shown(pair: Pair) -> bool:
+    return stats.parse_verdict(pair.verdict)[1] in ("better", "worse")
+
+
+def _numbers(pair: Pair) -> tuple[str, ...]:
+    return pair.primary, pair.arm, pair.baseline, pair.difference, pair.interval

@@ -178,8 +178,8 @@ def differences(table: pd.DataFrame, metric: str, baseline: str = "single-task")
     axis.set_ylim(len(table) - 0.5, -0.5)
     axis.set(xlabel=f"{metric}: difference" + ("" if pairs else f" to {baseline}"))
     axis.set_title("What is it that helps?" if pairs else "Does the auxiliary data help?")
-    axis.plot([], [], "o", color="#333333", mfc="#333333" if any(shown) else "white", mew=1.8, ms=7, label=(
-        "filled: shown by a corrected test" if any(shown) else "hollow: not shown by a corrected test"))  # fmt: skip
+    mark = "filled: shown by a corrected test" if any(shown) else "hollow: not tested, or not shown by a test"
+    axis.plot([], [], "o", color="#333333", mfc="#333333" if any(shown) else "white", mew=1.8, ms=7, label=mark)
     figure.legend(fontsize=9, loc="outside lower center", ncols=2)  # in the axis it would end at the right edge
     axis.grid(axis="y", visible=False)
     return figure
