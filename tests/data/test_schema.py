@@ -1,5 +1,7 @@
 """What a suite YAML may say: words as written, suites to extend, metrics that fit, paths as people write them."""
 
+import re
+
 import pytest
 import yaml
 
@@ -183,3 +185,17 @@ def test_a_file_that_is_read_twice_is_refused(files, where):
     with pytest.raises(ValueError, match=rf"files.{where}: '.\.csv' is read already"):
         schema.Source(files=files)
     schema.Source(files={"train": ["a.csv", "x/a.csv"], "dev": "b.csv", "test": "b.csv"})  # dev may be judged as test
+
+
+def test_a_task_is_not_called_like_what_a_module_has_for_itself():
+    """A model has a head per task by its name: PyTorch would refuse these, once all has been read."""
+    from torch import nn
+
+    own = {name for name in {*dir(nn.ModuleDict), *vars(nn.ModuleDict())} if re.fullmatch(r"[A-Za-z0-9_-]+", name)}
+    assert [name for name in sorted(own) if not schema.taken(name)] == []
+    for name in ("type", "train", "values", "_apply"):
+        with pytest.raises(InputError, match=f"a task is called '{name}', which a PyTorch module keeps for itself"):
+            schema.check_name(name)
+    for name in ("types", "training_set", "Type", "sst2", "value"):
+        schema.check_name(name)
+        nn.ModuleDict({name: nn.Identity()})

@@ -352,3 +352,41 @@ def test_a_trainer_evaluates_on_rows_with_plain_labels(rows, small, tokenizer, t
     scores = mine.evaluate(plain)
     assert 0 <= scores["eval_accuracy"] <= 1
     assert scores["eval_loss"] > 0
+
+
+def test_positions_are_whole_numbers_and_a_mask_stands_for_its_rows(small, tokenizer):
+    """A mask would else be read as positions 0 and 1."""
+    mask = np.zeros(len(small[PRIMARY].train), bool)
+    mask[[3, 5, 8]] = True
+    made = aux.training_rows(small, None, PRIMARY, tokenizer, own=mask)
+    same = aux.training_rows(small, None, PRIMARY, tokenizer, own=[3, 5, 8])
+    assert [made[i]["input_ids"] for i in range(len(made))] == [same[i]["input_ids"] for i in range(len(same))]
+    assert len(made) == 3
+    assert len(aux.training_rows(small, None, PRIMARY, tokenizer, own=[])) == 0
+    for own in (mask[:-1], [0.0, 1.0], [[0, 1]], ["0"]):
+        with pytest.raises(InputError, match="own: give positions in the train split, whole numbers in one list"):
+            aux.training_rows(small, None, PRIMARY, tokenizer, own=own)
+    floats = pd.DataFrame({"task": ["topic_name"], "row": [1.0]})
+    with pytest.raises(InputError, match="chosen: rows of 'topic_name': give positions"):
+        aux.training_rows(small, floats, PRIMARY, tokenizer)
+
+
+def test_the_loss_of_an_evaluation_is_not_divided_by_the_batches_of_a_step():
+    labels, logits = torch.zeros(3, dtype=torch.long), torch.randn(3, 2)
+    one, four = aux.WeightedLoss(["a"]), aux.WeightedLoss(["a"], accumulation=4)
+    assert four((logits,), labels).item() == pytest.approx(one((logits,), labels).item() / 4)
+    with torch.no_grad():
+        assert four((logits,), labels).item() == one((logits,), labels).item()
+
+
+def test_starting_weights_are_of_every_task_and_of_no_other(small, rows, tokenizer):
+    held, loss = aux.training_rows(small, None, PRIMARY, tokenizer, own=np.arange(48, 60)), aux.WeightedLoss(rows.tasks)
+    collator = aux.Collator(tokenizer)
+    even = dict.fromkeys(rows.tasks, 1.0)
+    assert aux.Tawt(rows, loss, held, collator, prior=even, chunk_rows=4).weights.names == list(rows.tasks)
+    for prior, name in (
+        (even | {"cross_gruop": 1.0}, "cross_gruop"),
+        ({PRIMARY: 1.0, "topic_name": 1.0}, "cross_group"),
+    ):
+        with pytest.raises(InputError, match=f"prior: {name} is not both in it and among the tasks"):
+            aux.Tawt(rows, loss, held, collator, prior=prior, chunk_rows=4)

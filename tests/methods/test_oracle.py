@@ -109,7 +109,9 @@ def test_a_part_that_there_is_not_and_a_method_that_ranks_nothing_are_refused():
     for given, words in (
         ({"part": 11}, "part: 11 of 10 parts; the last is 10"),
         ({"of": "random"}, "of: 'random' gives rows no scores"),
-        ({"of": "gradts_fg"}, "or trains in order to choose; name a ranking"),
+        ({"of": "gradts_fg"}, "as it is set trains in order to choose, or takes other rows first"),
+        ({"of": "quota_bce"}, "or takes other rows first where it may take more; name a ranking"),
+        ({"of": "loss"}, "or give it the rule top_mean"),
         ({"of": "tawt_joint"}, "of: 'tawt_joint' gives rows no scores"),
         ({"of": "td_bec"}, "did you mean 'td_bce'"),
     ):

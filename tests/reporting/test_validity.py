@@ -204,6 +204,10 @@ def test_the_oracle_s_seeds_bound_what_can_be_foretold():
     )])  # fmt: skip
     assert validity.ceiling(inputs, "accuracy") == pytest.approx(np.sqrt(3 * r / (1 + 2 * r)))
     assert np.isnan(validity.ceiling(inputs[:1], "accuracy"))
+    # A seed in which every set gave the same says nothing; one that not all sets have is left out.
+    same = [run("a", 0.1, 0.5, 0.1), run("b", 0.2, 0.5, 0.3, 0.9), run("a+b", 0.9, 0.5, 0.7)]
+    assert validity.ceiling(same, "accuracy") == pytest.approx(1)
+    assert np.isnan(validity.ceiling([run("a", 0.1, 0.5), run("b", 0.2, 0.5)], "accuracy"))
     assert np.isnan(validity.ceiling([run("a", 0.1), run("b", 0.2)], "accuracy"))
 
 

@@ -321,10 +321,10 @@ def test_what_cannot_be_guessed_is_said(tmp_path, files, words):
     assert not (tmp_path / "study.yaml").exists()
 
 
-@pytest.mark.parametrize("stem", ["数据", "Row", "seed"])
+@pytest.mark.parametrize("stem", ["数据", "Row", "seed", "type"])
 def test_a_name_that_no_task_can_have_is_another(tmp_path, stem):
     """Of another script nothing is left of it, and some are columns of tables that have one per task."""
     rng = random.Random(0)
     for split, count in (("train", 60), ("dev", 24)):
         table(tmp_path / f"{stem}_{split}.csv", [{"body": text(rng), "kind": "xy"[i % 2]} for i in range(count)])
-    assert read_back(tmp_path).names == [{"数据": "task_1", "Row": "row_1", "seed": "seed_1"}[stem]]
+    assert read_back(tmp_path).names == [{"数据": "task_1", "Row": "row_1", "seed": "seed_1", "type": "type_1"}[stem]]

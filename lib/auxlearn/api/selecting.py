@@ -128,8 +128,8 @@ def select(
         The selection.
 
     Raises:
-        InputError: A name or value is wrong, the method chooses no rows, or there are too few to choose from; before
-            anything is trained.
+        InputError: A name or value is wrong, the method weighs rows and chooses none, or there are too few to choose
+            from; before anything is trained.
     """
     (*_, cell) = cells.requested_cells(suite, primary, [method], n, [seed], encoder, device, options, False)
     p: Any = cell.params

@@ -58,6 +58,11 @@ def normalise(text: str) -> str:
         text = _BRACKETS.sub(" ", text)
     if "'" in text:
         text = _CLITIC.sub("", _NEGATION.sub("nt", text))
+    return letters(text)
+
+
+def letters(text: str) -> str:
+    """Return a text's runs of letters, digits and their marks, joined by single spaces; "'" joins what it parts."""
     return " ".join(text.translate(_KEPT).split())
 
 

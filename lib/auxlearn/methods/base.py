@@ -297,6 +297,14 @@ class Method:
         """Say whether the method trains in order to choose; rows are then held out whatever `choose` says."""
         return False
 
+    def ranks(self, options: Any) -> bool:
+        """Say whether all rows, where all are asked for, come in the order of the method's own scores."""
+        return True
+
+    def nested(self, options: Any) -> bool:
+        """Say whether the rows that are chosen of few are the first of those that are chosen of more."""
+        return self.ranks(options)
+
     def check(self, cell: Cell, options: Any) -> None:
         """Refuse options that do not go with the cell or with one another.
 

@@ -92,9 +92,14 @@ class Decile(Method):
         if options.part > options.parts:
             raise ValueError(f"part: {options.part} of {options.parts} parts; the last is {options.parts}")
         other = registry.get(options.of)
-        ranks = isinstance(other, Method) and other.scores == "rows"
-        if not ranks or other.searches(registry.options(other, cast(Any, cell.params).methods)):  # type: ignore[union-attr]
-            raise ValueError(f"of: {options.of!r} gives rows no scores, or trains in order to choose; name a ranking")
+        if not isinstance(other, Method) or other.scores != "rows":
+            raise ValueError(f"of: {options.of!r} gives rows no scores; name a ranking")
+        theirs = registry.options(other, cast(Any, cell.params).methods)
+        if other.searches(theirs) or not other.nested(theirs):
+            raise ValueError(
+                f"of: {options.of!r} as it is set trains in order to choose, or takes other rows first where it "
+                "may take more; name a ranking, or give it the rule top_mean"
+            )
 
     def followed(self, options: DecileOptions) -> list[str]:
         """Name the method that ranks."""

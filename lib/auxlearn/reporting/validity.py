@@ -138,8 +138,10 @@ def _shares(chosen: pd.DataFrame | None, known: pd.DataFrame) -> dict[str, float
 
 def _ranked(asked: Context) -> pd.DataFrame | None:
     """Return all rows that a method may choose, with its scores and in its order; None where it does not rank them."""
-    method = asked.params.method
-    if method.scores != "rows" or method.searches(asked.params.options(method)):  # of another n it would search again
+    method, options = asked.params.method, asked.params.options(asked.params.method)
+    if (
+        method.scores != "rows" or not method.ranks(options) or method.searches(options)
+    ):  # of another n it searches anew
         return None
     most = int(asked.candidates(method.name)[1].sum())
     every = asked.params.model_copy(update={"n": most})
@@ -326,16 +328,19 @@ def ceiling(inputs: Sequence[runs.Manifest], metric: str) -> float:
         metric: The primary's metric.
 
     Returns:
-        A correlation, 0 where seeds do not agree at all; NaN for fewer than two sets or seeds.
+        A correlation, 0 where seeds do not agree at all; NaN for fewer than two sets, or seeds in which sets differ.
     """
     from scipy.stats import spearmanr
 
-    each = _alone(inputs, metric)
-    scores = np.array([list(by_seed.values()) for by_seed in each.values()])
-    if len(scores) < 2 or scores.shape[1] < 2:
+    each = list(_alone(inputs, metric).values())
+    seeds = sorted(set.intersection(*map(set, each))) if each else []
+    scores = np.array([[by_seed[seed] for seed in seeds] for by_seed in each])
+    # A seed in which all sets gave the same has no order to agree with.
+    ordered = [column for column in scores.T if np.ptp(column) > 0]
+    if len(each) < 2 or len(ordered) < 2:
         return float("nan")
-    k = scores.shape[1]
-    pairs = [spearmanr(scores[:, i], scores[:, j]).statistic for i in range(k) for j in range(i)]
+    k = len(seeds)
+    pairs = [spearmanr(one, other).statistic for i, one in enumerate(ordered) for other in ordered[:i]]
     r = max(0.0, float(np.mean(pairs)))
     return float(np.sqrt(k * r / (1 + (k - 1) * r)))
 

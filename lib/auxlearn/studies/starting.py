@@ -150,7 +150,7 @@ def _parts(stem: str) -> tuple[str, str]:
 def _name(text: str) -> str:
     text = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()  # ü is u
     name = re.sub(r"[^A-Za-z0-9_]+", "_", text).strip("_").lower() or "task"
-    return f"{name}_1" if name in schema.NOT_NAMES else name
+    return f"{name}_1" if name in schema.NOT_NAMES or schema.taken(name) else name
 
 
 def _found(folder: Path, source: Mapping[str, Any]) -> Found:

@@ -6,7 +6,7 @@ import datasets
 import pytest
 
 from auxlearn import Suite
-from auxlearn.data.reading import hub_sets
+from auxlearn.data.reading import hub_sets, readers
 from auxlearn.errors import InputError
 
 CLASSES = datasets.ClassLabel(names=["no", "yes"])
@@ -157,6 +157,23 @@ def test_the_order_of_tags_counts_in_the_fingerprint():
     assert right["t"].train[0]["ner"] == [0, 1 + right["t"].train[0]["row_id"] % 2]
     assert [3 - row["ner"][1] for row in right["t"].train] == [row["ner"][1] for row in wrong["t"].train]
     assert right.fingerprint != wrong.fingerprint
+
+
+def test_images_beside_the_texts_count_in_no_fingerprint():
+    """Shown as objects, they would be others at every call, and nothing would be found again."""
+    from PIL import Image
+
+    def suite(colour):
+        rows = dataset({"text": TEXT, "label": CLASSES}, text=lambda i: f"text {i}", label=lambda i: i % 2)
+        picture = datasets.Image().encode_example(Image.new("RGB", (2, 2), colour))
+        return Suite.from_datasets({"t": rows.add_column("picture", [picture] * len(rows), feature=datasets.Image())})
+
+    assert suite("red").fingerprint == suite("red").fingerprint == suite("blue").fingerprint
+
+
+def test_what_cannot_be_written_down_is_refused():
+    with pytest.raises(InputError, match="a row holds object, which cannot be told from another; leave that column"):
+        readers.digest({"train": [{"a": object()}]})
 
 
 def test_rows_are_checked_once_and_kept(monkeypatch):

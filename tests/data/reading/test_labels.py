@@ -4,6 +4,7 @@ import datetime
 import json
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from auxlearn.data import suites
@@ -145,6 +146,69 @@ def test_names_of_a_file_are_mapped_split_by_split(tmp_path):
     assert read.train["label"][:] == [1, 0, 0]
     assert read.dev["label"][:] == [0, 1]
     assert read.test["label"][:] == [None, 1]
+
+
+@pytest.mark.parametrize("kind", [
+    pa.int64(), pa.float64(), pa.float32(), pa.decimal128(22, 1), pa.string(), pa.large_string(),
+    pa.dictionary(pa.int8(), pa.int64()), pa.dictionary(pa.int8(), pa.string()),
+])  # fmt: skip
+def test_ids_are_named_as_their_file_names_them_however_they_are_stored(tmp_path, kind):
+    """As numbers with a point, which is what nulls make of them in tables, or as text: the suite's order is another."""
+
+    def stored(values, split, kind=kind):
+        table = arrow([0] * len(values), split, names=["good", "bad"])
+        ids = pa.array(values, pa.int64())
+        if pa.types.is_dictionary(kind):
+            ids = ids.cast(kind.value_type).dictionary_encode().cast(kind)
+        place = table.column_names.index("label")
+        return table.set_column(place, "label", ids.cast(kind)).replace_schema_metadata(table.schema.metadata)
+
+    files = {"train.parquet": stored([0, 1, 1], "train"), "dev.parquet": stored([0, 1], "dev")}
+    files["test.parquet"] = stored([None, 0], "test")
+    read = task(tmp_path, files)
+    assert (read.train["label"][:], read.dev["label"][:], read.test["label"][:]) == ([1, 0, 0], [1, 0], [None, 1])
+
+
+def test_ids_that_are_not_whole_are_refused_and_names_in_their_place_are_names(tmp_path):
+    def stored(values, kind, split="train"):
+        table = arrow([0] * len(values), split, names=["good", "bad"])
+        place = table.column_names.index("label")
+        return table.set_column(place, "label", pa.array(values, kind)).replace_schema_metadata(table.schema.metadata)
+
+    files = {
+        "train.parquet": stored([0.0, 0.5], pa.float64()),
+        "dev.parquet": arrow([0, 1], "dev", names=["good", "bad"]),
+    }
+    with pytest.raises(InputError, match=r"train\.parquet: 'label' has names for its ids \(good, bad\), and holds num"):
+        task(tmp_path, files)
+    files["train.parquet"] = stored(["good", "bad", "bad"], pa.string())
+    assert task(tmp_path, files).train["label"][:] == [1, 0, 0]
+
+
+def test_tags_of_every_list_type_are_read_by_their_names(tmp_path):
+    import datasets
+
+    names = ["I", "O", "B"]
+    features = datasets.Features(
+        {"tokens": datasets.List(datasets.Value("string")), "tags": datasets.List(datasets.ClassLabel(names=names))}
+    )
+    datasets.Dataset.from_list([{"tokens": ["a", "b", "c"], "tags": [2, 0, 1]}], features=features).to_parquet(
+        tmp_path / "plain.parquet"
+    )
+    plain = pq.read_table(tmp_path / "plain.parquet")
+    for kind in (pa.list_(pa.int64(), 3), pa.large_list(pa.float64()), pa.list_(pa.int8())):
+        place = plain.column_names.index("tags")
+        table = plain.set_column(place, "tags", plain.column("tags").cast(kind)).replace_schema_metadata(
+            plain.schema.metadata
+        )
+        files = {"train.parquet": table, "dev.parquet": table}
+        assert task(tmp_path, files, TAGS).train["tags"][:] == [[1, 2, 0]]
+
+
+def test_tags_that_are_lists_are_refused_by_their_row(tmp_path):
+    table = pa.table({"tokens": [["a", "b"]], "tags": [[[0], [1]]]})
+    with pytest.raises(InputError, match="train row 0"):
+        task(tmp_path, {"train.parquet": table, "dev.parquet": table}, TAGS)
 
 
 def test_what_datasets_writes_is_read_by_its_names(tmp_path):

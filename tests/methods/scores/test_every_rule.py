@@ -5,6 +5,7 @@ import pytest
 
 import asking
 from auxlearn.data.suites import Suite
+from auxlearn.errors import InputError
 from auxlearn.methods import forecasting, ranking, registry
 from auxlearn.methods.rules import by_name
 from auxlearn.methods.scores import base, features, row_pass
@@ -86,6 +87,36 @@ def test_of_one_score_for_all_targets_the_best_rows_are_listed_and_the_rule_choo
     assert set(map(tuple, rows[["task", "row"]].values)) != set(map(tuple, by_score[["task", "row"]].values))
 
 
-def test_a_short_list_is_no_longer_than_the_pool(suite):
-    chosen, _ = asking.selected(arm("dsir", "round_robin", n=70), suite, 0, asking.everything(suite))
-    assert len(chosen.rows.drop_duplicates(["task", "row"])) == 70
+@pytest.mark.parametrize("name", ["dsir", "rho"])
+def test_a_score_that_would_decide_nothing_is_refused_before_it_is_made(name, suite, monkeypatch):
+    """Where the short list is the whole pool, embeddings alone would choose."""
+    monkeypatch.setattr(registry.get(name), "similarities", lambda *_: pytest.fail("scored"))
+    most = {"dsir": 80, "rho": 48}[name]  # rho's candidates are not those of its warm-up
+    with pytest.raises(InputError, match=rf"there are {most} rows in all.* take n below {most // 4}, or rule top_mean"):
+        asking.selected(arm(name, "round_robin", n=most // 4), suite, 0, asking.everything(suite))
+
+
+def test_what_is_chosen_first_of_more_rows_is_what_is_chosen_of_few_where_that_is_said(suite):
+    """And only there may a ranking of all rows stand for the choice of some."""
+    said = {}
+    for name in ("dsir", "knn", "tfidf"):
+        for rule in by_name.RULES:
+            p = arm(name, rule, target_rows=4)
+            method, options = p.method, p.options(p.method)
+            said[name, rule] = method.nested(options)
+            few, more = (
+                asking.selected(arm(name, rule, n=n, target_rows=4), suite, 0, asking.everything(suite))[0].rows
+                for n in (6, 18)
+            )
+            if said[name, rule]:
+                assert few[["task", "row"]].values.tolist() == more[["task", "row"]].values.tolist()[:6]
+    assert not any(said[name, "diverse"] or said[name, "quota"] for name in ("dsir", "knn", "tfidf"))
+    assert [rule for rule in by_name.RULES if said["dsir", rule]] == ["top_mean"]
+    assert [rule for rule in by_name.RULES if said["knn", rule]] == ["top_mean", "top_max", "round_robin", "transport"]
+
+
+@pytest.mark.parametrize("name", ["knn", "tfidf", "dsir", "graddot", "less"])
+def test_a_spread_over_one_target_is_refused_before_anything_is_made(name):
+    option = "target_parts" if name in ("graddot", "less") else "target_rows"
+    with pytest.raises(ValueError, match=f"'diverse' spreads over targets and needs two; raise {option}"):
+        asking.arm(name, n=N, methods={name: {"rule": "diverse", option: 1}})

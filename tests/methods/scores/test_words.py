@@ -12,6 +12,7 @@ import asking
 from auxlearn.errors import InputError
 from auxlearn.methods.rules import by_name
 from auxlearn.methods.scores import bm25, tfidf
+from auxlearn.methods.scores import words as scores_words
 
 POOL = ["The cat sat on a mat", "the dog, the dog and the cat", "stocks fell 3 %", "Cat!", ""]
 TARGETS = ["a cat sat", "the the dog", "unseen words"]
@@ -57,6 +58,24 @@ def test_tfidf_is_its_formula():
     expected = np.array([[vector(row) @ vector(words(target)) for target in TARGETS] for row in rows])
     assert matrix(tfidf.cosines(POOL, TARGETS)) == pytest.approx(expected, rel=1e-5)
     assert (expected[:, 2] == 0).all()
+
+
+def test_ascii_words_are_cut_alike_whatever_else_their_text_holds():
+    """One dash, or curly quotes in place of straight ones, changes no other word."""
+    text = "I don't know why it's broken: foo_bar, R&amp;B, the dog's 1990s"
+    assert scores_words.split(text) == scores_words.split(text.replace("'", "’"))
+    assert scores_words.split(f"{text} – é") == [*scores_words.split(text), "é"]
+    assert scores_words.split("don't foo_bar") == ["don", "t", "foo", "bar"]
+    straight, curly = "it's what they're made for", "it’s what they’re made for"
+    assert matrix(tfidf.cosines([straight, curly, "else"], [straight]))[:2] == pytest.approx(1)
+
+
+def test_products_are_the_same_with_targets_written_out_and_not(monkeypatch):
+    pool, targets = [f"word{i} word{i % 7} common" for i in range(50)], [f"word{i} common" for i in range(20)]
+    whole = matrix(tfidf.cosines(pool, targets))
+    monkeypatch.setattr(scores_words, "DENSE", 10)
+    assert matrix(tfidf.cosines(pool, targets)) == pytest.approx(whole, abs=1e-7)
+    assert (whole > 0).any()
 
 
 def test_rows_without_words_are_refused():

@@ -119,20 +119,32 @@ def test_probes_are_compared_whatever_moves_the_weights(plan, small):
     assert made["exact"].notna().all()
 
 
+def trained(steps, updates=()):
+    """What a training keeps: its steps by phase, and its updates."""
+    return SimpleNamespace(
+        updates=list(updates), steps=pd.DataFrame({"phase": [name for name, n in steps.items() for _ in range(n)]})
+    )
+
+
 def test_the_target_s_share_is_a_mean_over_steps(plan, small):
-    rows, none = len(ROWS["topic_side"]), SimpleNamespace(updates=[])
+    rows = len(ROWS["topic_side"])
+    none = trained({"joint": 9, "tune": 9})
     assert weight_tables.target_share(replace(plan, phases=(replace(plan.phases[0], weighting=None),)), none) == 0.25
     alone = Phase("tune", {"topic_side": ROWS["topic_side"]}, 1, Recipe(1e-3, 16), steps=9)
     both = (replace(plan.phases[0], weighting=None), alone)
     assert weight_tables.target_share(replace(plan, phases=both), none) == pytest.approx((0.25 + 1) / 2)
     ordered = replace(plan.phases[0], weighting=None, steps=None, order=np.array([0, 0, 0, 1]))
-    assert weight_tables.target_share(replace(plan, phases=(ordered,)), none) == 0.75
+    assert weight_tables.target_share(replace(plan, phases=(ordered,)), trained({"joint": 4})) == 0.75
     moved = [
         {"phase": "joint", "step": step, "weights": [w, (1 - w) / 2, (1 - w) / 2]}
         for step, w in ((0, 0.5), (3, 0.8), (9, 0.9))
     ]
     share = lambda w: rows * w / (rows * w + 60 * (1 - w) / 2 + 30 * (1 - w) / 2)  # noqa: E731
     expected = (3 * share(0.5) + 6 * share(0.8)) / 9  # the last update is in force for no step
-    assert weight_tables.target_share(plan, SimpleNamespace(updates=moved)) == pytest.approx(expected)
+    assert weight_tables.target_share(plan, trained({"joint": 9}, moved)) == pytest.approx(expected)
+    # Of texts that are split there are more sequences than rows, and more steps than rows make.
+    expected = (3 * share(0.5) + 6 * share(0.8) + 6 * share(0.9)) / 15
+    longer = replace(plan, phases=(replace(plan.phases[0], steps=None),))
+    assert weight_tables.target_share(longer, trained({"joint": 15}, moved)) == pytest.approx(expected)
     real = training_cache.trained(plan, small)
     assert 0 < weight_tables.target_share(plan, real) < 1

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from auxlearn.data.reading import arrow_columns
 from auxlearn.data.reading.raw_rows import RawRows
 from auxlearn.errors import InputError, shown
 
@@ -46,17 +47,14 @@ def in_place(rows: RawRows, names: Mapping[str, list[str]], where: str) -> RawRo
     """Put the source's own names in place of its ids: splits and shards may number them differently."""
     import pyarrow as pa
     import pyarrow.compute as pc
-    import pyarrow.types as types
 
     table, named = rows.table, dict(rows.named)
     for column, own in names.items():
         chunks = []
         for chunk in table.column(column).chunks:
-            nested = (
-                types.is_list(chunk.type) or types.is_large_list(chunk.type) or types.is_fixed_size_list(chunk.type)
-            )
-            ids = pc.list_flatten(chunk) if nested else chunk
-            if not types.is_integer(ids.type):
+            nested = arrow_columns.is_list(chunk.type)
+            ids = _ids(pc.list_flatten(chunk) if nested else chunk, own, f"{where}: {column!r}")
+            if ids is None:
                 break  # names already
             unlabelled = pc.equal(ids, -1)
             outside = pc.and_not(pc.invert(pc.and_(pc.greater_equal(ids, 0), pc.less(ids, len(own)))), unlabelled)
@@ -75,6 +73,40 @@ def in_place(rows: RawRows, names: Mapping[str, list[str]], where: str) -> RawRo
             table = table.set_column(place, pa.field(column, kind), pa.chunked_array(chunks, kind))
             named[column] = tuple(own)
     return replace(rows, table=table, named=named)
+
+
+def _ids(values: pa.Array, own: list[str], what: str) -> pa.Array | None:
+    """Return ids as whole numbers, however they are stored; None for texts that are no numbers, or names.
+
+    Raises:
+        InputError: Numbers that are not whole.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.types as types
+
+    if types.is_dictionary(values.type):
+        values = values.dictionary_decode()
+    if types.is_integer(values.type):
+        return values
+    if types.is_floating(values.type):
+        values = pc.if_else(pc.is_nan(values), pa.scalar(None, values.type), values)  # how tables say null
+    if arrow_columns.is_text(values.type):
+        present = values.drop_null()
+        if not len(present) or pc.all(pc.is_in(present, pa.array(own, present.type))).as_py():
+            return None
+        if not pc.all(pc.match_substring_regex(present, r"^\s*-?[0-9]+\s*$")).as_py():
+            return None
+        values = pc.utf8_trim_whitespace(values)
+    elif types.is_nested(values.type) or types.is_temporal(values.type) or types.is_binary(values.type):
+        return None  # of which a task finds fault itself
+    try:
+        return values.cast(pa.int64())
+    except pa.ArrowInvalid:
+        raise InputError(
+            f"{what} has names for its ids ({', '.join(own)[:300]}), and holds numbers that are not whole; mend the "
+            "file"
+        ) from None
 
 
 def _nested_as(lists: pa.Array, values: pa.Array) -> pa.Array:

@@ -98,7 +98,8 @@ def _is_tokens(values: Sequence[Any]) -> bool:
 
 def _alike(words: Sequence[Any], tags: Sequence[Any]) -> bool:
     pairs = [(w, t) for w, t in zip(words, tags, strict=True) if isinstance(w, list) and isinstance(t, list)]
-    return bool(pairs) and all(len(w) == len(t) for w, t in pairs)
+    plain = not any(isinstance(tag, (list, dict)) for _, tags_of_row in pairs for tag in tags_of_row)
+    return bool(pairs) and plain and all(len(w) == len(t) for w, t in pairs)
 
 
 def _tagging(splits: Mapping[str, RawRows], words: str, columns: Sequence[str]) -> Guess:

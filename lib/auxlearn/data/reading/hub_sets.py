@@ -180,6 +180,8 @@ def chosen_splits(splits: Mapping[str, Dataset], what: str, remedy: str) -> dict
 
 
 def _values(rows: Dataset) -> Iterator[dict[str, Any]]:
+    """Yield rows without images, sound and the like, of which no task reads anything."""
+    rows = rows.select_columns([name for name, kind in rows.features.items() if not hasattr(kind, "decode_example")])
     for batch in rows.iter(1000):
         for values in zip(*batch.values(), strict=True):
             yield dict(zip(batch, values, strict=True))

@@ -58,7 +58,7 @@ class LabelColumn:
             if plain or pa.types.is_nested(column.type):
                 return labels.coded_values(rows.values(label)), None
             return labels.coded(arrow_columns.floats(arrow_columns.decoded(column))), None
-        if not plain and arrow_columns.is_list(column.type):
+        if not plain and arrow_columns.is_list(column.type) and not pa.types.is_nested(column.type.value_type):
             length = arrow_columns.lengths(column)
             flat = labels.coded(arrow_columns.floats(arrow_columns.decoded(pc.list_flatten(column))))
             is_list = np.asarray(column.is_valid())

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -154,17 +155,27 @@ def _glue(name: str, split: str, path: Path) -> RawRows:
     return raw_rows.from_batches(renamed())
 
 
+def _written(value: Any) -> str:
+    text = str(value)
+    if re.search(r" at 0x[0-9a-fA-F]+>", text):  # another in every process, so that nothing would be found again
+        raise InputError(
+            f"a row holds {type(value).__name__}, which cannot be told from another; leave that column out of the data"
+        )
+    return text
+
+
 def digest(rows: Mapping[str, Iterable[Mapping[str, Any]]]) -> str:
-    """Hash rows by split: the sha256 of them as JSON, of which no more than a row is in memory."""
+    """Hash rows by split: the sha256 of them as JSON, of which no more than a row is in memory.
+
+    Raises:
+        InputError: A value is of a type that cannot be written down.
+    """
     content = hashlib.sha256(b"{")
     for i, split in enumerate(sorted(rows)):
         content.update(f"{', ' if i else ''}{json.dumps(split)}: [".encode())
         for j, row in enumerate(rows[split]):
-            text = json.dumps(row, sort_keys=True, default=str)
+            text = json.dumps(row, sort_keys=True, default=_written)
             content.update((", " + text if j else text).encode())
         content.update(b"]")
     content.update(b"}")
     return content.hexdigest()
-
-
-# --- label names that a source carries ---------------------------------------------------------------------------

@@ -101,7 +101,8 @@ def training_rows(
         InputError: What is chosen has no such columns, a chosen row is of no task of the suite, of the primary, not
             there or, by its row_id, another one than was chosen, or weights do not fit.
     """
-    picked = {primary: np.arange(len(suite[primary].train)) if own is None else np.asarray(own)}
+    every = np.arange(len(suite[primary].train))
+    picked = {primary: every if own is None else _positions(own, len(every), "own")}
     table = getattr(chosen, "table", chosen)
     if table is not None and not (isinstance(table, pd.DataFrame) and {"task", "row"} <= set(table.columns)):
         what = (
@@ -113,7 +114,7 @@ def training_rows(
             raise InputError(
                 f"chosen: {name!r} is no auxiliary task of {primary!r}; there are {', '.join(suite.names)}"
             )
-        picked[str(name)] = part["row"].to_numpy()
+        picked[str(name)] = _positions(part["row"], None, f"chosen: rows of {name!r}")
     for name, positions in picked.items():
         outside = positions[(positions < 0) | (positions >= len(suite[name].train))]
         if len(outside):
@@ -129,6 +130,19 @@ def training_rows(
         for name, rows in picked.items()
     }
     return Rows(suite, encoded, weights)
+
+
+def _positions(given: Any, size: int | None, what: str) -> np.ndarray:
+    """Return positions of rows; a mask of `size` rows stands for those that it holds."""
+    found = np.asarray(given)
+    if size is not None and found.dtype == bool and found.shape == (size,):
+        return np.flatnonzero(found)
+    if found.size and (found.ndim != 1 or found.dtype.kind not in "iu"):
+        raise InputError(
+            f"{what}: give positions in the train split, whole numbers in one list, not "
+            f"{found.ndim}-dimensional {found.dtype}"
+        )
+    return found.astype(np.int64).reshape(-1)
 
 
 @dataclass

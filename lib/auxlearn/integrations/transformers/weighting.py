@@ -91,7 +91,8 @@ class WeightedLoss:
         if isinstance(labels, Mapping):
             factors = self._factors.to(losses.device)[labels["task"]]
             losses = losses * labels["weight"] * factors
-        return losses.mean() / self.accumulation
+        # Where nothing is learned, as when the Trainer evaluates, no gradients are added up.
+        return losses.mean() / (self.accumulation if torch.is_grad_enabled() else 1)
 
     def losses(self, outputs: Any, labels: Any) -> torch.Tensor:
         """Return the unweighted loss of each row of a batch, float [B]; arguments are those of a call."""

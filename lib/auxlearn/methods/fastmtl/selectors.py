@@ -187,6 +187,10 @@ class Ranked(Method):
         wanted = {name: getattr(cell.params, name) for name in ("primary", "auxiliaries", "n", "keep_leaks")}
         return [Need("ranking", wanted | {"discriminator": self.kind, "rule": RULES[self.rule]} | options.wanted())]
 
+    def nested(self, options: RankedOptions) -> bool:
+        """Not by quotas: of more rows other tasks' come between."""
+        return self.rule != "quota"
+
     def select(self, context: Context, cell: Cell, options: RankedOptions) -> Selection:
         """Take the rows of the ranking."""
         rated: Any = context.obtain(*self.needs(cell, options))

@@ -11,9 +11,10 @@ from auxlearn.methods import ranking
 from auxlearn.methods.rules.similarities import Choice, Similarities
 
 CELLS = 1 << 24  # of a product of profiles: 128 MB
+AMONG = 4.0  # rows on a short list for each row to take
 
 
-def diverse(similarities: Similarities, n: int, seed: int = 0, among: float = 4.0) -> Choice:
+def diverse(similarities: Similarities, n: int, seed: int = 0, among: float = AMONG) -> Choice:
     """Take n rows such that every row of a short list is like one of them.
 
     The short list is the `among` times n rows of the highest mean similarity. Each is described by its similarities

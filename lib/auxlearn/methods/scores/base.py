@@ -17,11 +17,11 @@ from auxlearn.errors import InputError
 from auxlearn.methods import arm_plans, ranking
 from auxlearn.methods.base import Cell, Context, Method, Need, Options, Selection
 from auxlearn.methods.rules import by_name
+from auxlearn.methods.rules.diverse import AMONG
 from auxlearn.methods.rules.similarities import Choice, Similarities
 from auxlearn.methods.scores import features, row_pass
 
-AMONG = 4.0  # rows on the short list of a score that knows no targets, for each row to take: as in `rules.diverse`
-TARGET_ROWS = 256  # that it is then compared with
+TARGET_ROWS = 256  # that candidates are compared with
 
 
 class ScoreOptions(Options):
@@ -40,12 +40,14 @@ class RowScore(Method):
 
     Attributes:
         per_target: Whether a row has a score with each target row, or one for all.
+        targets: The option that says how many targets there are.
     """
 
     family, level, scores = "scores", "rows", "rows"
     contrasts = ("random",)
     Options: type[Options] = ScoreOptions
     per_target = True
+    targets = "target_rows"
 
     def reads(self, cell: Cell, options: Any) -> list[Need]:
         """List the artifacts that the score itself reads."""
@@ -54,6 +56,20 @@ class RowScore(Method):
     def needs(self, cell: Cell, options: Any) -> list[Need]:
         """Need what the score reads, and embeddings where a rule chooses among target rows that the score knows not."""
         return [*self.reads(cell, options), *([_embeddings(cell)] if self._in_two_steps(options) else [])]
+
+    def ranks(self, options: Any) -> bool:
+        """Not by a rule that spreads, nor in two steps, where embeddings decide on the order."""
+        return options.rule != "diverse" and not self._in_two_steps(options)
+
+    def nested(self, options: Any) -> bool:
+        """Not by quotas either: of more rows other tasks' come between."""
+        return self.ranks(options) and options.rule != "quota"
+
+    def check(self, cell: Cell, options: Any) -> None:
+        """Refuse to spread over a single target."""
+        targets = "target_rows" if self._in_two_steps(options) else self.targets
+        if options.rule == "diverse" and getattr(options, targets, TARGET_ROWS) == 1:
+            raise ValueError(f"rule: 'diverse' spreads over targets and needs two; raise {targets}")
 
     def similarities(self, context: Context, cell: Cell, options: Any, pool: pd.DataFrame) -> Similarities:
         """Compare candidates with target rows.
@@ -80,8 +96,16 @@ class RowScore(Method):
         rows, allowed = context.candidates(self.name)
         pool = rows[allowed].reset_index(drop=True)
         ranking.check_n(cell.n, len(pool))
+        if self._in_two_steps(options) and cell.n * AMONG >= len(pool):
+            raise InputError(
+                f"n: rule {options.rule!r} chooses among the {AMONG:.0f} n rows that {self.name} puts first, and there "
+                f"are {len(pool)} rows in all, so that embeddings alone would choose; take n below "
+                f"{len(pool) / AMONG:.0f}, or rule {' or '.join(by_name.OF_ONE_SCORE)}"
+            )
         similarities = self.similarities(context, cell, options, pool)
         groups = pool["task"].to_numpy(str)
+        if options.rule == "diverse" and self.per_target and similarities.targets < 2:
+            raise InputError(f"rule: 'diverse' spreads over targets, and {self.name} has one; take another rule")
         if self._in_two_steps(options):
             choice = _among_the_best(context, cell, options, pool, similarities.means())
         else:
@@ -101,6 +125,8 @@ def _among_the_best(context: Context, cell: Cell, options: Any, pool: pd.DataFra
     short = ranking.top_n(scores, min(len(pool), math.ceil(AMONG * cell.n)), cell.seed)
     listed = pool.iloc[short].reset_index(drop=True)
     targets = target_table(context, cell, getattr(options, "target_rows", TARGET_ROWS))
+    if options.rule == "diverse" and len(targets) < 2:
+        raise InputError(f"rule: 'diverse' spreads over target rows, and {cell.primary!r} has one; take another rule")
     cosines = features.cosines(context.obtain(_embeddings(cell)), listed, targets)
     choice = by_name.choose(options.rule, cosines, cell.n, listed["task"].to_numpy(str), cell.seed)
     combined = np.full(len(pool), -np.inf)  # rows that are not listed cannot be taken

@@ -44,12 +44,7 @@ class GradDot(RowScore):
     )
     cost = "a warm-up for all primaries alike, and for each primary a forward and backward pass over the pool"
     use = "where some forward and backward passes are affordable: it asks what a step on a row would do"
-    Options = GradDotOptions
-
-    def check(self, cell: Cell, options: Any) -> None:
-        """Refuse to spread over a single target."""
-        if options.rule == "diverse" and options.target_parts < 2:
-            raise ValueError("rule: 'diverse' spreads over targets and needs two; raise target_parts")
+    Options, targets = GradDotOptions, "target_parts"
 
     def reads(self, cell: Cell, options: Any) -> list[Need]:
         """Need inner products of the auxiliaries' rows with target gradients."""

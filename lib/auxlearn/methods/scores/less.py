@@ -51,12 +51,7 @@ class LESS(RowScore):
     )
     cost = "warm-ups of 1 to warm_epochs epochs for all primaries alike; for each primary as many backward passes"
     use = "where the pool is small, or several n share it; beside graddot, which reads one model by plain gradients"
-    Options = LESSOptions
-
-    def check(self, cell: Cell, options: Any) -> None:
-        """Refuse to spread over a single target."""
-        if options.rule == "diverse" and options.target_parts < 2:
-            raise ValueError("rule: 'diverse' spreads over targets and needs two; raise target_parts")
+    Options, targets = LESSOptions, "target_parts"
 
     def reads(self, cell: Cell, options: Any) -> list[Need]:
         """Need the auxiliaries' cosines with target gradients after each epoch of the warm-up."""

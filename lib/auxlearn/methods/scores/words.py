@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+import unicodedata
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,8 +16,9 @@ from auxlearn.methods.rules.similarities import Similarities
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
-# Words of letters and digits; in other scripts than Latin's with their marks, as the search for leaks reads them.
-_WORDS = re.compile(r"\w+")
+_WORDS = re.compile(r"[^\W_]+")
+_APOSTROPHES = str.maketrans(dict.fromkeys("'’‘", " "))  # part words, in ASCII as beyond it
+DENSE = 1 << 26  # numbers of the targets that are written out: 256 MB
 WORDS_AND_PUNCTUATION = r"\w+|[^\w\s]+"
 
 
@@ -24,11 +26,12 @@ def split(text: str) -> list[str]:
     """Cut a text into lower-case words of letters and digits.
 
     Beyond ASCII, texts that look alike are alike (NFKC), marks stay with their letters, and a script without spaces is
-    cut into characters, as where leaks are searched for (`data.normalisation`).
+    cut into characters (`data.normalisation`). ASCII words are cut alike whatever else their text holds.
     """
     if text.isascii():
         return _WORDS.findall(text.lower())
-    return normalisation.words(normalisation.normalise(text))
+    text = unicodedata.normalize("NFKC", text).casefold().translate(_APOSTROPHES)
+    return normalisation.words(normalisation.letters(text))
 
 
 def fitted(reader: Any, texts: Iterable[str]) -> csr_matrix:
@@ -62,5 +65,11 @@ def products(candidates: csr_matrix, targets: csr_matrix, bounds: tuple[float, f
         Their inner products, computed when they are read.
     """
     used = np.unique(targets.indices)
-    held, dense = candidates[:, used], np.ascontiguousarray(targets[:, used].T.toarray(), np.float32)
-    return Similarities(candidates.shape[0], targets.shape[0], lambda part: np.asarray(held[part] @ dense), bounds)
+    held, wanted = candidates[:, used], targets[:, used].T
+    if wanted.shape[0] * wanted.shape[1] > DENSE:
+        sparse = wanted.tocsr().astype(np.float32)
+        at: Callable[[slice | np.ndarray], np.ndarray] = lambda part: (held[part] @ sparse).toarray()  # noqa: E731
+    else:
+        dense = np.ascontiguousarray(wanted.toarray(), np.float32)
+        at = lambda part: np.asarray(held[part] @ dense)  # noqa: E731
+    return Similarities(candidates.shape[0], targets.shape[0], at, bounds)

@@ -104,7 +104,8 @@ def target_share(plan: Plan, training: training_cache.Training) -> float:
     done = total = 0.0
     for phase in plan.phases:
         sizes = {name: len(rows) for name, rows in phase.rows.items() if len(rows)}
-        steps = sum(phases.schedule(phase, sizes))
+        # Real steps: long tagged sentences are split, so that there may be more sequences than rows.
+        steps = int((training.steps["phase"] == phase.name).sum())
         moments = [row for row in training.updates if row["phase"] == phase.name]
         if moments:
             ends = [*(row["step"] for row in moments[1:]), steps]
