@@ -29,6 +29,12 @@ def suite(planted):
 
 
 @pytest.fixture(scope="module")
+def sizes(suite):
+    net = multitask.build("tiny", suite)
+    return forecasting.Sizes(counting.tokens(suite, net.tokenizer, 128), net.encoder.config, "measured")
+
+
+@pytest.fixture(scope="module")
 def home(tmp_path_factory):
     return tmp_path_factory.mktemp("runs")
 
@@ -51,13 +57,11 @@ def test_there_are_ten_and_six():
 
 @pytest.mark.parametrize("rule", by_name.RULES)
 @pytest.mark.parametrize("name", SCORES)
-def test_each_score_chooses_n_rows_by_each_rule_as_forecast(name, rule, suite):
+def test_each_score_chooses_n_rows_by_each_rule_as_forecast(name, rule, suite, sizes):
     p = arm(name, rule)
     chosen, asked = asking.selected(p, suite, 0, asking.everything(suite))
     assert len(chosen.rows.drop_duplicates(["task", "row"])) == len(chosen.rows) == N
     assert np.isfinite(chosen.rows["score"]).all()
-    net = multitask.build("tiny", suite)
-    sizes = forecasting.Sizes(counting.tokens(suite, net.tokenizer, 128), net.encoder.config, "measured")
     forecast = sum(charge.expected for charge in forecasting.SizedContext(sizes, p, 0).choosing(p.method))
     assert sum(row.flops for row in asked.needed()) == pytest.approx(forecast, rel=0.01)
     if name in ("dsir", "bm25", "tfidf") and (name != "dsir" or rule not in OVER_TARGETS):
