@@ -96,7 +96,7 @@ def alone(p: ArmParameters, suite: Suite, seed: int, usable: np.ndarray | None, 
     Raises:
         InputError: The primary has too few rows to hold any out.
     """
-    trained, held = holdout(suite, p.primary, p.holdout if p.choose == "holdout" else 0.0, seed, usable)
+    trained, held = holdout(suite, p.primary, p.held_out, seed, usable)
     phase = Phase(
         "tune", {p.primary: trained}, epochs, Recipe(p.lr, p.batch_size, idle_heads=p.idle_heads),
         steps=p.steps or None, choose=p.choose, looks=p.looks, loss_scale=p.loss_scale,
@@ -134,7 +134,7 @@ def two_stages(
     Reference:
         FastMTL (Kung et al., EMNLP 2021), section 3.
     """
-    trained, held = holdout(suite, p.primary, p.holdout if p.choose == "holdout" else 0.0, seed, usable)
+    trained, held = holdout(suite, p.primary, p.held_out, seed, usable)
     own, rows = Recipe(p.lr, p.batch_size, idle_heads=p.idle_heads), {p.primary: trained}
     fixed = p.seed_policy == "fixed"
     first: dict[str, Any] = {"mixing": p.mixing, "loss_scale": p.loss_scale, "seed": FIXED_STAGE2 if fixed else None}

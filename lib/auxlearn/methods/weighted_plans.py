@@ -45,7 +45,7 @@ def plan(
     Raises:
         InputError: There is no source row, or pre-training has no steps for the primary.
     """
-    trained, held = arm_plans.holdout(suite, p.primary, p.holdout if p.choose == "holdout" else 0.0, seed, usable)
+    trained, held = arm_plans.holdout(suite, p.primary, p.held_out, seed, usable)
     tables = {str(name): part for name, part in chosen.sort_values(["task", "row"]).groupby("task")}
     parts = {name: part["row"].to_numpy() for name, part in tables.items()}
     if not parts:

@@ -249,15 +249,8 @@ def _status(stage: str, key: str, known: dict[tuple[str, str], Any]) -> tuple[st
     return ("stale" if stale else "finished"), manifest
 
 
-def is_stale(manifest: Manifest) -> bool:
-    """Tell whether a run's code, or anything it read, has changed since it was made.
-
-    Parameters and data need no check here, since keys carry them.
-    """
-    return _is_stale(manifest, {})
-
-
 def _is_stale(manifest: Manifest, known: dict[tuple[str, str], Any]) -> bool:
+    """Tell whether a run's code, or anything it read, has changed; of parameters and data keys are."""
     made_by = manifest.code
     notebook = NOTEBOOKS / made_by["notebook"] if made_by["notebook"] else None
     try:

@@ -226,6 +226,11 @@ class Budget(Trained):
     holdout: float = Field(0.1, gt=0, lt=0.9)
     """share of the primary's rows that is held out, the same for every arm"""
 
+    @property
+    def held_out(self) -> float:
+        """The share of the primary's rows that is held out: none where no held-out row chooses the state."""
+        return self.holdout if self.choose == "holdout" else 0.0
+
     @model_validator(mode="after")
     def _enough_steps(self) -> Self:
         if self.steps and self.tune_steps >= self.steps:

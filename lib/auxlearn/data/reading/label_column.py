@@ -41,7 +41,7 @@ class LabelColumn:
         if self.spec.kind == "regression":
             return {split: self._scores(split, values, faults) for split, values in columns.items()}
         ids = self._ids(columns, length, faults)
-        return {split: self._array(split, column, length[split]) for split, column in ids.items()}
+        return {split: self._array(column, length[split]) for split, column in ids.items()}
 
     def _values(self, split: str, faults: list[Fault]) -> tuple[Coded, np.ndarray | None]:
         """Return a split's labels, of tagging those of all tokens; and of tagging each row's number of tags."""
@@ -132,7 +132,7 @@ class LabelColumn:
             out[split] = ids
         return out
 
-    def _array(self, split: str, ids: np.ndarray, length: np.ndarray | None) -> Any:
+    def _array(self, ids: np.ndarray, length: np.ndarray | None) -> Any:
         """Return ids as an Arrow array, or as lists, null where there is no label."""
         import pyarrow as pa
         import pyarrow.compute as pc

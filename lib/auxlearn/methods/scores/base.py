@@ -149,7 +149,7 @@ def target_rows(context: Context, cell: Cell, most: int) -> np.ndarray:
     """
     p = cell.params
     usable = context.usable(p.primary)[p.primary]
-    held = p.holdout if p.choose == "holdout" else 0.0
+    held = p.held_out
     trained, _ = arm_plans.holdout(context.suite, p.primary, held, cell.seed, usable)
     if not len(trained):
         raise InputError(

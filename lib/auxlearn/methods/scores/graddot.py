@@ -50,7 +50,7 @@ class GradDot(RowScore):
         """Need inner products of the auxiliaries' rows with target gradients."""
         p: Any = cell.params
         given = options.model_dump(include={"warm_rows", "warm_epochs", "target_rows", "target_parts"})
-        held = p.holdout if p.choose == "holdout" else 0.0
+        held = p.held_out
         return [row_pass.need(cell, "warmed", ["products"], holdout=held, **given)]
 
     def similarities(self, context: Context, cell: Cell, options: Any, pool: pd.DataFrame) -> Similarities:

@@ -57,7 +57,7 @@ class LESS(RowScore):
         """Need the auxiliaries' cosines with target gradients after each epoch of the warm-up."""
         p: Any = cell.params
         given = options.model_dump(include={"warm_rows", "target_rows", "target_parts"})
-        given["holdout"] = p.holdout if p.choose == "holdout" else 0.0
+        given["holdout"] = p.held_out
         epochs = range(1, options.warm_epochs + 1)
         return [row_pass.need(cell, "warmed", ["cosines"], warm_epochs=epoch, **given) for epoch in epochs]
 

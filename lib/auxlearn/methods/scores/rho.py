@@ -42,7 +42,7 @@ class Rho(RowScore):
         """Need the losses of the auxiliaries' rows at both models."""
         p: Any = cell.params
         warm = options.model_dump(include={"warm_rows", "warm_epochs"})
-        held = p.holdout if p.choose == "holdout" else 0.0
+        held = p.held_out
         return [
             row_pass.need(cell, "warmed", ["loss"], **warm),
             row_pass.need(cell, "adapted", ["loss"], holdout=held, **warm),

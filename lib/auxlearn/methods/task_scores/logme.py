@@ -72,7 +72,7 @@ class LogME(base.TaskScore):
         """Need the primary's features by each auxiliary's model."""
         p: Any = cell.params
         given = {"tune_rows": options.source_rows, "epochs": options.source_epochs, "target_rows": options.target_rows}
-        given["holdout"] = p.holdout if p.choose == "holdout" else 0.0
+        given["holdout"] = p.held_out
         return [Need("task_features", arm_plans.of_arm(p) | given)]
 
     def task_scores(self, context: Context, cell: Cell, options: Any) -> Mapping[str, float]:

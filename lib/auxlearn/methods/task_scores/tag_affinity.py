@@ -86,7 +86,7 @@ class TagAffinity(base.TaskScore):
         """Need the auxiliaries' affinities with the primary."""
         p: Any = cell.params
         given = options.model_dump(include={"joint_rows", "joint_epochs", "lookaheads", "look_rate"})
-        given["holdout"] = p.holdout if p.choose == "holdout" else 0.0
+        given["holdout"] = p.held_out
         return [Need("task_affinity", arm_plans.of_arm(p) | given)]
 
     def task_scores(self, context: Context, cell: Cell, options: Any) -> Mapping[str, float]:
