@@ -317,7 +317,7 @@ def check_name(name: object, where: str = "") -> None:
     if taken(name):
         raise InputError(
             f"{where}a task is called {name!r}, which a PyTorch module keeps for itself, so that no model could have a "
-            f"head of that name; give it another name, such as {name.strip('_')}_1"
+            f"head of that name; give it another name, such as {name.strip('_') or 'task'}_1"
         )
 
 

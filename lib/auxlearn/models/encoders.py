@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import json
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -17,14 +16,13 @@ import numpy as np
 
 from auxlearn.data.tokens import pieces
 from auxlearn.errors import InputError
-from auxlearn.models.encoder_files import GIVE, TINY, TINY_POSITIONS, TINY_WORDS, config_file, origin
+from auxlearn.models import tiny_encoder
+from auxlearn.models.encoder_files import GIVE, TINY, config_file, origin
 
 if TYPE_CHECKING:
     from auxlearn.data.suites import Suite
 
 LAYERS = 1000  # of an encoder, at most
-TEXTS = 1000  # that are split into words in one call
-_SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
 
 def load(name: str, suite: Suite, pool: str, layers: int | None = None) -> tuple[Any, Any]:
@@ -44,7 +42,7 @@ def load(name: str, suite: Suite, pool: str, layers: int | None = None) -> tuple
     Raises:
         InputError: The encoder cannot be loaded whole; the message names the remedy.
     """
-    return _tiny(suite, layers) if name == "tiny" else _pretrained(name, pool, layers)
+    return tiny_encoder.load(suite, layers) if name == "tiny" else _pretrained(name, pool, layers)
 
 
 def most_tokens(config: Any, max_length: int) -> int:
@@ -283,54 +281,3 @@ def _loading(encoder: str) -> Iterator[None]:
     except Exception as error:  # of any type: what they do with a damaged file is not theirs to say
         why = (str(error) or repr(error)).splitlines()[0]
         raise InputError(f"encoder {encoder!r} cannot be loaded: {why}. {GIVE}") from None
-
-
-def _vocabulary(suite: Suite, splitter: Any, normal: Any) -> dict[str, int]:
-    """List frequent words whole and characters for the rest.
-
-    Words are counted rather than left to a WordPiece trainer, whose ties depend on hash order.
-    """
-    counts: Counter[str] = Counter()
-    for task in suite.values():
-        for column in task.inputs:
-            for table in task.train.select_columns(column).with_format("arrow").iter(TEXTS):
-                texts = table[column].to_pylist()
-                # No word reaches over a line's end, so that many texts are split in one call.
-                lines = "\n".join(" ".join(text) if isinstance(text, list) else text for text in texts)
-                counts.update(word for word, _ in splitter.pre_tokenize_str(normal.normalize_str(lines)))
-    letters = sorted({letter for word in counts for letter in word})
-    words = sorted(counts, key=lambda w: (-counts[w], w))[:TINY_WORDS]
-    pieces = dict.fromkeys([*_SPECIAL, *letters, *("##" + letter for letter in letters), *words])
-    return {piece: i for i, piece in enumerate(pieces)}
-
-
-def _tiny(suite: Suite, layers: int | None = None) -> tuple[Any, Any]:
-    """Make a small BERT with random weights and a WordPiece vocabulary of the suite's own."""
-    from transformers import BertConfig, BertModel
-
-    if suite.tokenizer is None:  # made once, not for every model
-        suite.tokenizer = _wordpiece(suite)
-    if (layers or 1) > TINY["num_hidden_layers"]:
-        raise InputError(f"encoder 'tiny:{layers}': it has {TINY['num_hidden_layers']} layers")
-    shape: dict[str, Any] = TINY | ({"num_hidden_layers": layers} if layers else {})
-    config = BertConfig(vocab_size=len(suite.tokenizer), max_position_embeddings=TINY_POSITIONS, **shape)
-    return BertModel(config, add_pooling_layer=False), suite.tokenizer
-
-
-def _wordpiece(suite: Suite) -> Any:
-    """Make a tokenizer whose vocabulary is that of the suite's training texts."""
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
-    from transformers import PreTrainedTokenizerFast
-
-    splitter, normal = pre_tokenizers.BertPreTokenizer(), normalizers.BertNormalizer(lowercase=True)
-    vocabulary = _vocabulary(suite, splitter, normal)
-    wordpiece = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
-    wordpiece.normalizer, wordpiece.pre_tokenizer = normal, splitter
-    wordpiece.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1",
-        special_tokens=[("[CLS]", vocabulary["[CLS]"]), ("[SEP]", vocabulary["[SEP]"])],
-    )  # fmt: skip
-    return PreTrainedTokenizerFast(
-        tokenizer_object=wordpiece, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]",
-        mask_token="[MASK]", model_input_names=["input_ids", "token_type_ids", "attention_mask"],
-    )  # fmt: skip

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from auxlearn.data import suites
-from auxlearn.data.reading import labels
+from auxlearn.data.reading import class_names, labels, raw_rows
 from auxlearn.errors import InputError
 from own_rows import SCORE, SPEC, TAGS, arrow, csv, rows, suite_file, task, write
 
@@ -167,6 +167,17 @@ def test_ids_are_named_as_their_file_names_them_however_they_are_stored(tmp_path
     files["test.parquet"] = stored([None, 0], "test")
     read = task(tmp_path, files)
     assert (read.train["label"][:], read.dev["label"][:], read.test["label"][:]) == ([1, 0, 0], [1, 0], [None, 1])
+
+
+def test_ids_as_text_are_named_whatever_parts_of_the_file_hold_none(tmp_path):
+    """A part without any label is not taken for names."""
+    whole, names = arrow([0] * 4, names=["good", "bad"]), ["good", "bad"]
+    place, kind = whole.column_names.index("label"), pa.string()
+    parts = pa.chunked_array([pa.array(["0", "1"], kind), pa.array([None, None], kind)])
+    rows_read = raw_rows.of_table(whole.set_column(place, "label", parts), whole.column_names)
+    read = class_names.in_place(rows_read, {"label": names}, "file")
+    assert read.table.column("label").to_pylist() == ["good", "bad", None, None]
+    assert read.named["label"] == ("good", "bad")
 
 
 def test_ids_that_are_not_whole_are_refused_and_names_in_their_place_are_names(tmp_path):

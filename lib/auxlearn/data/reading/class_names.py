@@ -93,7 +93,9 @@ def _ids(values: pa.Array, own: list[str], what: str) -> pa.Array | None:
         values = pc.if_else(pc.is_nan(values), pa.scalar(None, values.type), values)  # how tables say null
     if arrow_columns.is_text(values.type):
         present = values.drop_null()
-        if not len(present) or pc.all(pc.is_in(present, pa.array(own, present.type))).as_py():
+        if not len(present):  # says nothing of what the others are
+            return pa.nulls(len(values), pa.int64())
+        if pc.all(pc.is_in(present, pa.array(own, present.type))).as_py():
             return None
         if not pc.all(pc.match_substring_regex(present, r"^\s*-?[0-9]+\s*$")).as_py():
             return None

@@ -68,13 +68,8 @@ class Tawt(TrainerCallback):
         if few or len(held_out) < chunks:
             what = f"{few[0]!r} has" if few else "held_out has"
             raise InputError(f"tawt: {what} fewer rows than the {chunks} chunks that its gradient is measured on")
-        if prior is not None and set(prior) != set(rows.tasks):
-            other = sorted(set(prior) ^ set(rows.tasks))
-            raise InputError(
-                f"prior: {', '.join(other)} {'is' if len(other) == 1 else 'are'} not both in it and among the tasks "
-                f"({', '.join(rows.tasks)}); give every task its starting weight, and no other"
-            )
-        start = np.ones(len(rows.tasks)) if prior is None else np.array([prior[name] for name in rows.tasks])
+        sizes = {name: len(rows.of(name)) for name in rows.tasks}
+        start = cosine.prior("uniform" if prior is None else "explicit", sizes, weights=prior)
         self.rows, self.loss, self.held_out, self.collator = rows, loss, held_out, collator
         self.every, self.chunks, self.chunk_rows, self.seed = every, chunks, chunk_rows, seed
         self.parameters = parameters or shared
