@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats as reference
 
-from auxlearn.evaluation import stats
+from auxlearn.evaluation import stats, verdicts
 
 
 @pytest.mark.parametrize(("pairs", "smallest"), [(3, 0.25), (5, 0.0625), (8, 2 / 256)])
@@ -99,19 +99,19 @@ def test_verdicts():
     base = np.linspace(0.5, 0.6, 8)
     few = stats.compare(base[:5] + 0.1, base[:5])
     assert few.p is None
-    assert stats.verdict(few, None).startswith("undecided")
+    assert verdicts.verdict(few, None).startswith("undecided")
     seven = stats.compare(base[:7] + 0.1, base[:7])
-    assert "no test" in stats.verdict(seven, seven.p)
+    assert "no test" in verdicts.verdict(seven, seven.p)
     enough = stats.compare(base + 0.1, base)
-    assert stats.verdict(enough, enough.p) == "better"
-    assert stats.verdict(stats.compare(base - 0.1, base), enough.p) == "worse"
-    assert stats.verdict(enough, 0.2) == "no difference shown"
-    assert stats.verdict(enough, 6 * enough.p, comparisons=6) == "better"
-    assert stats.verdict(enough, 0.2, comparisons=6) == "no difference shown"
-    assert stats.verdict(enough, 7 * enough.p, comparisons=7) == "undecided (8 seeds for 7 tests)"
-    assert stats.verdict(enough, 7 * enough.p, 0.9, comparisons=7) == "better"
+    assert verdicts.verdict(enough, enough.p) == "better"
+    assert verdicts.verdict(stats.compare(base - 0.1, base), enough.p) == "worse"
+    assert verdicts.verdict(enough, 0.2) == "no difference shown"
+    assert verdicts.verdict(enough, 6 * enough.p, comparisons=6) == "better"
+    assert verdicts.verdict(enough, 0.2, comparisons=6) == "no difference shown"
+    assert verdicts.verdict(enough, 7 * enough.p, comparisons=7) == "undecided (8 seeds for 7 tests)"
+    assert verdicts.verdict(enough, 7 * enough.p, 0.9, comparisons=7) == "better"
     more = stats.compare(np.linspace(0.5, 0.6, 10) + 0.1, np.linspace(0.5, 0.6, 10))
-    assert stats.verdict(more, 0.2, comparisons=20) == "no difference shown"
+    assert verdicts.verdict(more, 0.2, comparisons=20) == "no difference shown"
 
 
 def test_auc_interval():
@@ -128,32 +128,32 @@ def compared(low, high, seeds=10):
 
 def test_an_arm_reaches_all_data_only_where_that_gains_more_than_the_margin():
     gains, none = compared(0.011, 0.05), compared(0.01, 0.09)
-    assert stats.reaches(compared(-0.009, 0.03), gains, 0.01) == "reaches"
-    assert stats.reaches(compared(0.01, 0.03), gains, 0.01) == "reaches"  # more than it is as good
-    assert stats.reaches(compared(-0.01, 0.03), gains, 0.01) == "not shown"
-    assert stats.reaches(compared(-0.03, -0.01), gains, 0.01) == "falls short"
-    assert stats.reaches(compared(-0.009, 0.03), none, 0.01) == "not asked"
-    assert stats.reaches(compared(-0.009, 0.03, 5), gains, 0.01) == "undecided (5 seeds)"
-    assert stats.reaches(compared(np.nan, np.nan, 1), compared(np.nan, np.nan, 1), 0.01) == "undecided (1 seed)"
+    assert verdicts.reaches(compared(-0.009, 0.03), gains, 0.01) == "reaches"
+    assert verdicts.reaches(compared(0.01, 0.03), gains, 0.01) == "reaches"  # more than it is as good
+    assert verdicts.reaches(compared(-0.01, 0.03), gains, 0.01) == "not shown"
+    assert verdicts.reaches(compared(-0.03, -0.01), gains, 0.01) == "falls short"
+    assert verdicts.reaches(compared(-0.009, 0.03), none, 0.01) == "not asked"
+    assert verdicts.reaches(compared(-0.009, 0.03, 5), gains, 0.01) == "undecided (5 seeds)"
+    assert verdicts.reaches(compared(np.nan, np.nan, 1), compared(np.nan, np.nan, 1), 0.01) == "undecided (1 seed)"
     with pytest.raises(ValueError, match="margin: 0 is not above 0"):
-        stats.reaches(gains, gains, 0)
+        verdicts.reaches(gains, gains, 0)
 
 
 def test_the_rule_of_one_standard_deviation_is_the_baseline_s():
     baseline = [0.4, 0.5, 0.6]  # deviation 0.1
-    assert stats.by_one_deviation([0.5, 0.6, 0.71], baseline) == "improved"
-    assert stats.by_one_deviation([0.3, 0.4, 0.49], baseline) == "dropped"
-    assert stats.by_one_deviation([0.5, 0.5, 0.5], baseline) == "neutral"
-    assert stats.by_one_deviation([0.1, 0.9, 0.75], baseline) == "neutral"  # its own spread does not count
+    assert verdicts.by_one_deviation([0.5, 0.6, 0.71], baseline) == "improved"
+    assert verdicts.by_one_deviation([0.3, 0.4, 0.49], baseline) == "dropped"
+    assert verdicts.by_one_deviation([0.5, 0.5, 0.5], baseline) == "neutral"
+    assert verdicts.by_one_deviation([0.1, 0.9, 0.75], baseline) == "neutral"  # its own spread does not count
     with pytest.raises(ValueError, match="two or more pairs"):
-        stats.by_one_deviation([0.4], [0.5])
+        verdicts.by_one_deviation([0.4], [0.5])
 
 
 def test_a_verdict_is_told_from_what_stands_before_it():
-    assert stats.parse_verdict("better") == ([], "better")
-    assert stats.parse_verdict("no test (7 seeds; needs 8)") == ([], "no test (7 seeds; needs 8)")
-    assert stats.parse_verdict("chose nothing (8 of 8 seeds)") == (["chose nothing (8 of 8 seeds)"], "")
+    assert verdicts.parse_verdict("better") == ([], "better")
+    assert verdicts.parse_verdict("no test (7 seeds; needs 8)") == ([], "no test (7 seeds; needs 8)")
+    assert verdicts.parse_verdict("chose nothing (8 of 8 seeds)") == (["chose nothing (8 of 8 seeds)"], "")
     both = "chose nothing (2 of 8 seeds); gradts_thres chose nothing (1 of 8 seeds); no difference shown"
-    assert stats.parse_verdict(both) == (
+    assert verdicts.parse_verdict(both) == (
         ["chose nothing (2 of 8 seeds)", "gradts_thres chose nothing (1 of 8 seeds)"], "no difference shown",
     )  # fmt: skip

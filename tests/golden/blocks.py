@@ -18,7 +18,7 @@ import arms_and_switches
 import pipeline
 from auxlearn import cost, seeding
 from auxlearn.data import auxiliary_rows, batch_order, batching, leakage, suites
-from auxlearn.evaluation import agreement, counting, metrics, stats
+from auxlearn.evaluation import agreement, counting, metrics, stats, verdicts
 from auxlearn.methods import arm_plans, controls, pairs_of_arms, ranking, task_plans
 from auxlearn.methods.autosem import bandits, ratio_search, selectors
 from auxlearn.methods.fastmtl import calibration, cascade, discriminator, ngram_scorer, proxy_plans, ridge_student
@@ -371,7 +371,7 @@ def statistics_cases() -> Cases:
         made[f"tests, {seeds_} seeds"] = [p, stats.paired_t_test(a, b)]
         compared = stats.compare(a, b)
         made[f"verdicts, {seeds_} seeds"] = [
-            stats.verdict(compared, q, comparisons=k) for q, k in ((None, 1), (0.01, 1), (0.2, 2), (0.2, 9))
+            verdicts.verdict(compared, q, comparisons=k) for q, k in ((None, 1), (0.01, 1), (0.2, 2), (0.2, 9))
         ]
     made["holm"] = stats.holm([0.01, 0.04, 0.03, 0.5])
     made["holm, of a larger family"] = stats.holm([0.01, 0.04, 0.03, 0.5], 7)

@@ -31,6 +31,7 @@ GOLDEN = {
     "evaluation.metrics": "statistics",
     "evaluation.counting": "statistics",
     "evaluation.stats": "statistics",
+    "evaluation.verdicts": "statistics",
     "reporting.comparison": "statistics",
     "signals.pass_store": "proxies",
     "signals.pool_pass": "proxies",

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from auxlearn.data.suites import Task
-from auxlearn.evaluation import counting, metrics, stats
+from auxlearn.evaluation import counting, metrics, stats, verdicts
 from auxlearn.files import stored_arrays
 from auxlearn.methods import pairs_of_arms, registry
 from auxlearn.records import runs
@@ -100,16 +100,16 @@ def paired(
     tested = out["p"].notna()
     out.loc[tested, "p"] = stats.holm(out.loc[tested, "p"].to_numpy(), size)
     out["p"] = out["p"].astype(float)
-    verdicts = []
+    words = []
     for row in out.itertuples():
-        word = stats.verdict(row.compared, None if np.isnan(row.p) else row.p, level, size)
+        word = verdicts.verdict(row.compared, None if np.isnan(row.p) else row.p, level, size)
         word = word if row.declared else "not tested"
         if row.idle:
             word = f"{row.Index[1]} chose nothing ({row.idle} of {row.seeds} seeds); {word}"
         if row.none:
             word = f"chose nothing ({row.none} of {row.seeds} seeds)" + (f"; {word}" if row.none < row.seeds else "")
-        verdicts.append(word)
-    return out.drop(columns=["compared", "none", "idle", "declared"]).assign(verdict=verdicts)
+        words.append(word)
+    return out.drop(columns=["compared", "none", "idle", "declared"]).assign(verdict=words)
 
 
 def _chose_nothing(arm: runs.Manifest) -> int:
@@ -147,7 +147,7 @@ def comparisons(
 def reaching(
     arms: Sequence[runs.Manifest], metric: str, margin: float, level: float = 0.95
 ) -> tuple[stats.Comparison, pd.DataFrame]:
-    """Ask which arms reach the score of all data (see `stats.reaches`).
+    """Ask which arms reach the score of all data (see `verdicts.reaches`).
 
     Args:
         arms: Manifests of 06 runs, at any n; single and all_data among them.
@@ -175,7 +175,7 @@ def reaching(
         added = round(np.mean([part["added"] for part in m.metrics["seeds"].values()]))
         rows.append({
             "arm": m.params["arm"], "n": added, "difference": compared.difference, "low": compared.low,
-            "high": compared.high, "seeds": compared.seeds, "answer": stats.reaches(compared, gain, margin),
+            "high": compared.high, "seeds": compared.seeds, "answer": verdicts.reaches(compared, gain, margin),
         })  # fmt: skip
     columns = ["arm", "n", "difference", "low", "high", "seeds", "answer"]
     table = pd.DataFrame(rows, columns=columns).sort_values(["arm", "n"], kind="stable")
@@ -183,7 +183,7 @@ def reaching(
 
 
 def by_one_deviation(arms: Sequence[runs.Manifest], metric: str) -> pd.Series:
-    """Judge arms against the first one by FastMTL's rule of one standard deviation (see `stats.by_one_deviation`).
+    """Judge arms against the first one by FastMTL's rule of one standard deviation (see `verdicts.by_one_deviation`).
 
     Args:
         arms: Manifests of 06 runs, the baseline first.
@@ -195,7 +195,7 @@ def by_one_deviation(arms: Sequence[runs.Manifest], metric: str) -> pd.Series:
     table = scores(arms, metric).pivot(index="seed", columns="arm", values="score")
     first, *others = [m.params["arm"] for m in arms]
     enough = others if len(table) > 1 else []
-    return pd.Series({name: stats.by_one_deviation(table[name], table[first]) for name in enough}, dtype=object)
+    return pd.Series({name: verdicts.by_one_deviation(table[name], table[first]) for name in enough}, dtype=object)
 
 
 def sentences(arm: runs.Manifest) -> tuple[list[Any], Any]:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from auxlearn.evaluation import stats
+from auxlearn.evaluation import stats, verdicts
 from auxlearn.reporting import summaries
 
 CLOSE = 0.05  # of AUC: form that comes this near to a discriminator may be all that it has learnt
@@ -264,7 +264,7 @@ def comparison(
     Returns:
         One sentence per line.
     """
-    words = compared["verdict"].map(lambda verdict: stats.parse_verdict(verdict)[1] or verdict)
+    words = compared["verdict"].map(lambda verdict: verdicts.parse_verdict(verdict)[1] or verdict)
     lines = []
     for word in ("better", "worse"):
         if shown := list(compared.index[words == word]):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from auxlearn.evaluation import stats
+from auxlearn.evaluation import verdicts
 from auxlearn.methods import registry
 from auxlearn.reporting.pages.all_results import CHOSE_NOTHING, DECIDED, Kind, Pair, Row
 from auxlearn.reporting.pages.study_findings import capitalised, difference_of, in_seeds
@@ -43,7 +43,7 @@ def advice(found: Sequence[Row], pairs: Sequence[Pair] = ()) -> list[tuple[str, 
         if data == "twins" and not arms:
             continue
         usable = [row for row in arms if not is_control(row.arm)]
-        tested = _once([row for row in usable if row.kind in DECIDED and not stats.parse_verdict(row.verdict)[0]])
+        tested = _once([row for row in usable if row.kind in DECIDED and not verdicts.parse_verdict(row.verdict)[0]])
         better = [row for row in tested if row.kind == "better"]
         better.sort(key=lambda row: (float(f"{row.tflop:.3g}"), -(row.difference or 0.0)))
         if better:
@@ -135,7 +135,7 @@ def _between(arms: Sequence[Row], pairs: Sequence[Pair]) -> list[tuple[str, list
     for own, both in theirs.items():
         shown: dict[bool, list[str]] = {True: [], False: []}
         for pair in both:
-            notes, _ = stats.parse_verdict(pair.verdict)
+            notes, _ = verdicts.parse_verdict(pair.verdict)
             idle = [f"; {pair.arm} {in_seeds(n)}" if n.startswith(CHOSE_NOTHING) else f"; {in_seeds(n)}" for n in notes]
             if _shown(pair) and _numbers(pair) in missed:
                 idle.append(f"; not shown by the tests of {', '.join(missed[_numbers(pair)])}, of the same runs")
@@ -155,7 +155,7 @@ def _between(arms: Sequence[Row], pairs: Sequence[Pair]) -> list[tuple[str, list
 
 
 def _shown(pair: Pair) -> bool:
-    return stats.parse_verdict(pair.verdict)[1] in ("better", "worse")
+    return verdicts.parse_verdict(pair.verdict)[1] in ("better", "worse")
 
 
 def _numbers(pair: Pair) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from typing import Literal
 
 from auxlearn.data import schema
 from auxlearn.errors import InputError
-from auxlearn.evaluation import stats
+from auxlearn.evaluation import verdicts
 from auxlearn.files import bounded_files
 
 RESULTS_BYTES = 4 * 2**20
@@ -64,7 +64,7 @@ class Row:
     @property
     def kind(self) -> str:
         """The verdict alone, by which rows are filtered: "undecided" of "chose nothing; undecided (3 seeds)"."""
-        return stats.parse_verdict(self.verdict)[1].partition(" (")[0] or CHOSE_NOTHING
+        return verdicts.parse_verdict(self.verdict)[1].partition(" (")[0] or CHOSE_NOTHING
 
     @property
     def where(self) -> str:

@@ -16,7 +16,7 @@ import jinja2
 import nbformat
 from markupsafe import Markup
 
-from auxlearn.evaluation import stats
+from auxlearn.evaluation import verdicts
 from auxlearn.files import documents
 from auxlearn.methods import registry
 from auxlearn.reporting.pages import formulas
@@ -37,7 +37,7 @@ def environment() -> jinja2.Environment:
     templates = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
     script = (TEMPLATES / "table.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    templates.globals |= {"script": script, "script_hash": digest, "told": stats.parse_verdict}
+    templates.globals |= {"script": script, "script_hash": digest, "told": verdicts.parse_verdict}
     templates.filters |= {"commit": commit, "about": about}
     return templates
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from auxlearn.evaluation import stats
+from auxlearn.evaluation import verdicts
 from auxlearn.reporting.pages.all_results import CHOSE_NOTHING, TAGS, Row
 
 FOUND = re.compile(r'<p class="found">(.*?)</p>', re.S)
@@ -67,7 +67,7 @@ def _note(row: Row, unshown: str) -> str:
 
 def _idle(row: Row) -> str:
     """Say of an arm in how many seeds it chose nothing; "" of one that always chose."""
-    return "".join(f", which {in_seeds(note)}" for note in stats.parse_verdict(row.verdict)[0])
+    return "".join(f", which {in_seeds(note)}" for note in verdicts.parse_verdict(row.verdict)[0])
 
 
 def in_seeds(note: str) -> str:
@@ -101,7 +101,7 @@ def finding_between(pairs: Sequence[Mapping[str, Any]]) -> str:
         The pairs of which a corrected test shows a difference, or that none does; "" where none was tested.
     """
     tested = [pair for pair in pairs if pair["p"] is not None]
-    shown = [pair for pair in tested if stats.parse_verdict(pair["verdict"])[1] in ("better", "worse")]
+    shown = [pair for pair in tested if verdicts.parse_verdict(pair["verdict"])[1] in ("better", "worse")]
     if not tested:
         return ""
     if not shown:

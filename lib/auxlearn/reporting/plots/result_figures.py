@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
-from auxlearn.evaluation import stats
+from auxlearn.evaluation import verdicts
 from auxlearn.reporting.plots.figures import COLOURS, PRIMARY, QUIET, _figure
 
 APART = 1.06  # the most that an arm's share of data is drawn off, as a factor
@@ -164,7 +164,7 @@ def differences(table: pd.DataFrame, metric: str, baseline: str = "single-task")
         The figure.
     """
     figure, (axis,) = _figure(width=8, height=1.7 + 0.6 * len(table))
-    told = [stats.parse_verdict(verdict) for verdict in table["verdict"]]
+    told = [verdicts.parse_verdict(verdict) for verdict in table["verdict"]]
     shown = [word in ("better", "worse") for _, word in told]
     _forest(axis, table, COLOURS[0], -0.14, "t interval over seeds", "low", "high", shown)
     if table["row_low"].notna().all():
