@@ -8,11 +8,13 @@ import pytest
 import yaml
 from scipy.stats import spearmanr
 
-from auxlearn.data import auxiliary_rows
+from auxlearn.data import auxiliary_rows, row_texts
 from auxlearn.errors import InputError
-from auxlearn.methods import ranking, registry
+from auxlearn.methods import context, ranking, registry
 from auxlearn.methods.base import Method, Selection
 from auxlearn.methods.context import Context
+from auxlearn.methods.scores import dsir
+from auxlearn.methods.scores.base import target_table
 from auxlearn.reporting import validity
 from auxlearn.studies import forecasts, graph, headlines, parameters
 from auxlearn.studies.validity import Validity
@@ -71,6 +73,15 @@ def board(small, monkeypatch):
     return opened(p, small)
 
 
+def known_words(board, method):
+    """The tables of rows whose words are compared for seed 0: the primary's, random ones and those chosen."""
+    arm = next(arm for arm in board.params.arms if arm.arm == method)
+    asked = Context(board.suite, arm, 0)
+    chosen, pool = context.choose(asked).rows, asked.pool()
+    drawn = asked.rng("sample", "kl").permutation(len(pool))[: len(chosen)]
+    return target_table(asked, asked.cell, 0), pool.iloc[drawn], chosen
+
+
 def test_shares_and_auc_of_methods_whose_choice_is_known(board, small):
     choices = validity.judge(board)
     rows, tasks = choices.rows, choices.tasks
@@ -91,6 +102,15 @@ def test_shares_and_auc_of_methods_whose_choice_is_known(board, small):
     assert mean.loc["nothing", "rows"] == 0
     assert mean.loc["nothing", ["helpful", "unrelated", "auc"]].isna().all()
     assert (rows["TFLOP"] == 0).all()
+    # Words of the primary's topic are what helpful rows of the planted suite have.
+    kl = rows.groupby("method")["kl"].mean()
+    assert kl["by_truth"] > kl["random"]
+    assert kl["against"] < -0.2
+    assert np.isnan(kl["nothing"])
+    words = [dsir.counts(row_texts.stream(small, table)) for table in known_words(board, "by_task")]
+    assert rows[(rows["method"] == "by_task") & (rows["seed"] == 0)]["kl"].item() == pytest.approx(
+        dsir.kl_reduction(*words)
+    )
     scores = tasks[tasks["seed"] == 0].pivot(index="method", columns="task", values="score").round(3)
     assert scores.loc["by_task"].to_dict() == {"topic_name": 0.9, "topic_mixed": 0.1, "look_alike": 0.1}
     assert set(scores.loc["nothing"]) == {0.0}
@@ -256,10 +276,10 @@ def test_over_seeds_leaves_out_seeds_without_a_value():
     assert made.loc["b", ["mean", "seeds"]].tolist() == [0.4, 1]
     assert made.loc["b", ["low", "high"]].isna().all()
     shares = pd.DataFrame({"twin": [0.6, 0.4], "shuffled": [0.1, np.nan]}, ["a", "b"])
-    record = validity.board(made, made, pd.Series({"a": 1.0, "b": 2.0}), shares)
+    record = validity.board(made, made, pd.Series({"a": 1.0, "b": 2.0}), shares, pd.Series({"a": 0.5}))
     assert record["b"] == {
         "mean": 0.4, "low": None, "high": None, "seeds": 1, "auc": 0.4, "TFLOP": 2.0,
-        "shares": {"twin": 0.4, "shuffled": None},
+        "kl": None, "shares": {"twin": 0.4, "shuffled": None},
     }  # fmt: skip
     shown = headlines.headline("08_validity", {"class": "twin", "pool": 0.2, "found": record})
     assert (shown.name, shown.text) == ("share of twin rows, a", "0.600")

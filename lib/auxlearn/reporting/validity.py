@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from auxlearn import cost
+from auxlearn.data import row_texts
 from auxlearn.data.suites import Suite
 from auxlearn.errors import InputError
 from auxlearn.evaluation import agreement, stats
@@ -17,6 +18,8 @@ from auxlearn.methods import context
 from auxlearn.methods.base import Selection
 from auxlearn.methods.context import Context
 from auxlearn.methods.oracle import members
+from auxlearn.methods.scores import dsir
+from auxlearn.methods.scores.base import target_table
 from auxlearn.records import runs
 from auxlearn.reporting import results
 from auxlearn.studies.validity import Validity
@@ -64,7 +67,9 @@ class Choices:
     Attributes:
         rows: One row per method and seed: method, seed, rows (chosen), the share of each class among them, auc (for the
             best class, of the order in which the method takes all rows, or of its scores of their tasks; NaN where it
-            has neither), TFLOP (all that choosing ran) and tasks (the set that was chosen, as A+B; "" where rows were).
+            has neither), kl (DSIR's KL reduction: how much nearer the words of the chosen rows are to the primary's
+            than those of as many random rows, in nats; NaN where none was chosen), TFLOP (all that choosing ran) and
+            tasks (the set that was chosen, as A+B; "" where rows were).
         tasks: What each method made of each task: method, seed, task, score (the method's own, or how many times its
             share of the pool is the task's share of the chosen rows) and mean (the method's own score of the task, or
             the mean over its rows of theirs; NaN where it has neither).
@@ -89,14 +94,16 @@ def judge(session: Session) -> Choices:
     rows: list[dict[str, Any]] = []
     tasks: list[dict[str, Any]] = []
     units: list[runs.Manifest] = []
+    words: dict[int, _Words] = {}
     for arm in p.arms:
         first = Context(session.suite, arm, p.seeds[0], session.upstream, session.progress)
         asked = {seed: first.at(seed) for seed in p.seeds}
         chosen = {seed: context.choose(asked[seed]) for seed in order}
+        words = words or {seed: _Words(asked[seed]) for seed in p.seeds}
         for seed in p.seeds:
             at = {"method": arm.arm, "seed": seed}
             row, of_tasks = _judge(asked[seed], chosen[seed])
-            rows.append(at | row)
+            rows.append(at | row | {"kl": words[seed].kl_reduction(chosen[seed].rows)})
             tasks += [at | each for each in of_tasks]
             units += asked[seed].units()
     sizes = _known(asked[p.seeds[-1]])["task"].astype(str).value_counts(sort=False)
@@ -115,6 +122,25 @@ def _judge(asked: Context, chosen: Selection) -> tuple[dict[str, Any], list[dict
     }  # fmt: skip
     scores = _task_scores(chosen, known)
     return row, [{"task": name, "score": score, "mean": means[name]} for name, score in scores.items()]
+
+
+class _Words:
+    """The words of a seed's primary and of its pool, by which choices are compared with random rows."""
+
+    def __init__(self, asked: Context) -> None:
+        pool = asked.pool()
+        self.rows = pool[["task", "row"]].astype({"task": str}).assign(place=np.arange(len(pool)))
+        self.pool = dsir.counts(row_texts.stream(asked.suite, pool))
+        self.order = asked.rng("sample", "kl").permutation(len(pool))
+        own = target_table(asked, asked.cell, 0)
+        self.target = dsir.counts(row_texts.stream(asked.suite, own))
+
+    def kl_reduction(self, chosen: pd.DataFrame | None) -> float:
+        if chosen is None or chosen.empty:
+            return float("nan")
+        keys = chosen[["task", "row"]].astype({"task": str})
+        places = keys.merge(self.rows, on=["task", "row"])["place"].to_numpy()
+        return dsir.kl_reduction(self.target, self.pool[self.order[: len(places)]], self.pool[places])
 
 
 def pool_shares(session: Session) -> pd.Series:
@@ -370,7 +396,9 @@ def by_decile(inputs: Sequence[runs.Manifest], metric: str, level: float) -> pd.
     return table.sort_values(["method", "decile"], kind="stable").reset_index(drop=True)
 
 
-def board(found: pd.DataFrame, auc: pd.DataFrame, spent: pd.Series, shares: pd.DataFrame) -> dict[str, dict[str, Any]]:
+def board(
+    found: pd.DataFrame, auc: pd.DataFrame, spent: pd.Series, shares: pd.DataFrame, kl: pd.Series
+) -> dict[str, dict[str, Any]]:
     """Join what a run's record holds of each method.
 
     Args:
@@ -378,11 +406,12 @@ def board(found: pd.DataFrame, auc: pd.DataFrame, spent: pd.Series, shares: pd.D
         auc: As from `over_seeds`, of the AUC.
         spent: TFLOP by method.
         shares: The mean share of every class among a method's rows, by method.
+        kl: The mean KL reduction by method.
 
     Returns:
-        By method mean, low, high and seeds (of the best class's share), auc, TFLOP and shares (by class); None where
-        there is no value.
+        By method mean, low, high and seeds (of the best class's share), auc, TFLOP, kl and shares (by class); None
+        where there is no value.
     """
-    table = found[["mean", "low", "high", "seeds"]].assign(auc=auc["mean"], TFLOP=spent)
+    table = found[["mean", "low", "high", "seeds"]].assign(auc=auc["mean"], TFLOP=spent, kl=kl)
     of_class = results.plain(shares).to_dict("index")
     return {name: row | {"shares": of_class[name]} for name, row in results.plain(table).to_dict("index").items()}

@@ -85,3 +85,22 @@ def test_gumbel_noise_draws_without_replacement_by_the_weights():
     rng = np.random.default_rng(0)
     first = np.bincount([np.argmax(np.log(weights) + rng.gumbel(size=3)) for _ in range(4000)], minlength=3) / 4000
     assert first == pytest.approx(weights, abs=4 * np.sqrt(0.25 / 4000))
+
+
+def test_kl_reduction_is_the_difference_of_two_divergences():
+    from scipy.special import rel_entr
+
+    target, pool = dsir.counts(TARGET, MANY), dsir.counts(POOL, MANY)
+
+    def divergence(other):
+        p, q = (np.asarray(rows.sum(0)).ravel() / rows.sum() for rows in (target, other))
+        return rel_entr(p, q + dsir.FLOOR).sum()
+
+    for rows in ([0], [1, 3], [0, 2], [0, 1, 2, 3, 4]):
+        reduced = dsir.kl_reduction(target, pool, pool[rows])
+        assert reduced == pytest.approx(divergence(pool) - divergence(pool[rows]), abs=1e-6)
+    assert reduced == 0  # of all rows
+    assert dsir.kl_reduction(target, pool, pool[[0, 2]]) > dsir.kl_reduction(target, pool, pool[[1, 3]])
+    assert dsir.kl_reduction(target, target, target[[0, 1]]) == 0
+    assert np.isnan(dsir.kl_reduction(target, pool, pool[[4]]))  # without a word
+    assert np.isnan(dsir.kl_reduction(pool[[4]], pool, pool))

@@ -108,3 +108,31 @@ def log_weights(target: csr_matrix, pool: csr_matrix, smoothing: float = 0.0) ->
     there = np.asarray(pool.sum(0, dtype=np.float64)).ravel()
     ratio = np.log(here / max(here.sum(), 1.0) + FLOOR) - np.log(there / max(there.sum(), 1.0) + FLOOR)
     return np.asarray(pool @ ratio)
+
+
+def kl_reduction(target: csr_matrix, reference: csr_matrix, chosen: csr_matrix) -> float:
+    """Measure how much nearer a choice's words are to the target's than a reference's are.
+
+    That is KL(target || reference) - KL(target || chosen) over hash buckets, `FLOOR` added to every probability. It
+    tells alike words, not rows that help; in the authors' pre-trainings it correlated with what models scored.
+
+    What differs: their reference is all raw data. A word of the target that a choice lacks counts for some 18 nats, and
+    few rows lack many, so that as many rows drawn at random are the fair reference where few are chosen.
+
+    Args:
+        target: Counts of the target's rows, [M, buckets].
+        reference: Counts of the rows compared with, [N, buckets].
+        chosen: Counts of those chosen, [n, buckets].
+
+    Returns:
+        Nats; below 0 where the choice is farther from the target than the reference is. NaN where one of the three has
+        no word.
+
+    Reference:
+        Xie et al., 2023 (DSIR), section 4.
+    """
+    wanted, before, after = (np.asarray(rows.sum(0, dtype=np.float64)).ravel() for rows in (target, reference, chosen))
+    if not (wanted.any() and before.any() and after.any()):
+        return float("nan")
+    of_reference, of_chosen = (np.log(words / words.sum() + FLOOR) for words in (before, after))
+    return float(wanted / wanted.sum() @ (of_chosen - of_reference))
