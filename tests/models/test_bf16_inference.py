@@ -16,6 +16,13 @@ from encoder_kinds import built
 KINDS = ("bert", "roberta", "electra", "distilbert", "modernbert", "albert")
 
 
+@pytest.fixture(autouse=True, params=[False, True], ids=["", "tiles"])
+def tiles(request, monkeypatch):
+    """Every test as on a processor without AMX, and as on one with it."""
+    monkeypatch.setattr(bf16_inference, "has_tiles", lambda: request.param)
+    return request.param
+
+
 @pytest.fixture(scope="module")
 def nets(small, tmp_path_factory):
     folder = tmp_path_factory.mktemp("encoders")
@@ -54,6 +61,17 @@ def test_but_for_attention_no_bit_changes(nets, small, kind, monkeypatch):
     monkeypatch.setattr(bf16_inference, "attention", theirs)
     assert torch.equal(features(nets[kind], small, quick=True), usual)
     assert set(dtypes) == {torch.bfloat16}
+
+
+@pytest.mark.parametrize("gradient", [False, True])
+def test_with_tiles_a_pass_without_gradient_takes_pytorch_s_attention(monkeypatch, tiles, gradient):
+    asked = []
+    monkeypatch.setattr(fast_dropout, "attention", lambda *args, **kwargs: asked.append(1))
+    inputs = [torch.randn(2, 3, 5, 4, requires_grad=gradient) for _ in range(3)]
+    bf16_inference.attention(torch.nn.Identity(), *inputs, None)
+    with torch.no_grad():
+        bf16_inference.attention(torch.nn.Identity(), *inputs, None)
+    assert len(asked) == (2 - gradient if tiles else 0)
 
 
 def importances(net, suite, name="topic_side", precision="bf16", dropped=False):
@@ -95,11 +113,13 @@ def test_attention_is_softmax_of_products_however_rows_are_dealt(monkeypatch, sc
     keep[..., 0] = True
     added = {"none": None, "rows": keep, "shared": keep[:1], "added": torch.randn(5, 1, 7, 7, generator=rng)}[mask]
     arriving = torch.randn(5, 7, 2, 4, generator=rng)
+    module = torch.nn.Identity()
+    module.is_causal = False
     results = []
     for ours in (True, False):
         inputs = {name: x.clone().requires_grad_(name in trained) for name, x in projections.items()}
         if ours:
-            values, _ = bf16_inference.attention(torch.nn.Identity(), *inputs.values(), added, scaling=0.3)
+            values, _ = bf16_inference.attention(module, *inputs.values(), added, scaling=0.3)
         else:
             values = torch.nn.functional.scaled_dot_product_attention(*inputs.values(), added, scale=0.3).transpose(
                 1, 2

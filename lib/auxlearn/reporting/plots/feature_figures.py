@@ -137,7 +137,7 @@ def auc_beside(table: pd.DataFrame) -> Figure:
             text = "–" if np.isnan(value) else f"{value:.3f}"
             axis.text(x, y, text, transform=across, ha="center", va="center", fontsize=9, color=colour)
         axis.text(x, -0.62, head, transform=across, ha="center", va="bottom", fontsize=9, color=colour)
-    axis.set_title("How much of the separation is only format?", pad=14)
+    axis.set_title("How much of the separation is only format? (first seed)", pad=14)
     axis.grid(axis="y", visible=False)
     handles, labels = axis.get_legend_handles_labels()
     figure.legend(handles[::-1], labels[::-1], loc="outside lower center", ncols=2, fontsize=9)

@@ -170,32 +170,16 @@ def proxy_curves(epochs: pd.DataFrame, auc: pd.DataFrame) -> Figure:
     figure, (left, right) = _figure(2, 9.5, 3.8)
     left.plot(epochs["epoch"], epochs["disc_loss"], marker="o", color=COLOURS[0], label="discriminator")
     left.plot(epochs["epoch"], epochs["loss"], marker="s", color=COLOURS[1], label="task heads")
-    left.set(xlabel="epoch", ylabel="mean training loss", title="Training losses", ylim=(0, None))
+    left.set(xlabel="epoch", ylabel="mean training loss", title="Training losses (first seed)", ylim=(0, None))
     left.legend()
     styles = ["-", "--", ":", "-."]
     for i, task in enumerate(auc.columns):
         right.plot(auc.index, auc[task], marker="o", ms=4, label=task, color=COLOURS[i % 10], ls=styles[i // 5 % 4])
     right.axhline(0.5, color=QUIET, linestyle="--", linewidth=1)
-    right.set(xlabel="epoch", ylabel="AUC on held-out rows", title="Told apart from other tasks", ylim=(0.4, 1.02))
+    right.set(xlabel="epoch", ylabel="AUC on held-out rows", title="Told from others (first seed)", ylim=(0.4, 1.02))
     right.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
     for axis in (left, right):
         axis.set_xticks(epochs["epoch"].iloc[:: -(-len(epochs) // 10)])
-    return figure
-
-
-def column_auc(table: pd.DataFrame, primary: str) -> Figure:
-    """AUC per discriminator column over all rows outside the proxy sample.
-
-    Args:
-        table: Index task, column auc.
-        primary: The task to mark.
-
-    Returns:
-        The figure.
-    """
-    figure, axis = _bars(table["auc"], primary, ".3f")
-    axis.axvline(0.5, color="#333333", linestyle="--", linewidth=1)
-    axis.set(xlim=(0.4, 1.08), xlabel="AUC (0.5 = cannot tell)", title="How well each task is told from all others")
     return figure
 
 
@@ -215,7 +199,7 @@ def score_distributions(pool: pd.DataFrame, cuts: Sequence[float], order: Sequen
     for cut in cuts:
         axis.axvline(cut, color=PRIMARY, linewidth=1.6)
     axis.text(max(cuts), -0.62, " chosen →", color=PRIMARY, fontsize=9, va="bottom")
-    axis.set(xlabel="logit of the primary's column", ylabel="", title="Similarity to the primary, by task\n")
+    axis.set(xlabel="logit of the primary's column", ylabel="", title="Likeness to the primary, by task (first seed)\n")
     return figure
 
 
@@ -235,7 +219,7 @@ def cascade(table: pd.DataFrame, aim: tuple[float, float]) -> Figure:
         axis.plot(table.index, table[name], "o-", ms=5, color=COLOURS[i], label=name)
     axis.plot(*aim, "*", ms=15, color=PRIMARY, mec="white", label=f"aim: {aim[1]:.2f} at {aim[0]:.1f}", zorder=4)
     axis.set(xlabel="cost, of scoring the whole pool in full", ylabel="of the proxy's choice, found")
-    axis.set(xlim=(0, 1.03), ylim=(0, 1.03), title="What would a cheap scorer in front have found?")
+    axis.set(xlim=(0, 1.03), ylim=(0, 1.03), title="What would a cheap scorer in front have found? (first seed)")
     axis.legend(fontsize=9, loc="lower right")
     return figure
 
@@ -255,7 +239,7 @@ def selection_shares(table: pd.DataFrame) -> Figure:
     axis.barh(place + 0.2, table["share"], 0.38, color=COLOURS[0], label="of the selection")
     axis.set_yticks(place, table.index)
     axis.xaxis.set_major_formatter("{x:.0%}")
-    axis.set(xlabel="share of rows", title="Where the chosen rows come from")
+    axis.set(xlabel="share of rows", title="Where the chosen rows come from (first seed)")
     axis.invert_yaxis()
     axis.grid(axis="y", visible=False)
     axis.legend(loc="best", fontsize=9)

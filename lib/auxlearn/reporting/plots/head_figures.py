@@ -39,7 +39,7 @@ def matrices(values: np.ndarray, tasks: Sequence[str], primary: str) -> Figure:
     axes[0, 0].set_ylabel("layers", fontsize=8)
     axes[0, 0].set_xlabel("heads", fontsize=8)
     bar = figure.colorbar(image, ax=axes, fraction=0.02, pad=0.01, ticks=[0, 0.5, 1])
-    bar.set_label("importance, scaled", fontsize=8)
+    bar.set_label("importance, scaled (first seed)", fontsize=8)
     bar.ax.tick_params(labelsize=8)
     return figure
 
