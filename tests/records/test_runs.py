@@ -230,6 +230,25 @@ def test_a_process_that_is_older_than_its_code_makes_no_unit_and_removes_nothing
         run.lock()
 
 
+def test_a_unit_is_made_once_and_again_where_a_file_of_it_is_gone():
+    made = []
+
+    def unit():
+        run = runs.Run("train", "u" * 16, {}, "s", code_roots=("seeding",))
+
+        def make():
+            made.append(1)
+            run.path("value.txt").write_text("of this code")
+            return run.finish(["value.txt"], {"times": len(made)})
+
+        return run.once(make)
+
+    assert [unit().metrics["times"] for _ in range(3)] == [1, 1, 1]
+    (unit().folder / "value.txt").unlink()
+    assert [unit().metrics["times"] for _ in range(2)] == [2, 2]
+    assert len(made) == 2
+
+
 @pytest.fixture
 def copied(tmp_path, monkeypatch):
     """Copies of the notebooks, in their place."""

@@ -42,35 +42,38 @@ def trained(cell: Cell, suite: Suite, progress: Callable[[int], Callable[[str], 
         STAGE, runs.key(STAGE, keyed, suite.fingerprint, p.inputs), p.model_dump(), suite.fingerprint,
         key_params=keyed, code_roots=("api.trained_arms", *p.code_roots()),
     )  # fmt: skip
-    with run.lock():
-        status, manifest = runs.read(STAGE, run.key)
-        if status == "finished" and manifest is not None:
-            return manifest
-        found, predictions = dict[str, Any](), list[tuple[Any, Any]]()
-        spent, units = list[Ledger](), list[Manifest]()
-        first = Context(suite, p, p.seeds[0], cells.upstream(cell))
-        for seed in p.seeds:
-            asked = first.at(seed)
-            asked.progress = progress(seed)
-            selection, plan = context.select(asked)
-            training = training_cache.trained(plan, suite, asked.progress)
-            ledgers = [*asked.searched(training.manifest.key), *training.ledgers]
-            looks = results.looks(training, plan)
-            kept = looks[looks["kept"]].iloc[0]
-            found[str(seed)] = {
-                "dev": training.scores, "step": int(kept["step"]),
-                "loss" if p.choose == "last" else "holdout": float(kept["value"]),
-                "added": 0 if selection.rows is None else len(selection.rows),
-                "ledger": [ledger.as_dict() for ledger in ledgers],
-                "needed": [ledger.as_dict() for ledger in asked.needed()], **selection.as_dict(),
-                "target_share": weight_tables.target_share(plan, training),
-            }  # fmt: skip
-            spent += ledgers
-            units += [*asked.units(), training.manifest]
-            predictions.append((training.predictions, training.references))
-        np.savez(run.path("predictions.npz"), **_arrays(predictions, suite[p.primary].kind == "tagging"))
-        run.inputs = list({each.label: each for each in units}.values())
-        return run.finish(["predictions.npz"], {"seeds": found, "metric": suite[p.primary].metric}, spent)
+    return run.once(lambda: _train(run, cell, suite, progress))
+
+
+def _train(
+    run: runs.Run, cell: Cell, suite: Suite, progress: Callable[[int], Callable[[str], None] | None]
+) -> Manifest:
+    p: Any = cell.params
+    found, predictions = dict[str, Any](), list[tuple[Any, Any]]()
+    spent, units = list[Ledger](), list[Manifest]()
+    first = Context(suite, p, p.seeds[0], cells.upstream(cell))
+    for seed in p.seeds:
+        asked = first.at(seed)
+        asked.progress = progress(seed)
+        selection, plan = context.select(asked)
+        training = training_cache.trained(plan, suite, asked.progress)
+        ledgers = [*asked.searched(training.manifest.key), *training.ledgers]
+        looks = results.looks(training, plan)
+        kept = looks[looks["kept"]].iloc[0]
+        found[str(seed)] = {
+            "dev": training.scores, "step": int(kept["step"]),
+            "loss" if p.choose == "last" else "holdout": float(kept["value"]),
+            "added": 0 if selection.rows is None else len(selection.rows),
+            "ledger": [ledger.as_dict() for ledger in ledgers],
+            "needed": [ledger.as_dict() for ledger in asked.needed()], **selection.as_dict(),
+            "target_share": weight_tables.target_share(plan, training),
+        }  # fmt: skip
+        spent += ledgers
+        units += [*asked.units(), training.manifest]
+        predictions.append((training.predictions, training.references))
+    np.savez(run.path("predictions.npz"), **_arrays(predictions, suite[p.primary].kind == "tagging"))
+    run.inputs = list({each.label: each for each in units}.values())
+    return run.finish(["predictions.npz"], {"seeds": found, "metric": suite[p.primary].metric}, spent)
 
 
 def _arrays(predictions: list[tuple[Any, Any]], tagging: bool) -> dict[str, Any]:

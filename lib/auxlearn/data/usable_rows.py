@@ -27,13 +27,13 @@ def hits(suite: Suite) -> pd.DataFrame:
     content = {"near": NEAR}
     key = runs.key("leaks", content, suite.fingerprint, [])
     run = runs.Run("leaks", key, content, suite.fingerprint, code_roots=("data.usable_rows",))
-    with run.lock():
-        status, manifest = runs.read("leaks", key)
-        if status != "finished" or manifest is None:
-            duplicates = leakage.find(suite, near=NEAR)
-            duplicates.to_parquet(run.path("hits.parquet"))
-            manifest = run.finish(["hits.parquet"], {"hits": len(duplicates)})
-    return parquet.read_frame(manifest.path("hits.parquet"))
+
+    def find() -> runs.Manifest:
+        duplicates = leakage.find(suite, near=NEAR)
+        duplicates.to_parquet(run.path("hits.parquet"))
+        return run.finish(["hits.parquet"], {"hits": len(duplicates)})
+
+    return parquet.read_frame(run.once(find).path("hits.parquet"))
 
 
 def usable(suite: Suite, target: str | None, keep_leaks: bool = False) -> dict[str, np.ndarray]:

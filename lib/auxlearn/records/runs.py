@@ -13,7 +13,7 @@ import importlib.metadata
 import json
 import os
 import platform
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -81,8 +81,24 @@ class Run:
         self.folder.mkdir(parents=True, exist_ok=True)
         return self.folder / name
 
+    def once(self, make: Callable[[], Manifest]) -> Manifest:
+        """Read this run back if it is finished, or else make it; two processes that ask for it make it once.
+
+        Args:
+            make: Makes it, and returns what `finish` does. It is called with the run's lock held.
+
+        Returns:
+            The finished run's manifest.
+
+        Raises:
+            InputError: As from `lock`.
+        """
+        with self.lock():
+            status, manifest = read(self.stage, self.key)
+            return manifest if status == "finished" and manifest is not None else make()
+
     def lock(self) -> FileLock:
-        """Return a lock to hold while a unit is made, so that two processes asking for it make it once.
+        """Return a lock to hold while a unit is made.
 
         Raises:
             InputError: If the process is older than the code, before it makes or removes anything.

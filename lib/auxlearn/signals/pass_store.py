@@ -114,11 +114,8 @@ def scored(
         content["parameters"] = parameters
     key = runs.digest([runs.SCHEMA, content])
     run = runs.Run("score", key, content, suite.fingerprint, [training], code_roots=("signals.pass_store",))
-    with run.lock():
-        status, manifest = runs.read("score", run.key)
-        if status != "finished" or manifest is None:
-            request = {"reads": reads, "targets": dict(targets or {}), "parameters": parameters}
-            manifest = _score(run, training, plan, suite, rows, request, progress)
+    request = {"reads": reads, "targets": dict(targets or {}), "parameters": parameters}
+    manifest = run.once(lambda: _score(run, training, plan, suite, rows, request, progress))
     paths = {Path(name).stem: manifest.path(name) for name in manifest.outputs if name.endswith(".npy")}
     arrays = {name: stored_arrays.array(path) for name, path in paths.items()}
     heads = {name: arrays.pop(name) for name in importance.DEFINITIONS if name in arrays}

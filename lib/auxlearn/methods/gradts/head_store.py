@@ -43,18 +43,14 @@ def measured(
         "importance", runs.digest([runs.SCHEMA, content]), content, suite.fingerprint, [training],
         code_roots=("methods.gradts.head_store",),
     )  # fmt: skip
-    with run.lock():
-        status, manifest = runs.read("importance", run.key)
-        if status != "finished" or manifest is None:
-            manifest = _measure(run, training, plan, suite, name, rows, dropout)
-            if progress:
-                progress(f"measured {name}: {len(rows)} rows")
+    manifest = run.once(lambda: _measure(run, training, plan, suite, name, rows, dropout, progress))
     return manifest, stored_arrays.arrays(manifest.path("importance.npz"), head_importance.DEFINITIONS)
 
 
 def _measure(
-    run: runs.Run, training: runs.Manifest, plan: phases.Plan, suite: Suite, name: str, rows: np.ndarray, dropout: bool
-) -> runs.Manifest:
+    run: runs.Run, training: runs.Manifest, plan: phases.Plan, suite: Suite, name: str, rows: np.ndarray, dropout: bool,
+    progress: train.Progress | None,
+) -> runs.Manifest:  # fmt: skip
     import torch
 
     if plan.device == "cpu":
@@ -70,4 +66,6 @@ def _measure(
                 importances.setdefault(definition, empty)[index] = block
             row_signals.enter(ledger, net.encoder.config, encoded.lengths[index], head_importance.DEFINITIONS)
     np.savez(run.path("importance.npz"), **importances)  # type: ignore[arg-type]  # numpy's stub takes it for allow_pickle
+    if progress:
+        progress(f"measured {name}: {len(rows)} rows")
     return run.finish(["importance.npz"], {"rows": len(rows)}, [ledger], plan.seeds)

@@ -183,10 +183,7 @@ def measured(
     }  # fmt: skip
     key, roots = runs.digest([runs.SCHEMA, content]), ("methods.task_scores.tag_affinity",)
     run = runs.Run("lookahead", key, content, suite.fingerprint, [training], code_roots=roots)
-    with run.lock():
-        status, manifest = runs.read("lookahead", run.key)
-        if status != "finished" or manifest is None:
-            manifest = _measure(run, training, plan, suite, primary, rows, size, rate)
+    manifest = run.once(lambda: _measure(run, training, plan, suite, primary, rows, size, rate))
     return manifest, np.asarray(stored_arrays.array(manifest.path("affinities.npy")))
 
 

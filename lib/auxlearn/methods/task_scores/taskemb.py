@@ -147,18 +147,14 @@ def measured(
     key = runs.digest([runs.SCHEMA, content])
     roots = ("methods.task_scores.taskemb",)
     run = runs.Run("fisher", key, content, suite.fingerprint, [training], code_roots=roots)
-    with run.lock():
-        status, manifest = runs.read("fisher", run.key)
-        if status != "finished" or manifest is None:
-            manifest = _measure(run, training, plan, suite, name, rows, squares)
-            if progress:
-                progress(f"measured the Fisher information of {name}: {len(rows)} rows")
+    manifest = run.once(lambda: _measure(run, training, plan, suite, name, rows, squares, progress))
     return manifest, np.asarray(stored_arrays.array(manifest.path("fisher.npy")))
 
 
 def _measure(
-    run: runs.Run, training: runs.Manifest, plan: Plan, suite: Suite, name: str, rows: np.ndarray, squares: Squares
-) -> runs.Manifest:
+    run: runs.Run, training: runs.Manifest, plan: Plan, suite: Suite, name: str, rows: np.ndarray, squares: Squares,
+    progress: Progress | None,
+) -> runs.Manifest:  # fmt: skip
     import torch
 
     from auxlearn.data import batching
@@ -177,6 +173,8 @@ def _measure(
             ledger.add_gradient(net.encoder.config, lengths, int(lengths.max()))
             batches.append(batching.to_batch(encoded, index, task, net.columns[name], net.pad_id))
         np.save(run.path("fisher.npy"), fisher(net, batches))
+    if progress:
+        progress(f"measured the Fisher information of {name}: {len(rows)} rows")
     return run.finish(["fisher.npy"], {"rows": len(rows)}, [ledger], plan.seeds)
 
 
