@@ -21,7 +21,7 @@ from auxlearn.methods import ranking
 from auxlearn.methods.base import Need
 from auxlearn.methods.context import Context
 from auxlearn.records import checkout
-from auxlearn.reporting import validity
+from auxlearn.reporting import judged_choices
 from auxlearn.reporting.pages import pages
 from auxlearn.studies.parameters import TDProxy
 from auxlearn.training import shared_parameters
@@ -56,7 +56,7 @@ def rated(suite, given, proxy, n, seed):
     pool, eligible = made.value.pool, made.value.eligible
     ranks = ranking.fold_ranks(pool["score"].to_numpy(), pool["proxy"].to_numpy(), eligible)
     chosen = set(zip(made.value.chosen["task"], made.value.chosen["row"], strict=True))
-    known = validity.classes(suite, p.primary, pool)
+    known = judged_choices.classes(suite, p.primary, pool)
     best = (known == known.cat.categories[0]).to_numpy()
     auc = metrics.column_auc(np.stack([-ranks, ranks], 1)[eligible], best[eligible].astype(int))[1]
     return np.where(eligible, ranks, np.nan), chosen, float(auc), cost.total("choice", made.ledgers).flops

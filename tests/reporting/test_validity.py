@@ -15,7 +15,7 @@ from auxlearn.methods.base import Method, Selection
 from auxlearn.methods.context import Context
 from auxlearn.methods.scores import dsir
 from auxlearn.methods.scores.base import target_table
-from auxlearn.reporting import validity
+from auxlearn.reporting import judged_choices, validity
 from auxlearn.studies import forecasts, graph, headlines, parameters
 from auxlearn.studies.validity import Validity
 
@@ -83,9 +83,9 @@ def known_words(board, method):
 
 
 def test_shares_and_auc_of_methods_whose_choice_is_known(board, small):
-    choices = validity.judge(board)
+    choices = judged_choices.judge(board)
     rows, tasks = choices.rows, choices.tasks
-    pool = validity.pool_shares(board)
+    pool = judged_choices.pool_shares(board)
     helpful = {name: np.mean(small[name].train["helpful"][:]) for name in AUXILIARIES}
     assert (helpful["topic_name"], helpful["look_alike"]) == (1, 0)
     assert pool.to_dict() == pytest.approx(
@@ -137,7 +137,7 @@ def test_methods_that_train_in_order_to_choose_cost_what_was_forecast(tmp_path, 
     by_stage = dict(zip([cell.stage for cell in cells], forecasts.by_cell(path, cells), strict=True))
     assert by_stage["08_validity"] == pytest.approx(price.total[["trial", "bandit"]].sum())
     assert by_stage["04_gradts_correlation"] == pytest.approx(price.total[["task_tuning", "importance"]].sum())
-    choices = validity.judge(opened(p, small, [cells[0].params]))
+    choices = judged_choices.judge(opened(p, small, [cells[0].params]))
     units = {unit.label: unit for unit in choices.units}
     spent = sum(row["flops"] for unit in units.values() for row in unit.data["ledger"])
     assert spent <= price.most
@@ -146,7 +146,7 @@ def test_methods_that_train_in_order_to_choose_cost_what_was_forecast(tmp_path, 
 
 
 def test_agreement_with_what_each_task_is_worth(board):
-    tasks = validity.judge(board).tasks
+    tasks = judged_choices.judge(board).tasks
     truth = {"topic_name": 0.8, "topic_mixed": 0.7, "look_alike": 0.6}
     agreed = validity.agreements(tasks, truth)
     first = agreed[agreed["seed"] == 0].set_index("method")
@@ -186,7 +186,7 @@ def test_sets_are_foretold_by_sums_of_scores_and_choices_held_against_the_best_s
     scores = {"right": (9, 6, 5), "wrong": (5, 6, 9), "rows": (0.9, 0.6, 0.5), "odd": (np.nan,) * 3, "some": (1, 0, 0)}
     tasks = [{"method": m, "seed": 0, "task": t, "mean": s} for m, own in scores.items()
              for t, s in zip("abc", own, strict=True)]  # fmt: skip
-    made = validity.set_scores(validity.Choices(pd.DataFrame(rows), pd.DataFrame(tasks), [], sizes), truth, 90)
+    made = validity.set_scores(judged_choices.Choices(pd.DataFrame(rows), pd.DataFrame(tasks), [], sizes), truth, 90)
     made = made.set_index("method")
     taken = {"a": (60, 0, 0), "b": (0, 60, 0), "c": (0, 0, 90), "b+a": (45, 45, 0), "a+c": (30, 0, 60),
              "b+c": (0, 30, 60), "a+b+c": (22.5, 22.5, 45)}  # fmt: skip
@@ -197,11 +197,11 @@ def test_sets_are_foretold_by_sums_of_scores_and_choices_held_against_the_best_s
     assert np.isnan(made.loc["odd", "lds"])
     assert made["worth"].fillna(-1).tolist() == [0.8, 0.5, -1, -1, 0.9]
     assert made["regret"].fillna(-1).tolist() == pytest.approx([0.1, 0.4, -1, -1, 0.0])
-    assert validity.set_scores(validity.Choices(pd.DataFrame(rows), pd.DataFrame(tasks), [], sizes), {}, 90).empty
+    assert validity.set_scores(judged_choices.Choices(pd.DataFrame(rows), pd.DataFrame(tasks), [], sizes), {}, 90).empty
 
 
 def test_methods_tell_the_set_that_they_chose_and_what_their_rows_score(board):
-    choices = validity.judge(board)
+    choices = judged_choices.judge(board)
     chosen = choices.rows[choices.rows["seed"] == 0].set_index("method")["tasks"]
     assert chosen.to_dict() == dict.fromkeys(chosen.index, "") | {"by_task": "topic_name"}
     means = choices.tasks[choices.tasks["seed"] == 0].pivot(index="method", columns="task", values="mean")
@@ -292,12 +292,13 @@ def test_rows_of_twins_are_known_by_their_task(small):
     tasks = {"a": twin("p"), "b": twin("p", True), "c": twin(None), "d": twin("c")}
     suite = SimpleNamespace(name="s", __getitem__=None)
     suite = type("Of", (dict,), {"name": "s"})(tasks)
-    known = validity.classes(suite, "p", pd.DataFrame({"task": ["a", "b", "c", "d", "a"]}))
+    known = judged_choices.classes(suite, "p", pd.DataFrame({"task": ["a", "b", "c", "d", "a"]}))
     assert known.tolist() == ["twin", "shuffled", "other", "other", "twin"]
     with pytest.raises(InputError, match=r"nothing is known of the rows that may help 'q'.*twin_of: q"):
-        validity.classes(suite, "q", pd.DataFrame({"task": ["a", "c"]}))
+        judged_choices.classes(suite, "q", pd.DataFrame({"task": ["a", "c"]}))
     pool = auxiliary_rows.pool(small, ["topic_name", "away_topic"])
-    assert validity.classes(small, "topic_side", pool).value_counts().to_dict() == {"helpful": 80, "unrelated": 80}
+    classes = judged_choices.classes(small, "topic_side", pool)
+    assert classes.value_counts().to_dict() == {"helpful": 80, "unrelated": 80}
 
 
 # --- parameters --------------------------------------------------------------------------------------------------

@@ -295,7 +295,7 @@ def validity(rows: pd.DataFrame, best: str, pool: float, oracle: bool, level: fl
     """Say what 08 learned: which methods find rows that are known to help.
 
     Args:
-        rows: As from `validity.judge`: one row per method and seed, with the share of `best` among the chosen rows.
+        rows: As from `judged_choices.judge`: a row per method and seed, with the share of `best` of the chosen rows.
         best: The kind of rows that help.
         pool: Its share of the pool.
         oracle: Whether it was measured what each task is worth.

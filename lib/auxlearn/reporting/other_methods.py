@@ -15,7 +15,7 @@ from auxlearn.evaluation import agreement
 from auxlearn.methods import context
 from auxlearn.methods.context import Context
 from auxlearn.methods.tawt import weight_tables
-from auxlearn.reporting import validity
+from auxlearn.reporting import judged_choices
 from auxlearn.studies import parameters
 from auxlearn.training import training_cache
 
@@ -74,7 +74,7 @@ def tasks(session: Session, own: pd.Series) -> tuple[pd.DataFrame, pd.Series]:
     """
     made = {"this notebook": own}
     for asked in _asked(session):
-        made[asked.params.arm] = pd.Series(validity.own_scores(context.choose(asked)), dtype=float)
+        made[asked.params.arm] = pd.Series(judged_choices.own_scores(context.choose(asked)), dtype=float)
     table = pd.DataFrame(made).reindex(own.index).rename_axis("task")
     both = {name: table[["this notebook", name]].dropna().to_numpy() for name in list(table)[1:]}
     taus = {

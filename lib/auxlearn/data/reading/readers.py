@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from auxlearn.data import parquet
-from auxlearn.data.reading import class_names, labels, parsing, raw_rows, split_files
+from auxlearn.data.reading import class_names, conll, labels, parsing, raw_rows, split_files
 from auxlearn.data.reading.raw_rows import RawRows
 from auxlearn.data.reading.split_files import SUFFIXES
 from auxlearn.errors import InputError, shown
@@ -57,7 +57,7 @@ def read_file(
     if kind is None:
         raise InputError(f"{path}: unknown format; use one of {', '.join(SUFFIXES)}")
     if kind.startswith(".conll"):
-        return parsing.filled(path, parsing.read_conll(path, columns or (0, -1)))
+        return parsing.filled(path, conll.read_conll(path, columns or (0, -1)))
     if columns is not None:
         raise InputError(f"{path}: `columns` is for .conll files; a {kind} file names its columns itself")
     if kind.startswith(".jsonl"):
