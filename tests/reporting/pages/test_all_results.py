@@ -135,6 +135,18 @@ def test_only_what_a_test_shows_of_arms_that_add_rows_is_advised(tmp_path):
     assert [row.arm for row in evidence] == ["cheap", "dear"]
 
 
+@pytest.mark.parametrize(("gained", "said"), [
+    (0.2, ", at 2 TFLOP per seed (as many steps on the primary alone: +0.200, not tested, at 1)."),
+    (0.04, ", at 2 TFLOP per seed."),
+])  # fmt: skip
+def test_where_more_steps_alone_gain_as_much_it_is_said(tmp_path, gained, said):
+    control = arm("step_matched", gained, "not tested", added=0, tflop=1)
+    published(tmp_path, "one", [SINGLE, control, arm("x", 0.05, "better", tflop=2)], data="planted")
+    published(tmp_path, "other", [SINGLE, arm("step_matched", 0.9, "better", added=0)], data="planted")
+    text, _ = advice.advice(all_results.rows(tmp_path))[-1]
+    assert text.endswith(said)
+
+
 def test_of_arms_that_cost_the_same_the_better_is_named_and_one_shown_twice_counts_once(tmp_path):
     rows = [arm("joint", 0.05, "better", tflop=0.15974), arm("normalised", 0.09, "better", tflop=0.15976)]
     published(tmp_path, "one", [SINGLE, *rows, arm("random", 0.0, "worse")], data="planted")
@@ -356,6 +368,20 @@ def test_a_finding_tells_tested_arms_from_those_that_were_not(tmp_path):
         "Of 2 tested arms (y, z) 1 (y) is better than single-task training. The highest difference of all 3 arms is x "
         "on a, +0.100 (+0.090 to +0.110), not tested."
     )
+
+
+def test_a_finding_over_several_comparisons_says_which(tmp_path):
+    def both(at, **given):
+        return [SINGLE | given, arm("step_matched", 0.2, "not tested", **given), arm("x", at, "better", **given)]
+
+    rows = [*both(0.05, primary="a"), *both(0.06, primary="b")]
+    rows[-1] |= {"verdict": "no difference shown"}
+    published(tmp_path, "tasks", rows)
+    published(tmp_path, "sizes", [*both(0.05, n=10), *both(0.06, n=20)])
+    found = all_results.rows(tmp_path)
+    told = {study: study_findings.finding([row for row in found if row.study == study]) for study in ("tasks", "sizes")}
+    assert told["tasks"].startswith("Of 2 tested arms (x on a; x on b) 1 (x on a) is better than single-task training.")
+    assert told["sizes"].startswith("Of 2 tested arms (x, n = 10; x, n = 20) 2 (x, n = 10; x, n = 20) are better than")
 
 
 def test_a_finding_counts_an_arm_that_chose_nothing_as_untested(tmp_path):

@@ -47,7 +47,7 @@ def advice(found: Sequence[Row], pairs: Sequence[Pair] = ()) -> list[tuple[str, 
         better = [row for row in tested if row.kind == "better"]
         better.sort(key=lambda row: (float(f"{row.tflop:.3g}"), -(row.difference or 0.0)))
         if better:
-            answers.append(_best(where, tested, better))
+            answers.append(_best(where, tested, better, found))
         else:
             text = "no evidence yet"
             if tested:
@@ -81,7 +81,9 @@ def _once(rows: Sequence[Row]) -> list[Row]:
     return list({(same[row], row.score, row.difference): row for row in left}.values())
 
 
-def _best(where: str, tested: Sequence[Row], better: Sequence[Row]) -> tuple[str, list[Row]]:
+def _best(
+    where: str, tested: Sequence[Row], better: Sequence[Row], found: Sequence[Row]
+) -> tuple[str, list[Row]]:  # fmt: skip
     cheapest, best = better[0], max(better, key=lambda row: row.difference or 0.0)
     if len(tested) == 1:
         text = f"{where}: the one tested arm is better than single-task training,"
@@ -89,10 +91,20 @@ def _best(where: str, tested: Sequence[Row], better: Sequence[Row]) -> tuple[str
         are = "is" if len(better) == 1 else "are"
         text = f"{where}: {len(better)} of {len(tested)} tested arms {are} better than single-task training."
         text += " The cheapest is"
-    text += f" {difference_of(cheapest)}, at {cheapest.tflop:.3g} TFLOP per seed"
+    text += f" {difference_of(cheapest)}, at {cheapest.tflop:.3g} TFLOP per seed{_by_steps_alone(cheapest, found)}"
     if best is not cheapest:
-        text += f"; the highest difference is {difference_of(best)}, at {best.tflop:.3g}"
+        text += f"; the highest difference is {difference_of(best)}, at {best.tflop:.3g}{_by_steps_alone(best, found)}"
     return f"{text}.", [cheapest] if best is cheapest else [cheapest, best]
+
+
+def _by_steps_alone(row: Row, found: Sequence[Row]) -> str:
+    """Say where as many steps on the primary alone, the study's control, gain no less than an arm that adds rows."""
+    for control in found:
+        same = all(getattr(control, name) == getattr(row, name) for name in ("study", "primary", "n", "of"))
+        if same and control.arm == "step_matched" and (control.difference or 0.0) >= (row.difference or 0.0):
+            gained = f"{control.difference:+.3f}, {verdicts.parse_verdict(control.verdict)[1]}, at {control.tflop:.3g}"
+            return f" (as many steps on the primary alone: {gained})"
+    return ""
 
 
 def _never(arms: Sequence[Row]) -> list[tuple[str, list[Row]]]:

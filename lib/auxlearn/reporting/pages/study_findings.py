@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,8 @@ def finding(own: Sequence[Row]) -> str:
     if not arms:
         return ""
     counts = {kind: [row for row in arms if row.kind == kind] for kind in ("better", "worse")}
-    told = [f"{_some(rows)} {kind}" for kind, rows in counts.items() if rows]
+    apart = {name for name in ("primary", "n", "of") if len({getattr(row, name) for row in own}) > 1}
+    told = [f"{_some(rows, apart)} {kind}" for kind, rows in counts.items() if rows]
     verdicts = f"{' and '.join(told) or 'none is shown to be better or worse'} than single-task training"
     untested = {row for row in arms if row.verdict.endswith("not tested") or row.kind == CHOSE_NOTHING}
     tested = [row for row in arms if row not in untested]
@@ -39,10 +40,11 @@ def finding(own: Sequence[Row]) -> str:
         verdicts = f"none of {len(arms)} arms" if len(arms) > 1 else f"the one arm, {arms[0].arm}, was not tested"
         verdicts += f"{' was tested' * (len(arms) > 1)} against single-task training"
     elif len(tested) == 1:
-        one = f"the one{' tested' if untested else ''} arm, {_named(tested[0])},"
+        one = f"the one{' tested' if untested else ''} arm, {_named(tested[0], apart)},"
         verdicts = f"{one} is {_shown(tested[0])} than single-task training"
     else:
-        names = f" ({', '.join(row.arm for row in tested)})" if untested and len(tested) <= SHOWN_NAMES else ""
+        named = ("; " if apart else ", ").join(_name(row, apart) for row in tested)
+        names = f" ({named})" if untested and len(tested) <= SHOWN_NAMES else ""
         verdicts = f"of {len(tested)}{' tested' if untested else ''} arms{names} {verdicts}"
     highest, lowest = (pick(arms, key=lambda row: row.difference or 0.0) for pick in (max, min))
     ends = [highest, *([lowest] if abs(lowest.difference or 0.0) > abs(highest.difference or 0.0) else [])]
@@ -75,14 +77,23 @@ def in_seeds(note: str) -> str:
     return note.replace("(", "in ").replace(")", "")
 
 
-def _named(row: Row) -> str:
-    return f"{row.arm}{_idle(row)}"
+def _name(row: Row, apart: Collection[str]) -> str:
+    """As "random", and in what comparisons of a study lie apart (`Row`'s primary, n, of): "random on sst2, n = 500"."""
+    on = [row.primary] if "primary" in apart else []
+    on += [f"n = {row.n}"] if "n" in apart and row.n else []
+    on += [row.of] if "of" in apart and row.of else []
+    return f"{row.arm} on {', '.join(on)}" if "primary" in apart else ", ".join([row.arm, *on])
 
 
-def _some(rows: Sequence[Row]) -> str:
+def _named(row: Row, apart: Collection[str]) -> str:
+    return f"{_name(row, apart)}{_idle(row)}"
+
+
+def _some(rows: Sequence[Row], apart: Collection[str]) -> str:
     """As "2 (a, b) are", with names where there are few, and of those that chose nothing in some seeds always."""
     idle = [row for row in rows if _idle(row)]
-    names = ("; " if idle else ", ").join(map(_named, rows if len(rows) <= SHOWN_NAMES else idle))
+    named = [_named(row, apart) for row in (rows if len(rows) <= SHOWN_NAMES else idle)]
+    names = ("; " if idle or apart else ", ").join(named)
     among = "among them " if len(rows) > SHOWN_NAMES else ""
     return f"{len(rows)}{f' ({among}{names})' if names else ''} {'is' if len(rows) == 1 else 'are'}"
 
