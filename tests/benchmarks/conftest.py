@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from auxlearn.models import devices
 from auxlearn.records import checkout
 from auxlearn.reporting.pages import pages
 from auxlearn.training import shared_parameters
@@ -65,7 +66,7 @@ def kind() -> str:
     """
     if torch.cuda.is_available():
         return "-".join(torch.cuda.get_device_name().lower().split())
-    known = torch.cpu.get_capabilities()
+    known = devices.capabilities()
     newest = next((name for name in ("amx_bf16", "avx512_bf16", "avx512_f", "avx2") if known.get(name)), "none")
     family = [line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("cpu family")]
     generation = {"25": "zen4", "26": "zen5"}.get(family[0], "") if family and newest == "avx512_bf16" else ""

@@ -11,6 +11,7 @@ pass that takes no gradient keeps PyTorch's attention: there it was 1.1 to 1.2 t
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
@@ -19,7 +20,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from auxlearn.models import fast_dropout
+from auxlearn.models import devices, fast_dropout
 from auxlearn.models.multitask import MultiTaskModel
 
 Ready = Callable[[], AbstractContextManager[None]]
@@ -78,8 +79,9 @@ def prepare(model: MultiTaskModel, precision: str) -> Ready:
 
 @cache
 def has_tiles() -> bool:
-    """Tell whether the processor multiplies bf16 in tiles (AMX)."""
-    return bool(torch.cpu.get_capabilities().get("amx_bf16"))
+    """Tell whether this process multiplies bf16 in tiles (AMX): the processor does, and no setting forbids it."""
+    allowed = os.environ.get("DNNL_MAX_CPU_ISA", os.environ.get("ONEDNN_MAX_CPU_ISA", "")).upper()
+    return devices.capabilities().get("amx_bf16", False) and (allowed in ("", "DEFAULT", "ALL") or "AMX" in allowed)
 
 
 def _initials(module: nn.Module) -> set[str]:

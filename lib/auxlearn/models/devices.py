@@ -29,6 +29,11 @@ def kind(device: Any) -> str:
     return str(device).partition(":")[0]
 
 
+def capabilities() -> dict[str, bool]:
+    """Return what the processor can, by PyTorch's names; nothing under a release that does not tell."""
+    return dict(getattr(torch.cpu, "get_capabilities", dict)())
+
+
 def to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
     """Copy a tensor to a device; to a GPU from pinned memory, so that neither side waits.
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 PLANTED = ("helpful", "unrelated")
 TWINS = ("twin", "shuffled", "other")
+DRAWS = 5  # of random rows, that the words of a choice are compared with
 
 
 def classes(suite: Suite, primary: str, pool: pd.DataFrame) -> pd.Series:
@@ -64,8 +65,8 @@ class Choices:
         rows: One row per method and seed: method, seed, rows (chosen), the share of each class among them, auc (for the
             best class, of the order in which the method takes all rows, or of its scores of their tasks; NaN where it
             has neither), kl (DSIR's KL reduction: how much nearer the words of the chosen rows are to the primary's
-            than those of as many random rows, in nats; NaN where none was chosen), TFLOP (all that choosing ran) and
-            tasks (the set that was chosen, as A+B; "" where rows were).
+            than those of random rows with as many words, in nats; NaN where none was chosen), TFLOP (all that choosing
+            ran) and tasks (the set that was chosen, as A+B; "" where rows were).
         tasks: What each method made of each task: method, seed, task, score (the method's own, or how many times its
             share of the pool is the task's share of the chosen rows) and mean (the method's own score of the task, or
             the mean over its rows of theirs; NaN where it has neither).
@@ -90,16 +91,16 @@ def judge(session: Session) -> Choices:
     rows: list[dict[str, Any]] = []
     tasks: list[dict[str, Any]] = []
     units: list[runs.Manifest] = []
-    words: dict[int, _Words] = {}
+    words: _Words | None = None
     for arm in p.arms:
         first = Context(session.suite, arm, p.seeds[0], session.upstream, session.progress)
         asked = {seed: first.at(seed) for seed in p.seeds}
         chosen = {seed: context.choose(asked[seed]) for seed in order}
-        words = words or {seed: _Words(asked[seed]) for seed in p.seeds}
+        words = words or _Words(first, p.seeds)
         for seed in p.seeds:
             at = {"method": arm.arm, "seed": seed}
             row, of_tasks = _judge(asked[seed], chosen[seed])
-            rows.append(at | row | {"kl": words[seed].kl_reduction(chosen[seed].rows)})
+            rows.append(at | row | {"kl": words.kl_reduction(seed, chosen[seed].rows)})
             tasks += [at | each for each in of_tasks]
             units += asked[seed].units()
     sizes = _known(asked[p.seeds[-1]])["task"].astype(str).value_counts(sort=False)
@@ -121,22 +122,30 @@ def _judge(asked: Context, chosen: Selection) -> tuple[dict[str, Any], list[dict
 
 
 class _Words:
-    """The words of a seed's primary and of its pool, by which choices are compared with random rows."""
+    """The words of every seed's primary and of the pool, by which choices are compared with random rows."""
 
-    def __init__(self, asked: Context) -> None:
-        pool = asked.pool()
+    def __init__(self, first: Context, seeds: Sequence[int]) -> None:
+        pool = first.pool()  # the same for every seed
         self.rows = pool[["task", "row"]].astype({"task": str}).assign(place=np.arange(len(pool)))
-        self.pool = dsir.counts(row_texts.stream(asked.suite, pool))
-        self.order = asked.rng("sample", "kl").permutation(len(pool))
-        own = target_table(asked, asked.cell, 0)
-        self.target = dsir.counts(row_texts.stream(asked.suite, own))
+        self.pool = dsir.counts(row_texts.stream(first.suite, pool))
+        self.words = np.asarray(self.pool.sum(1, dtype=np.float64)).ravel()
+        self.targets, self.orders = {}, {}
+        for asked in map(first.at, seeds):
+            own = target_table(asked, asked.cell, 0)
+            self.targets[asked.seed] = dsir.counts(row_texts.stream(asked.suite, own))
+            self.orders[asked.seed] = [asked.rng("sample", "kl", str(i)).permutation(len(pool)) for i in range(DRAWS)]
 
-    def kl_reduction(self, chosen: pd.DataFrame | None) -> float:
+    def kl_reduction(self, seed: int, chosen: pd.DataFrame | None) -> float:
+        """Compare with random rows that have as many words: of more words fewer are lacking, whatever they say."""
         if chosen is None or chosen.empty:
             return float("nan")
         keys = chosen[["task", "row"]].astype({"task": str})
-        places = keys.merge(self.rows, on=["task", "row"])["place"].to_numpy()
-        return dsir.kl_reduction(self.target, self.pool[self.order[: len(places)]], self.pool[places])
+        rows = self.pool[keys.merge(self.rows, on=["task", "row"])["place"].to_numpy()]
+        reductions = []
+        for order in self.orders[seed]:
+            drawn = order[: 1 + np.searchsorted(np.cumsum(self.words[order]), rows.sum(dtype=np.float64))]
+            reductions.append(dsir.kl_reduction(self.targets[seed], self.pool[drawn], rows))
+        return float(np.mean(reductions))
 
 
 def pool_shares(session: Session) -> pd.Series:

@@ -169,9 +169,11 @@ def has_bf16(device: str) -> bool:
     """
     import torch
 
+    from auxlearn.models import devices
+
     if device == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    known: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # absent from older releases: fp32 then
+    known = devices.capabilities()
     return any(known.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 

@@ -93,7 +93,7 @@ def test_kl_reduction_is_the_difference_of_two_divergences():
     target, pool = dsir.counts(TARGET, MANY), dsir.counts(POOL, MANY)
 
     def divergence(other):
-        p, q = (np.asarray(rows.sum(0)).ravel() / rows.sum() for rows in (target, other))
+        p, q = (np.asarray(rows.sum(0, dtype=float)).ravel() / rows.sum(dtype=float) for rows in (target, other))
         return rel_entr(p, q + dsir.FLOOR).sum()
 
     for rows in ([0], [1, 3], [0, 2], [0, 1, 2, 3, 4]):

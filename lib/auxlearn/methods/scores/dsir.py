@@ -117,7 +117,7 @@ def kl_reduction(target: csr_matrix, reference: csr_matrix, chosen: csr_matrix) 
     tells alike words, not rows that help; in the authors' pre-trainings it correlated with what models scored.
 
     What differs: their reference is all raw data. A word of the target that a choice lacks counts for some 18 nats, and
-    few rows lack many, so that as many rows drawn at random are the fair reference where few are chosen.
+    few words lack many, so that random rows with as many words are the fair reference where few are chosen.
 
     Args:
         target: Counts of the target's rows, [M, buckets].

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from auxlearn.methods.tawt.task_weights import Evidence
 
 REFERENCE = "Chen et al., 2022 (TAWT)"
-BUDGET = ("lr", "batch_size", "loss_scale", "keep_leaks", "holdout", "steps")
+BUDGET = ("lr", "batch_size", "loss_scale", "keep_leaks", "choose", "holdout", "steps")
 # What the authors' code does, beside eta 1 (see `weighted_trainer`).
 PAPER: dict[str, Any] = {
     "rule": "paper", "combine": "scaled_then_clipped", "target_rows": "train", "itself": True, "parameters": "encoder",
