@@ -20,8 +20,8 @@ from auxlearn.records import code_hash, manifests
 
 GOLDEN, VALUES, INDEX = "tests/golden", "tests/golden/values", "tests/golden/index.json"
 # Relative, or absolute below 1: far below what any change of a formula moves, above what another processor's last bits
-# do. In bf16 kernels cannot be pinned.
-TOLERANCE = {"minilm fp32": 1e-3, "minilm bf16": 0.05}
+# do. In bf16 kernels cannot be pinned; dwa's weights are ratios of losses, whose fifth digit moved on an Intel.
+TOLERANCE = {"minilm fp32": 1e-3, "minilm bf16": 0.05, "weights": 2e-4}
 USUAL = 1e-5
 Values = Mapping[str, Mapping[str, Any]]  # group -> case -> value
 Case = tuple[str, str]  # group, case
