@@ -1,6 +1,6 @@
 """What the library computes, pinned: `python tests/golden/golden.py` compares, `--write` makes the files anew.
 
-Each group of cases is a file of values/, readable JSON. Numbers are compared within TOLERANCE, everything else exactly;
+Each group of cases is a file of values/, readable JSON. Numbers may move a little, everything else not at all;
 under the pinned kernels (PINNED, one thread, fp32) a processor gives the same bits each time. Which kernels there are
 must be said before torch is imported, so cases are made in processes of their own.
 """
@@ -22,7 +22,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from auxlearn.studies.golden_values import TOLERANCE, USUAL, differences
+from auxlearn.studies.golden_values import differences, tolerance
 
 HERE = Path(__file__).parent
 VALUES, INDEX = HERE / "values", HERE / "index.json"
@@ -117,7 +117,9 @@ def moved(names: Sequence[str], workers: int, write: bool = False) -> dict[str, 
             if not file.is_file():  # this processor cannot
                 continue
             old, new = stored(name), json.loads(file.read_text(encoding="utf-8"))
-            out[name] = differences(old, new, TOLERANCE.get(name, USUAL))
+            out[name] = [f"/{case}: {'new' if case in new else 'gone'}" for case in sorted(old.keys() ^ new.keys())]
+            for case in sorted(old.keys() & new.keys()):
+                out[name] += differences(old[case], new[case], tolerance(name, case), f"/{case}")
             if write and out[name] and name not in PART_OF:
                 VALUES.mkdir(exist_ok=True)
                 shutil.copyfile(file, VALUES / file.name)

@@ -7,6 +7,7 @@ from typing import Literal, get_args, get_origin
 import pytest
 
 import golden
+from auxlearn.studies.golden_values import USUAL
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +38,7 @@ def test_unmoved(name, moved):
 
 def test_a_difference_is_found_wherever_it_lies():
     old = {"a": {"b": [1, 2.0, "x"]}, "c": None, "d": True}
-    assert not golden.differences(old, {"a": {"b": [1, 2.0 + 1e-7, "x"]}, "c": None, "d": True}, golden.USUAL)
+    assert not golden.differences(old, {"a": {"b": [1, 2.0 + 1e-7, "x"]}, "c": None, "d": True}, USUAL)
     for new, where in (
         ({"a": {"b": [1, 2.001, "x"]}, "c": None, "d": True}, "/a/b[1]: 2.0, now 2.001"),
         ({"a": {"b": [2, 2.0, "x"]}, "c": None, "d": True}, "/a/b[0]: 1, now 2"),
@@ -48,7 +49,7 @@ def test_a_difference_is_found_wherever_it_lies():
         ({"a": {"b": [1, 2.0, "x"]}, "c": None}, "/d: gone"),
         (old | {"e": 1}, "/e: new"),
     ):
-        assert golden.differences(old, new, golden.USUAL) == [where]
+        assert golden.differences(old, new, USUAL) == [where]
 
 
 def test_the_index_names_the_arm_of_every_switch():

@@ -129,11 +129,11 @@ class _Words:
         self.rows = pool[["task", "row"]].astype({"task": str}).assign(place=np.arange(len(pool)))
         self.pool = dsir.counts(row_texts.stream(first.suite, pool))
         self.words = np.asarray(self.pool.sum(1, dtype=np.float64)).ravel()
-        self.targets, self.orders = {}, {}
-        for asked in map(first.at, seeds):
-            own = target_table(asked, asked.cell, 0)
-            self.targets[asked.seed] = dsir.counts(row_texts.stream(asked.suite, own))
-            self.orders[asked.seed] = [asked.rng("sample", "kl", str(i)).permutation(len(pool)) for i in range(DRAWS)]
+        self.asked = {seed: first.at(seed) for seed in seeds}
+        self.targets = {
+            seed: dsir.counts(row_texts.stream(asked.suite, target_table(asked, asked.cell, 0)))
+            for seed, asked in self.asked.items()
+        }
 
     def kl_reduction(self, seed: int, chosen: pd.DataFrame | None) -> float:
         """Compare with random rows that have as many words: of more words fewer are lacking, whatever they say."""
@@ -142,7 +142,8 @@ class _Words:
         keys = chosen[["task", "row"]].astype({"task": str})
         rows = self.pool[keys.merge(self.rows, on=["task", "row"])["place"].to_numpy()]
         reductions = []
-        for order in self.orders[seed]:
+        for draw in range(DRAWS):
+            order = self.asked[seed].rng("sample", "kl", str(draw)).permutation(len(self.words))
             drawn = order[: 1 + np.searchsorted(np.cumsum(self.words[order]), rows.sum(dtype=np.float64))]
             reductions.append(dsir.kl_reduction(self.targets[seed], self.pool[drawn], rows))
         return float(np.mean(reductions))
