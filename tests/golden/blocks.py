@@ -29,6 +29,7 @@ from auxlearn.paths import PROJECT
 from auxlearn.records import runs
 from auxlearn.signals import (
     example_gradients,
+    feature_map,
     features,
     gradient_moments,
     head_importance,
@@ -168,7 +169,7 @@ def cascade_cases() -> Cases:
     full = (words[:, 0] + rng("full").normal(size=len(rows)) * 0.3).astype(np.float32)
     made: Cases = {
         "words": words[::20], "words, FLOP": spent, "surface": features.surface_logits(suite, sample, rows)[::20],
-        "surface cues": features.design(suite, rows)[::40], "subsample": features.subsample(rows, 3, 1),
+        "surface cues": features.design(suite, rows)[::40], "subsample": feature_map.subsample(rows, 3, 1),
     }  # fmt: skip
     for seed in pipeline.SEEDS:
         made[f"sample, seed {seed}"] = np.flatnonzero(ridge_student.sample(folds, eligible, 0.2, seed))

@@ -7,7 +7,7 @@ from typing import Literal, get_args, get_origin
 import pytest
 
 import golden
-from auxlearn.studies.golden_values import USUAL
+from auxlearn.studies.golden_values import ELSEWHERE, USUAL
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +50,16 @@ def test_a_difference_is_found_wherever_it_lies():
         (old | {"e": 1}, "/e: new"),
     ):
         assert golden.differences(old, new, USUAL) == [where]
+
+
+@pytest.mark.parametrize(("new", "near"), [
+    ({"scores": 0.6, "predictions": "11" + "0" * 28}, True), ({"scores": 0.6, "predictions": "1111" + "0" * 26}, False),
+    ({"scores": 0.7, "predictions": "0" * 30}, False), ({"scores": 0.6, "predictions": "0" * 29}, False),
+])  # fmt: skip
+def test_of_another_maker_s_processor_less_is_asked(new, near):
+    old = {"scores": 0.567, "predictions": "0" * 30}
+    assert (golden.differences(old, new, ELSEWHERE) == []) == near
+    assert golden.differences(old, new, USUAL)
 
 
 def test_the_index_names_the_arm_of_every_switch():

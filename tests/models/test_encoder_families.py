@@ -15,7 +15,7 @@ from auxlearn.data import batching
 from auxlearn.errors import InputError
 from auxlearn.export import models
 from auxlearn.methods import context
-from auxlearn.methods.gradts import selectors
+from auxlearn.methods.gradts import importance_maker
 from auxlearn.methods.gradts.options import GradTS
 from auxlearn.models import attention_heads, encoder_files, encoders, fast_dropout, multitask
 from auxlearn.signals import head_importance
@@ -188,7 +188,7 @@ def test_a_selection_by_heads_is_refused_before_its_first_training(small, folder
         context.select(context.Context(small, p, 0))
     importance = GradTS(size="full", encoder=folders["xlnet"], seeds=[0])
     with pytest.raises(InputError, match=NO_HEADS["xlnet"]):
-        selectors.measure_all({0: context.Context(small, importance, 0)}, importance)
+        importance_maker.measure_all({0: context.Context(small, importance, 0)}, importance)
     assert not list(runs_folder.glob("train/*"))
 
 

@@ -12,7 +12,7 @@ from auxlearn.cost import Ledger
 from auxlearn.data.suites import Suite
 from auxlearn.evaluation import metrics
 from auxlearn.reporting.plots import feature_figures
-from auxlearn.signals import features
+from auxlearn.signals import feature_map, features
 
 
 def task(name, *inputs, kind="classification", rows=()):
@@ -193,28 +193,28 @@ def test_bad_samples_are_named(suite):
 
 def test_subsample_is_uniform_a_task_and_keeps_small_tasks():
     rows = pd.DataFrame({"task": ["big"] * 1000 + ["small"] * 5})
-    chosen = features.subsample(rows, 50, seed=0)
+    chosen = feature_map.subsample(rows, 50, seed=0)
     assert chosen.dtype == np.int64
     assert (np.diff(chosen) > 0).all()
     assert (chosen < 1000).sum() == 50
     assert chosen[chosen >= 1000].tolist() == [1000, 1001, 1002, 1003, 1004]
     assert chosen[49] > 500  # not the first rows
-    np.testing.assert_array_equal(chosen, features.subsample(rows, 50, seed=0))
-    assert not np.array_equal(chosen, features.subsample(rows, 50, seed=1))
+    np.testing.assert_array_equal(chosen, feature_map.subsample(rows, 50, seed=0))
+    assert not np.array_equal(chosen, feature_map.subsample(rows, 50, seed=1))
     # A task's draw does not change with the tasks around it.
-    np.testing.assert_array_equal(chosen[:50], features.subsample(rows.iloc[:1000], 50, seed=0))
+    np.testing.assert_array_equal(chosen[:50], feature_map.subsample(rows.iloc[:1000], 50, seed=0))
     with pytest.raises(ValueError, match="per_task"):
-        features.subsample(rows, 0, seed=0)
+        feature_map.subsample(rows, 0, seed=0)
 
 
 def test_tsne_keeps_clusters_and_repeats():
     rng = np.random.default_rng(0)
     x = rng.normal(size=(60, 80))
     x[30:, 0] += 40
-    points = features.tsne(x, seed=3)
+    points = feature_map.tsne(x, seed=3)
     assert points.shape == (60, 2)
     assert points.dtype == np.float32
-    np.testing.assert_array_equal(points, features.tsne(x, seed=3))
+    np.testing.assert_array_equal(points, feature_map.tsne(x, seed=3))
     distance = np.linalg.norm(points[:, None] - points[None], axis=-1)
     np.fill_diagonal(distance, np.inf)
     assert ((distance.argmin(1) >= 30) == (np.arange(60) >= 30)).all()  # every nearest neighbour is of its own cluster
@@ -222,14 +222,14 @@ def test_tsne_keeps_clusters_and_repeats():
 
 def test_tsne_of_few_points_and_of_bad_ones():
     x = np.random.default_rng(0).normal(size=(6, 3))
-    assert np.isfinite(features.tsne(x, seed=0)).all()  # perplexity 30 would not fit
+    assert np.isfinite(feature_map.tsne(x, seed=0)).all()  # perplexity 30 would not fit
     with pytest.raises(ValueError, match="shape"):
-        features.tsne(x[:4], seed=0)
+        feature_map.tsne(x[:4], seed=0)
     with pytest.raises(ValueError, match="equal"):
-        features.tsne(np.ones((6, 3)), seed=0)
+        feature_map.tsne(np.ones((6, 3)), seed=0)
     x[2, 1] = np.nan
     with pytest.raises(ValueError, match="1 rows hold NaN"):
-        features.tsne(x, seed=0)
+        feature_map.tsne(x, seed=0)
 
 
 # --- figures -----------------------------------------------------------------------------------------------------

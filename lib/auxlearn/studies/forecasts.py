@@ -15,7 +15,7 @@ from auxlearn.errors import InputError
 from auxlearn.methods import forecasting, registry
 from auxlearn.methods.fastmtl import proxy_plans
 from auxlearn.methods.forecasting import Charge, SizedContext
-from auxlearn.methods.gradts import selectors as gradts
+from auxlearn.methods.gradts import importance_maker
 from auxlearn.methods.tawt import weight_tables
 from auxlearn.studies import graph, study_file, unread_expansion
 from auxlearn.studies.expansion import Cell
@@ -180,11 +180,11 @@ class _Count:
         if cell.stage == "02_td_proxy":
             return registry.maker("proxy").forecast(context, p, 0), _map(context, p, seed)
         if cell.stage == "04_gradts_correlation":
-            charges = gradts.forecast_tasks(context, p, 0, context.suite.names)
+            charges = importance_maker.forecast_tasks(context, p, 0, context.suite.names)
             for encoder in p.also:
                 other = p.model_copy(update={"encoder": encoder})
                 own = SizedContext(self.sizes.of(other), other, 0)
-                charges += gradts.forecast_tasks(own, other, 0, own.suite.names)
+                charges += importance_maker.forecast_tasks(own, other, 0, own.suite.names)
             return charges, []
         if cell.stage == "05_tawt_weighting":
             plan = registry.maker("final_weights").plan(context, p, 0)  # type: ignore[attr-defined]

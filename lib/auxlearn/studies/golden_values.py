@@ -20,10 +20,12 @@ from auxlearn.records import code_hash, manifests
 
 GOLDEN, VALUES, INDEX = "tests/golden", "tests/golden/values", "tests/golden/index.json"
 # Relative, or absolute below 1: far below what any change of a formula moves, above what another processor's last bits
-# do. In bf16 kernels cannot be pinned; dwa's weights are ratios of losses, whose fifth digit moved on an Intel.
+# do. In bf16 kernels cannot be pinned.
 TOLERANCE = {"minilm fp32": 1e-3, "minilm bf16": 0.05}
-TOLERANCE_OF_ARMS = {"dwa": 2e-4}
 USUAL = 1e-5
+# The same kernels differ in last bits between makers of processors, which trainings amplify: cosines of noise, two heads
+# that matter alike, a row or two of thirty on the other side of a boundary.
+ELSEWHERE, FLIPPED = 0.05, 0.1
 Values = Mapping[str, Mapping[str, Any]]  # group -> case -> value
 Case = tuple[str, str]  # group, case
 
@@ -47,12 +49,16 @@ def differences(old: Any, new: Any, tolerance: float, at: str = "") -> list[str]
     if (isinstance(old, float) and isinstance(new, (int, float))) or (isinstance(new, float) and isinstance(old, int)):
         near = math.isclose(old, new, rel_tol=tolerance, abs_tol=tolerance)
         return [] if near else [f"{at}: {old!r}, now {new!r}"]
+    if tolerance >= ELSEWHERE and isinstance(old, str) and isinstance(new, str) and _flipped(old, new) <= FLIPPED:
+        return []
     return [] if old == new and type(old) is type(new) else [f"{at}: {old!r}, now {new!r}"]
 
 
-def tolerance(group: str, case: str) -> float:
-    """Return how far a case of a group may move."""
-    return TOLERANCE_OF_ARMS.get(case.partition(", seed")[0], TOLERANCE.get(group, USUAL))
+def _flipped(old: str, new: str) -> float:
+    """Return the share of predictions, a digit each, that differ; 1 of other texts."""
+    if len(old) != len(new) or not (old.isdigit() and new.isdigit()):
+        return 1.0
+    return sum(a != b for a, b in zip(old, new, strict=True)) / len(old)
 
 
 # --- which cases count for which runs --------------------------------------------------------------------------------
@@ -199,6 +205,6 @@ def moved(old: Values, new: Values) -> dict[Case, str]:
         for case, value in cases.items():
             if case not in new.get(group, {}):
                 found[group, case] = "gone"
-            elif lines := differences(value, new[group][case], tolerance(group, case)):
+            elif lines := differences(value, new[group][case], TOLERANCE.get(group, USUAL)):
                 found[group, case] = lines[0].removeprefix(": ")
     return found

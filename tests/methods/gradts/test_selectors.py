@@ -12,7 +12,7 @@ from auxlearn.cost import Ledger
 from auxlearn.data import suites as tasks
 from auxlearn.errors import InputError
 from auxlearn.methods import context, task_plans
-from auxlearn.methods.gradts import correlation, head_tables, selectors
+from auxlearn.methods.gradts import correlation, head_tables, importance_maker
 from auxlearn.reporting import cost_tables
 from auxlearn.studies.parameters import GradTS
 from auxlearn.training import training_cache
@@ -178,7 +178,7 @@ def test_rows_are_rated_by_their_own_seed_s_correlation_with_the_primary(small, 
     table = pd.DataFrame({"seed": [3, 3], "task": ["topic_name", "look_alike"], "row": [4, 5], "topic_side": [0.5, 0.1],
                           "look_alike": [0.2, 1.0]})  # fmt: skip
     monkeypatch.setattr(head_tables, "row_table", lambda heads, definition: table)
-    rows = selectors.Importance({}, heads, "gate").rows()
+    rows = importance_maker.Importance({}, heads, "gate").rows()
     assert rows.to_dict("list") == {"task": ["topic_name", "look_alike"], "row": [4, 5], "tau": [0.5, 0.1]}
 
 

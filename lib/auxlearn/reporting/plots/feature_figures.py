@@ -30,7 +30,7 @@ def tsne(left: pd.DataFrame, right: pd.DataFrame, primary: str, titles: tuple[st
     covers another for being later in the table.
 
     Args:
-        left: Columns x, y, task; one row per point (`features.tsne`).
+        left: Columns x, y, task; one row per point (`feature_map.tsne_table`).
         right: The same for the second map.
         primary: The task to draw on top.
         titles: Of the two maps.

@@ -84,9 +84,9 @@ def work(asked: context.Context, stage: str) -> None:
     elif stage == "08_validity":
         context.choose(asked)
     elif stage == "04_gradts_correlation":
-        from auxlearn.methods.gradts import selectors
+        from auxlearn.methods.gradts import importance_maker
 
-        selectors.measure_all({seed: asked}, p)
+        importance_maker.measure_all({seed: asked}, p)
     else:
         from auxlearn.training import training_cache
 
