@@ -23,7 +23,7 @@ GOLDEN, VALUES, INDEX = "tests/golden", "tests/golden/values", "tests/golden/ind
 # do. In bf16 kernels cannot be pinned.
 TOLERANCE = {"minilm fp32": 1e-3, "minilm bf16": 0.05}
 USUAL = 1e-5
-# The same kernels differ in last bits between makers of processors, which trainings amplify: cosines of noise, two heads
+# The same kernels differ in last bits between makers of processors, and trainings amplify it: cosines of noise, heads
 # that matter alike, a row or two of thirty on the other side of a boundary.
 ELSEWHERE, FLIPPED = 0.05, 0.1
 Values = Mapping[str, Mapping[str, Any]]  # group -> case -> value
