@@ -8,6 +8,7 @@ import yaml
 from auxlearn.data import suites
 from auxlearn.data.reading import readers
 from auxlearn.errors import InputError
+from auxlearn.methods import registry
 from auxlearn.paths import PROJECT
 from auxlearn.records import code_hash, runs
 from auxlearn.reporting.pages import report
@@ -168,6 +169,26 @@ def test_seeds_that_differ_between_notebooks_are_named(tmp_path):
     path = written(tmp_path, grid=grid, stages=["02_td_proxy", "03_ranking", "06_mtl"], notebooks=own)
     with pytest.raises(InputError, match=r"02_td_proxy fit .* which differ in seeds; give all notebooks the same"):
         graph.validated(path)
+
+
+def test_what_a_method_reads_does_not_depend_on_the_order_of_arms(tmp_path):
+    """A ranking by options of another arm also fits an arm that takes any, and came first."""
+    with registry.restored():
+        registry.variant("by_sigmoid", "td_bce", "by sigmoid", score="sigmoid", proxies="one")
+        read = {}
+        for arms in (["by_sigmoid", "td_bce"], ["td_bce", "by_sigmoid"]):
+            study = graph.load(written(tmp_path, grid={"arm": arms, "n": [20]}, stages=["06_mtl"]))
+            read[arms[0]] = {c.params.arm: [u.key for u in c.reads] for c in study.cells if c.stage == "06_mtl"}
+        assert read["by_sigmoid"] == read["td_bce"]
+        assert read["td_bce"]["td_bce"] != read["td_bce"]["by_sigmoid"]
+        # A board of both, found once for each value of an axis that does not concern it.
+        grid = {"arm": ["only"], "n": [20], "methods.only.task": ["topic_name", "look_alike"]}
+        board = {"08_validity": {"selectors": ["td_bce", "by_sigmoid"], "oracle": ["topic_name", "look_alike"]}}
+        study = graph.load(
+            written(tmp_path, grid=grid, stages=["03_ranking", "06_mtl", "08_validity"], notebooks=board)
+        )
+        (cell,) = (c for c in study.cells if c.stage == "08_validity")
+        assert [c.stage for c in cell.reads].count("03_ranking") == 2
 
 
 def test_options_may_be_a_grid(tmp_path):

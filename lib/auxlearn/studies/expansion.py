@@ -95,11 +95,17 @@ class Cell:
         ))  # fmt: skip
 
 
+def _unseeded(p: params.Common) -> dict[str, Any]:
+    """Return what enters a cell's key but its seeds, of which one cell may have more than its reader."""
+    return {name: value for name, value in p.key_params().items() if name != "seeds"}
+
+
 class Expansion:
     def __init__(self, file: StudyFile, elsewhere: bool = False):
         self.file = file
         self.elsewhere = elsewhere
         self.made: dict[tuple[str, str], Cell] = {}
+        self.asked: set[tuple[str, str]] = set()  # those of the study's own combinations
         self.swept: list[tuple[str, str]] = []
         self.suites: dict[tuple[str, int], Any] = {}
         self.codes: dict[tuple[str, tuple[str, ...]], str] = {}
@@ -111,7 +117,7 @@ class Expansion:
         for stage in params.MODELS:  # in order, so that 07 finds the 06 cells of the grid
             if stage in self.file.stages:
                 for given in self._with_family(stage, list(combinations.combinations(self.file, stage))):
-                    self._cell(stage, given)
+                    self.asked.add((stage, self._cell(stage, given).key))
         if self.file.expects:
             self._expects_fit()
         return list(self.made.values())
@@ -266,9 +272,11 @@ class Expansion:
         return self.usable[asked]
 
     def _upstream(self, stage: str, wanted: dict[str, Any], reader: Any) -> Cell:
-        """Return the cell of the study that fits, or a new one from the study's defaults.
+        """Return the cell of the study's grid that fits, or else the one that the study's defaults make.
 
-        A new one has all seeds of its reader, or where `per_seed` names its notebook the one that is wanted.
+        Cells that other readers needed, with options of their own, are not taken where they happen to fit: what a
+        method reads may not depend on the order of arms. Seeds apart, which one cell may have more of. A new cell has
+        all seeds of its reader, or where `per_seed` names its notebook the one that is wanted.
         """
         suite, keyed = self._suite(reader).fingerprint, key_forms.forms(wanted)
         # What tells most cells apart is compared first: a study may have hundreds of cells, each read by as many.
@@ -277,22 +285,28 @@ class Expansion:
             cell for (s, _), cell in self.made.items()
             if s == stage and cell.suite == suite and cell.agrees(keyed)
         ]  # fmt: skip
+        own = combinations.defaults(self.file, stage) | self._own(stage, wanted, reader)
+        if not all((stage, cell.key) in self.asked for cell in fitting):
+            usual = _unseeded(self._resolved(params.validate(stage, own)))
+            fitting = [c for c in fitting if (stage, c.key) in self.asked or _unseeded(c.params) == usual]
         if len(fitting) > 1:
             raise InputError(self._ambiguous(stage, wanted, reader, fitting))
-        if fitting:
-            return fitting[0]
+        return fitting[0] if fitting else self._cell(stage, own)
+
+    def _own(self, stage: str, wanted: Mapping[str, Any], reader: Any) -> dict[str, Any]:
         own = dict(wanted)
         if (seed := own.pop("seed", None)) is not None:
             seeds = self.file.base.get("seeds", reader.seeds) if reader.stage in self.file.per_seed else reader.seeds
             own["seeds"] = [seed] if stage in self.file.per_seed else seeds
-        return self._cell(stage, combinations.defaults(self.file, stage) | own)
+        return own
 
     def _ambiguous(self, stage: str, wanted: Mapping[str, Any], reader: Any, fitting: Sequence[Cell]) -> str:
         said = f"{len(fitting)} cells of {stage} fit {wanted}"
         if reader.stage == "07_efficiency":
             return f"{said}; leave 07_efficiency out of `stages`"
         each = [cell.params.key_params() for cell in fitting]
-        differ = [name for name in each[0] if any(one.get(name) != each[0][name] for one in each)]
+        names = dict.fromkeys(name for one in each for name in one)
+        differ = [name for name in names if any(one.get(name) != each[0].get(name) for one in each)]
         return f"{said} for {reader.stage}, which differ in {', '.join(differ)}; give all notebooks the same"
 
 
