@@ -187,3 +187,17 @@ def test_a_dev_split_that_shows_little_is_warned_of(tmp_path, capsys):
         "warning: 'small' has 98 dev rows: as a primary it can hardly show a difference in accuracy below 0.13; give "
         "it more",
     ]
+
+
+def test_what_is_not_judged_by_accuracy_over_rows_has_no_difference_in_accuracy(tmp_path):
+    values = [i % 5 for i in range(40)]
+    suite = suites.load(str(suite_of(
+        tmp_path, scored=(SCORE, {"train.csv": csv(values), "dev.csv": csv(values[:20], "dev")}),
+        named=(SPEC, {"train.jsonl": rows([0, 1] * 20), "dev.jsonl": rows([0, 1] * 10, "dev")}),
+    )))  # fmt: skip
+    power = summaries.detectable(suite)
+    assert power.loc["scored", ["rows alone", "8 seeds"]].isna().all()
+    assert power.loc["named", "rows alone"] == pytest.approx(2.802 * (0.2 / 20) ** 0.5, abs=1e-3)
+    of_scored, of_named = summaries.few_dev_rows(suite)
+    assert "it can hardly show any but a large difference; give it more" in of_scored
+    assert "below 0.28" in of_named

@@ -307,6 +307,11 @@ def test_validity_judges_all_methods_by_the_rule_that_the_fewest_seeds_allow():
     ]
 
 
+def test_validity_names_methods_of_fewer_seeds():
+    text = of_validity(oracle=False, td=[0.5, 0.7] * 4, random=[0.1, 0.31] * 3)
+    assert "By 95% t intervals over 8 seeds (random over 6), not corrected for 2 methods." in text
+
+
 def test_validity_of_six_seeds_goes_by_intervals_and_says_what_they_leave_out():
     text = of_validity(oracle=False, td=[0.5, 0.7] * 3, random=[0.1, 0.31] * 3)
     assert text[1:4] == [

@@ -309,3 +309,11 @@ def test_tawt_s_tasks_are_there_whole_and_with_few_sentences(monkeypatch):
     }  # fmt: skip
     assert spec.tasks["predicate"].labels[1] == "predicate"  # f1 counts the second as positive
     assert [spec.tasks[name].metric for name in SOURCES] == ["accuracy", "entity_f1", "f1", "entity_f1"]
+
+
+def test_no_page_says_where_on_a_machine_something_lay():
+    """A page's parameters are strings of its first code cell."""
+    pages = sorted((PROJECT / "reports").glob("*/*.html"))
+    assert len(pages) > 100
+    named = {page: re.findall(r'class="s[12]">["\'](/[^"\'<]+)', page.read_text(encoding="utf-8")) for page in pages}
+    assert {page.name: paths for page, paths in named.items() if paths} == {}

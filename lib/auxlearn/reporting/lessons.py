@@ -306,7 +306,7 @@ def validity(rows: pd.DataFrame, best: str, pool: float, oracle: bool, level: fl
     """
     shares = {str(name): part[best].dropna().tolist() for name, part in rows.groupby("method", sort=False)}
     chosen = {name: values for name, values in shares.items() if values}
-    seeds = min(map(len, chosen.values()), default=0)
+    seeds, most = (pick(map(len, chosen.values()), default=0) for pick in (min, max))
     lines = [f"Of the pool, {pool:.0%} is {best}."]
     if not chosen:
         return "\n".join([*lines, "No method chose a row."])
@@ -320,11 +320,13 @@ def validity(rows: pd.DataFrame, best: str, pool: float, oracle: bool, level: fl
             "less": "Less than that in every seed",
             "": "More or less by seed",
         }
-        few = "as few as " if seeds < max(map(len, chosen.values())) else ""
+        few = "as few as " if seeds < most else ""
         end = f"With {few}{_count(seeds, 'seed')} that is no verdict."
     else:
         words = {"more": "More than that", "less": "Less than that", "": "Not told from the pool"}
-        end = f"By {level:.0%} t intervals over {seeds} seeds, not corrected for {_count(len(chosen), 'method')}."
+        fewer = [f"{name} over {len(values)}" for name, values in chosen.items() if len(values) < most]
+        over = f"{most} seeds{f' ({_list(fewer)})' if fewer else ''}"
+        end = f"By {level:.0%} t intervals over {over}, not corrected for {_count(len(chosen), 'method')}."
     lines += [f"{words[side]}: {_list(names)}." for side, names in sides.items() if names]
     lines.append(end)
     of = rows.groupby("method", sort=False)[best].agg(lambda part: part.isna().sum())

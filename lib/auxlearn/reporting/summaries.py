@@ -101,8 +101,8 @@ def detectable(
 
     There are two sources of noise: dev rows, of which the two models answer `disagreement` differently (a paired
     difference of accuracies then has variance disagreement / rows), and paired seeds, between which a difference has
-    standard deviation `seed_sd` (t quantiles). Both are assumptions made before anything is run. The result is in
-    accuracy, whatever the task's metric.
+    standard deviation `seed_sd` (t quantiles). Both are assumptions made before anything is run. They are of accuracy
+    over rows: of a task with another metric, or whose rows hold many answers, nothing is said.
 
     Args:
         suite: The tasks by name.
@@ -111,19 +111,24 @@ def detectable(
         seed_sd: Standard deviation of a difference between seeds.
 
     Returns:
-        Index task; columns dev rows, rows alone (no noise of seeds), and one for each number of seeds.
+        Index task; columns dev rows, rows alone (no noise of seeds), and one for each number of seeds; NaN of tasks
+        that are not judged by accuracy over rows.
     """
     from scipy import stats
 
     normal = stats.norm.ppf(0.975) + stats.norm.ppf(0.8)
     rows = {}
     for name, task in suite.items():
-        alone = normal * np.sqrt(disagreement / len(task.dev))
+        alone = normal * np.sqrt(disagreement / len(task.dev)) if _by_accuracy(task) else np.nan
         rows[name] = {"dev rows": len(task.dev), "rows alone": alone}
         for n in seeds:
             student = stats.t.ppf(0.975, n - 1) + stats.t.ppf(0.8, n - 1)
             rows[name][f"{n} seeds"] = np.hypot(alone, student * seed_sd / np.sqrt(n))
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("task")
+
+
+def _by_accuracy(task: Task) -> bool:
+    return task.metric == "accuracy" and task.kind != "tagging"
 
 
 def few_dev_rows(tasks: Mapping[str, Task]) -> list[str]:
@@ -134,7 +139,7 @@ def few_dev_rows(tasks: Mapping[str, Task]) -> list[str]:
 
     Returns:
         One sentence per task with fewer than `FEW_DEV` dev rows: how many, whether they were carved from train, which
-        difference of accuracies they cannot be expected to show, and the remedy.
+        difference they cannot be expected to show where it is judged by accuracy, and the remedy.
     """
     warnings = []
     for name, task in tasks.items():
@@ -142,10 +147,8 @@ def few_dev_rows(tasks: Mapping[str, Task]) -> list[str]:
             continue
         least = detectable({name: task}).loc[name, "rows alone"]
         where = "they are a part of its train file: give it a dev file" if task.dev_carved else "give it more"
-        warnings.append(
-            f"{name!r} has {size} dev rows: as a primary it can hardly show a difference in accuracy below "
-            f"{least:.2f}; {where}"
-        )
+        what = f"a difference in accuracy below {least:.2f}" if _by_accuracy(task) else "any but a large difference"
+        warnings.append(f"{name!r} has {size} dev rows: as a primary it can hardly show {what}; {where}")
     return warnings
 
 

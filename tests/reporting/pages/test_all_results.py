@@ -136,7 +136,7 @@ def test_only_what_a_test_shows_of_arms_that_add_rows_is_advised(tmp_path):
 
 
 @pytest.mark.parametrize(("gained", "said"), [
-    (0.2, ", at 2 TFLOP per seed (as many steps on the primary alone: +0.200, not tested, at 1)."),
+    (0.2, ", at 2 TFLOP per seed (step_matched, the same without rows, gains no less: +0.200, not tested, at 1)."),
     (0.04, ", at 2 TFLOP per seed."),
 ])  # fmt: skip
 def test_where_more_steps_alone_gain_as_much_it_is_said(tmp_path, gained, said):
@@ -158,44 +158,58 @@ def test_of_arms_that_cost_the_same_the_better_is_named_and_one_shown_twice_coun
 
 def test_twins_are_answered_apart_with_the_methods_that_no_test_has_met(tmp_path):
     write_suites(tmp_path)
-    rows = [SINGLE, arm("all_data", 0.03, "better"), arm("gradts_top", 0.04, "not tested")]
+    rows = [SINGLE, arm("all_data", 0.03, "better", tflop=3), arm("gradts_top", 0.04, "not tested", tflop=4)]
+    rows += [arm("gradts_thres", 0.035, "not tested", tflop=4.5), arm("gradts_fg", 0.9, "not tested", seeds=5, tflop=5)]
     home = tmp_path / "reports"
     published(home, "one", rows, data="twins.yaml")
     show_pairs(home / "one", "a", [("td_bce", "random", "+0.010", "chose nothing (1 of 9 seeds); undecided, p = 0.2")])
     assert all_results.rows(home)[1].where == "a (twin pool)"
-    answers = [text for text, _ in advice.advice(all_results.rows(home), all_results.pairs(home))]
+    answers = [text for text, _ in advice.advice(all_results.rows(home))]
     assert answers[0] == "On real data, ordinary pool: no evidence yet."
     assert answers[1].startswith("On real text, twin pool, which holds other rows of the primary's own task, as ")
     assert "the one tested arm is better than single-task training, all_data on a, +0.030" in answers[1]
     assert answers[2] == (
-        "Tested against each other on a (twin pool), no difference shown: td_bce − random +0.010 (+0.000 to +0.020; "
-        "td_bce chose nothing in 1 of 9 seeds)."
+        "By intervals alone, on a (twin pool), what no cheaper arm equals, in TFLOP per seed: all_data +0.030 (+0.020 "
+        "to +0.040) at 3; gradts_top +0.040 (+0.030 to +0.050) at 4. They were picked from 3 arms by these numbers, "
+        "which flatters them."
     )
     assert answers[3] == (
-        "No evidence yet there of FastMTL, AUTOSEM, TAWT, row scores, task scores, balanced weights: no arm of theirs "
-        "was trained."
+        "No evidence yet there of FastMTL, AUTOSEM, TAWT, row scores, task scores, balanced weights: no published "
+        "study trained an arm of theirs."
     )
+    assert [text for text, _ in advice.between(all_results.rows(home), all_results.pairs(home))] == [
+        "Tested against each other on a (twin pool), no difference shown: td_bce − random +0.010 (+0.000 to +0.020; "
+        "td_bce chose nothing in 1 of 9 seeds)."
+    ]
 
 
-def show_pairs(folder, primary, pairs):
-    lines = "".join(
-        f'<tr><th scope="row"><span title="of &gt;">{arm}</span> − <span>{other}</span></th><td class="number"><b>{d}'
-        f'</b></td><td>{verdict}</td><td class="number">+0.000 to +0.020</td><td class="number">none</td></tr>\n'
-        for arm, other, d, verdict in pairs
-    )
+def show_pairs(folder, primary, pairs, last=False):
+    """Write a page's table of pairs, its verdicts last as they once were."""
+    order = (0, 1, 3, 4, 2) if last else (0, 1, 2, 3, 4)
+    names = ("what is it that helps?", "difference", "verdict", "95% over seeds", "over seeds and rows")
+    head = "".join(f'<th scope="col">{names[i]}</th>' for i in order)
+    lines = []
+    for arm, other, d, verdict in pairs:
+        cells = [f'<th scope="row"><span title="of &gt;">{arm}</span> − <span>{other}</span></th>']
+        cells += [f'<td class="number"><b>{d}</b></td>', f"<td>{verdict}</td>"]
+        cells += ['<td class="number">+0.000 to +0.020</td>', '<td class="number">none</td>']
+        lines.append(f"<tr>{''.join(cells[i] for i in order)}</tr>\n")
     with open(folder / "index.html", "a") as page:
-        page.write(f'<div aria-label="Pairs of arms on {primary}"><table><tbody>\n{lines}</tbody></table></div>')
+        page.write(f'<div aria-label="Pairs of arms on {primary}"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n')
+        page.write(f"{''.join(lines)}</tbody></table></div>")
 
 
-def test_pairs_of_arms_are_read_from_the_tables_of_a_study_s_page(tmp_path):
+@pytest.mark.parametrize("last", [False, True])
+def test_pairs_of_arms_are_read_from_the_tables_of_a_study_s_page(tmp_path, last):
     published(tmp_path, "one", [SINGLE])
-    show_pairs(tmp_path / "one", "a", [("x", "y", "+0.010", "better, p = 0.010"), ("x", "z", "-0.010", "not tested")])
-    show_pairs(tmp_path / "one", "b&amp;", [("x", "y", "+0.020", "no difference shown, p = 0.900")])
+    both = [("x", "y", "+0.010", "better, p = 0.010"), ("x", "z", "-0.010", "not tested")]
+    show_pairs(tmp_path / "one", "a", both, last)
+    show_pairs(tmp_path / "one", "b&amp;", [("x", "y", "+0.020", "no difference shown, p = 0.900")], last)
     one, other = all_results.pairs(tmp_path)
     assert one == all_results.Pair("one", "a", "x", "y", "+0.010", "+0.000 to +0.020", "better")
     assert (other.primary, other.verdict) == ("b&", "no difference shown")
     with open(tmp_path / "one" / "index.html", "a") as page:
-        page.write('aria-label="Pairs of arms on c"><tbody><tr><td>?</td></tr></tbody>')
+        page.write('aria-label="Pairs of arms on c"><thead></thead><tbody><tr><td>?</td></tr></tbody>')
     with pytest.raises(InputError, match=r"one/index.html: not a table of pairs of arms; publish the study again"):
         all_results.pairs(tmp_path)
 
@@ -208,14 +222,14 @@ def test_pairs_that_a_test_tells_apart_are_advised_with_those_it_does_not_and_ea
         show_pairs(tmp_path / name, "a", pairs)
     published(tmp_path, "twice", rows)
     show_pairs(tmp_path / "twice", "a", [same])
-    answers = advice.advice(all_results.rows(tmp_path), all_results.pairs(tmp_path))
-    assert {text: [row.study for row in rows] for text, rows in answers if text.startswith("Tested against")} == {
+    answers = advice.between(all_results.rows(tmp_path), all_results.pairs(tmp_path))
+    assert {text: [row.study for row in rows] for text, rows in answers} == {
         "Tested against each other on a, no difference shown: y − x -0.001 (+0.000 to +0.020).": ["also", "real"],
         "Tested against each other on a, shown to differ: x − random +0.010 (+0.000 to +0.020).": ["real", "twice"],
         "Tested against each other on a (planted), shown to differ: x − random +0.010 (+0.000 to +0.020).": ["made"],
     }
     show_pairs(tmp_path / "also", "a", [("z", "x", "-0.003", "worse, p = 0.010")])
-    told = [text for text, _ in advice.advice(all_results.rows(tmp_path), all_results.pairs(tmp_path))]
+    told = [text for text, _ in advice.between(all_results.rows(tmp_path), all_results.pairs(tmp_path))]
     assert (
         "Tested against each other on a, shown to differ: z − x -0.003 (+0.000 to +0.020). No difference shown: y − x "
         "-0.001 (+0.000 to +0.020)."
@@ -226,9 +240,7 @@ def test_a_pair_that_a_larger_family_of_tests_does_not_show_is_advised_with_that
     for name, verdict in (("large", "no difference shown, p = 0.062"), ("small", "better, p = 0.016")):
         published(tmp_path, name, [SINGLE, arm("x", 0.2, "not tested")])
         show_pairs(tmp_path / name, "a", [("x", "random", "+0.010", verdict)])
-    (text, rows), *_ = [
-        each for each in advice.advice(all_results.rows(tmp_path), all_results.pairs(tmp_path)) if "Tested" in each[0]
-    ]
+    ((text, rows),) = advice.between(all_results.rows(tmp_path), all_results.pairs(tmp_path))
     assert text == (
         "Tested against each other on a, shown to differ: x − random +0.010 (+0.000 to +0.020; not shown by the tests "
         "of large, of the same runs)."
@@ -242,6 +254,8 @@ def test_a_sentence_of_pairs_of_arms_is_read_again_from_a_page(tmp_path):
         [pair | {"verdict": "better"}, pair | {"arm": "y", "verdict": "no difference shown"}]
     )
     assert told == "Of 2 tested pairs of arms 1 is shown to differ: x − random +0.100 (+0.050 to +0.150)."
+    both = study_findings.finding_between([pair | {"verdict": "better"}, pair | {"arm": "y", "verdict": "worse"}])
+    assert both.startswith("All 2 tested pairs of arms are shown to differ: x − random +0.100")
     none = study_findings.finding_between([pair | {"verdict": "no difference shown"}])
     assert none == "The one tested pair of arms, x − random, is not shown to differ."
     for name, text, data in (("real", told, "real"), ("also", none, "real"), ("made", told, "planted")):
@@ -296,7 +310,8 @@ def test_no_word_of_the_sentences_is_an_arm_s(tmp_path):
         published(tmp_path / "reports", data, [SINGLE, *rows, arm("V", 0.4, "not tested")], data=data)
         show_pairs(tmp_path / "reports" / data, "a", [("X", "Y", "+0.010", "better, p = 0.010")])
     found = all_results.rows(tmp_path / "reports")
-    texts = [text for text, _ in advice.advice(found, all_results.pairs(tmp_path / "reports"))]
+    told = [*advice.advice(found), *advice.between(found, all_results.pairs(tmp_path / "reports"))]
+    texts = [text for text, _ in told]
     for rows in (found, found[:2], [row for row in found if row.arm == "Y"], [row for row in found if row.arm == "V"]):
         texts.append(study_findings.finding(rows))
     assert [arm_labels.labels(text) for text in texts] == [[]] * len(texts)
@@ -388,9 +403,43 @@ def test_a_finding_counts_an_arm_that_chose_nothing_as_untested(tmp_path):
     rows = [SINGLE, arm("x", 0.1, "chose nothing (4 of 4 seeds)", seeds=4), arm("y", 0.05, "not tested", seeds=4)]
     published(tmp_path, "one", rows)
     assert study_findings.finding(all_results.rows(tmp_path)) == (
-        "None of 2 arms was tested against single-task training. The highest difference is x on "
-        "a, +0.100 (+0.090 to +0.110), which chose no row in any seed; 4 seeds, which decide nothing."
+        "None of 2 arms was tested against single-task training. The highest difference is y on a, +0.050 (+0.040 to "
+        "+0.060); 4 seeds, which decide nothing."
     )
+    assert study_findings.finding(all_results.rows(tmp_path)[:2]) == (
+        "The one arm, x, was not tested against single-task training. The difference is x on a, +0.100 (+0.090 to "
+        "+0.110), which chose no row in any seed; 4 seeds, which decide nothing."
+    )
+
+
+def test_arms_of_several_sizes_are_counted_once(tmp_path):
+    rows = [arm(name, d, "not tested") | {"n": n} for n, d in ((1, 0.1), (2, 0.2)) for name in ("x", "y")]
+    assert finding(tmp_path, "one", rows).startswith("None of 2 arms, in 4 comparisons, was tested against single-task")
+
+
+def test_one_arm_shown_better_on_one_of_several_tasks_is_no_cheapest(tmp_path):
+    rows = [arm("random", 0.1, "better"), arm("random", 0.0, "no difference shown") | {"primary": "b"}]
+    published(tmp_path, "one", [SINGLE, *rows])
+    assert advice.advice(all_results.rows(tmp_path))[0][0] == (
+        "On real data, ordinary pool: the one tested arm is better than single-task training once, random on a, +0.100 "
+        "(+0.090 to +0.110), at 1 TFLOP per seed; not shown on b."
+    )
+
+
+@pytest.mark.parametrize(("lows", "told"), [
+    ((-0.02, 0.0, -0.005), "td reaches it with 200 and 1,000 rows, and is not shown to with 30."),
+    ((-0.02, -0.02, -0.03), "td is not shown to with 30, 200 and 1,000."),
+    ((0.0, 0.0, 0.0), "td reaches it with 30, 200 and 1,000 rows."),
+])  # fmt: skip
+def test_what_share_of_the_pool_reaches_all_data_is_said_where_a_margin_is_declared(lows, told):
+    pair = {"arm": "td", "baseline": "all_data"}
+    made = [
+        (n, 0.01, {"arms": {"all_data": {"difference": 0.03}}, "pairs": [pair | {"low": low}]})
+        for n, low in zip(("30", "1000", "200"), lows, strict=True)
+    ]
+    assert study_findings.finding_reached(made) == f"The score of all data, of which an arm may lack 0.01: {told}"
+    assert study_findings.finding_reached([(n, 0.0, metrics) for n, _, metrics in made]) == ""
+    assert study_findings.finding_reached([(n, 0.04, metrics) for n, _, metrics in made]) == ""  # all data gains less
 
 
 def finding(home, name, rows):
@@ -472,5 +521,5 @@ def test_every_published_table_is_on_the_front_page(own_registry):
     assert '<th scope="row" title="the n rows that the proxy takes for the primary' in page
     assert set(re.findall('href="#(arm-[^"]*)"', page)) <= set(re.findall('id="(arm-[^"]*)"', page))
     text = html.unescape(all_results.TAGS.sub("", page))
-    for sentence, _ in advice.advice(found, all_results.pairs(PROJECT / "reports")):
+    for sentence, _ in [*advice.advice(found), *advice.between(found, all_results.pairs(PROJECT / "reports"))]:
         assert sentence in text, "write it again: auxlearn verify --page"

@@ -45,6 +45,22 @@ def test_an_unknown_plot_has_its_name():
     assert "log scale" in pages.alt(two, 1)
 
 
+def test_a_page_says_nothing_of_the_machine_s_folders(tmp_path):
+    """Neither in its cell of parameters nor where a path among them is printed."""
+    v4, own = nbformat.v4, NOTEBOOKS.parent / "params" / "mine.yaml"
+    given = v4.new_code_cell(
+        f'suite = "{own}"\nsettings = {{"plugins": ["/home/me/arms.py"]}}\nencoder = \'/home/me/deep/encoder\'',
+        metadata={"tags": ["injected-parameters"]},
+    )
+    told = v4.new_output("stream", text=f"suite {own}, encoder /home/me/deep/encoder")
+    nbformat.write(v4.new_notebook(cells=[given, v4.new_code_cell("x", outputs=[told])]), tmp_path / "n.ipynb")
+    text = pages.page(tmp_path / "n.ipynb", "t")
+    assert "/home/me" not in text
+    assert str(NOTEBOOKS.parent) not in text
+    assert "suite params/mine.yaml, encoder encoder" in text
+    assert "arms.py" in text
+
+
 def test_a_section_that_a_run_did_not_ask_for_is_left_out(tmp_path):
     """Its code ran and said so in a line; what ran not, failed, or has more to show stays, and so does the rest."""
     v4 = nbformat.v4

@@ -31,6 +31,19 @@ def test_a_filled_point_is_a_difference_that_a_test_shows():
     assert "hollow: not tested, or not shown by a test" in [t.get_text() for t in hollow.legends[0].get_texts()]
 
 
+def test_differences_that_are_all_nothing_have_an_axis_that_can_be_read():
+    nothing = TABLE.assign(difference=0.0, low=-1e-17, high=0.0, row_low=-1e-17, row_high=0.0)
+    assert result_figures.differences(nothing, "accuracy").axes[0].get_xlim() == (-0.01, 0.01)
+
+
+def test_the_shares_that_were_tried_are_on_the_axis():
+    rows = [("td", 333, 0.06), ("td", 4500, 0.75), ("random", 333, 0.06), ("all", 6000, 1.0), ("single", 0, 0.0)]
+    table = pd.DataFrame(rows, columns=["arm", "n", "share"]).assign(score=0.5, low=0.4, high=0.6)
+    (axis,) = result_figures.data_share(table, "accuracy", ["td", "random", "all", "single"]).axes
+    assert [axis.xaxis.get_major_formatter()(x, 0) for x in axis.get_xticks()] == ["6%", "75%", "100%"]
+    assert not len(axis.get_xticks(minor=True))
+
+
 def test_an_arm_that_chose_nothing_is_named():
     labels = [label.get_text() for label in result_figures.differences(TABLE, "accuracy").axes[0].get_yticklabels()]
     assert labels == ["a", "b", "c", "d\nchose nothing (8 of 8 seeds)", "e\nchose nothing (2 of 8 seeds)"]

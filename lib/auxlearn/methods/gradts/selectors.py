@@ -145,7 +145,7 @@ class Trial(_GradTS):
     """The best of nested sets of tasks, each trained and judged on rows held out from the primary's."""
 
     name, Options = "gradts_trial", TrialOptions
-    title = "n rows of the best of nested sets of such tasks, each of which is tried"
+    title = "n rows of the best of nested sets of tasks, ordered by their head importance, each of which is tried"
     cost = "as gradts_thres, and a training per set that is tried, for each primary"
     use = "where a few more trainings are affordable: it needs no threshold"
     contrasts = ("random", "autosem_p1", "td_bce")
@@ -172,7 +172,7 @@ class Fine(_GradTS):
     """Of the tasks that another rule takes, the measured rows with the highest correlation."""
 
     name, Options, scores = "gradts_fg", FineOptions, "rows"
-    title = "the rows of such tasks whose own head importance correlates best"
+    title = "of tasks chosen as by gradts_trial, the n rows whose own head importance correlates best"
     formula = "tau(row) = Kendall's tau-b of the primary's head importance and the row's own"
     cost = "as the rule that takes its tasks, and the importance of single rows"
     use = "where tasks are large and mixed: it keeps the rows that use the primary's heads"

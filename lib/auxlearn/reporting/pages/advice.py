@@ -19,27 +19,27 @@ FAMILIES = {
     "fastmtl": "FastMTL", "gradts": "GradTS", "autosem": "AUTOSEM", "tawt": "TAWT", "scores": "row scores",
     "task_scores": "task scores", "balancing": "balanced weights",
 }  # fmt: skip
-# Arms that tell what helps but are nothing to use: none of them chooses by what a method has found out. Known by name,
-# so that a plug-in's are too.
+# Arms that need the truth, copy another arm's choice or weights, or add nothing: they tell what helps, and are nothing
+# to use. Known by name, so that a plug-in's are too.
 CONTROLS = ("single", "step_matched", "matched_", "cie_", "only", "decile", "null_", "shuffled_")
+SEEDS = 8  # of a comparison whose interval is named without a test
 
 
-def advice(found: Sequence[Row], pairs: Sequence[Pair] = ()) -> list[tuple[str, list[Row]]]:
-    """Answer which method to use, as far as the table does, and which arms of a study a test tells apart.
+def advice(found: Sequence[Row]) -> list[tuple[str, list[Row]]]:
+    """Answer which method to use, as far as the table does, kinds of data apart.
 
-    Against single-task training only arms count that added auxiliary rows in every seed, were tested and are no
-    controls; one that several studies compare counts once. Kinds of data are answered apart.
+    Only arms count that added auxiliary rows in every seed and are no controls; one that several studies compare counts
+    once.
 
     Args:
         found: All rows.
-        pairs: As from `all_results.pairs`.
 
     Returns:
         Sentences, each with the rows that it rests on, the cheapest first.
     """
     answers: list[tuple[str, list[Row]]] = []
     for data, where in KINDS.items():
-        arms = [row for row in found if row.data == data and row.difference is not None and row.added]
+        arms = _added(found, data)
         if data == "twins" and not arms:
             continue
         usable = [row for row in arms if not is_control(row.arm)]
@@ -56,10 +56,27 @@ def advice(found: Sequence[Row], pairs: Sequence[Pair] = ()) -> list[tuple[str, 
                 studies = len({row.study for row in usable})
                 text = f"nothing was tested: {len(_once(usable))} arms in {studies} studies have intervals alone"
             answers.append((f"{where}: {text}.", []))
-        answers += _between(arms, pairs)
         if arms and data != "planted":
+            answers += _by_cost(usable)
             answers += _never(arms)
     return answers
+
+
+def between(found: Sequence[Row], pairs: Sequence[Pair]) -> list[tuple[str, list[Row]]]:
+    """Say which arms of a study a test tells apart, kinds of data apart.
+
+    Args:
+        found: All rows.
+        pairs: As from `all_results.pairs`.
+
+    Returns:
+        Sentences, each with a row of the studies that it rests on.
+    """
+    return [answer for data in KINDS for answer in _between(_added(found, data), pairs)]
+
+
+def _added(found: Sequence[Row], data: Kind) -> list[Row]:
+    return [row for row in found if row.data == data and row.difference is not None and row.added]
 
 
 def is_control(arm: str) -> bool:
@@ -85,25 +102,55 @@ def _best(
     where: str, tested: Sequence[Row], better: Sequence[Row], found: Sequence[Row]
 ) -> tuple[str, list[Row]]:  # fmt: skip
     cheapest, best = better[0], max(better, key=lambda row: row.difference or 0.0)
+    of = f"{difference_of(cheapest)}, at {cheapest.tflop:.3g} TFLOP per seed{_by_steps_alone(cheapest, found)}"
+    others = [row.where for row in tested if row not in better]
     if len(tested) == 1:
-        text = f"{where}: the one tested arm is better than single-task training,"
+        text = f"{where}: the one tested arm is better than single-task training, {of}"
+    elif len(better) == 1 and len({row.arm for row in tested}) == 1:
+        text = f"{where}: the one tested arm is better than single-task training once, {of}"
+        text += f"; not shown on {', '.join(others)}"
     else:
         are = "is" if len(better) == 1 else "are"
         text = f"{where}: {len(better)} of {len(tested)} tested arms {are} better than single-task training."
-        text += " The cheapest is"
-    text += f" {difference_of(cheapest)}, at {cheapest.tflop:.3g} TFLOP per seed{_by_steps_alone(cheapest, found)}"
+        text += f" The cheapest is {of}"
     if best is not cheapest:
         text += f"; the highest difference is {difference_of(best)}, at {best.tflop:.3g}{_by_steps_alone(best, found)}"
     return f"{text}.", [cheapest] if best is cheapest else [cheapest, best]
 
 
+def _by_cost(usable: Sequence[Row]) -> list[tuple[str, list[Row]]]:
+    """Say of each primary which arms no cheaper one equals, of those whose interval lies above 0."""
+    answers = []
+    for where in dict.fromkeys(row.where for row in usable):
+        own = _once([row for row in usable if row.where == where and row.seeds >= SEEDS])
+        above = [
+            row for row in own
+            if row.interval and row.interval[0] > 0 and not verdicts.parse_verdict(row.verdict)[0]
+        ]  # fmt: skip
+        front: list[Row] = []
+        for row in sorted(above, key=lambda row: (row.tflop, -(row.difference or 0.0))):
+            if not front or (row.difference or 0.0) > (front[-1].difference or 0.0):
+                front.append(row)
+        if len(front) > 1:
+            named = [f"{row.arm} {_interval(row)} at {row.tflop:.3g}" for row in front]
+            text = f"By intervals alone, on {where}, what no cheaper arm equals, in TFLOP per seed: {'; '.join(named)}"
+            text += f". They were picked from {len(own)} arms by these numbers, which flatters them."
+            answers.append((text, front))
+    return answers
+
+
+def _interval(row: Row) -> str:
+    low, high = row.interval or (0.0, 0.0)
+    return f"{row.difference:+.3f} ({low:+.3f} to {high:+.3f})"
+
+
 def _by_steps_alone(row: Row, found: Sequence[Row]) -> str:
-    """Say where as many steps on the primary alone, the study's control, gain no less than an arm that adds rows."""
+    """Say where steps on the primary alone, the study's control, gain no less than an arm that adds rows."""
     for control in found:
         same = all(getattr(control, name) == getattr(row, name) for name in ("study", "primary", "n", "of"))
         if same and control.arm == "step_matched" and (control.difference or 0.0) >= (row.difference or 0.0):
             gained = f"{control.difference:+.3f}, {verdicts.parse_verdict(control.verdict)[1]}, at {control.tflop:.3g}"
-            return f" (as many steps on the primary alone: {gained})"
+            return f" ({control.arm}, the same without rows, gains no less: {gained})"
     return ""
 
 
@@ -111,7 +158,7 @@ def _never(arms: Sequence[Row]) -> list[tuple[str, list[Row]]]:
     """Name the families of methods of which no arm was trained on one kind of data."""
     known = {_family(row.arm) for row in arms}
     if missing := [title for family, title in FAMILIES.items() if family not in known]:
-        return [(f"No evidence yet there of {', '.join(missing)}: no arm of theirs was trained.", [])]
+        return [(f"No evidence yet there of {', '.join(missing)}: no published study trained an arm of theirs.", [])]
     return []
 
 

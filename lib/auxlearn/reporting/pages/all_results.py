@@ -21,7 +21,11 @@ RESULTS_BYTES = 4 * 2**20
 DATA = re.compile(r"Data (.*?)\.[ <]")  # suites and their fingerprints: "planted 12ab, params/suites/glue.yaml 34cd"
 DECIDED = ("better", "worse", "no difference shown")
 CHOSE_NOTHING = "chose nothing"
-PAIRS = re.compile(r'aria-label="Pairs of arms on ([^"]*)".*?<tbody>(.*?)</tbody>', re.S)  # tables of a study's page
+PAIRS = re.compile(  # tables of a study's page
+    r'aria-label="Pairs of arms on ([^"]*)".*?<thead>(.*?)</thead>\s*<tbody>(.*?)</tbody>', re.S
+)
+COLUMNS = ("what is it that helps?", "difference", "verdict", "over seeds")  # of these tables, in whatever order
+LEVEL = re.compile(r"^\d+% ")  # before the name of a column of intervals
 TAGS = re.compile(r"<[^>]*>")
 Kind = Literal["real", "twins", "planted"]
 
@@ -138,19 +142,25 @@ def pairs(home: Path) -> list[Pair]:
     """
     found = []
     for file in sorted(home.glob("*/index.html")):
-        for primary, body in PAIRS.findall(file.read_text(encoding="utf-8")):
+        for primary, head, body in PAIRS.findall(file.read_text(encoding="utf-8")):
+            names = [LEVEL.sub("", name) for name in _cells(head)]
             for line in body.split("<tr>")[1:]:
-                cells = re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", line, re.S)
-                if len(cells) < 4:
+                told = dict(zip(names, _cells(line), strict=False))
+                if not told.keys() >= set(COLUMNS):
                     raise InputError(f"{file}: not a table of pairs of arms; publish the study again")
-                names, difference, verdict, interval = [html.unescape(TAGS.sub("", cell)) for cell in cells[:4]]
+                named, difference, verdict, interval = (told[name] for name in COLUMNS)
                 verdict, tested, _ = verdict.partition(", p = ")
                 if tested:
-                    arm, _, baseline = names.partition(" − ")
+                    arm, _, baseline = named.partition(" − ")
                     found.append(
                         Pair(file.parent.name, html.unescape(primary), arm, baseline, difference, interval, verdict)
                     )
     return found
+
+
+def _cells(row: str) -> list[str]:
+    """Return the texts of a table's row."""
+    return [html.unescape(TAGS.sub("", cell)) for cell in re.findall(r"<t[hd]\b[^>]*>(.*?)</t[hd]>", row, re.S)]
 
 
 def _comparison(line: Mapping[str, str]) -> tuple[str, ...]:

@@ -42,14 +42,12 @@ def write() -> list[verify.Finding]:
                 *said.get(index.parent.name, ()),
             ])), titles, link=True),
         })  # fmt: skip
+    marked = lambda told: [(arm_labels.marked(text, titles, link=True), rows) for text, rows in told]  # noqa: E731
     text = pages.environment().get_template("front.html").render(
         title="auxlearn: published studies", studies=studies, day=runs.now()[:10], git=checkout.state(),
         verdicts=Counter(finding.verdict for finding in findings), meaning=verify.MEANING,
         results=results, kinds=sorted({row.kind for row in results}), titles=titles, scripted=True,
-        advice=[
-            (arm_labels.marked(told, titles, link=True), evidence)
-            for told, evidence in advice.advice(results, all_results.pairs(home))
-        ],
+        advice=marked(advice.advice(results)), tests=marked(advice.between(results, all_results.pairs(home))),
     )  # fmt: skip
     (home / "index.html").write_text(text, encoding="utf-8")
     return findings

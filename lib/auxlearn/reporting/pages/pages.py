@@ -19,6 +19,7 @@ from markupsafe import Markup
 from auxlearn.evaluation import verdicts
 from auxlearn.files import documents
 from auxlearn.methods import registry
+from auxlearn.paths import PROJECT
 from auxlearn.reporting.pages import formulas
 from auxlearn.reporting.plots import palette
 from auxlearn.studies import run_status
@@ -28,6 +29,7 @@ KINDS = ("text/plain", "image/png")  # the only outputs that reach a page: neith
 PYTHON = {"language_info": {"name": "python", "pygments_lexer": "ipython3"}}  # of every notebook here
 NOT_ASKED = "not asked: "  # with what such a section's code then begins
 OPTIONAL = "optional-"  # a tag's beginning: cells of a section that stands on a page only if the run asked for it
+ABSOLUTE = re.compile(r"""["'](/[^"'\n]+)["']""")  # a path in a cell of parameters
 FAILED = "failed"  # id of the cell that an error stopped
 
 
@@ -82,6 +84,7 @@ def page(
     hidden = {"papermill-error-cell-tag"}  # papermill's notes of an error, which the page makes itself
     if any("injected-parameters" in tags(cell) for cell in node.cells):
         hidden.add("parameters")
+    _without_folders(node.cells)
     # Raw cells are there to reach a page unescaped; no notebook here has one.
     hidden |= _not_asked(node.cells)
     node.cells = [cell for cell in node.cells if cell.cell_type != "raw" and not hidden & set(tags(cell))]
@@ -108,6 +111,23 @@ def page(
         title=title, body=body, record=record, status=status, cell=cell, error=error, meaning=run_status.MEANING,
         failed=FAILED, other_primary=other_primary,
     )  # fmt: skip
+
+
+def short_path(path: str) -> str:
+    """Return a path as a page shows it, saying nothing of the machine: from the project's folder, or its last part."""
+    own = Path(path)
+    return str(own.relative_to(PROJECT)) if own.is_relative_to(PROJECT) else own.name
+
+
+def _without_folders(cells: Sequence[nbformat.NotebookNode]) -> None:
+    """Shorten the paths that a run was given, in its cell of parameters and wherever it prints them."""
+    given = "\n".join(c.source for c in cells if "injected-parameters" in c.metadata.get("tags", []))
+    for path in sorted(set(ABSOLUTE.findall(given)), key=len, reverse=True):
+        for cell in cells:
+            cell.source = cell.source.replace(path, short_path(path))
+            for output in cell.get("outputs", []):
+                if output.output_type == "stream":
+                    output.text = output.text.replace(path, short_path(path))
 
 
 def _not_asked(cells: Sequence[nbformat.NotebookNode]) -> set[str]:

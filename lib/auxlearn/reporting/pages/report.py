@@ -123,7 +123,16 @@ def _findings(comparisons: Sequence[dict[str, Any]], boards: Sequence[Outcome] =
     arms = [row for made in comparisons for row in _arms(made)]
     pairs = [pair for made in comparisons for pair in made["metrics"].get("pairs", ())]
     chosen = [study_findings.finding_chosen(row.manifest.metrics) for row in boards if row.manifest]
-    return [text for text in (study_findings.finding(arms), study_findings.finding_between(pairs), *chosen) if text]
+    sizes = [
+        (m["params"]["primary"], str(m["params"]["n"]), m["params"].get("margin", 0.0), m["metrics"])
+        for m in comparisons
+    ]
+    reached = [
+        study_findings.finding_reached([each[1:] for each in sizes if each[0] == primary])
+        for primary in dict.fromkeys(each[0] for each in sizes)
+    ] if all(not made["of"] for made in comparisons) else []  # fmt: skip
+    texts = (study_findings.finding(arms), *reached, study_findings.finding_between(pairs), *chosen)
+    return [text for text in texts if text]
 
 
 def _arms(made: dict[str, Any]) -> list[all_results.Row]:

@@ -13,7 +13,7 @@ from auxlearn.reporting.pages.all_results import CHOSE_NOTHING, TAGS, Row
 
 FOUND = re.compile(r'<p class="found">(.*?)</p>', re.S)
 PAIRS, DIFFER, CHOSEN = " tested pair", "shown to differ: ", " in what each method chose: "
-SHUFFLED = "shuffled"
+SHUFFLED, ALL_DATA = "shuffled", "all_data"
 SHOWN_NAMES = 3  # of arms that a sentence names one by one
 
 
@@ -37,8 +37,10 @@ def finding(own: Sequence[Row]) -> str:
     untested = {row for row in arms if row.verdict.endswith("not tested") or row.kind == CHOSE_NOTHING}
     tested = [row for row in arms if row not in untested]
     if not tested:
-        verdicts = f"none of {len(arms)} arms" if len(arms) > 1 else f"the one arm, {arms[0].arm}, was not tested"
-        verdicts += f"{' was tested' * (len(arms) > 1)} against single-task training"
+        several = len({row.arm for row in arms})
+        times = f", in {len(arms)} comparisons," if len(arms) > several else ""
+        verdicts = f"none of {several} arms{times}" if several > 1 else f"the one arm, {arms[0].arm}, was not tested"
+        verdicts += f"{' was tested' * (several > 1)} against single-task training"
     elif len(tested) == 1:
         one = f"the one{' tested' if untested else ''} arm, {_named(tested[0], apart)},"
         verdicts = f"{one} is {_shown(tested[0])} than single-task training"
@@ -46,7 +48,8 @@ def finding(own: Sequence[Row]) -> str:
         named = ("; " if apart else ", ").join(_name(row, apart) for row in tested)
         names = f" ({named})" if untested and len(tested) <= SHOWN_NAMES else ""
         verdicts = f"of {len(tested)}{' tested' if untested else ''} arms{names} {verdicts}"
-    highest, lowest = (pick(arms, key=lambda row: row.difference or 0.0) for pick in (max, min))
+    chose = [row for row in arms if row.kind != CHOSE_NOTHING] or arms
+    highest, lowest = (pick(chose, key=lambda row: row.difference or 0.0) for pick in (max, min))
     ends = [highest, *([lowest] if abs(lowest.difference or 0.0) > abs(highest.difference or 0.0) else [])]
     seeds = max(row.seeds for row in ends)
     no_test = "" if seeds < 6 else ", which no test shows"
@@ -123,8 +126,46 @@ def finding_between(pairs: Sequence[Mapping[str, Any]]) -> str:
             f"None of {len(tested)} tested pairs of arms{f' ({names})' if len(tested) <= 4 else ''} is shown to differ."
         )
     told = (f"{p['arm']} − {p['baseline']} {p['difference']:+.3f} ({p['low']:+.3f} to {p['high']:+.3f})" for p in shown)
+    if len(shown) == len(tested):
+        every = "The one tested pair of arms is" if len(tested) == 1 else f"All {len(tested)} tested pairs of arms are"
+        return f"{every} {DIFFER}{'; '.join(told)}."
     are = "is" if len(shown) == 1 else "are"
     return f"Of {len(tested)} tested pairs of arms {len(shown)} {are} {DIFFER}{'; '.join(told)}."
+
+
+def finding_reached(comparisons: Sequence[tuple[str, float, Mapping[str, Any]]]) -> str:
+    """Say which arms reach the score of all data, where a study declares by how much they may miss it.
+
+    Args:
+        comparisons: Of one primary: how many rows its arms add, the margin, and the metrics of its 07.
+
+    Returns:
+        A sentence; "" where no margin was declared, or all data does not gain more than it.
+    """
+    reached: dict[str, dict[bool, list[str]]] = {}
+    margins = set()
+    for n, margin, metrics in comparisons:
+        gain = (metrics["arms"].get(ALL_DATA) or {}).get("difference")
+        if not margin or gain is None or gain <= margin:
+            continue
+        margins.add(margin)
+        for pair in metrics.get("pairs", ()):
+            if pair["baseline"] == ALL_DATA and pair["low"] is not None:
+                sizes = reached.setdefault(pair["arm"], {True: [], False: []})
+                sizes[pair["low"] > -margin].append(n)
+    told = []
+    for arm, sizes in reached.items():
+        parts = [f"{arm} reaches it with {_listed(sizes[True])} rows"] if sizes[True] else []
+        parts += [f"{'' if parts else arm + ' '}is not shown to with {_listed(sizes[False])}"] if sizes[False] else []
+        told.append(", and ".join(parts))
+    if not told:
+        return ""
+    return f"The score of all data, of which an arm may lack {min(margins):g}: {'; '.join(told)}."
+
+
+def _listed(values: Sequence[str]) -> str:
+    *first, last = sorted(values, key=int)
+    return f"{', '.join(f'{int(v):,}' for v in first)} and {int(last):,}" if first else f"{int(last):,}"
 
 
 def ranked(found: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, Mapping[str, Any]]]:

@@ -13,6 +13,7 @@ from matplotlib.ticker import NullFormatter
 from auxlearn.evaluation import verdicts
 from auxlearn.reporting.plots.figures import COLOURS, PRIMARY, QUIET, _figure
 
+TICKS = 10  # the most that name an axis's values one by one
 APART = 1.06  # the most that an arm's share of data is drawn off, as a factor
 
 
@@ -133,6 +134,10 @@ def data_share(table: pd.DataFrame, metric: str, order: Sequence[str]) -> Figure
     axis.set(xscale="log", xlabel="share of the auxiliary rows added (log scale; arms at one share are set apart)")
     axis.set_ylabel(f"{metric}, dev")
     axis.set(title="Score against share of data: mean over seeds, t interval", xlim=(left, 1.6))
+    shares = sorted(set(table.loc[table["n"] > 0, "share"].round(3)))
+    if 1 < len(shares) <= TICKS:
+        axis.set_xticks(shares)
+        axis.minorticks_off()
     axis.xaxis.set_major_formatter(lambda x, _: f"{x:.3g}" if x < 0.01 else f"{x:.0%}")
     axis.xaxis.set_minor_formatter(NullFormatter())
     axis.legend(fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5))
@@ -170,6 +175,8 @@ def differences(table: pd.DataFrame, metric: str, baseline: str = "single-task")
     if table["row_low"].notna().all():
         _forest(axis, table, COLOURS[1], 0.14, "over seeds and dev rows", "row_low", "row_high", shown)
     axis.axvline(0, color="#333333", linewidth=1)
+    if np.ptp(axis.get_xlim()) < 1e-6:  # all differences are 0, and their intervals too
+        axis.set_xlim(-0.01, 0.01)
     pairs = table.index.nlevels > 1
     names = [f"{a} − {b}" for a, b in table.index] if pairs else list(table.index)
     for at, (notes, _) in enumerate(told):
