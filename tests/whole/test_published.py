@@ -1,5 +1,6 @@
 """The authors' settings as study files: they hold what they ran."""
 
+import re
 from collections import Counter
 
 import pandas as pd
