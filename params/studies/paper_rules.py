@@ -60,5 +60,5 @@ class FixedSeeds(Trained):
 class Coasting(Trained):
     """The torch of the authors' code moves heads whose task a batch does not hold, by Adam's moments."""
 
-    name, title = "random_coasts", "random rows; heads of tasks that a batch lacks go on by momentum"
+    name, title = "random_coasts", "random rows, idle heads coast"
     training = {"idle_heads": "coasts"}
