@@ -122,12 +122,13 @@ def test_only_what_a_test_shows_of_arms_that_add_rows_is_advised(tmp_path):
         arm("longer", 0.02, "better", added=0, tflop=0.1), arm("idle", 0.03, "chose nothing (8 of 10 seeds); better"),
         arm("cheap", 0.05, "better", tflop=2), arm("dear", 0.09, "better", tflop=7), arm("bad", -0.1, "worse"),
     ], data="planted")  # fmt: skip
-    (real, none), (never, _), (planted, evidence) = advice.advice(all_results.rows(tmp_path))
+    (real, none), (cost, _), (never, _), (planted, evidence) = advice.advice(all_results.rows(tmp_path))
     assert (
         real == "On real data, ordinary pool: no evidence yet, as none of 1 tested arms is shown to be better than "
         "single-task training."
     )
     assert none == []
+    assert cost.startswith("By intervals alone, on a, what no cheaper arm equals, in TFLOP per seed: x +0.200")
     assert never.startswith("No evidence yet there of FastMTL, GradTS, AUTOSEM, TAWT, row scores, task")
     assert "2 of 3 tested arms are better" in planted
     assert "The cheapest is cheap on a, +0.050 (+0.040 to +0.060), at 2 TFLOP per seed" in planted
@@ -136,7 +137,7 @@ def test_only_what_a_test_shows_of_arms_that_add_rows_is_advised(tmp_path):
 
 
 @pytest.mark.parametrize(("gained", "said"), [
-    (0.2, ", at 2 TFLOP per seed (step_matched, the same without rows, gains no less: +0.200, not tested, at 1)."),
+    (0.2, ", at 2 TFLOP per seed (step_matched, without rows, gains at least that: +0.200, not tested, at 1)."),
     (0.04, ", at 2 TFLOP per seed."),
 ])  # fmt: skip
 def test_where_more_steps_alone_gain_as_much_it_is_said(tmp_path, gained, said):
@@ -415,6 +416,14 @@ def test_a_finding_counts_an_arm_that_chose_nothing_as_untested(tmp_path):
 def test_arms_of_several_sizes_are_counted_once(tmp_path):
     rows = [arm(name, d, "not tested") | {"n": n} for n, d in ((1, 0.1), (2, 0.2)) for name in ("x", "y")]
     assert finding(tmp_path, "one", rows).startswith("None of 2 arms, in 4 comparisons, was tested against single-task")
+
+
+def test_where_all_arms_lose_it_is_said(tmp_path):
+    published(tmp_path, "one", [SINGLE, arm("x", -0.1, "not tested"), arm("only_b", 0.5, "not tested")])
+    texts = [text for text, _ in advice.advice(all_results.rows(tmp_path))]
+    assert "By intervals alone, on a, all arms lie below single-task training: x -0.100 (-0.110 to -0.090)." in texts
+    published(tmp_path, "two", [SINGLE, arm("y", 0.002, "not tested")])
+    assert not [text for text, _ in advice.advice(all_results.rows(tmp_path)) if "below" in text]
 
 
 def test_one_arm_shown_better_on_one_of_several_tasks_is_no_cheapest(tmp_path):

@@ -119,7 +119,7 @@ def _best(
 
 
 def _by_cost(usable: Sequence[Row]) -> list[tuple[str, list[Row]]]:
-    """Say of each primary which arms no cheaper one equals, of those whose interval lies above 0."""
+    """Say of each primary which arms no cheaper one equals, of those whose interval lies above 0, or that all lose."""
     answers = []
     for where in dict.fromkeys(row.where for row in usable):
         own = _once([row for row in usable if row.where == where and row.seeds >= SEEDS])
@@ -131,7 +131,13 @@ def _by_cost(usable: Sequence[Row]) -> list[tuple[str, list[Row]]]:
         for row in sorted(above, key=lambda row: (row.tflop, -(row.difference or 0.0))):
             if not front or (row.difference or 0.0) > (front[-1].difference or 0.0):
                 front.append(row)
-        if len(front) > 1:
+        below = [row for row in own if row.interval and row.interval[1] < 0]
+        if own and len(below) == len(own):
+            named = "; ".join(f"{row.arm} {_interval(row)}" for row in below)
+            answers.append(
+                (f"By intervals alone, on {where}, all arms lie below single-task training: {named}.", below)
+            )
+        elif front:
             named = [f"{row.arm} {_interval(row)} at {row.tflop:.3g}" for row in front]
             text = f"By intervals alone, on {where}, what no cheaper arm equals, in TFLOP per seed: {'; '.join(named)}"
             text += f". They were picked from {len(own)} arms by these numbers, which flatters them."
@@ -150,7 +156,7 @@ def _by_steps_alone(row: Row, found: Sequence[Row]) -> str:
         same = all(getattr(control, name) == getattr(row, name) for name in ("study", "primary", "n", "of"))
         if same and control.arm == "step_matched" and (control.difference or 0.0) >= (row.difference or 0.0):
             gained = f"{control.difference:+.3f}, {verdicts.parse_verdict(control.verdict)[1]}, at {control.tflop:.3g}"
-            return f" ({control.arm}, the same without rows, gains no less: {gained})"
+            return f" ({control.arm}, without rows, gains at least that: {gained})"
     return ""
 
 
