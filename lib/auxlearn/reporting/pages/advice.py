@@ -133,10 +133,9 @@ def _by_cost(usable: Sequence[Row]) -> list[tuple[str, list[Row]]]:
                 front.append(row)
         below = [row for row in own if row.interval and row.interval[1] < 0]
         if own and len(below) == len(own):
-            named = "; ".join(f"{row.arm} {_interval(row)}" for row in below)
-            answers.append(
-                (f"By intervals alone, on {where}, all arms lie below single-task training: {named}.", below)
-            )
+            named = [f"{row.arm} {_interval(row)}" for row in below]
+            text = f"By intervals alone, on {where}, all arms lie below single-task training: {'; '.join(named)}."
+            answers.append((text, below))
         elif front:
             named = [f"{row.arm} {_interval(row)} at {row.tflop:.3g}" for row in front]
             text = f"By intervals alone, on {where}, what no cheaper arm equals, in TFLOP per seed: {'; '.join(named)}"
