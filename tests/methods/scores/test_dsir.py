@@ -59,6 +59,12 @@ def chosen(suite, seed=0, **options):
     return asking.selected(p, suite, seed, asking.everything(suite))[0].rows
 
 
+def test_no_texts_have_no_counts():
+    assert dsir.counts([]).shape == dsir.counts(iter(())).shape == (0, 10_000)
+    assert (dsir.counts(iter(POOL)) != dsir.counts(POOL)).nnz == 0
+    assert dsir.log_weights(dsir.counts(TARGET), dsir.counts([])).shape == (0,)
+
+
 def test_a_draw_is_the_seed_s(small):
     drawn = chosen(small)
     assert drawn["score"].is_monotonic_decreasing

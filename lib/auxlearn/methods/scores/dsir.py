@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -82,13 +83,16 @@ def counts(texts: Any, buckets: int = 10_000) -> csr_matrix:
     Returns:
         float32 counts, sparse [N, buckets].
     """
+    from scipy.sparse import csr_matrix
     from sklearn.feature_extraction.text import HashingVectorizer
 
     reader = HashingVectorizer(
         n_features=buckets, ngram_range=(1, 2), alternate_sign=False, norm=None, dtype=np.float32,
         token_pattern=words.WORDS_AND_PUNCTUATION,
     )  # fmt: skip
-    return reader.transform(texts)
+    texts = iter(texts)
+    first = list(itertools.islice(texts, 1))  # the vectorizer refuses none
+    return reader.transform(itertools.chain(first, texts)) if first else csr_matrix((0, buckets), dtype=np.float32)
 
 
 def log_weights(target: csr_matrix, pool: csr_matrix, smoothing: float = 0.0) -> np.ndarray:
