@@ -119,10 +119,12 @@ def _best(
 
 
 def _by_cost(usable: Sequence[Row]) -> list[tuple[str, list[Row]]]:
-    """Say of each primary which arms no cheaper one equals, of those whose interval lies above 0, or that all lose."""
+    """Say of each primary which arms no cheaper one equals, of those with an interval above 0, or that all lose."""
     answers = []
     for where in dict.fromkeys(row.where for row in usable):
         own = _once([row for row in usable if row.where == where and row.seeds >= SEEDS])
+        if len({row.arm for row in own}) < 2:  # nothing to choose between
+            continue
         above = [
             row for row in own
             if row.interval and row.interval[0] > 0 and not verdicts.parse_verdict(row.verdict)[0]
@@ -132,7 +134,7 @@ def _by_cost(usable: Sequence[Row]) -> list[tuple[str, list[Row]]]:
             if not front or (row.difference or 0.0) > (front[-1].difference or 0.0):
                 front.append(row)
         below = [row for row in own if row.interval and row.interval[1] < 0]
-        if own and len(below) == len(own):
+        if len(below) == len(own):
             named = [f"{row.arm} {_interval(row)}" for row in below]
             text = f"By intervals alone, on {where}, all arms lie below single-task training: {'; '.join(named)}."
             answers.append((text, below))
