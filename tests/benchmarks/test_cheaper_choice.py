@@ -123,8 +123,8 @@ def test_cheaper_proxies_against_whole_ones(monkeypatch, name):
     mean = sum(curves[1:], curves[0]) / len(curves)
     rows = [[way, *("–" if np.isnan(value) else f"{value:.2f}" for value in mean[way])] for way in mean]
     text += (
-        f"\n\nRecall of a cascade, by the FLOPs of choosing (of which the pass over eligible rows is {share:.2f}; a dash: its "
-        "cheap scorer alone costs more):\n\n"
+        f"\n\nRecall of a cascade, by the FLOPs of choosing (of which the pass over eligible rows is {share:.2f}; "
+        "a dash: its cheap scorer alone costs more):\n\n"
     )
     text += "\n".join("| " + " | ".join(row) + " |" for row in (heads, ["---"] * len(heads), *rows))
     print(f"\n{text}")
