@@ -285,16 +285,16 @@ class Expansion:
             cell for (s, _), cell in self.made.items()
             if s == stage and cell.suite == suite and cell.agrees(keyed)
         ]  # fmt: skip
-        own = combinations.defaults(self.file, stage) | self._own(stage, wanted, reader)
         if not all((stage, cell.key) in self.asked for cell in fitting):
-            usual = _unseeded(self._resolved(params.validate(stage, own)))
+            usual = _unseeded(self._resolved(params.validate(stage, self._default(stage, wanted, reader))))
             fitting = [c for c in fitting if (stage, c.key) in self.asked or _unseeded(c.params) == usual]
         if len(fitting) > 1:
             raise InputError(self._ambiguous(stage, wanted, reader, fitting))
-        return fitting[0] if fitting else self._cell(stage, own)
+        return fitting[0] if fitting else self._cell(stage, self._default(stage, wanted, reader))
 
-    def _own(self, stage: str, wanted: Mapping[str, Any], reader: Any) -> dict[str, Any]:
-        own = dict(wanted)
+    def _default(self, stage: str, wanted: Mapping[str, Any], reader: Any) -> dict[str, Any]:
+        """Return the parameters of a new cell: the study's defaults, and what its reader wants."""
+        own = combinations.defaults(self.file, stage) | dict(wanted)
         if (seed := own.pop("seed", None)) is not None:
             seeds = self.file.base.get("seeds", reader.seeds) if reader.stage in self.file.per_seed else reader.seeds
             own["seeds"] = [seed] if stage in self.file.per_seed else seeds

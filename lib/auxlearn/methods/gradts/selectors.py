@@ -7,7 +7,7 @@ With fewer rows than n it takes them all; where it chooses no task, the primary 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import pandas as pd
 
@@ -22,9 +22,6 @@ from auxlearn.methods.gradts.options import (
     TrialOptions,
 )
 from auxlearn.methods.registry import register
-
-if TYPE_CHECKING:
-    pass
 
 REFERENCE = "Ma et al., 2021 (GradTS)"
 

@@ -16,10 +16,10 @@ import jinja2
 import nbformat
 from markupsafe import Markup
 
+from auxlearn import paths
 from auxlearn.evaluation import verdicts
 from auxlearn.files import documents
 from auxlearn.methods import registry
-from auxlearn.paths import PROJECT
 from auxlearn.reporting.pages import formulas
 from auxlearn.reporting.plots import palette
 from auxlearn.studies import run_status
@@ -115,8 +115,8 @@ def page(
 
 def short_path(path: str) -> str:
     """Return a path as a page shows it, saying nothing of the machine: from the project's folder, or its last part."""
-    own = Path(path)
-    return str(own.relative_to(PROJECT)) if own.is_relative_to(PROJECT) else own.name
+    told = paths.short(Path(path))
+    return Path(told).name if Path(told).is_absolute() else told
 
 
 def _without_folders(cells: Sequence[nbformat.NotebookNode]) -> None:
