@@ -41,3 +41,9 @@ def short(path: Path) -> str:
         return str(path.resolve().relative_to(PROJECT))
     except ValueError:
         return str(path)
+
+
+def without_folder(path: Path) -> str:
+    """Return a path for reports, saying nothing of the machine: from the project's folder, or else its last part."""
+    told = Path(short(path)) if path.is_absolute() else path
+    return told.name if told.is_absolute() else str(told)

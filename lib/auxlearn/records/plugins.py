@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
+from auxlearn import paths
 from auxlearn.paths import PROJECT
 from auxlearn.records import module_syntax
 
@@ -87,8 +88,7 @@ def root_of(module: ModuleType) -> str:
 
 def without_folder(root: str) -> str:
     """Return a root as a report shows it: of a file outside the project, the name alone."""
-    path = Path(root[len(FILE) :])
-    return f"{FILE}{path.name}" if root.startswith(FILE) and path.is_absolute() else root
+    return FILE + paths.without_folder(Path(root[len(FILE) :])) if root.startswith(FILE) else root
 
 
 def read(root: str) -> Plugin:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -65,15 +66,10 @@ class ImportanceMaker(Maker):
         Raises:
             InputError: No auxiliary has a tau, as when the primary's own matrix is constant.
         """
-        from auxlearn.methods.gradts import correlation, head_tables
+        from auxlearn.methods.gradts import correlation
 
         primary, names = context.params.primary, context.auxiliaries
-        proxy = context.make(PROXY) if p.at == "proxy" else None
-        proxies = {seed: (proxy.value.plans, proxy.value.folds)} if proxy else None
-        one = p.model_copy(update={"seeds": [seed]})
-        heads = head_tables.measure(
-            one, context.suite, context.usable(None), context.progress, proxies, [primary, *names]
-        )
+        heads, proxy = _measured(context, p, seed, [primary, *names])
         taus = correlation.task_taus(heads.matrices(seed, p.definition))[0, 1:]
         known = {name: float(tau) for name, tau in zip(names, taus, strict=True) if np.isfinite(tau)}
         if not known:
@@ -131,15 +127,16 @@ def measure_all(contexts: Mapping[int, Context], p: GradTS) -> Heads:
     Returns:
         The importances of these seeds, in the order of the parameters.
     """
+    ImportanceMaker().check(p)
+    of_seeds = [_measured(contexts[seed], p, seed)[0] for seed in p.seeds if seed in contexts]
+    return functools.reduce(lambda heads, own: heads.joined(own), of_seeds)
+
+
+def _measured(context: Context, p: GradTS, seed: int, tasks: list[str] | None = None) -> tuple[Heads, Artifact | None]:
+    """Measure one seed's importance of these tasks, or of all; beside it the proxy that it was read at, if at one."""
     from auxlearn.methods.gradts import head_tables
 
-    ImportanceMaker().check(p)
-    heads: Heads | None = None
-    for seed in (seed for seed in p.seeds if seed in contexts):
-        context, one = contexts[seed], p.model_copy(update={"seeds": [seed]})
-        proxy = context.make(PROXY).value if p.at == "proxy" else None
-        proxies = {seed: (proxy.plans, proxy.folds)} if proxy else None
-        own = head_tables.measure(one, context.suite, context.usable(None), context.progress, proxies)
-        heads = heads.joined(own) if heads else own
-    assert heads is not None, "there is one context at least"
-    return heads
+    proxy = context.make(PROXY) if p.at == "proxy" else None
+    proxies = {seed: (proxy.value.plans, proxy.value.folds)} if proxy else None
+    one = p.model_copy(update={"seeds": [seed]})
+    return head_tables.measure(one, context.suite, context.usable(None), context.progress, proxies, tasks), proxy

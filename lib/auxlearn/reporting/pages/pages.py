@@ -113,21 +113,15 @@ def page(
     )  # fmt: skip
 
 
-def short_path(path: str) -> str:
-    """Return a path as a page shows it, saying nothing of the machine: from the project's folder, or its last part."""
-    told = paths.short(Path(path))
-    return Path(told).name if Path(told).is_absolute() else told
-
-
 def _without_folders(cells: Sequence[nbformat.NotebookNode]) -> None:
     """Shorten the paths that a run was given, in its cell of parameters and wherever it prints them."""
     given = "\n".join(c.source for c in cells if "injected-parameters" in c.metadata.get("tags", []))
     for path in sorted(set(ABSOLUTE.findall(given)), key=len, reverse=True):
         for cell in cells:
-            cell.source = cell.source.replace(path, short_path(path))
+            cell.source = cell.source.replace(path, paths.without_folder(Path(path)))
             for output in cell.get("outputs", []):
                 if output.output_type == "stream":
-                    output.text = output.text.replace(path, short_path(path))
+                    output.text = output.text.replace(path, paths.without_folder(Path(path)))
 
 
 def _not_asked(cells: Sequence[nbformat.NotebookNode]) -> set[str]:
