@@ -23,7 +23,7 @@ from auxlearn.methods import arm_plans, controls, pairs_of_arms, ranking, task_p
 from auxlearn.methods.autosem import bandits, ratio_search, selectors
 from auxlearn.methods.fastmtl import calibration, cascade, discriminator, ngram_scorer, proxy_plans, ridge_student
 from auxlearn.methods.gradts import choices, correlation
-from auxlearn.methods.tawt import cosine, policies, task_weights
+from auxlearn.methods.tawt import cosine, policies, task_weights, weight_rule
 from auxlearn.models import multitask
 from auxlearn.paths import PROJECT
 from auxlearn.records import runs
@@ -234,8 +234,8 @@ def tawt_cases() -> Cases:
         "power": cosine.prior("power", sizes, -0.5),
         "explicit": cosine.prior("explicit", sizes, weights={"a": 1, "b": 0, "c": 3}),
     }  # fmt: skip
-    made["constant_share"] = task_weights.constant_share(0.4, sizes, "b")
-    made["effective_shares"] = task_weights.effective_shares([0.2, 0.5, 0.3], list(sizes.values()))
+    made["constant_share"] = weight_rule.constant_share(0.4, sizes, "b")
+    made["effective_shares"] = weight_rule.effective_shares([0.2, 0.5, 0.3], list(sizes.values()))
     draw = rng("moments")
     vectors = draw.normal(size=(5, 40)) + np.linspace(0, 1, 40)
     target, own = vectors[:2], vectors[2:]
@@ -249,16 +249,16 @@ def tawt_cases() -> Cases:
             made[f"cosines, {rule}, itself {itself}"] = cosine.cosines([moments, moments], rule, itself)
     cosines, errors = np.array([0.4, np.nan, -0.2]), np.array([0.1, np.nan, 0.3])
     for name, updater in {
-        "plain": task_weights.Updater(), "floor": task_weights.Updater(floor=0.2), 
-        "decay": task_weights.Updater(decay=0.5),
-        "tau": task_weights.Updater(tau=0.3, c=2.0), "paper": task_weights.Updater(rule="paper"),
-        "spread": task_weights.Updater.spread(3.0, 6),
+        "plain": weight_rule.Updater(), "floor": weight_rule.Updater(floor=0.2), 
+        "decay": weight_rule.Updater(decay=0.5),
+        "tau": weight_rule.Updater(tau=0.3, c=2.0), "paper": weight_rule.Updater(rule="paper"),
+        "spread": weight_rule.Updater.spread(3.0, 6),
     }.items():  # fmt: skip
         seen = np.array([0.4, 0.0, -0.2]) if name == "paper" else cosines
         used = updater.usable(seen, errors)
         made[f"update, {name}"] = np.exp(updater.step(np.log([0.2, 0.3, 0.5]), used, np.log([0.4, 0.4, 0.2])))
-    made["null_schedule"] = task_weights.null_schedule([0.25, 0.75], 3)
-    made["trajectory"] = task_weights.trajectory(np.array([0.5, 0.5]), np.array([[0.1, 0.2], [0.5, -0.5]]))
+    made["null_schedule"] = weight_rule.null_schedule([0.25, 0.75], 3)
+    made["trajectory"] = weight_rule.trajectory(np.array([0.5, 0.5]), np.array([[0.1, 0.2], [0.5, -0.5]]))
     for evidence in ("measured", "null", "shuffled", "fixed"):
         for seed in pipeline.SEEDS:
             moving = task_weights.Weights(

@@ -14,7 +14,7 @@ from auxlearn.data.tokens import token_store
 from auxlearn.errors import InputError
 from auxlearn.integrations import transformers as aux
 from auxlearn.methods.tawt import cosine
-from auxlearn.methods.tawt.task_weights import Updater
+from auxlearn.methods.tawt.weight_rule import Updater
 from auxlearn.models import multitask
 from auxlearn.paths import PROJECT
 from auxlearn.signals.gradient_moments import Moments

@@ -73,6 +73,7 @@ GOLDEN = {
     "methods.tawt.policies": "tawt weights",
     "methods.tawt.weight_tables": "weights",
     "methods.tawt.task_weights": "tawt weights",
+    "methods.tawt.weight_rule": "tawt weights",
     "methods.tawt.cosine": "tawt gradients",
     "methods.gradts.choices": "gradts",
     "methods.gradts.correlation": "gradts heads",

@@ -11,8 +11,7 @@ from auxlearn.data import suites
 from auxlearn.errors import InputError
 from auxlearn.methods import registry
 from auxlearn.methods.base import Cell, Selection
-from auxlearn.methods.tawt import task_weights as weighting
-from auxlearn.methods.tawt import weight_tables, weighted_trainer
+from auxlearn.methods.tawt import weight_rule, weight_tables, weighted_trainer
 from auxlearn.studies.parameters import MTL, TAWT
 from auxlearn.training import phases, training_cache
 
@@ -58,7 +57,7 @@ def test_every_paradigm_is_a_plan(small, usable):
     assert "topic_side" not in first.rows
     assert list(tune.rows) == ["topic_side"]
     half = planned(arm("share_50"), small, usable).phases[0].weighting.prior
-    assert weighting.effective_shares(np.array(half), list(sizes.values()))[0] == pytest.approx(0.5)
+    assert weight_rule.effective_shares(np.array(half), list(sizes.values()))[0] == pytest.approx(0.5)
     paper = planned(arm("tawt_joint", tawt_rule="paper", weight_every=7), small, usable).phases[0].weighting
     assert (paper.every, paper.eta, paper.chunk_rows, paper.combine) == (0, 1.0, 64, "scaled_then_clipped")
 

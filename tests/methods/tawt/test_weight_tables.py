@@ -9,7 +9,7 @@ import pytest
 
 from auxlearn import seeding
 from auxlearn.data import suites
-from auxlearn.methods.tawt import task_weights, weight_tables
+from auxlearn.methods.tawt import weight_rule, weight_tables
 from auxlearn.reporting.plots import weight_figures
 from auxlearn.training import training_cache
 from auxlearn.training.phases import Phase, Plan, Recipe, Weighting
@@ -45,7 +45,7 @@ def test_updates_are_read_back_and_shares_count_rows(plan, small):
     assert later["cosine"].notna().all()
     assert later["error"].isna().all()  # one draw shows no error
     null = weight_tables.null(plan, [0, 3, 6, 9])
-    closed = task_weights.null_schedule(np.array(GIVEN.prior), 3, target=0)
+    closed = weight_rule.null_schedule(np.array(GIVEN.prior), 3, target=0)
     assert null.pivot(index="update", columns="task", values="weight")["topic_side"].to_list() == pytest.approx(
         closed[:, 0]
     )

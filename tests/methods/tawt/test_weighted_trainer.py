@@ -11,8 +11,7 @@ import torch
 from auxlearn import cost, seeding
 from auxlearn.data import batching, suites
 from auxlearn.errors import InputError
-from auxlearn.methods.tawt import cosine, weighted_trainer
-from auxlearn.methods.tawt import task_weights as weighting
+from auxlearn.methods.tawt import cosine, weight_rule, weighted_trainer
 from auxlearn.signals import target_gradients
 from auxlearn.training import linear_head, phases, resuming, train, training_cache
 from auxlearn.training.phases import Phase, Plan, Recipe, Weighting
@@ -113,7 +112,7 @@ def test_the_null_schedule_is_its_closed_form_and_probes_nothing(small, monkeypa
     made = weighted_trainer.run(plan(Weighting(THIRD, "null", every=2, eta=0.5)), small)
     steps = 2 * -(-94 // 16)
     assert [row["step"] for row in made.updates] == list(range(0, steps + 1, 2))
-    expected = weighting.null_schedule(np.array(THIRD), steps // 2, weighting.Updater(0.5), target=0)
+    expected = weight_rule.null_schedule(np.array(THIRD), steps // 2, weight_rule.Updater(0.5), target=0)
     assert np.array([row["weights"] for row in made.updates]) == pytest.approx(expected)
     assert made.ledgers[-1].stage == "weighting"
     assert made.ledgers[-1].flops == 0
@@ -261,7 +260,7 @@ def test_the_cosines_are_of_the_rule_and_the_parameters_asked_for(small, monkeyp
 def test_c_floor_decay_and_eta_of_a_plan_move_its_weights(small):
     given = {"eta": 0.5, "c": 2.0, "floor": 0.1, "decay": 0.2}
     made = weighted_trainer.run(plan(Weighting(THIRD, "null", every=2, **given)), small).updates
-    expected = weighting.null_schedule(np.array(THIRD), len(made) - 1, weighting.Updater(**given), target=0)
+    expected = weight_rule.null_schedule(np.array(THIRD), len(made) - 1, weight_rule.Updater(**given), target=0)
     assert np.array([row["weights"] for row in made]) == pytest.approx(expected)
     assert len(made) > 3
 
@@ -275,7 +274,7 @@ def test_tasks_are_sampled_by_effective_shares(small):
     drawn = [name for ((name, _),) in trainer._batches(phase, lengths, np.random.default_rng(0))]
     assert len(drawn) == 700
     found = [drawn.count(name) / 700 for name in trainer.weights.names]
-    assert found == pytest.approx(weighting.effective_shares(np.array(given), sizes), abs=0.06)
+    assert found == pytest.approx(weight_rule.effective_shares(np.array(given), sizes), abs=0.06)
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,8 @@ from auxlearn.files import documents
 from auxlearn.integrations.transformers.rows import Collator, Rows
 from auxlearn.integrations.transformers.weighting import WeightedLoss
 from auxlearn.methods.tawt import cosine
-from auxlearn.methods.tawt.task_weights import Updater, Weights
+from auxlearn.methods.tawt.task_weights import Weights
+from auxlearn.methods.tawt.weight_rule import Updater
 from auxlearn.signals import target_gradients
 from auxlearn.signals.gradient_moments import Moments
 

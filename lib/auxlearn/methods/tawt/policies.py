@@ -186,12 +186,12 @@ class TaskWeights(WeightPolicy):
         self, primary: str, options: WeightOptions, sizes: Mapping[str, int], tables: Mapping[str, pd.DataFrame],
         final: Mapping[str, float],
     ) -> np.ndarray:  # fmt: skip
-        from auxlearn.methods.tawt import cosine, task_weights
+        from auxlearn.methods.tawt import cosine, weight_rule
 
         if self.evidence == "final":
             return cosine.prior("explicit", sizes, weights=final)
         if self.evidence == "share":
-            return task_weights.constant_share(int(self.name.rpartition("_")[2]) / 100, sizes, primary)
+            return weight_rule.constant_share(int(self.name.rpartition("_")[2]) / 100, sizes, primary)
         if self.paradigm == "normalised":
             return cosine.prior("inverse_size", sizes)
         if isinstance(options, PowerOptions):

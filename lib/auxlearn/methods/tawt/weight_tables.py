@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from auxlearn.data.suites import Suite
-from auxlearn.methods.tawt import task_weights
+from auxlearn.methods.tawt import task_weights, weight_rule
 from auxlearn.training import phases, train, training_cache
 from auxlearn.training.phases import Plan
 
@@ -50,7 +50,7 @@ def updates(trainings: Mapping[int, training_cache.Training]) -> pd.DataFrame:
 
 
 def null(plan: Plan, steps: list[int]) -> pd.DataFrame:
-    """Tabulate what the plan's weights would be without any gradient (see `task_weights.null_schedule`).
+    """Tabulate what the plan's weights would be without any gradient (see `weight_rule.null_schedule`).
 
     Args:
         plan: A plan whose first phase is weighted.
@@ -62,9 +62,9 @@ def null(plan: Plan, steps: list[int]) -> pd.DataFrame:
     phase = plan.phases[0]
     w, names = phase.weighting, list(phases.groups(phase, plan.primary))
     assert w is not None, "the first phase is weighted"
-    updater = task_weights.Updater(w.eta, w.c, w.floor, w.decay, w.tau, w.rule)
+    updater = weight_rule.Updater(w.eta, w.c, w.floor, w.decay, w.tau, w.rule)
     target = names.index(plan.primary) if plan.primary in names else None
-    weights = task_weights.null_schedule(np.array(w.prior), len(steps) - 1, updater, target)
+    weights = weight_rule.null_schedule(np.array(w.prior), len(steps) - 1, updater, target)
     return pd.DataFrame([
         {"update": u, "step": steps[u], "task": name, "weight": weights[u, i]}
         for u in range(len(steps)) for i, name in enumerate(names)
@@ -112,7 +112,7 @@ def target_share(plan: Plan, training: training_cache.Training) -> float:
             weighed = phases.groups(phase, plan.primary)
             rows = [len(members) for _, members in weighed.values()]
             own = [task == plan.primary for task, _ in weighed.values()]
-            shares = [task_weights.effective_shares(np.array(row["weights"]), rows)[own].sum() for row in moments]
+            shares = [weight_rule.effective_shares(np.array(row["weights"]), rows)[own].sum() for row in moments]
             done += float(np.dot(shares, np.diff([0, *ends])))
         elif phase.order is not None:
             at = phases.arms(phase, plan.primary).index(plan.primary) if plan.primary in phase.rows else -1

@@ -14,7 +14,8 @@ from auxlearn.cost import Ledger
 from auxlearn.data import batch_order
 from auxlearn.methods import registry
 from auxlearn.methods.base import WeightPolicy
-from auxlearn.methods.tawt.task_weights import Mover, Updater, Weights, effective_shares
+from auxlearn.methods.tawt.task_weights import Mover, Weights
+from auxlearn.methods.tawt.weight_rule import Updater, effective_shares
 from auxlearn.signals import target_gradients
 from auxlearn.training import phases
 from auxlearn.training.drawing import Lengths, Parts
