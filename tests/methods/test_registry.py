@@ -9,7 +9,7 @@ import pytest
 from pydantic import Field
 
 from auxlearn.errors import InputError
-from auxlearn.methods import registry
+from auxlearn.methods import plug_in_modules, registry
 from auxlearn.methods.base import Maker, Method, Options, WeightPolicy
 from auxlearn.paths import PROJECT
 from auxlearn.studies import parameters
@@ -31,7 +31,7 @@ def unchanged(monkeypatch):
     for table in ("_METHODS", "_POLICIES", "_MAKERS"):
         monkeypatch.setattr(registry, table, dict(getattr(registry, table)))
     monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.setenv(registry.PLUGINS, os.environ.get(registry.PLUGINS, ""))
+    monkeypatch.setenv(plug_in_modules.VARIABLE, os.environ.get(plug_in_modules.VARIABLE, ""))
     known = set(sys.modules)
     yield
     for name in set(sys.modules) - known:
@@ -216,7 +216,7 @@ def test_a_file_registers_its_methods_once_here_and_in_processes_that_this_one_s
     registry.plug([str(tmp_path / "mine.py")])
     assert registry.get("mine").title == "of a file"
     assert registry.root("mine") == f"file:{tmp_path / 'mine.py'}"
-    assert os.environ[registry.PLUGINS].split(os.pathsep)[-1] == str(tmp_path / "mine.py")
+    assert os.environ[plug_in_modules.VARIABLE].split(os.pathsep)[-1] == str(tmp_path / "mine.py")
     program = "from auxlearn.methods import registry; print(registry.get('mine').title)"
     (tmp_path / "elsewhere").mkdir()
     shown = subprocess.run(
@@ -266,7 +266,7 @@ def test_a_plug_in_that_would_run_the_helper_of_another_is_refused(tmp_path, fir
             registry.plug([other])
         said, taken, own = str(refused.value), tmp_path / "one" / helper, tmp_path / "other" / helper
         assert f"plugins: {other}: its {name} would be {taken}, not {own}, " in said
-    assert os.environ[registry.PLUGINS].split(os.pathsep)[-1] == one
+    assert os.environ[plug_in_modules.VARIABLE].split(os.pathsep)[-1] == one
     assert "mine_one" in registry.names()
     assert "mine_other" not in registry.names()
     (tmp_path / "other" / helper).unlink()
@@ -337,7 +337,7 @@ def test_a_plug_in_that_cannot_be_imported_is_named_and_may_be_mended(tmp_path, 
     for _ in range(2):
         with pytest.raises(InputError, match=f"plugins: {file}: {words}"):
             registry.plug([str(file)])
-    assert str(file) not in os.environ[registry.PLUGINS]
+    assert str(file) not in os.environ[plug_in_modules.VARIABLE]
     file.write_text(MINE)
     registry.plug([str(file)])
     assert registry.get("mine")
@@ -398,13 +398,13 @@ def test_plug_ins_that_are_read_for_their_names_leave_no_trace(tmp_path):
     (tmp_path / "registering_helper.py").write_text(
         "from auxlearn.methods.registry import variant\nvariant('mine_alone', 'random', 'mine')\n"
     )
-    before, told = registry.names(), os.environ.get(registry.PLUGINS)
+    before, told = registry.names(), plug_in_modules.told()
     for _ in range(2):
         with registry.restored():
             registry.plug([str(file)])
             assert registry.get("mine_alone").title == "mine"
         assert registry.names() == before
-        assert os.environ.get(registry.PLUGINS) == told
+        assert plug_in_modules.told() == told
         with pytest.raises(InputError, match="'mine_alone' is no method"):
             registry.get("mine_alone")
 

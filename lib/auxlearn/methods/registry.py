@@ -10,27 +10,21 @@ import contextlib
 import copy
 import difflib
 import functools
-import hashlib
 import importlib
 import importlib.metadata
-import importlib.util
-import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
 from typing import Any, TypeVar
 
 import pydantic
 
 from auxlearn import errors
 from auxlearn.errors import InputError, meant
-from auxlearn.methods import option_tables
+from auxlearn.methods import option_tables, plug_in_modules
 from auxlearn.methods.base import Maker, Method, Options, WeightPolicy
 from auxlearn.records import code_hash
-from auxlearn.records import plugins as plugin_files
 
 GROUP = "auxlearn.methods"
-PLUGINS = "AUXLEARN_PLUGINS"  # what `plug` has loaded, for processes that this one starts
 BUILTIN = "auxlearn.methods.builtin"  # imported by name: what is registered there is no part of who asks for one of it
 ALL_ROWS = "all_data"  # the method whose rows a policy weighs that is named alone
 
@@ -115,11 +109,7 @@ def _load() -> None:
         except Exception as error:
             package = f", of {entry.dist.name}" if entry.dist else ""
             raise InputError(f"methods of {entry.value}{package}: {type(error).__name__}: {error}") from error
-    plug(_told())
-
-
-def _told() -> list[str]:
-    return [name for name in os.environ.get(PLUGINS, "").split(os.pathsep) if name]
+    plug(plug_in_modules.told())
 
 
 def plug(plugins: Iterable[str]) -> None:
@@ -131,50 +121,46 @@ def plug(plugins: Iterable[str]) -> None:
     Raises:
         InputError: One cannot be imported, or would run a module of another in place of its own.
     """
-    for plugin in map(_whole, plugins):
-        name = _module(plugin)
-        if name in sys.modules:
+    for plugin in map(plug_in_modules.whole, plugins):
+        if plug_in_modules.is_loaded(plugin):
             continue
         before = _state()
         try:
-            if plugin.endswith(".py"):
-                if (folder := str(Path(plugin).parent)) not in sys.path:
-                    sys.path.append(folder)  # for what it imports that lies beside it
-                spec = importlib.util.spec_from_file_location(name, plugin)
-                assert spec is not None, "a path that ends in .py has a loader"
-                assert spec.loader is not None, "a path that ends in .py has a loader"
-                module = sys.modules[name] = importlib.util.module_from_spec(spec)
-                spec.loader.exec_module(module)
-            else:
-                module = importlib.import_module(plugin)
-            taken = next(plugin_files.elsewhere(module, by_name=not plugin.endswith(".py")), None)
-            if taken is None:
-                code_hash.root_of(module)  # remembers the file as it is now
-        except Exception as error:
+            plug_in_modules.load(plugin)
+        except InputError:
             _return_to(before, [plugin])
-            raise InputError(f"plugins: {plugin}: {type(error).__name__}: {error}") from error
-        if taken is not None:  # its results would be recorded as those of code that did not run
-            _return_to(before, [plugin])
-            helper, file, other = taken
-            raise InputError(
-                f"plugins: {plugin}: its {helper} would be {other}, not {file}, as a process has one module of a name; "
-                "rename one of the two where it is imported too, and start anew"
-            )
-        os.environ[PLUGINS] = os.pathsep.join(dict.fromkeys([*_told(), plugin]))
+            raise
+        plug_in_modules.tell([*plug_in_modules.told(), plugin])
 
 
 @contextlib.contextmanager
 def restored() -> Iterator[None]:
     """Forget the plug-ins that are loaded while the context lasts: who asks what arms are called runs none of them."""
     _load()
-    before, loaded, variable = _state(), _told(), os.environ.get(PLUGINS)
+    before, loaded = _state(), plug_in_modules.told()
     try:
         yield
     finally:
-        _return_to(before, [plugin for plugin in _told() if plugin not in loaded])
-        os.environ.pop(PLUGINS, None)
-        if variable is not None:
-            os.environ[PLUGINS] = variable
+        _return_to(before, [plugin for plugin in plug_in_modules.told() if plugin not in loaded])
+        plug_in_modules.tell(loaded)
+
+
+def require(plugins: Iterable[str]) -> None:
+    """Refuse plug-ins that are not loaded: those that a run folder names, which may be anyone's, are not imported.
+
+    Args:
+        plugins: As for `plug`.
+
+    Raises:
+        InputError: One is not loaded; the message says how it can be.
+    """
+    _load()
+    for plugin in plugins:
+        if not plug_in_modules.is_loaded(plug_in_modules.whole(plugin)):
+            raise InputError(
+                f"plugins: the run was made with {plugin}, which is code that no study of this command names; if you "
+                f"trust it, set {plug_in_modules.VARIABLE}={plugin}"
+            )
 
 
 State = tuple[tuple[dict[str, Method], dict[str, WeightPolicy], dict[str, Maker]], frozenset[str]]
@@ -194,48 +180,7 @@ def _return_to(state: State, plugins: Iterable[str]) -> None:
         table.clear()
         table.update(items)
     for plugin in plugins:
-        new = {name: getattr(sys.modules[name], "__file__", None) for name in set(sys.modules) - state[1]}
-        sys.modules.pop(_module(plugin), None)
-        if plugin.endswith(".py"):
-            try:
-                own = plugin_files.read(f"{plugin_files.FILE}{plugin}").files
-            except (OSError, ValueError, SyntaxError):  # nor could it be run
-                own = frozenset()
-            theirs = [name for name, file in new.items() if file and Path(file).resolve() in own]
-        else:
-            theirs = [name for name in new if name.startswith(f"{plugin.partition('.')[0]}.")]
-        for name in theirs:
-            sys.modules.pop(name, None)
-
-
-def require(plugins: Iterable[str]) -> None:
-    """Refuse plug-ins that are not loaded: those that a run folder names, which may be anyone's, are not imported.
-
-    Args:
-        plugins: As for `plug`.
-
-    Raises:
-        InputError: One is not loaded; the message says how it can be.
-    """
-    _load()
-    for plugin in plugins:
-        if _module(_whole(plugin)) not in sys.modules:
-            raise InputError(
-                f"plugins: the run was made with {plugin}, which is code that no study of this command names; if you "
-                f"trust it, set {PLUGINS}={plugin}"
-            )
-
-
-def _whole(plugin: str) -> str:
-    """Return a plug-in's whole path, which other processes find from any folder; a module's name as it is."""
-    return str(Path(plugin).resolve()) if plugin.endswith(".py") else plugin
-
-
-def _module(plugin: str) -> str:
-    """Name a plug-in's module; two files of one name, in different folders, are two modules."""
-    if not plugin.endswith(".py"):
-        return plugin
-    return f"auxlearn_plugin_{Path(plugin).stem}_{hashlib.sha256(plugin.encode()).hexdigest()[:8]}"
+        plug_in_modules.unload(plugin, state[1])
 
 
 def names() -> list[str]:

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from auxlearn.errors import InputError
-from auxlearn.methods import registry
+from auxlearn.methods import plug_in_modules, registry
 from auxlearn.paths import PROJECT
 from auxlearn.reporting.pages import advice, all_results, arm_labels, front_page, study_findings
 
@@ -497,7 +497,7 @@ def own_registry(monkeypatch):
         monkeypatch.setattr(registry, table, dict(getattr(registry, table)))
     monkeypatch.setattr(sys, "modules", dict(sys.modules))
     monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.setenv(registry.PLUGINS, "")
+    monkeypatch.setenv(plug_in_modules.VARIABLE, "")
 
 
 PLUGIN = "from auxlearn.methods.registry import variant\nvariant({!r}, 'td_bce', {!r}, proxy_layers=1)\n"
