@@ -1,19 +1,16 @@
-"""What a suite YAML may say: words as written, suites to extend, metrics that fit, paths as people write them."""
-
-import re
+"""What a suite YAML may say: words as written, metrics that fit, files that are read once."""
 
 import pytest
 import yaml
 
-from auxlearn.data import schema, suites
+from auxlearn.data import schema, suite_files, suites
 from auxlearn.errors import InputError
-from auxlearn.paths import PROJECT
 from own_rows import SCORE, SPEC, TAGS, csv, suite_file, write
 
 
 def spec_of(path, **changes):
     write(path, yaml.safe_dump({"name": "s", "tasks": {"t": SPEC | {"source": {"folder": "t"}} | changes}}))
-    return schema.read_suite(path)[0].tasks["t"]
+    return suite_files.read_suite(path)[0].tasks["t"]
 
 
 @pytest.mark.parametrize(
@@ -32,7 +29,7 @@ def spec_of(path, **changes):
 def test_labels_are_the_words_that_were_written(tmp_path, written, labels):
     base = "kind: classification, inputs: [no, on], label: yes, metric: accuracy, source: {folder: t}"
     path = write(tmp_path / "x.yaml", "name: s\ntasks:\n  t:\n    <<: {" + base + "}\n    labels: " + written + "\n")
-    task = schema.read_suite(path)[0].tasks["t"]
+    task = suite_files.read_suite(path)[0].tasks["t"]
     assert (task.labels, task.inputs, task.label) == (labels, ["no", "on"], "yes")
 
 
@@ -50,7 +47,7 @@ def test_a_label_list_may_be_taken_back_or_is_named_where_it_is_empty(tmp_path):
         spec_of(path, labels=["LABELS", "x"])
         path.write_text(path.read_text().replace("- LABELS\n      - x", "").replace("labels:", f"labels: {wrong}"))
         with pytest.raises(InputError, match=r"x\.yaml"):
-            schema.read_suite(path)
+            suite_files.read_suite(path)
 
 
 # --- metrics -----------------------------------------------------------------------------------------------------
@@ -75,7 +72,7 @@ def test_a_metric_that_does_not_fit_is_refused_with_those_that_do(tmp_path, chan
     content = {"name": "s", "tasks": {"t": changes | {"source": {"folder": "t"}} | given}}
     write(path, yaml.safe_dump(content))
     with pytest.raises(InputError, match=rf"x\.yaml: tasks\.t: .*{metric} does not judge a .* task .*{fits}"):
-        schema.read_suite(path)
+        suite_files.read_suite(path)
 
 
 @pytest.mark.parametrize(
@@ -92,86 +89,7 @@ def test_metrics_that_fit_are_taken(tmp_path, changes, metrics):
     path = tmp_path / "x.yaml"
     content = {"name": "s", "tasks": {"t": changes | {"source": {"folder": "t"}, "metrics": metrics}}}
     write(path, yaml.safe_dump(content))
-    assert schema.read_suite(path)[0].tasks["t"].metrics == metrics
-
-
-# --- paths -------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", ["sentence", "sentence.yaml", "params/suites/sentence.yaml"])
-def test_a_shipped_suite_is_extended_by_name_from_anywhere(tmp_path, monkeypatch, name):
-    monkeypatch.setenv("AUXLEARN_DATA", str(tmp_path / "data"))
-    path = write(tmp_path / "far" / "x.yaml", f"name: x\nextends: {name}\ntasks: {{cola: {{metric: accuracy}}}}\n")
-    spec, root = schema.read_suite(path)
-    shipped, _ = schema.read_suite(PROJECT / "params" / "suites" / "sentence.yaml")
-    assert (spec.name, list(spec.tasks), root) == ("x", list(shipped.tasks), tmp_path / "data")
-    assert (spec.tasks["cola"].metric, shipped.tasks["cola"].metric) == ("accuracy", "matthews")
-
-
-@pytest.mark.parametrize("how", ["../base/b.yaml", "{home}/base/b.yaml", "~/base/b.yaml"])
-def test_a_suite_is_extended_by_any_path_and_keeps_its_own_root(tmp_path, monkeypatch, how):
-    monkeypatch.setenv("HOME", str(tmp_path))
-    base = {"name": "b", "root": "data", "tasks": {"t": SPEC | {"source": {"folder": "t"}}}}
-    write(tmp_path / "base" / "b.yaml", yaml.safe_dump(base))
-    path = write(tmp_path / "own" / "x.yaml", f"name: x\nextends: {how.format(home=tmp_path)}\n")
-    assert schema.read_suite(path)[1] == tmp_path / "base" / "data"
-    path.write_text(path.read_text() + "root: here\n")
-    assert schema.read_suite(path)[1] == tmp_path / "own" / "here"
-
-
-def test_what_lies_beside_comes_before_what_is_shipped(tmp_path):
-    own = {"name": "b", "tasks": {"mine": SPEC | {"source": {"folder": "t"}}}}
-    write(tmp_path / "sentence.yaml", yaml.safe_dump(own))
-    path = write(tmp_path / "x.yaml", "name: x\nextends: sentence.yaml\n")
-    assert list(schema.read_suite(path)[0].tasks) == ["mine"]
-
-
-@pytest.mark.parametrize("root", ["~/d", "${AUXLEARN_DATA}", "$AUXLEARN_DATA/"])
-def test_a_tilde_is_the_user_s_home(tmp_path, monkeypatch, root):
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("AUXLEARN_DATA", "~/d")
-    content = {"name": "s", "root": root, "tasks": {"t": SPEC | {"source": {"folder": "t"}}}}
-    path = write(tmp_path / "elsewhere" / "x.yaml", yaml.safe_dump(content))
-    assert schema.read_suite(path)[1] == tmp_path / "d"
-
-
-@pytest.mark.parametrize(
-    ("given", "meant"),
-    [
-        ("params/suites/sentnce.yaml", "did you mean params/suites/sentence.yaml?"),
-        ("sentence", "did you mean params/suites/sentence.yaml?"),
-        ("sentence.yml", "did you mean params/suites/sentence.yaml?"),
-        ("plantd", "did you mean planted?"),
-        ("params/suites/xyzzy.yaml", "; suites are params/suites/folder.yaml, "),
-    ],
-)
-def test_a_mistyped_suite_is_told_what_is_near(given, meant):
-    with pytest.raises(InputError) as caught:
-        suites.load(given)
-    assert str(caught.value).startswith(f"{given}: no such file")
-    assert meant in str(caught.value)
-
-
-def test_a_mistyped_suite_of_one_s_own_is_told_what_lies_beside(tmp_path):
-    write(tmp_path / "reviews.yaml", "name: x\n")
-    with pytest.raises(InputError, match=r"review\.yaml: no such file; did you mean .*reviews\.yaml\?"):
-        suites.load(str(tmp_path / "review.yaml"))
-    (tmp_path / "folder").mkdir()
-    with pytest.raises(InputError, match=r"folder: is not a regular file"):
-        suites.load(str(tmp_path / "folder"))
-
-
-def test_a_mistyped_suite_to_extend_is_named_with_what_is_near(tmp_path):
-    path = tmp_path / "own.yaml"
-    path.write_text("name: own\nextends: sentense\n")
-    with pytest.raises(
-        InputError, match=r"own.yaml: extends sentense: no such file; did you mean params/suites/sentence.yaml\?"
-    ):
-        schema.read_suite(path)
-    (tmp_path / "reviews.yaml").write_text("")
-    path.write_text("name: own\nextends: review.yaml\n")
-    with pytest.raises(InputError, match=r"no such file; did you mean .*reviews.yaml\?"):
-        schema.read_suite(path)
+    assert suite_files.read_suite(path)[0].tasks["t"].metrics == metrics
 
 
 @pytest.mark.parametrize(
@@ -185,17 +103,3 @@ def test_a_file_that_is_read_twice_is_refused(files, where):
     with pytest.raises(ValueError, match=rf"files.{where}: '.\.csv' is read already"):
         schema.Source(files=files)
     schema.Source(files={"train": ["a.csv", "x/a.csv"], "dev": "b.csv", "test": "b.csv"})  # dev may be judged as test
-
-
-def test_a_task_is_not_called_like_what_a_module_has_for_itself():
-    """A model has a head per task by its name: PyTorch would refuse these, once all has been read."""
-    from torch import nn
-
-    own = {name for name in {*dir(nn.ModuleDict), *vars(nn.ModuleDict())} if re.fullmatch(r"[A-Za-z0-9_-]+", name)}
-    assert [name for name in sorted(own) if not schema.taken(name)] == []
-    for name in ("type", "train", "values", "_apply"):
-        with pytest.raises(InputError, match=f"a task is called '{name}', which a PyTorch module keeps for itself"):
-            schema.check_name(name)
-    for name in ("types", "training_set", "Type", "sst2", "value"):
-        schema.check_name(name)
-        nn.ModuleDict({name: nn.Identity()})

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from auxlearn.data import schema
+from auxlearn.data import schema, suite_files
 from auxlearn.data import suites as tasks
 from auxlearn.data.reading import readers, split_files
 from auxlearn.errors import InputError
@@ -231,7 +231,7 @@ def test_power_suite_keeps_a_thousand_rows_and_judges_by_the_rest(data):
     assert sizes == {"rte": (1000, 1767), "mrpc": (1000, 4801), "stsb": (1000, 7628)}
     assert all(suite[name].test is None for name in sizes)
     # What is not resplit is as in the suite that it extends.
-    spec, root = schema.read_suite(PROJECT / "params" / "suites" / "sentence.yaml")
+    spec, root = suite_files.read_suite(PROJECT / "params" / "suites" / "sentence.yaml")
     assert suite.names == list(spec.tasks)
     assert len(suite["cola"].train) + len(suite["cola"].dev) == sum(
         len(raw)
@@ -248,7 +248,7 @@ def test_extends_replaces_fields_and_adds_tasks(tmp_path):
     middle.write_text("name: middle\nextends: base.yaml\ntasks: {two: {metric: f1, resplit: {train: 5}}}\n")
     last = tmp_path / "last.yaml"
     last.write_text(f"name: last\nextends: middle.yaml\ntasks:\n  two: {{metric: matthews}}\n  three: {one}\n")
-    (before, _), (spec, root) = schema.read_suite(base), schema.read_suite(last)
+    (before, _), (spec, root) = suite_files.read_suite(base), suite_files.read_suite(last)
     assert (spec.name, root, list(spec.tasks)) == ("last", tmp_path / "data", ["one", "two", "three"])
     assert spec.tasks["one"] == spec.tasks["three"] == before.tasks["two"]
     assert spec.tasks["two"] == before.tasks["two"].model_copy(
@@ -256,10 +256,10 @@ def test_extends_replaces_fields_and_adds_tasks(tmp_path):
     )
     less = tmp_path / "less.yaml"
     less.write_text("name: less\nextends: base.yaml\ntasks: {one: }\n")
-    assert list(schema.read_suite(less)[0].tasks) == ["two"]
+    assert list(suite_files.read_suite(less)[0].tasks) == ["two"]
     bare = tmp_path / "bare.yaml"
     bare.write_text("name: bare\nroot: elsewhere\nextends: base.yaml\n")
-    spec, root = schema.read_suite(bare)
+    spec, root = suite_files.read_suite(bare)
     assert (spec.tasks, root) == (before.tasks, tmp_path / "elsewhere")
 
 

@@ -8,7 +8,7 @@ import yaml
 from seqeval import scheme as schemes
 from seqeval.metrics import f1_score
 
-from auxlearn.data import schema, tag_schemes
+from auxlearn.data import suite_files, tag_schemes
 from auxlearn.errors import InputError
 from auxlearn.evaluation import metrics
 
@@ -121,10 +121,10 @@ def test_labels_of_no_scheme_are_refused_when_a_suite_is_read(tmp_path, labels, 
             "source": {"folder": "."}}  # fmt: skip
     path = tmp_path / "suite.yaml"
     path.write_text(yaml.safe_dump({"name": "s", "tasks": {"ner": task}}))
-    assert schema.read_suite(path)[0].tasks["ner"].labels == labels  # accuracy is of any labels
+    assert suite_files.read_suite(path)[0].tasks["ner"].labels == labels  # accuracy is of any labels
     for metric in ({"metric": "entity_f1"}, {"metrics": ["entity_f1"]}):
         path.write_text(yaml.safe_dump({"name": "s", "tasks": {"ner": task | metric}}))
         with pytest.raises(InputError, match=rf"suite.yaml: tasks.ner: .*{named}.*metric: accuracy"):
-            schema.read_suite(path)
+            suite_files.read_suite(path)
     with pytest.raises(InputError, match="entity_f1 needs"):
         metrics.FUNCTIONS["entity_f1"]([[0]], [[1]], tuple(labels))

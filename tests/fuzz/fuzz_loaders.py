@@ -29,7 +29,7 @@ import torch
 import yaml
 from safetensors.torch import save
 
-from auxlearn.data import parquet, schema
+from auxlearn.data import parquet, suite_files
 from auxlearn.data.reading import readers, validation
 from auxlearn.data.schema import Source, TaskSpec
 from auxlearn.errors import InputError
@@ -136,7 +136,7 @@ def _yaml(value: Any) -> bytes:
 
 def _suite(path: Path) -> None:
     (path.parent / "other.yaml").write_bytes(_yaml(SUITES[0]))
-    spec, _ = schema.read_suite(path)
+    spec, _ = suite_files.read_suite(path)
     assert all(
         set(name) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-") for name in spec.tasks
     )

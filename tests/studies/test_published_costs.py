@@ -3,7 +3,7 @@
 import pytest
 
 from auxlearn import cost
-from auxlearn.data import schema
+from auxlearn.data import suite_files
 from auxlearn.paths import PROJECT
 from auxlearn.studies import published_costs
 
@@ -12,7 +12,7 @@ SEQUENCE = 22_347_251_712  # of 128 tokens in BERT-base: 12 (128 (8 768² + 4 76
 
 def test_glue_suite_is_the_authors_eight_tasks_in_order():
     """Read from the YAML alone; no row is loaded."""
-    spec, _ = schema.read_suite(PROJECT / "params/suites/glue.yaml")
+    spec, _ = suite_files.read_suite(PROJECT / "params/suites/glue.yaml")
     assert list(spec.tasks) == ["mnli", "rte", "qqp", "qnli", "mrpc", "sst2", "cola", "stsb"]
     assert list(spec.tasks) == list(published_costs.GLUE_ROWS)
     assert all(t.source.hub == "nyu-mll/glue" and t.source.config == name for name, t in spec.tasks.items())

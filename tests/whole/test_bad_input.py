@@ -21,7 +21,7 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 from auxlearn import cli, seeding
-from auxlearn.data import batching, schema, suites
+from auxlearn.data import batching, suite_files, suites
 from auxlearn.errors import InputError
 from auxlearn.files import documents
 from auxlearn.models import multitask
@@ -236,7 +236,7 @@ def test_yaml_that_cannot_be_read_is_named(tmp_path, text, message):
 def test_a_suite_cannot_extend_itself_or_what_is_no_suite(tmp_path):
     def extending(name, base):
         (tmp_path / name).write_text(f"name: x\nextends: {base}\n")
-        return lambda: schema.read_suite(tmp_path / name)
+        return lambda: suite_files.read_suite(tmp_path / name)
 
     refused(extending("self.yaml", "self.yaml"), "self.yaml: extends itself")
     extending("a.yaml", "b.yaml")
@@ -265,7 +265,7 @@ def test_a_suite_cannot_extend_itself_or_what_is_no_suite(tmp_path):
 def test_what_an_extension_gets_wrong_is_named(tmp_path, base, own):
     (tmp_path / "base.yaml").write_text(f"name: base\ntasks: {base}\n")
     (tmp_path / "x.yaml").write_text(f"name: x\nextends: base.yaml\ntasks: {own}\n")
-    refused(lambda: schema.read_suite(tmp_path / "x.yaml"), "x.yaml: tasks")
+    refused(lambda: suite_files.read_suite(tmp_path / "x.yaml"), "x.yaml: tasks")
 
 
 @pytest.mark.parametrize("kept", [30, 31])

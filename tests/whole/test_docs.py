@@ -13,7 +13,7 @@ import xml.etree.ElementTree as ET
 import pytest
 
 from auxlearn import cli
-from auxlearn.data import schema, suites
+from auxlearn.data import suite_files, suites
 from auxlearn.paths import PROJECT
 from auxlearn.studies import graph
 
@@ -152,7 +152,7 @@ def test_the_yaml_shown_is_valid(tmp_path, monkeypatch):
         if text.startswith("study:"):
             assert graph.validated(tmp_path / "shown.yaml")
         else:
-            assert schema.read_suite(tmp_path / "shown.yaml")[0].tasks
+            assert suite_files.read_suite(tmp_path / "shown.yaml")[0].tasks
     assert len(shown) == 3
 
 
@@ -160,7 +160,7 @@ def test_the_real_tasks_are_those_that_the_page_tells(data):
     """Rows and the first digits of the SHA-256 of every split, as in the tables of docs/tasks.md."""
     tables = re.findall(r"^\| (\w+) \| (.+) \|$", (PROJECT / "docs" / "tasks.md").read_text(), re.M)
     told = {name: [row.split(" | ") for task, row in tables if task == name] for name, _ in tables if name != "task"}
-    assert set(told) == set(schema.read_suite(PROJECT / "params" / "suites" / "folder.yaml")[0].tasks)
+    assert set(told) == set(suite_files.read_suite(PROJECT / "params" / "suites" / "folder.yaml")[0].tasks)
     for name, ((rows, *_), digests) in told.items():
         found = []
         for split in ("train", "dev", "test"):

@@ -22,7 +22,7 @@ import torch
 import yaml
 from safetensors.torch import save_file
 
-from auxlearn.data import parquet, schema
+from auxlearn.data import parquet, suite_files
 from auxlearn.data.reading import hub_sets, parsing, raw_rows, validation
 from auxlearn.data.schema import Source, TaskSpec
 from auxlearn.errors import InputError
@@ -138,15 +138,15 @@ def test_sources_stay_inside_the_root(tmp_path, source):
 
 def test_extending_suites_are_bounded(tmp_path):
     path = written(tmp_path / "in" / "x.yaml", "name: s\nextends: ../base.yaml\n")
-    refused(lambda: schema.read_suite(path), "base.yaml: no such file")
+    refused(lambda: suite_files.read_suite(path), "base.yaml: no such file")
     (tmp_path / "in" / "loop.yaml").symlink_to("loop.yaml")
     written(path, "name: s\nextends: loop.yaml\n")
-    refused(lambda: schema.read_suite(path), "loop.yaml")
+    refused(lambda: suite_files.read_suite(path), "loop.yaml")
     written(path, f"name: s\nextends: {'x' * 300}.yaml\n")
-    refused(lambda: schema.read_suite(path), "File name too long")
+    refused(lambda: suite_files.read_suite(path), "File name too long")
     for i in range(12):
         written(tmp_path / f"{i}.yaml", f"name: s\nextends: {i + 1}.yaml\n")
-    refused(lambda: schema.read_suite(tmp_path / "0.yaml"), "extends another, and so on 8 times")
+    refused(lambda: suite_files.read_suite(tmp_path / "0.yaml"), "extends another, and so on 8 times")
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ def test_extending_suites_are_bounded(tmp_path):
     ],
 )
 def test_what_a_task_may_not_say(tmp_path, changes, message):
-    refused(lambda: schema.read_suite(suite(tmp_path, **changes)), "tasks.t", message)
+    refused(lambda: suite_files.read_suite(suite(tmp_path, **changes)), "tasks.t", message)
 
 
 def test_a_format_is_no_data_set_of_the_hub():

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from auxlearn.data import schema
+from auxlearn.data import suite_files
 from auxlearn.errors import InputError
 from auxlearn.methods import registry
 from auxlearn.methods.tawt import policies
@@ -224,8 +224,8 @@ def test_every_hyperparameter_of_gradts_is_the_authors(gradts_cells):
 
 def test_gradts_candidates_are_glue_s_tasks_with_wnli_for_stsb():
     """Read from the YAML alone; what decides is the metric of the authors' continuation rule."""
-    spec, _ = schema.read_suite(PROJECT / "params/suites/glue_gradts.yaml")
-    glue, _ = schema.read_suite(PROJECT / "params/suites/glue.yaml")
+    spec, _ = suite_files.read_suite(PROJECT / "params/suites/glue_gradts.yaml")
+    glue, _ = suite_files.read_suite(PROJECT / "params/suites/glue.yaml")
     assert sorted(spec.tasks) == sorted(GLUE8)
     deciding = {"cola": "matthews", "mrpc": "f1", "qqp": "f1"}
     assert {name: task.metric for name, task in spec.tasks.items()} == dict.fromkeys(GLUE8, "accuracy") | deciding
@@ -296,7 +296,7 @@ def test_tawt_s_rule_is_the_code_s():
 
 def test_tawt_s_tasks_are_there_whole_and_with_few_sentences(monkeypatch):
     monkeypatch.setenv("AUXLEARN_DATA", "nowhere")
-    spec, _ = schema.read_suite(PROJECT / "params/suites/tokens_published.yaml")
+    spec, _ = suite_files.read_suite(PROJECT / "params/suites/tokens_published.yaml")
     assert list(spec.tasks) == [*SOURCES, *FEW]
     for name, rows in FEW.items():
         few, source = spec.tasks[name], spec.tasks[name.removesuffix("_few")]

@@ -1,27 +1,18 @@
-"""What a suite YAML may say, read safely and strictly."""
+"""What a suite YAML may say of its tasks and where their rows are."""
 
 from __future__ import annotations
 
-import difflib
 import math
 import os
-import re
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from auxlearn.data import tag_schemes
-from auxlearn.errors import InputError, explain, meant
-from auxlearn.files import bounded_files as files
-from auxlearn.files import documents
-from auxlearn.paths import PROJECT, short
+from auxlearn.errors import meant
 
 Kind = Literal["classification", "regression", "tagging"]
 RESERVED = ("row_id", "origin")  # columns that reading a row adds
-WORDS = ("labels", "inputs", "label")  # fields of words, whatever YAML takes these for
-SHIPPED = PROJECT / "params" / "suites"
-EXTENDED = 8  # suites that one may extend, one after the other
 _CLASSES: tuple[Kind, ...] = ("classification", "tagging")
 # The kinds of task that each metric judges.
 METRICS: dict[str, tuple[Kind, ...]] = {
@@ -201,151 +192,5 @@ def _filled(name: str, fields: Any, tasks: dict[str, Any]) -> Any:
     return {field: of for field, of in given.items() if field not in ("source", "resplit")} | fields
 
 
-NOT_NAMES = ("seed", "task", "row")  # of tasks: columns of tables that have a column per task beside them
-# Of tasks: a model has a head per task by its name, and PyTorch keeps these for itself (one is from transformers).
-MODULE_NAMES = frozenset({
-    "T_destination", "add_module", "apply", "bfloat16", "buffers", "call_super_init", "children", "clear",
-    "compile", "cpu", "cuda", "double", "dump_patches", "eval", "extra_repr", "float", "forward", "get_buffer",
-    "get_extra_state", "get_parameter", "get_submodule", "half", "ipu", "items", "keys", "load_state_dict",
-    "modules", "mtia", "named_buffers", "named_children", "named_modules", "named_parameters", "parameters",
-    "pop", "register_backward_hook", "register_buffer", "register_forward_hook", "register_forward_pre_hook",
-    "register_full_backward_hook", "register_full_backward_pre_hook", "register_load_state_dict_post_hook",
-    "register_load_state_dict_pre_hook", "register_module", "register_parameter", "register_state_dict_post_hook",
-    "register_state_dict_pre_hook", "requires_grad_", "set_extra_state", "set_submodule", "share_memory", "smart_apply",
-    "state_dict", "to", "to_empty", "train", "training", "type", "update", "values", "xpu", "zero_grad",
-})  # fmt: skip
 FIELDS = [name for name in TaskSpec.model_fields if name != "source"]  # that rows which are handed over may have
 ENTRIES = [name for model in (SuiteSpec, TaskSpec, Source, Resplit) for name in model.model_fields]
-
-
-def extended(path: Path, descendants: tuple[Path, ...] = ()) -> Any:
-    """Read a suite YAML with what it extends filled in.
-
-    Args:
-        path: The suite's file.
-        descendants: The files on the way to it, which it must not extend again.
-
-    Returns:
-        The plain values, not yet checked against `SuiteSpec`.
-
-    Raises:
-        InputError: If a file cannot be read, extends itself or what is no suite, or too many extend one another.
-    """
-    raw = documents.read_yaml(path, WORDS)
-    if not isinstance(raw, dict) or "extends" not in raw:
-        return raw
-    if len(descendants) >= EXTENDED:
-        raise InputError(f"{path}: extends a suite that extends another, and so on {EXTENDED} times; write it out")
-    base = Path(os.path.realpath(_base(path, str(raw.pop("extends")))))
-    descendants = (*descendants, Path(os.path.realpath(path)))
-    if base in descendants:
-        raise InputError(f"{path}: extends itself")
-    parent = extended(base, descendants)
-    if not isinstance(parent, dict) or not isinstance(parent.get("tasks"), dict):
-        raise InputError(f"{path}: extends {base.name}, which is not a suite")
-    tasks, own = dict(parent["tasks"]), raw.get("tasks") or {}
-    if not isinstance(own, dict):
-        raise InputError(f"{path}: tasks: names with their fields are expected, not {type(own).__name__}")
-    for name, fields in own.items():
-        if fields is None:  # `name:` alone takes a task out
-            if tasks.pop(name, None) is None:
-                raise InputError(f"{path}: tasks: {name} is empty, and {base.name} has no such task to leave out")
-            continue
-        both = isinstance(fields, dict) and isinstance(tasks.get(name, {}), dict)
-        tasks[name] = tasks.get(name, {}) | fields if both else fields
-    root = parent.get("root", ".")
-    if isinstance(root, str) and not root.startswith(("$", "~")):  # it is relative to the suite that says it
-        parent = parent | {"root": str(base.parent / root)}
-    return parent | raw | {"tasks": tasks}
-
-
-def _base(path: Path, name: str) -> Path:
-    """Find the suite that one extends: from its own folder, else from the project, else by a shipped suite's name."""
-    if "\0" in name:
-        raise InputError(f"{path}: extends {name[:200]!r}, which is no path")
-    written = Path(os.path.expanduser(name))
-    options = [path.parent / written, PROJECT / written, SHIPPED / written.name, SHIPPED / f"{written.name}.yaml"]
-    if len(written.parts) > 1:
-        options = options[:2]
-    with files.system(path):
-        found = next((option for option in options if option.is_file()), None)
-        if found is None:
-            raise InputError(f"{path}: extends {name[:200]}: no such file{_near(options[0], path)}")
-    return found
-
-
-def located(suite: str) -> Path:
-    """Find the suite that a study names.
-
-    Args:
-        suite: Path of the YAML, relative to the project's root unless absolute; `~` is the user's home.
-
-    Raises:
-        InputError: If it is not there; it says what is near.
-    """
-    path = PROJECT / os.path.expanduser(suite)
-    with files.system(path):
-        if not path.exists():
-            start = " (relative paths start at the project's folder)" * (not os.path.isabs(os.path.expanduser(suite)))
-            raise InputError(f"{suite}: no such file{start}{_near(path)}")
-    return path
-
-
-def _near(path: Path, extending: Path | None = None) -> str:
-    """Suggest suites of about the same name, as the end of a message; to a suite that extends one, others than it."""
-    beside = [file for folder in (SHIPPED, path.parent) for file in sorted(folder.glob("*.yaml"))]
-    known = {file.stem: short(file) for file in beside if file.is_file() and file != extending}
-    if extending is None:
-        known["planted"] = "planted"
-    close = difflib.get_close_matches(path.stem, known, 1, 0.6)
-    return f"; did you mean {known[close[0]]}?" if close else f"; suites are {', '.join(sorted(known.values()))[:900]}"
-
-
-def check_name(name: object, where: str = "") -> None:
-    """Refuse a name that no task can have.
-
-    Raises:
-        InputError: It is one; the message begins with `where`.
-    """
-    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9_-]+", name):
-        raise InputError(f"{where}task name {name!r} may hold letters, digits, _ and - only")
-    if name in NOT_NAMES:
-        raise InputError(
-            f"{where}a task is called {name!r}, as a column of tables that have one per task is; give it another name, "
-            f"such as {name}_1"
-        )
-    if taken(name):
-        raise InputError(
-            f"{where}a task is called {name!r}, which a PyTorch module keeps for itself, so that no model could have a "
-            f"head of that name; give it another name, such as {name.strip('_') or 'task'}_1"
-        )
-
-
-def taken(name: str) -> bool:
-    """Tell whether a name is one that a module of PyTorch may have for itself."""
-    return name in MODULE_NAMES or name.startswith("_")
-
-
-def read_suite(path: Path) -> tuple[SuiteSpec, Path]:
-    """Read and check a suite YAML.
-
-    Args:
-        path: The suite's file.
-
-    Returns:
-        The suite, and its root as an absolute path.
-
-    Raises:
-        InputError: If anything in it is wrong; it names the file.
-    """
-    raw = extended(path)
-    try:
-        spec = SuiteSpec.model_validate(raw)
-    except ValidationError as error:
-        raise InputError(f"{path}: {explain(error, ENTRIES)}") from None
-    for name in spec.tasks:
-        check_name(name, f"{path}: ")
-    expanded = os.path.expanduser(os.path.expandvars(spec.root))
-    if "$" in expanded:
-        raise InputError(f"{path}: root {spec.root!r} names an environment variable that is not set")
-    return spec, Path(os.path.realpath(path.parent / expanded))

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from auxlearn import seeding
-from auxlearn.data import schema
+from auxlearn.data import suite_files, task_names
 from auxlearn.data.reading import stored_rows, task_rows, twins
 from auxlearn.data.reading.split_files import SPLITS
 from auxlearn.data.schema import Kind, Source, TaskSpec
@@ -186,7 +186,7 @@ class Suite(Mapping[str, Task]):
         """
         if str(path) == "planted":
             return _planted()
-        spec, root = schema.read_suite(Path(os.path.expanduser(path)))
+        spec, root = suite_files.read_suite(Path(os.path.expanduser(path)))
         tasks, content = {}, []
         for name, task in spec.tasks.items():
             entry = twins.obtained(name, spec, root)
@@ -229,7 +229,7 @@ class Suite(Mapping[str, Task]):
                 raise InputError(f"from_datasets: no task {name!r}{meant(name, tasks)}; there are {', '.join(tasks)}")
         made, content = {}, []
         for name, source in tasks.items():
-            schema.check_name(name)
+            task_names.check_name(name)
             splits = given_datasets.splits(name, source)
             spec = given_datasets.spec(name, splits["train"], given.get(name, {}))
             entry = given_datasets.obtained(name, spec, splits)
@@ -248,7 +248,7 @@ def load(suite: str, limit: int = 0) -> Suite:
     Raises:
         InputError: If the YAML or any row is wrong, or `limit` is negative.
     """
-    return Suite.from_yaml(suite if suite == "planted" else schema.located(suite)).capped(limit)
+    return Suite.from_yaml(suite if suite == "planted" else suite_files.located(suite)).capped(limit)
 
 
 # --- reading -----------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from auxlearn.data import schema
+from auxlearn.data import suite_files
 from auxlearn.data.reading import faults, twins
 from auxlearn.data.suites import Suite, Task
 from auxlearn.errors import InputError
@@ -62,7 +62,7 @@ def check(path: Path, data: bool) -> Checked:
     try:
         raw = documents.read_yaml(path)
         if isinstance(raw, dict) and "study" not in raw and {"tasks", "extends"} & raw.keys():
-            spec, _ = schema.read_suite(path)
+            spec, _ = suite_files.read_suite(path)
             checked.lines.append(f"{path}: valid; suite {spec.name} of {len(spec.tasks)} tasks")
             suites = [str(path.absolute())]
         else:
@@ -105,7 +105,7 @@ def _suites(path: Path) -> list[str]:
 
 
 def _located(suite: str) -> str | Path:
-    return suite if suite == "planted" else schema.located(suite)
+    return suite if suite == "planted" else suite_files.located(suite)
 
 
 def _read(suite: str, checked: Checked) -> bool:
@@ -116,7 +116,7 @@ def _read(suite: str, checked: Checked) -> bool:
         if suite == "planted":
             tasks = dict(Suite.from_yaml(suite))
         else:
-            spec, root = schema.read_suite(schema.located(suite))
+            spec, root = suite_files.read_suite(suite_files.located(suite))
             for name, task in spec.tasks.items():
                 try:
                     entry = twins.obtained(name, spec, root)

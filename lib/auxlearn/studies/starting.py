@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from auxlearn.data import schema
+from auxlearn.data import task_names
 from auxlearn.data.reading import guessing, readers, split_files
 from auxlearn.data.reading.guessing import Guess
 from auxlearn.data.reading.raw_rows import RawRows
@@ -150,7 +150,7 @@ def _parts(stem: str) -> tuple[str, str]:
 def _name(text: str) -> str:
     text = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()  # ü is u
     name = re.sub(r"[^A-Za-z0-9_]+", "_", text).strip("_").lower() or "task"
-    return f"{name}_1" if name in schema.NOT_NAMES or schema.taken(name) else name
+    return f"{name}_1" if name in task_names.NOT_NAMES or task_names.taken(name) else name
 
 
 def _found(folder: Path, source: Mapping[str, Any]) -> Found:

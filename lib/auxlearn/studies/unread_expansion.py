@@ -10,7 +10,7 @@ from typing import Any, cast
 from pydantic import ValidationError
 
 from auxlearn import errors
-from auxlearn.data import schema, suites
+from auxlearn.data import schema, suite_files, suites
 from auxlearn.errors import InputError
 from auxlearn.models import encoder_files
 from auxlearn.studies import parameters as params
@@ -36,10 +36,10 @@ class _Names(suites.Suite):
         if suite == "planted":
             tasks = dict(_planted())
         else:
-            path = schema.located(suite)
+            path = suite_files.located(suite)
             # Not `read_suite`, which also wants the data's root to be known.
             try:
-                spec = schema.SuiteSpec.model_validate(schema.extended(path))
+                spec = schema.SuiteSpec.model_validate(suite_files.extended(path))
             except ValidationError as error:
                 raise InputError(f"{path}: {errors.explain(error, schema.ENTRIES)}") from None
             tasks = {

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from auxlearn.data import schema
+from auxlearn.data import suite_files
 from auxlearn.errors import InputError
 from auxlearn.evaluation import verdicts
 from auxlearn.files import bounded_files
@@ -189,7 +189,7 @@ def _data(page: str, home: Path) -> Kind:
 def _has_twins(file: Path) -> bool:
     """Tell whether a suite's file gives a task a twin; False of one that is no longer there, or cannot be read."""
     try:
-        suite = schema.extended(file) if file.is_file() else {}  # unchecked: its data need not be here
+        suite = suite_files.extended(file) if file.is_file() else {}  # unchecked: its data need not be here
     except InputError:
         return False
     tasks = suite.get("tasks") if isinstance(suite, dict) else None
