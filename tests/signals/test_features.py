@@ -11,7 +11,7 @@ from matplotlib import pyplot as plt
 from auxlearn.cost import Ledger
 from auxlearn.data.suites import Suite
 from auxlearn.evaluation import metrics
-from auxlearn.reporting.plots import feature_figures
+from auxlearn.reporting.plots import feature_figures, figures
 from auxlearn.signals import feature_map, features
 
 
@@ -246,7 +246,7 @@ def test_tsne_figure_shows_every_point_and_the_primary_on_top():
         assert sorted(top.get_offsets()[:, 0].tolist()) == [7.0, 19.0][: n // 12]
     legend = figure.legends[0].get_texts()
     assert [t.get_text() for t in legend] == ["t7", *[n for n in names if n != "t7"]]
-    marks = feature_figures._task_marks(names, "t7")
+    marks = figures.task_marks(names, "t7")
     assert len(set(marks.values())) == 12
     plt.close(figure)
 

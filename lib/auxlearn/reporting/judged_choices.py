@@ -63,12 +63,13 @@ class Choices:
 
     Attributes:
         rows: One row per method and seed: method, seed, rows (chosen), the share of each class among them, auc (for the
-            best class, of the order in which the method takes all rows, or of its scores of their tasks; NaN where it
-            has neither), kl (DSIR's KL reduction: how much nearer the words of the chosen rows are to the primary's
-            than those of random rows with as many words, in nats; NaN where none was chosen), TFLOP (all that choosing
-            ran) and tasks (the set that was chosen, as A+B; "" where rows were).
+            best class, of the order in which the method takes all rows, quotas of tasks aside, or of its scores of
+            their tasks; NaN where it has neither), kl (DSIR's KL reduction: how much nearer the words of the chosen
+            rows are to the primary's than those of random rows with as many words, in nats; NaN where none was chosen),
+            TFLOP (all that choosing ran) and tasks (the set that was chosen, as A+B; "" where rows were).
         tasks: What each method made of each task: method, seed, task, score (the method's own, or how many times its
-            share of the pool is the task's share of the chosen rows) and mean (the method's own score of the task, or
+            share of the pool is the task's share of the chosen rows; by quotas of tasks the mean of its
+            rows' scores) and mean (the method's own score of the task, or
             the mean over its rows of theirs; NaN where it has neither).
         units: The trainings and passes that choosing ran or read back.
         sizes: Usable rows by auxiliary.
@@ -117,7 +118,9 @@ def _judge(asked: Context, chosen: Selection) -> tuple[dict[str, Any], list[dict
         "auc": _auc(ranked, chosen, known), "TFLOP": flops / 1e12,
         "tasks": "+".join(name for name in auxiliaries if name in chosen.tasks),
     }  # fmt: skip
-    scores = _task_scores(chosen, known)
+    # By quotas every task gives its part, whatever its rows are worth.
+    by_quota = ranked is not None and not asked.params.method.nested(asked.params.options(asked.params.method))
+    scores = means if by_quota else _task_scores(chosen, known)
     return row, [{"task": name, "score": score, "mean": means[name]} for name, score in scores.items()]
 
 

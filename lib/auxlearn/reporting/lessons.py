@@ -17,6 +17,7 @@ from auxlearn.reporting import summaries
 CLOSE = 0.05  # of AUC: form that comes this near to a discriminator may be all that it has learnt
 BLIND = 0.6  # an AUC under which the proxy hardly tells a task from the rest
 MOST = 0.6  # share of a selection, above which it is mostly one task
+EVEN = 0.03  # of weight: sources that end less far apart are not told from one another
 LEAST = 0.005  # share of a selection that is worth a name
 
 
@@ -153,8 +154,8 @@ def heads(null: pd.DataFrame, ceiling: pd.DataFrame, primary: str, seeds: int, l
     order = null.sort_values("tau", ascending=False, kind="stable")
     first = order.iloc[0]
     lines = [
-        f"Heads matter to {order.index[0]} most as they do to {primary}: tau {first['tau']:.2f}, where permuted heads "
-        f"stay below {first['null_95']:.2f} in 95 % of draws ({_mean_of(seeds)})."
+        f"The highest tau with {primary} is that of {order.index[0]}, {first['tau']:.2f}; 95 % of permutations of the "
+        f"heads stay below {first['null_95']:.2f} ({_mean_of(seeds)})."
     ]
     adjusted = stats.holm(null["p"].to_numpy())
     above = list(null.index[(adjusted < 1 - level) & (null["tau"].to_numpy() > 0)])
@@ -187,8 +188,8 @@ def weights(table: pd.DataFrame, null: pd.DataFrame, primary: str) -> str:
     """Say what 05 learned: where the weights went, and how far from where no gradient would have taken them.
 
     Args:
-        table: As from `weight_tables.updates`, all updates of all seeds.
-        null: As from `weight_tables.null`.
+        table: As from `weight_tables.followed`, of all seeds.
+        null: As from `weight_tables.null`, for the same updates.
         primary: The primary; a plan that trains sources alone has no weight for it.
 
     Returns:
@@ -210,7 +211,10 @@ def weights(table: pd.DataFrame, null: pd.DataFrame, primary: str) -> str:
     top = sources.idxmax(axis=1)
     best = top.mode().iloc[0]
     agreed = int((top == best).sum())
-    if len(end) == 1:
+    spread = float((sources.max(axis=1) - sources.min(axis=1)).max())
+    if sources.shape[1] > 1 and spread < EVEN:
+        lines.append(f"No two sources ended more than {EVEN} apart: none of them is told from the others.")
+    elif len(end) == 1:
         lines.append(f"Among the sources {best} ended highest ({sources[best].iloc[0]:.3f}); "
                      "one seed does not tell whether another would agree.")  # fmt: skip
     elif agreed == len(end):
@@ -223,7 +227,7 @@ def weights(table: pd.DataFrame, null: pd.DataFrame, primary: str) -> str:
                  f"schedule alone, with no gradient, would have taken it ({_mean_of(len(end))}).")  # fmt: skip
     later = table[table["update"] > 0]
     if blind := int(later["cosine"].isna().sum()):
-        lines.append(f"{blind} of {len(later)} cosines could not be estimated, and moved nothing.")
+        lines.append(f"{blind} of {len(later)} cosines were not estimable, and moved nothing.")
     return "\n".join([*lines, "Whether weighted training scores better is for 06 and 07 to say."])
 
 
@@ -245,7 +249,7 @@ def training(scores: Sequence[float], metric: str, floor: float, arm: str, level
     if below:
         some = f"{below} of {len(scores)} seeds score" if len(scores) > 1 else "The one seed scores"
         lines.append(f"{some} no more than that answer: nothing was learnt there.")
-    return "\n".join([*lines, "What the auxiliary rows changed is not in these numbers: 07 pairs the arm with others."])
+    return "\n".join([*lines, "What the auxiliary rows changed is not in these numbers: 07 sets arms side by side."])
 
 
 def comparison(
@@ -291,14 +295,16 @@ def comparison(
     return "\n".join(lines)
 
 
-def validity(rows: pd.DataFrame, best: str, pool: float, oracle: bool, level: float = 0.95) -> str:
-    """Say what 08 learned: which methods find rows that are known to help.
+def validity(
+    rows: pd.DataFrame, best: str, pool: float, agreed: pd.DataFrame | None = None, level: float = 0.95
+) -> str:  # fmt: skip
+    """Say what 08 learned: which methods find rows that are known to help, and which see what each task is worth.
 
     Args:
         rows: As from `judged_choices.judge`: a row per method and seed, with the share of `best` of the chosen rows.
         best: The kind of rows that help.
         pool: Its share of the pool.
-        oracle: Whether it was measured what each task is worth.
+        agreed: As from `validity.agreements`; None or empty where it was not measured what each task is worth.
         level: Confidence level of the intervals over seeds.
 
     Returns:
@@ -306,37 +312,50 @@ def validity(rows: pd.DataFrame, best: str, pool: float, oracle: bool, level: fl
     """
     shares = {str(name): part[best].dropna().tolist() for name, part in rows.groupby("method", sort=False)}
     chosen = {name: values for name, values in shares.items() if values}
-    seeds, most = (pick(map(len, chosen.values()), default=0) for pick in (min, max))
-    lines = [f"Of the pool, {pool:.0%} is {best}."]
+    lines = [f"Of the pool, {pool:.1%} is {best}."]
     if not chosen:
         return "\n".join([*lines, "No method chose a row."])
-    sides: dict[str, list[str]] = {"more": [], "less": [], "": []}
-    enough = seeds >= stats.UNDECIDED_BELOW
-    for name, values in chosen.items():
-        sides[_side(values, pool, level, enough)].append(f"{name} ({np.mean(values):.0%})")
-    if not enough:
-        words = {
-            "more": "More than that in every seed",
-            "less": "Less than that in every seed",
-            "": "More or less by seed",
-        }
-        few = "as few as " if seeds < most else ""
-        end = f"With {few}{_count(seeds, 'seed')} that is no verdict."
-    else:
-        words = {"more": "More than that", "less": "Less than that", "": "Not told from the pool"}
-        fewer = [f"{name} over {len(values)}" for name, values in chosen.items() if len(values) < most]
-        over = f"{most} seeds{f' ({_list(fewer)})' if fewer else ''}"
-        end = f"By {level:.0%} t intervals over {over}, not corrected for {_count(len(chosen), 'method')}."
-    lines += [f"{words[side]}: {_list(names)}." for side, names in sides.items() if names]
-    lines.append(end)
+    for enough in (True, False):
+        those = {name: v for name, v in chosen.items() if (len(v) >= stats.UNDECIDED_BELOW) == enough}
+        sides: dict[str, list[str]] = {"more": [], "less": [], "": []}
+        for name, values in those.items():
+            sides[_side(values, pool, level)].append(f"{name} ({np.mean(values):.1%})")
+        lines += [f"{(TOLD if enough else SEEN)[side]}: {_list(names)}." for side, names in sides.items() if names]
+        if those:
+            seeds = sorted({len(values) for values in those.values()}, reverse=True)
+            fewer = [f"{name} over {len(v)}" for name, v in those.items() if len(v) < seeds[0]]
+            over = f"{_count(seeds[0], 'seed')}{f' ({_list(fewer)})' if fewer else ''}"
+            lines.append(
+                f"By {level:.0%} t intervals over {over}, not corrected for {_count(len(those), 'method')}."
+                if enough
+                else f"With {over} that is no verdict."
+            )
     of = rows.groupby("method", sort=False)[best].agg(lambda part: part.isna().sum())
     if idle := [f"{name} in {count} of {(rows['method'] == name).sum()} seeds" for name, count in of.items() if count]:
         lines.append(f"Chose no row: {_list(idle)}.")
-    if not oracle:
+    if agreed is None or agreed.empty:
         lines.append(
             "What each task is worth was not measured: `oracle` names the auxiliaries to train with, one by one."
         )
+    else:
+        taus = agreed.groupby("method", sort=False)["tau"].mean().sort_values(ascending=False, kind="stable").dropna()
+        firsts = agreed.groupby("method", sort=False)["regret"].max()
+        seeds = agreed["seed"].nunique()
+        if len(taus):
+            top, last = (f"{taus.index[i]} {how} ({taus.iloc[i]:.2f})" for i, how in ((0, "best"), (-1, "worst")))
+            lines.append(f"Orders of the tasks by their worth, by Kendall's tau ({_mean_of(seeds)}): {top}, {last}.")
+        right = [str(name) for name in firsts.index[firsts <= 0]]
+        each = "in every seed" if seeds > 1 else "in the one seed"
+        lines.append(f"The best task first {each}: {_list(right) or 'none'}.")
     return "\n".join(lines)
+
+
+# What is said of shares beside the pool's: by an interval, and of few seeds by all of them.
+TOLD = {"more": "More than that", "less": "Less than that", "": "Not told from the pool"}
+SEEN = {
+    "more": "More than that in every seed", "less": "Less than that in every seed",
+    "": "Above it in some seeds, below it in others",
+}  # fmt: skip
 
 
 # --- words -------------------------------------------------------------------------------------------------------
@@ -369,9 +388,9 @@ def _over_seeds(values: Sequence[float], level: float = 0.95, form: str = ".2f")
     return f"{mean} (mean of {len(values)} seeds, {level:.0%} interval {low:{form}} to {high:{form}})"
 
 
-def _side(values: Sequence[float], level_of: float, level: float, enough: bool | None = None) -> str:
+def _side(values: Sequence[float], level_of: float, level: float) -> str:
     """On which side of a level the values lie: all of few seeds, or the interval over enough: more, less or neither."""
-    enough = len(values) >= stats.UNDECIDED_BELOW if enough is None else enough
+    enough = len(values) >= stats.UNDECIDED_BELOW
     low, high = stats.t_interval(values, level) if enough else (min(values), max(values))
     return "more" if low > level_of else "less" if high < level_of else ""
 

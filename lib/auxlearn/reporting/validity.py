@@ -16,6 +16,7 @@ from auxlearn.reporting.judged_choices import PLANTED, TWINS, Choices
 
 # Between which values a measure lies; an interval is cut there. Others have no end that is known.
 ENDS = dict.fromkeys([*PLANTED, *TWINS, "auc", "ndcg"], (0.0, 1.0)) | dict.fromkeys(["tau", "lds"], (-1.0, 1.0))
+ENDS |= dict.fromkeys(["regret", "regret_2"], (0.0, np.inf))
 
 
 def over_seeds(table: pd.DataFrame, column: str, level: float) -> pd.DataFrame:

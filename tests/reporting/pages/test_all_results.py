@@ -156,6 +156,18 @@ def test_of_arms_that_cost_the_same_the_better_is_named_and_one_shown_twice_coun
     assert text.endswith("The cheapest is normalised on a, +0.090 (+0.080 to +0.100), at 0.16 TFLOP per seed.")
 
 
+def test_of_studies_that_repeat_an_arm_the_middle_one_stands_and_idle_arms_are_not_counted(tmp_path):
+    """A rerun in another precision is no second chance, and an arm without n is one arm at every n."""
+    for study, gained, n in (("one", 0.031, 5), ("three", 0.040, 6), ("two", 0.033, 5)):
+        rows = [arm("all_data", 0.02, "not tested", tflop=3) | {"n": n}]
+        rows.append(arm("td_bce", gained, "not tested", tflop=9) | {"n": 5})
+        rows.append(arm("autosem", 0.9, "chose nothing (1 of 9 seeds); not tested", tflop=1) | {"n": 5})
+        published(tmp_path, study, [SINGLE, *rows])
+    (text,) = [text for text, _ in advice.advice(all_results.rows(tmp_path)) if "no cheaper arm" in text]
+    assert "all_data +0.020 (+0.010 to +0.030) at 3; td_bce +0.033 (+0.023 to +0.043) at 9. They were" in text
+    assert "picked from 2 arms (each n counts)" in text
+
+
 def test_twins_are_answered_apart_with_the_methods_that_no_test_has_met(tmp_path):
     write_suites(tmp_path)
     rows = [SINGLE, arm("all_data", 0.03, "better", tflop=3), arm("gradts_top", 0.04, "not tested", tflop=4)]
@@ -170,8 +182,8 @@ def test_twins_are_answered_apart_with_the_methods_that_no_test_has_met(tmp_path
     assert "the one tested arm is better than single-task training, all_data on a, +0.030" in answers[1]
     assert answers[2] == (
         "By intervals alone, on a (twin pool), what no cheaper arm equals, in TFLOP per seed: all_data +0.030 (+0.020 "
-        "to +0.040) at 3; gradts_top +0.040 (+0.030 to +0.050) at 4. They were picked from 3 arms by these numbers, "
-        "which flatters them."
+        "to +0.040) at 3; gradts_top +0.040 (+0.030 to +0.050) at 4. They were picked from 3 arms (each n counts) by "
+        "these numbers, which flatters them."
     )
     assert answers[3] == (
         "No evidence yet there of FastMTL, AUTOSEM, TAWT, row scores, task scores, balanced weights: no published "
@@ -403,8 +415,8 @@ def test_a_finding_counts_an_arm_that_chose_nothing_as_untested(tmp_path):
     rows = [SINGLE, arm("x", 0.1, "chose nothing (4 of 4 seeds)", seeds=4), arm("y", 0.05, "not tested", seeds=4)]
     published(tmp_path, "one", rows)
     assert study_findings.finding(all_results.rows(tmp_path)) == (
-        "None of 2 arms was tested against single-task training. The highest difference is y on a, +0.050 (+0.040 to "
-        "+0.060); 4 seeds, which decide nothing."
+        "None of 2 arms was tested against single-task training. Of arms that chose rows in any seed, the highest "
+        "difference is y on a, +0.050 (+0.040 to +0.060); 4 seeds, which decide nothing."
     )
     assert study_findings.finding(all_results.rows(tmp_path)[:2]) == (
         "The one arm, x, was not tested against single-task training. The difference is x on a, +0.100 (+0.090 to "
@@ -422,8 +434,8 @@ def test_where_all_arms_lose_it_is_said(tmp_path):
     published(tmp_path, "one", [SINGLE, *lose, arm("only_b", 0.5, "not tested")])
     texts = [text for text, _ in advice.advice(all_results.rows(tmp_path))]
     assert (
-        "By intervals alone, on a, all arms lie below single-task training: x -0.100 (-0.110 to -0.090); y -0.200 "
-        "(-0.210 to -0.190)."
+        "By intervals alone, on a, each of 2 arms lies below single-task training, controls aside: x -0.100 (-0.110 to "
+        "-0.090); y -0.200 (-0.210 to -0.190)."
     ) in texts
     published(tmp_path, "two", [SINGLE, arm("z", 0.002, "not tested")])
     assert not [text for text, _ in advice.advice(all_results.rows(tmp_path)) if "below" in text]

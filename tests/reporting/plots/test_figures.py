@@ -11,7 +11,7 @@ def test_a_proxy_of_many_epochs_has_ten_ticks_at_most(epochs):
     steps = pd.Series(range(1, epochs + 1))
     table = pd.DataFrame({"epoch": steps, "loss": 1.0, "disc_loss": 0.5})
     auc = pd.DataFrame({"a": 0.7}, index=pd.Index(steps, name="epoch"))
-    figure = figures.proxy_curves(table, auc)
+    figure = figures.proxy_curves(table, auc, "a")
     for axis in figure.axes:
         low, high = axis.get_xlim()
         ticks = [tick for tick in axis.get_xticks() if low <= tick <= high]

@@ -49,6 +49,17 @@ def updates(trainings: Mapping[int, training_cache.Training]) -> pd.DataFrame:
     return pd.DataFrame(rows).astype({"cosine": float, "error": float})
 
 
+def followed(table: pd.DataFrame, trainings: Mapping[int, training_cache.Training]) -> pd.DataFrame:
+    """Leave of a table of updates those whose weights some step was taken with (see `task_weights.in_force`).
+
+    Args:
+        table: From `updates`.
+        trainings: The same trainings.
+    """
+    ends = {seed: int((each.steps["phase"] == each.updates[-1]["phase"]).sum()) for seed, each in trainings.items()}
+    return table[table["step"] < table["seed"].map(ends)]
+
+
 def null(plan: Plan, steps: list[int]) -> pd.DataFrame:
     """Tabulate what the plan's weights would be without any gradient (see `weight_rule.null_schedule`).
 

@@ -85,17 +85,28 @@ def is_control(arm: str) -> bool:
 
 
 def _once(rows: Sequence[Row]) -> list[Row]:
-    """Leave of a comparison that several studies made the one over most seeds.
+    """Leave of a comparison that several studies made one, of those over most seeds.
 
     The same training of the same arm over fewer seeds is no comparison of its own; what costs another amount is another
-    training, by another encoder or recipe.
+    training, by another encoder or recipe. Of studies with as many seeds, as where one repeats another's seeds in
+    another precision, the one in the middle is left (of two the lower), so that none is picked for its luck.
     """
-    most: dict[tuple[str, ...], int] = {}
-    same = {row: (row.primary, row.n, row.of, row.arm, f"{row.tflop:.2g}") for row in rows}
+    alike: dict[tuple[str, ...], list[Row]] = {}
     for row in rows:
-        most[same[row]] = max(most.get(same[row], 0), row.seeds)
-    left = [row for row in rows if row.seeds == most[same[row]]]
-    return list({(same[row], row.score, row.difference): row for row in left}.values())
+        n = row.n if _by_n(row.arm) else ""
+        alike.setdefault((row.primary, n, row.of, row.arm, f"{row.tflop:.2g}"), []).append(row)
+    left = []
+    for same in alike.values():
+        most = [row for row in same if row.seeds == max(row.seeds for row in same)]
+        left.append(sorted(most, key=lambda row: row.difference or 0.0)[(len(most) - 1) // 2])
+    return left
+
+
+def _by_n(arm: str) -> bool:
+    try:
+        return registry.uses_n(arm)
+    except ValueError:  # of a plug-in
+        return True
 
 
 def _best(
@@ -122,13 +133,11 @@ def _by_cost(usable: Sequence[Row]) -> list[tuple[str, list[Row]]]:
     """Say of each primary which arms no cheaper one equals, of those with an interval above 0, or that all lose."""
     answers = []
     for where in dict.fromkeys(row.where for row in usable):
-        own = _once([row for row in usable if row.where == where and row.seeds >= SEEDS])
+        enough = [row for row in usable if row.where == where and row.seeds >= SEEDS]
+        own = _once([row for row in enough if not verdicts.parse_verdict(row.verdict)[0]])  # rows in every seed
         if len({row.arm for row in own}) < 2:  # nothing to choose between
             continue
-        above = [
-            row for row in own
-            if row.interval and row.interval[0] > 0 and not verdicts.parse_verdict(row.verdict)[0]
-        ]  # fmt: skip
+        above = [row for row in own if row.interval and row.interval[0] > 0]
         front: list[Row] = []
         for row in sorted(above, key=lambda row: (row.tflop, -(row.difference or 0.0))):
             if not front or (row.difference or 0.0) > (front[-1].difference or 0.0):
@@ -136,12 +145,13 @@ def _by_cost(usable: Sequence[Row]) -> list[tuple[str, list[Row]]]:
         below = [row for row in own if row.interval and row.interval[1] < 0]
         if len(below) == len(own):
             named = [f"{row.arm} {_interval(row)}" for row in below]
-            text = f"By intervals alone, on {where}, all arms lie below single-task training: {'; '.join(named)}."
+            arms = f"each of {len(own)} arms lies below single-task training"
+            text = f"By intervals alone, on {where}, {arms}, controls aside: {'; '.join(named)}."
             answers.append((text, below))
         elif front:
             named = [f"{row.arm} {_interval(row)} at {row.tflop:.3g}" for row in front]
             text = f"By intervals alone, on {where}, what no cheaper arm equals, in TFLOP per seed: {'; '.join(named)}"
-            text += f". They were picked from {len(own)} arms by these numbers, which flatters them."
+            text += f". They were picked from {len(own)} arms (each n counts) by these numbers, which flatters them."
             answers.append((text, front))
     return answers
 

@@ -56,6 +56,8 @@ def finding(own: Sequence[Row]) -> str:
     notes = {row: _note(row, (", not tested" if tested else "") if row in untested else no_test) for row in ends}
     every = f" of all {len(arms)} arms" if tested and untested else ""
     most = f"the highest difference{every}" if len(arms) > 1 else "the difference"
+    if len(chose) < len(arms):
+        most = "of arms that chose rows in any seed, the highest difference"
     if len(arms) > 1 and (highest.difference or 0.0) < 0:
         most = f"all {len(arms)} arms score below single-task training: the highest difference"
     texts = "; the lowest is ".join(f"{difference_of(row)}{notes[row]}" for row in ends)

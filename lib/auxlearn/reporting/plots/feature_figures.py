@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from auxlearn.reporting.plots.figures import COLOURS, PRIMARY, QUIET, _figure
+from auxlearn.reporting.plots.figures import COLOURS, PRIMARY, QUIET, _figure, task_marks
 
-MARKERS = "os^Dv"
 INK = "#333333"
-
-
-def _task_marks(names: Sequence[str], primary: str) -> dict[str, tuple[str, str]]:
-    """Colour and marker per task, the primary's its own; five others each share a marker, which parts near colours."""
-    colours = [c for c in COLOURS if c != PRIMARY]
-    others = [name for name in names if name != primary]
-    marks = {name: (colours[i % len(colours)], MARKERS[i // 5 % len(MARKERS)]) for i, name in enumerate(others)}
-    return {primary: (PRIMARY, MARKERS[0])} | marks
 
 
 def tsne(left: pd.DataFrame, right: pd.DataFrame, primary: str, titles: tuple[str, str]) -> Figure:
@@ -40,7 +31,7 @@ def tsne(left: pd.DataFrame, right: pd.DataFrame, primary: str, titles: tuple[st
     """
     figure, axes = _figure(2, 9.5, 4.7)
     names = list(dict.fromkeys([*left["task"], *right["task"]]))
-    marks = _task_marks(names, primary)
+    marks = task_marks(names, primary)
     size = float(np.clip(9000 / max(len(left), len(right), 1), 5, 22))
     for axis, points, title in zip(axes, (left, right), titles, strict=True):
         mixed = points.iloc[np.random.default_rng(0).permutation(len(points))]

@@ -22,6 +22,7 @@ COLOURS = [
 ]  # fmt: skip
 PRIMARY = "#D55E00"
 QUIET = "#9AA5B1"
+MARKERS = "os^Dv"  # of tasks
 
 
 # seaborn's theme (context "notebook", style "whitegrid") and what is changed in it here. Written out, because seaborn
@@ -157,12 +158,21 @@ def leaks(table: pd.DataFrame) -> Figure:
     return figure
 
 
-def proxy_curves(epochs: pd.DataFrame, auc: pd.DataFrame) -> Figure:
+def task_marks(names: Sequence[str], primary: str) -> dict[str, tuple[str, str]]:
+    """Colour and marker per task, the primary's its own; five others each share a marker, which parts near colours."""
+    colours = [c for c in COLOURS if c != PRIMARY]
+    others = [name for name in names if name != primary]
+    marks = {name: (colours[i % len(colours)], MARKERS[i // 5 % len(MARKERS)]) for i, name in enumerate(others)}
+    return {primary: (PRIMARY, MARKERS[0])} | marks
+
+
+def proxy_curves(epochs: pd.DataFrame, auc: pd.DataFrame, primary: str) -> Figure:
     """Losses and held-out AUC per epoch.
 
     Args:
         epochs: Columns epoch, loss, disc_loss.
         auc: Index epoch, one column per task.
+        primary: The task whose line is drawn in its own colour.
 
     Returns:
         The figure.
@@ -172,10 +182,9 @@ def proxy_curves(epochs: pd.DataFrame, auc: pd.DataFrame) -> Figure:
     left.plot(epochs["epoch"], epochs["loss"], marker="s", color=COLOURS[1], label="task heads")
     left.set(xlabel="epoch", ylabel="mean training loss", title="Training losses (first seed)", ylim=(0, None))
     left.legend()
-    styles = ["-", "--", ":", "-."]
-    for i, task in enumerate(auc.columns):
-        right.plot(auc.index, auc[task], marker="o", ms=4, label=task, color=COLOURS[i % 10], ls=styles[i // 5 % 4])
-    right.axhline(0.5, color=QUIET, linestyle="--", linewidth=1)
+    for task, (colour, marker) in task_marks(list(auc.columns), primary).items():
+        right.plot(auc.index, auc[task], marker=marker, ms=5, label=task, color=colour)
+    right.axhline(0.5, color=QUIET, linestyle="--", linewidth=1, label="chance")
     right.set(xlabel="epoch", ylabel="AUC on held-out rows", title="Told from others (first seed)", ylim=(0.4, 1.02))
     right.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
     for axis in (left, right):

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from auxlearn.evaluation import verdicts
 from auxlearn.reporting.plots.figures import COLOURS, PRIMARY, QUIET, _figure
@@ -40,6 +40,7 @@ def learning_curves(looks: pd.DataFrame, label: str, kept: bool = True) -> Figur
         axis.plot(best["step"], best["value"], "*", ms=15, color=COLOURS[i % 10])
     title = "Which state is kept (★)" if kept else "The last state is kept (★)"
     axis.set(xlabel="optimiser steps in the last phase", ylabel=label, title=title)
+    axis.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
     axis.legend(fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
 
