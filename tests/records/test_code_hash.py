@@ -195,6 +195,7 @@ def test_an_older_copy_of_the_package_is_hashed_where_it_lies(package, tmp_path)
 RUN_TIME = {
     "lazy",  # read off the package that calls it
     "training.extension_points",  # trainers, objectives, a pass's share: `training_cache.code_roots`, `pass_store`
+    "methods.plug_in_modules",  # a plug-in, a root of the run that names what it registers
     "methods.registry",  # methods, policies and makers: roots of the run that names them
     "studies.engine.profiles",  # looks for a plugin of Snakemake
     "models.encoder_files",  # looks for a package of weights, whose content is in keys

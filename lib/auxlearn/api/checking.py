@@ -10,6 +10,7 @@ import pandas as pd
 from auxlearn import seeding
 from auxlearn.data import leakage, usable_rows
 from auxlearn.data.suites import Suite
+from auxlearn.errors import InputError
 from auxlearn.evaluation import metrics
 from auxlearn.reporting import summaries
 from auxlearn.signals import features
@@ -66,7 +67,14 @@ def check(suite: Suite, seed: int = 0) -> Checked:
 
     Returns:
         Leaks, floors, detectable differences and cues as tables; printed, they are a report.
+
+    Raises:
+        InputError: It is no suite.
     """
+    if not isinstance(suite, Suite):
+        raise InputError(
+            f"suite: a Suite is needed, such as auxlearn.planted() or Suite.from_yaml(FILE), not {suite!r}"
+        )
     leaks = leakage.counts(usable_rows.hits(suite), suite)
     return Checked(leaks, summaries.constant_scores(suite), summaries.detectable(suite), _cues(suite, seed))
 
@@ -80,6 +88,8 @@ def _cues(suite: Suite, seed: int) -> pd.DataFrame:
         half = (len(order) + 1) // 2
         sample[name], judged[name] = np.sort(order[:half]), np.sort(order[half:])
     rows = features.as_rows(judged)
+    if rows.empty:  # every task has a single row
+        return pd.DataFrame(columns=["format", "cue", "alone"])
     ids = rows["task"].map(suite.index).to_numpy()
     together = metrics.column_auc(features.surface_logits(suite, sample, rows), ids)
     cues = features.design(suite, rows)

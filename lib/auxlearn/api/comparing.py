@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -89,8 +89,12 @@ def compare(
         InputError: A name or value is wrong, or there are too few rows to choose from; before anything is trained.
     """
     for name, value in (("methods", methods), ("seeds", seeds)):
-        if isinstance(value, (str, int)):
-            raise InputError(f"{name}: give a list, such as [{value!r}]")
+        if isinstance(value, (str, int, Mapping)) or not isinstance(value, Iterable):
+            example = [value] if isinstance(value, (str, int)) else ["random"] if name == "methods" else [0, 1]
+            raise InputError(f"{name}: give a list, such as {example!r}")
+    methods = list(methods)
+    if not set(methods) - {BASELINE}:
+        raise InputError(f"methods: name an arm that {BASELINE} is to be compared with, such as 'random'")
     arms = [BASELINE, *(arm for arm in methods if arm != BASELINE)]
     added = [] if BASELINE in methods else [BASELINE]
     (*_, last) = cells.requested_cells(suite, primary, arms, n, list(seeds), encoder, device, options, True, added)

@@ -15,6 +15,7 @@ from auxlearn.studies.study_file import StudyFile
 
 # Notebooks that may be run once per seed, because what reads them asks for one seed at a time.
 OPTION = "methods."  # and METHOD.OPTION: a grid's axis over one option
+AGREED = {"suite", "encoder", "device", "rows", "threads", "precision", "max_length", "primary_rows"}
 PER_SEED = ("02_td_proxy", "03_ranking", "04_gradts_correlation", "05_tawt_weighting")
 
 
@@ -41,12 +42,22 @@ def check(file: StudyFile) -> None:
     for name, values in file.grid.items():
         if not values:
             raise InputError(f"grid: {name} has no values")
+        if twice := [value for i, value in enumerate(values) if value in values[:i]]:
+            raise InputError(f"grid: {name} has {twice[0]!r} twice")
     if not (isinstance(listed := file.base.get("seeds", [0]), list) and listed):
         raise InputError(f"base: seeds: {listed!r} is not a list of seeds, such as [0, 1, 2]")
     for row in file.exclude:
         if unknown := set(row) - set(file.grid):
             names = sorted(unknown)
             raise InputError(f"exclude: {', '.join(names)} is not in grid{meant(names[0], file.grid)}")
+        if not row:
+            raise InputError("exclude: an entry is empty; name an axis of grid and a value of it, or leave it out")
+        for name, value in row.items():
+            if value not in file.grid[name]:
+                near = (
+                    meant(value, [v for v in file.grid[name] if isinstance(v, str)]) if isinstance(value, str) else ""
+                )
+                raise InputError(f"exclude: {name}: {value!r} is not in grid{near}")
     for stage in (*file.stages, *file.notebooks, *file.per_seed):
         if stage not in parameters.MODELS:
             raise InputError(parameters.no_notebook(stage))
@@ -59,6 +70,23 @@ def check(file: StudyFile) -> None:
     for stage, block in file.notebooks.items():
         if unknown := set(block) - set(parameters.MODELS[stage].model_fields):
             raise InputError(f"notebooks.{stage}: {parameters.unknown(stage, sorted(unknown))}")
+        if also := sorted(set(block) & set(file.grid)):
+            raise InputError(f"notebooks.{stage}: {also[0]} is an axis of grid; leave it out of one of the two")
+    _check_agreed(file)
+
+
+def _check_agreed(file: StudyFile) -> None:
+    """Refuse blocks that give one notebook what all must agree in: others would read runs that lack it."""
+    stages = [stage for stage in parameters.MODELS if stage != "01_data_prep"]
+    for stage, block in file.notebooks.items():
+        for name in sorted(AGREED & set(block)):
+            has = [other for other in stages if name in parameters.MODELS[other].model_fields]
+            usual = file.base.get(name)
+            if any(file.notebooks.get(other, {}).get(name, usual) != block[name] for other in has):
+                raise InputError(
+                    f"notebooks.{stage}: {name} has to be the same in all notebooks, as they read one another; give it "
+                    "in base"
+                )
 
 
 def _check_option(axis: str, values: list[Any]) -> None:

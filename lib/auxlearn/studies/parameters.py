@@ -61,7 +61,7 @@ class Efficiency(Common):
 
     seeds: Seeds = [0, 1]
     """seeds of the arms"""
-    arms: list[Arm] = Field(["single", "random", "td_bce"], min_length=2)
+    arms: list[Arm] = Field(["single", "step_matched", "random", "td_bce"], min_length=2)
     """arms to compare, the baseline single first"""
     n: int = Field(200, ge=1)
     """auxiliary rows at which they are compared"""

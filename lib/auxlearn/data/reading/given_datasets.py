@@ -32,7 +32,7 @@ def splits(name: str, source: Any) -> dict[str, Dataset]:
         source: A `DatasetDict`, or another mapping of split to `Dataset`; a `Dataset` is train.
 
     Raises:
-        InputError: It is something else, or has no train split, or two that are the same.
+        InputError: It is something else, has a transform, has no train split, or two that are the same.
     """
     from datasets import Dataset
 
@@ -42,6 +42,8 @@ def splits(name: str, source: Any) -> dict[str, Dataset]:
             kind = type(rows).__name__
             remedy = "load it without streaming" if "Iterable" in kind else "make one, such as by Dataset.from_pandas"
             raise InputError(f"task {name!r}, {split}: a datasets.Dataset is needed, not {kind}; {remedy}")
+        if rows.format["type"] == "custom":
+            raise InputError(f"task {name!r}, {split}: it has a transform, which reading leaves out; apply it by .map")
     return hub_sets.chosen_splits(given, f"task {name!r}", "rename or leave out one of them")
 
 

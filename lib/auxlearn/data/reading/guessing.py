@@ -24,6 +24,7 @@ NO_INPUT = re.compile(
     r"(.*[_-])?(id|idx|index|guid|uid|uuid|key|url|uri|link|date|time|timestamp|split|source|file)", re.I
 )
 CLASSES = 60  # whole numbers or words with more distinct values than this are no classes
+ZEROS = re.compile(r"0\d+")  # how a code may be spelt, and no number is
 FEW = 20  # whole numbers with more distinct values than this are amounts
 UNLABELLED = "-"  # where annotators did not agree, as in SNLI
 LOPSIDED = 0.8  # from this share of one class on, accuracy says little
@@ -219,6 +220,9 @@ def _labelled(splits: Mapping[str, RawRows], label: str) -> Guess:
         why = {"kind": f"numbers, {len(distinct)} distinct values",
                "range": "lowest and highest, rounded outwards" + said}  # fmt: skip
         return Guess("regression", [], label, "pearson", range=(low, high), drop_unlabelled=drop, why=why)
+    spelt = {value for value in everything if isinstance(value, str)}
+    if len(spelt) > len(distinct) and any(map(ZEROS.fullmatch, spelt)):  # 01 beside 1: codes, not numbers
+        return _classes(_ordered(set(map(str, everything))), Counter(map(str, known)), drop, "all that occur" + said)
     names = [str(int(x)) for x in sorted(distinct)]
     counts = Counter(str(int(x)) for x in _numbers(known) or [])
     return _classes(names, counts, drop, "the numbers in the file; put words here, in this order" + said)

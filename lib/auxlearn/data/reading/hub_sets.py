@@ -13,6 +13,8 @@ from auxlearn.data.reading.readers import Raw
 from auxlearn.data.reading.split_files import SPLIT_OF, SPLITS
 from auxlearn.errors import InputError
 
+LIKE_DEV = ("dev", "val", "eval")  # beginnings of names of splits
+
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
 
@@ -176,6 +178,11 @@ def chosen_splits(splits: Mapping[str, Dataset], what: str, remedy: str) -> dict
             chosen[split] = splits[names[0]]
     if "train" not in chosen:
         raise InputError(f"{what} has no train split (it has {has})")
+    if "dev" not in chosen and (like := [name for name in splits if name.lower().startswith(LIKE_DEV)]):
+        raise InputError(
+            f"{what}: {like[0]!r} looks like a dev split and is none that is read (it has {has}); call it validation, "
+            "or leave it out"
+        )
     return chosen
 
 

@@ -295,6 +295,8 @@ def as_float(value: Any) -> float | None:
 
     1,250 spells none: it is 1.25 to some and 1250 to others.
     """
+    if isinstance(value, bool) or (isinstance(value, str) and ("_" in value or not value.isascii())):
+        return None  # float takes 1_0 for 10, true for 1, and digits of every script
     if isinstance(value, str) and _COMMA.fullmatch(value):
         value = value.replace(",", ".")
     try:
