@@ -54,12 +54,19 @@ def _unread() -> bool:
     return bool(poller.poll(0))
 
 
+def _cores(text: str) -> int:
+    """Read a number of cores, one at least."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of cores; give 1 or more")
+    return int(text)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="auxlearn", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     study = commands.add_parser("study", help="run a study file to its report")
     study.add_argument("file", type=Path)
-    study.add_argument("--cores", type=int, default=None, help="cores to use (default: all)")
+    study.add_argument("--cores", type=_cores, default=None, help="cores to use (default: all)")
     study.add_argument(
         "--profile", type=Path, default=None, metavar="FOLDER", help="Snakemake profile: run the cells elsewhere"
     )
@@ -73,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
         if name == "check":
             one.add_argument("--data", action="store_true", help="read the data too, and report all problems at once")
         if name == "plan":
-            one.add_argument("--cores", type=int, default=None, help="cores it would use (default: all)")
+            one.add_argument("--cores", type=_cores, default=None, help="cores it would use (default: all)")
     init = commands.add_parser(
         "init", help="guess a suite and a study from a folder of CSV, TSV, Parquet, CoNLL or JSON lines"
     )

@@ -7,6 +7,7 @@ import pytest
 
 import auxlearn
 from auxlearn import Suite
+from auxlearn.errors import InputError
 
 
 def texts(made, n=120):
@@ -44,3 +45,14 @@ def test_a_single_task_has_no_other_to_be_told_from(small):
     checked = auxlearn.check(Suite("one", {"topic_side": small["topic_side"]}, "one"))
     assert checked.cues.empty
     assert "Format" not in str(checked)
+
+
+def test_tasks_of_one_row_have_no_cues_to_judge():
+    one = texts(str, 1)
+    checked = auxlearn.check(Suite.from_datasets({name: {"train": one, "validation": one} for name in "ab"}))
+    assert checked.cues.empty
+
+
+def test_what_is_no_suite_is_refused():
+    with pytest.raises(InputError, match=r"suite: a Suite is needed, such as auxlearn\.planted"):
+        auxlearn.check("planted")

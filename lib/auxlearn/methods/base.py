@@ -483,9 +483,7 @@ class WeightPolicy:
             weights = np.array([float(prior.get(name, np.nan)) for name in sizes])
             if not (np.isfinite(weights) & (weights >= 0)).all() or not weights.any():
                 told = ", ".join(f"{name} {weight:g}" for name, weight in zip(sizes, weights, strict=True))
-                raise InputError(
-                    f"{self.name}: its prior must give every task a weight of 0 or above, one of them more than 0: {told}"
-                )
+                raise InputError(f"{self.name}: its prior must give each task 0 or more, and one of them more: {told}")
             evidence: Any = "losses" if self.follows else "measured" if self.measures else "fixed"
             named = self.moves or self.follows or self.aggregates
             return Weighting(

@@ -77,8 +77,18 @@ class Run:
         return runs_root() / self.stage / self.key
 
     def path(self, name: str) -> Path:
-        """Return the path of a file in the run's folder, which is made if need be."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        """Return the path of a file in the run's folder, which is made if need be.
+
+        Raises:
+            InputError: It cannot be made.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(
+                f"{short(self.folder)} cannot be made: {error.strerror}. Set AUXLEARN_RUNS to a folder that can be "
+                "written"
+            ) from None
         return self.folder / name
 
     def once(self, make: Callable[[], Manifest]) -> Manifest:

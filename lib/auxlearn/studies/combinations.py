@@ -53,10 +53,10 @@ def check(file: StudyFile) -> None:
         if not row:
             raise InputError("exclude: an entry is empty; name an axis of grid and a value of it, or leave it out")
         for name, value in row.items():
-            if value not in file.grid[name]:
-                near = (
-                    meant(value, [v for v in file.grid[name] if isinstance(v, str)]) if isinstance(value, str) else ""
-                )
+            # What 07 names itself may be left out too.
+            own = file.notebooks.get("07_efficiency", {}).get({"n": "curve", "arm": "arms"}.get(name, ""), [])
+            if isinstance(own, list) and value not in (values := [*file.grid[name], *own]):
+                near = meant(value, [one for one in values if isinstance(one, str)]) if isinstance(value, str) else ""
                 raise InputError(f"exclude: {name}: {value!r} is not in grid{near}")
     for stage in (*file.stages, *file.notebooks, *file.per_seed):
         if stage not in parameters.MODELS:

@@ -6,7 +6,7 @@ import datasets
 import pytest
 
 from auxlearn import Suite
-from auxlearn.data.reading import hub_sets, readers
+from auxlearn.data.reading import hub_sets, labels, readers
 from auxlearn.errors import InputError
 
 CLASSES = datasets.ClassLabel(names=["no", "yes"])
@@ -228,3 +228,23 @@ def test_a_kind_that_is_given_needs_no_feature_that_tells():
     whole = scores(label=lambda i: i % 5).cast_column("label", datasets.Value("int64"))
     task = Suite.from_datasets({"t": whole}, t={"kind": "regression", "range": [0, 5], "metric": "spearman"})["t"]
     assert (task.kind, task.metric, task.train["label"][4]) == ("regression", "spearman", 4.0)
+
+
+def test_a_split_that_looks_like_dev_is_not_left_out_in_silence():
+    with pytest.raises(InputError, match="task 'a': 'dev_clean' looks like a dev split and is none that is read"):
+        Suite.from_datasets({"a": {"train": pairs(), "dev_clean": pairs()}})
+    both = {"train": pairs(), "validation": pairs(label=lambda i: 1 - i % 2), "dev_clean": pairs()}
+    assert len(Suite.from_datasets({"a": both})["a"].dev) == 30
+
+
+def test_a_transform_is_not_left_out_in_silence():
+    upper = pairs().with_transform(lambda batch: batch | {"a": [text.upper() for text in batch["a"]]})
+    with pytest.raises(InputError, match=r"task 'a', train: it has a transform, which reading leaves out"):
+        Suite.from_datasets({"a": upper})
+
+
+@pytest.mark.parametrize("written", ["1_0", "\u0663", True])
+def test_a_score_is_written_in_plain_digits(written):
+    assert labels.as_float(written) is None
+    assert labels.as_float("10") == 10.0
+    assert labels.as_float("-1,5") == -1.5
