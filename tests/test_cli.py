@@ -391,3 +391,10 @@ def test_a_pipe_of_something_else_that_breaks_is_an_error(monkeypatch):
     monkeypatch.setattr(cli, "_run", broken)
     with pytest.raises(BrokenPipeError, match="of a helper"):
         cli.main(["results", "--columns"])
+
+
+@pytest.mark.parametrize("cores", ["0", "-3", "two"])
+def test_cores_are_one_or_more(cores, capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["plan", "params/studies/quickstart.yaml", "--cores", cores])
+    assert f"'{cores}' is no number of cores; give 1 or more" in capsys.readouterr().err

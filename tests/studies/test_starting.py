@@ -328,3 +328,11 @@ def test_a_name_that_no_task_can_have_is_another(tmp_path, stem):
     for split, count in (("train", 60), ("dev", 24)):
         table(tmp_path / f"{stem}_{split}.csv", [{"body": text(rng), "kind": "xy"[i % 2]} for i in range(count)])
     assert read_back(tmp_path).names == [{"数据": "task_1", "Row": "row_1", "seed": "seed_1", "type": "type_1"}[stem]]
+
+
+def test_codes_with_leading_zeros_are_words(tmp_path):
+    rng = random.Random(3)
+    table(tmp_path / "codes.csv", [{"text": text(rng), "label": ("01", "1", "2")[i % 3]} for i in range(90)])
+    codes = read_back(tmp_path)["codes"]
+    assert codes.labels == ("01", "1", "2")
+    assert [codes.labels[i] for i in codes.train["label"][:3]] == ["01", "1", "2"]

@@ -191,6 +191,7 @@ def _suite(folder: Path, tasks: Mapping[str, Found], unread: list[str]) -> str:
         fields: dict[str, Any] = {"kind": guess.kind, "inputs": guess.inputs, "label": guess.label}
         fields |= {"range": list(guess.range)} if guess.range else {"labels": guess.labels}
         fields |= {"metric": guess.metric} | ({"drop_unlabelled": True} if guess.drop_unlabelled else {})
+        fields |= {"label_values": guess.label_values} if guess.label_values else {}
         lines.append(f"  {_flow(name)}:   # {found.rows:,} training rows")
         for field, value in fields.items():
             why = guess.why.get(field, "some rows of train or dev have no label" if field == "drop_unlabelled" else "")

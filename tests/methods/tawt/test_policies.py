@@ -267,3 +267,18 @@ def test_arms_that_need_scores_say_so():
     assert key("td_bce+tawt_joint", score_buckets=4, score_temperature=2.0) == key("td_bce+tawt_joint")
     assert key("td_bce+tawt_deciles", score_buckets=4) != key("td_bce+tawt_deciles")
     assert key("td_bce+null_scored", score_temperature=2.0) != key("td_bce+null_scored")
+
+
+@pytest.mark.parametrize(
+    ("weight", "told"), [(lambda name: -1.0, "topic_side -1"), (lambda name: 0.0, "topic_side 0"), (None, "nan")]
+)
+def test_a_prior_that_is_none_is_refused_by_its_policy(small, usable, monkeypatch, weight, told):
+    """All weights negative, once divided by their sum, would train like their opposites."""
+    policy = registry.get("uncertainty")
+    given = lambda self, context, cell, sizes, options: {n: weight(n) for n in sizes} if weight else {}  # noqa: E731
+    monkeypatch.setattr(type(policy), "prior", given)
+    with pytest.raises(
+        InputError, match="uncertainty: its prior must give each task 0 or more, and one of them more"
+    ) as e:
+        planned(arm("uncertainty"), small, usable)
+    assert told in str(e.value)

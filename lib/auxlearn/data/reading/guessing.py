@@ -41,6 +41,7 @@ class Guess:
     labels: list[str] | None = None
     range: tuple[float, float] | None = None
     drop_unlabelled: bool = False
+    label_values: str = ""  # "names" where labels could be taken for ids
     why: dict[str, str] = field(default_factory=dict)
 
 
@@ -222,7 +223,8 @@ def _labelled(splits: Mapping[str, RawRows], label: str) -> Guess:
         return Guess("regression", [], label, "pearson", range=(low, high), drop_unlabelled=drop, why=why)
     spelt = {value for value in everything if isinstance(value, str)}
     if len(spelt) > len(distinct) and any(map(ZEROS.fullmatch, spelt)):  # 01 beside 1: codes, not numbers
-        return _classes(_ordered(set(map(str, everything))), Counter(map(str, known)), drop, "all that occur" + said)
+        codes = _classes(_ordered(set(map(str, everything))), Counter(map(str, known)), drop, "all that occur" + said)
+        return replace(codes, label_values="names", why=codes.why | {"label_values": "codes such as 01 are no ids"})
     names = [str(int(x)) for x in sorted(distinct)]
     counts = Counter(str(int(x)) for x in _numbers(known) or [])
     return _classes(names, counts, drop, "the numbers in the file; put words here, in this order" + said)
