@@ -212,7 +212,7 @@ def test_no_pair_is_tested_where_a_study_says_none(tmp_path, task):
     assert list(others.index) == [("td_bce", "random")]
     p = parameters.validate("07_efficiency", {"tests": ["none"]})
     assert p.tested == []
-    assert len(parameters.validate("07_efficiency", {}).tested) == 3
+    assert len(parameters.validate("07_efficiency", {}).tested) == 5
     with pytest.raises(InputError, match="'none': name the arm"):
         parameters.validate("07_efficiency", {"tests": ["none", "td_bce - random"]})
 

@@ -70,7 +70,7 @@ def check(file: StudyFile) -> None:
     for stage, block in file.notebooks.items():
         if unknown := set(block) - set(parameters.MODELS[stage].model_fields):
             raise InputError(f"notebooks.{stage}: {parameters.unknown(stage, sorted(unknown))}")
-        if also := sorted(set(block) & set(file.grid)):
+        if also := sorted((set(block) & set(file.grid)) - {"methods"}):
             raise InputError(f"notebooks.{stage}: {also[0]} is an axis of grid; leave it out of one of the two")
     _check_agreed(file)
 
