@@ -323,7 +323,7 @@ def test_what_cannot_be_is_refused_before_anything_is_trained(small, runs_folder
         ({"methods": ["single"]}, "methods: name an arm that single is to be compared with"),
         ({"methods": {"random": {}}}, "methods: give a list"),
         ({"methods": None}, "methods: give a list, such as ['random']"),
-        ({"seeds": None}, "seeds: give a list, such as [0, 1]"),
+        ({"seeds": None}, "seeds: give a list, such as [0]"),
         ({"tests": ["td_bce - cie_bce"]}, "tests: 'cie_bce' is not among the arms"),
     ],
 )

@@ -46,10 +46,7 @@ def requested_cells(
     Raises:
         InputError: A name or value is wrong; it says what was meant.
     """
-    if not isinstance(suite, Suite):
-        raise InputError(
-            f"suite: a Suite is needed, such as auxlearn.planted() or Suite.from_yaml(FILE), not {suite!r}"
-        )
+    need_suite(suite)
     suite.index(primary)
     registry.plug(_plugins(options))
     for arm in arms:
@@ -76,6 +73,18 @@ def requested_cells(
     except ValidationError as error:
         raise InputError(explain(error)) from None
     return graph.of_suite(file, suite)
+
+
+def need_suite(suite: Any) -> None:
+    """Refuse what is no suite.
+
+    Raises:
+        InputError: It is something else.
+    """
+    if not isinstance(suite, Suite):
+        raise InputError(
+            f"suite: a Suite is needed, such as auxlearn.planted() or Suite.from_yaml(FILE), not {suite!r}"
+        )
 
 
 def upstream(cell: Cell) -> list[Any]:

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 
 from auxlearn import seeding
+from auxlearn.api import cells
 from auxlearn.data import leakage, usable_rows
 from auxlearn.data.suites import Suite
-from auxlearn.errors import InputError
 from auxlearn.evaluation import metrics
 from auxlearn.reporting import summaries
 from auxlearn.signals import features
@@ -71,10 +71,7 @@ def check(suite: Suite, seed: int = 0) -> Checked:
     Raises:
         InputError: It is no suite.
     """
-    if not isinstance(suite, Suite):
-        raise InputError(
-            f"suite: a Suite is needed, such as auxlearn.planted() or Suite.from_yaml(FILE), not {suite!r}"
-        )
+    cells.need_suite(suite)
     leaks = leakage.counts(usable_rows.hits(suite), suite)
     return Checked(leaks, summaries.constant_scores(suite), summaries.detectable(suite), _cues(suite, seed))
 

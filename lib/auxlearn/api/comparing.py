@@ -88,10 +88,9 @@ def compare(
     Raises:
         InputError: A name or value is wrong, or there are too few rows to choose from; before anything is trained.
     """
-    for name, value in (("methods", methods), ("seeds", seeds)):
+    for name, value, usual in (("methods", methods, "random"), ("seeds", seeds, 0)):
         if isinstance(value, (str, int, Mapping)) or not isinstance(value, Iterable):
-            example = [value] if isinstance(value, (str, int)) else ["random"] if name == "methods" else [0, 1]
-            raise InputError(f"{name}: give a list, such as {example!r}")
+            raise InputError(f"{name}: give a list, such as {[value if isinstance(value, (str, int)) else usual]!r}")
     methods = list(methods)
     if not set(methods) - {BASELINE}:
         raise InputError(f"methods: name an arm that {BASELINE} is to be compared with, such as 'random'")

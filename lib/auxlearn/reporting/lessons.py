@@ -19,6 +19,12 @@ BLIND = 0.6  # an AUC under which the proxy hardly tells a task from the rest
 MOST = 0.6  # share of a selection, above which it is mostly one task
 EVEN = 0.03  # of weight: sources that end less far apart are not told from one another
 LEAST = 0.005  # share of a selection that is worth a name
+# What is said of shares beside the pool's: by an interval, and of few seeds by all of them.
+TOLD = {"more": "More than that", "less": "Less than that", "": "Not told from the pool"}
+SEEN = {
+    "more": "More than that in every seed", "less": "Less than that in every seed",
+    "": "Above it in some seeds, below it in others",
+}  # fmt: skip
 
 
 def data(sizes: pd.DataFrame, power: pd.DataFrame, floor: pd.DataFrame, leaking: int, primary: str) -> str:
@@ -348,14 +354,6 @@ def validity(
         each = "in every seed" if seeds > 1 else "in the one seed"
         lines.append(f"The best task first {each}: {_list(right) or 'none'}.")
     return "\n".join(lines)
-
-
-# What is said of shares beside the pool's: by an interval, and of few seeds by all of them.
-TOLD = {"more": "More than that", "less": "Less than that", "": "Not told from the pool"}
-SEEN = {
-    "more": "More than that in every seed", "less": "Less than that in every seed",
-    "": "Above it in some seeds, below it in others",
-}  # fmt: skip
 
 
 # --- words -------------------------------------------------------------------------------------------------------

@@ -12,10 +12,11 @@ from auxlearn.methods.fastmtl.options import RankedOptions
 from auxlearn.methods.registry import uses_n
 from auxlearn.studies import parameters
 from auxlearn.studies.study_file import StudyFile
+from auxlearn.training.shared_parameters import SHARED
 
 # Notebooks that may be run once per seed, because what reads them asks for one seed at a time.
 OPTION = "methods."  # and METHOD.OPTION: a grid's axis over one option
-AGREED = {"suite", "encoder", "device", "rows", "threads", "precision", "max_length", "primary_rows"}
+AGREED = {*SHARED, "primary_rows"}
 PER_SEED = ("02_td_proxy", "03_ranking", "04_gradts_correlation", "05_tawt_weighting")
 
 

@@ -145,9 +145,13 @@ class Common(BaseModel):
 
     def shared(self, *more: str) -> dict[str, Any]:
         """Return the parameters in which a run agrees with those that it reads, and `more`, by name."""
-        names = ("suite", "encoder", "device", "size", "rows", "threads", "precision", "max_length", *more)
+        names = (*SHARED, *more)
         drawn = ("primary_rows", "primary") if self.primary_rows else ("primary_rows",)
         return {name: getattr(self, name) for name in (*names, *drawn) if name not in self._idle()}
+
+
+# Parameters in which every run agrees with those that it reads, beside `primary_rows`.
+SHARED = ("suite", "encoder", "device", "size", "rows", "threads", "precision", "max_length")
 
 
 def _cuda() -> bool:

@@ -230,9 +230,11 @@ def test_a_kind_that_is_given_needs_no_feature_that_tells():
     assert (task.kind, task.metric, task.train["label"][4]) == ("regression", "spearman", 4.0)
 
 
-def test_a_split_that_looks_like_dev_is_not_left_out_in_silence():
-    with pytest.raises(InputError, match="task 'a': 'dev_clean' looks like a dev split and is none that is read"):
-        Suite.from_datasets({"a": {"train": pairs(), "dev_clean": pairs()}})
+@pytest.mark.parametrize("name", ["dev_clean", "validation-2", "held_out", "Test.a"])
+def test_a_split_that_looks_like_dev_or_test_is_not_left_out_in_silence(name):
+    with pytest.raises(InputError, match=f"task 'a': '{name}' looks like a split and is none that is read"):
+        Suite.from_datasets({"a": {"train": pairs(), name: pairs()}})
+    assert Suite.from_datasets({"a": {"train": pairs(), "train_more": pairs(), "test": pairs()}})["a"].dev_carved
     both = {"train": pairs(), "validation": pairs(label=lambda i: 1 - i % 2), "dev_clean": pairs()}
     assert len(Suite.from_datasets({"a": both})["a"].dev) == 30
 

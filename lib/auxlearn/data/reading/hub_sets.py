@@ -10,10 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from auxlearn.data.reading import class_names, labels, raw_rows, readers
 from auxlearn.data.reading.readers import Raw
-from auxlearn.data.reading.split_files import SPLIT_OF, SPLITS
+from auxlearn.data.reading.split_files import SPLIT_OF, SPLITS, is_like_a_split
 from auxlearn.errors import InputError
-
-LIKE_DEV = ("dev", "val", "eval")  # beginnings of names of splits
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
@@ -178,10 +176,11 @@ def chosen_splits(splits: Mapping[str, Dataset], what: str, remedy: str) -> dict
             chosen[split] = splits[names[0]]
     if "train" not in chosen:
         raise InputError(f"{what} has no train split (it has {has})")
-    if "dev" not in chosen and (like := [name for name in splits if name.lower().startswith(LIKE_DEV)]):
+    like = [name for name in splits if name.lower() not in SPLIT_OF and is_like_a_split(name)]
+    if like and "dev" not in chosen:
         raise InputError(
-            f"{what}: {like[0]!r} looks like a dev split and is none that is read (it has {has}); call it validation, "
-            "or leave it out"
+            f"{what}: {like[0]!r} looks like a split and is none that is read (it has {has}), and there is no dev; "
+            "call one validation, or leave it out"
         )
     return chosen
 

@@ -48,6 +48,11 @@ def has_train(folder: Path) -> bool:
     return False
 
 
+def is_like_a_split(name: str) -> bool:
+    """Tell whether the name of a split that is not read begins as that of dev or test does."""
+    return bool(re.fullmatch(_SAID, name, re.I)) and not name.lower().startswith("train")
+
+
 def is_data(path: Path) -> bool:
     """Tell whether a file's name is that of data, in a format that is read or in another."""
     return bool(_DATA.fullmatch(path.name))

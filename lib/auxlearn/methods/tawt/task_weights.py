@@ -201,10 +201,8 @@ class Weights:
         try:
             settings = {k: state[k] for k in ("names", "target", "evidence", "seed")}
             weights = cls(prior=np.array(state["prior"]), updater=Updater(**state["updater"]), mover=mover, **settings)
-            weights.prior, weights._log_prior = (
-                np.array(state["prior"], float),
-                weight_rule.log_weights(np.array(state["prior"], float)),
-            )
+            weights.prior = np.array(state["prior"], float)
+            weights._log_prior = weight_rule.log_weights(weights.prior)
             weights.log_w = np.array([-np.inf if v is None else v for v in state["log_w"]], float)
             weights.history = [dict(row) for row in state["history"]]
             weights.memory = dict(state["memory"])

@@ -56,7 +56,7 @@ def followed(table: pd.DataFrame, trainings: Mapping[int, training_cache.Trainin
         table: From `updates`.
         trainings: The same trainings.
     """
-    ends = {seed: int((each.steps["phase"] == each.updates[-1]["phase"]).sum()) for seed, each in trainings.items()}
+    ends = {seed: _steps(each, each.updates[-1]["phase"]) for seed, each in trainings.items()}
     return table[table["step"] < table["seed"].map(ends)]
 
 
@@ -115,8 +115,7 @@ def target_share(plan: Plan, training: training_cache.Training) -> float:
     done = total = 0.0
     for phase in plan.phases:
         sizes = {name: len(rows) for name, rows in phase.rows.items() if len(rows)}
-        # Real steps: long tagged sentences are split, so that there may be more sequences than rows.
-        steps = int((training.steps["phase"] == phase.name).sum())
+        steps = _steps(training, phase.name)
         moments = [row for row in training.updates if row["phase"] == phase.name]
         if moments:
             ends = [*(row["step"] for row in moments[1:]), steps]
@@ -156,7 +155,12 @@ def last_in_force(training: training_cache.Training) -> Mapping[str, Any]:
     """
     phase = training.updates[-1]["phase"]
     rows = [row for row in training.updates if row["phase"] == phase]
-    return task_weights.in_force(rows, int((training.steps["phase"] == phase).sum()))
+    return task_weights.in_force(rows, _steps(training, phase))
+
+
+def _steps(training: training_cache.Training, phase: str) -> int:
+    """Count a phase's real steps: long tagged sentences are split, so that there may be more sequences than rows."""
+    return int((training.steps["phase"] == phase).sum())
 
 
 def compared(
