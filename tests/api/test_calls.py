@@ -264,6 +264,28 @@ def test_a_method_of_one_s_own_is_called_like_any_other(small, longest):
     assert compared.table["arm"].tolist() == ["single", "longest"]
 
 
+def test_a_plug_in_edited_since_it_was_read_chooses_nothing(small, tmp_path):
+    """Its old code would choose, under the name of the new."""
+    file = tmp_path / "shortest.py"
+    source = """from auxlearn.methods.base import Method, Selection
+from auxlearn.methods.registry import register
+
+@register
+class Shortest(Method):
+    name, title = "shortest", "the first rows"
+
+    def select(self, context, cell, options):
+        return Selection(context.pool().head(cell.n))
+"""
+    file.write_text(source, encoding="utf-8")
+    with registry.restored():
+        chosen = auxlearn.select(small, PRIMARY, "shortest", 5, plugins=[str(file)], **LITTLE)
+        assert len(chosen.table) == 5
+        file.write_text(source.replace("head", "tail"), encoding="utf-8")
+        with pytest.raises(InputError, match=r"the code of 'shortest', .* was edited .* start Python anew"):
+            auxlearn.select(small, PRIMARY, "shortest", 5, plugins=[str(file)], **LITTLE)
+
+
 def test_a_method_that_was_typed_in_is_refused_before_anything_is_trained(small, runs_folder, longest, monkeypatch):
     monkeypatch.setattr(registry._METHODS["longest"].__class__, "__module__", "typed")
     monkeypatch.setitem(sys.modules, "typed", types.ModuleType("typed"))

@@ -342,6 +342,47 @@ def test_what_a_method_may_not_choose_is_refused_whoever_wrote_it(small, monkeyp
         context.choose(asked(small))
 
 
+FEW = [("topic_name", row) for row in range(3)]
+
+
+@pytest.mark.parametrize(
+    ("chosen", "words"),
+    [
+        (None, "taker: select must return a Selection, not None"),
+        (pd.DataFrame(FEW, columns=["task", "row"]), "taker: select must return a Selection, not a DataFrame"),
+        (Selection([1, 2]), "rows are a data frame with task and row, such as rows of context.pool(), not a list"),
+        (Selection(pd.DataFrame({"row": [1]})), "with task and row, such as rows of context.pool(), not columns row"),
+        (Selection(pd.DataFrame({"task": [], "row": []})), "a table without rows; return Selection() where nothing is"),
+        (
+            Selection(pd.DataFrame({"task": ["topic_name"], "row": [1.0]})),
+            "row must hold positions in a task's train as whole numbers, not float64",
+        ),
+        (
+            Selection(pd.DataFrame(FEW, columns=["task", "row"]).assign(score=[1.0, np.nan, 2.0])),
+            "the score of row 1 of 'topic_name' is nan; a score must be a finite number",
+        ),
+        (
+            Selection(pd.DataFrame(FEW, columns=["task", "row"])),
+            "it has chosen 3 rows where n is 30, so that arms of n rows could not be compared with it; choose n, or "
+            "set uses_n = False",
+        ),
+    ],
+)  # fmt: skip
+def test_what_is_no_selection_of_n_rows_is_refused(small, monkeypatch, chosen, words):
+    monkeypatch.setattr(Taker, "select", lambda *given: chosen)
+    with pytest.raises(InputError, match=re.escape(words)):
+        context.choose(asked(small))
+
+
+def test_a_method_that_chooses_tasks_or_settles_how_many_need_not_choose_n(small, monkeypatch):
+    few = Selection(pd.DataFrame(FEW, columns=["task", "row"]))
+    monkeypatch.setattr(Taker, "select", lambda *given: few)
+    for attribute, value in (("level", "tasks"), ("uses_n", False)):
+        with monkeypatch.context() as patch:
+            patch.setattr(Taker, attribute, value)
+            assert context.choose(asked(small)) is few
+
+
 def test_another_method_s_selection_is_charged_with_all_that_it_ran(small, maker, trained):
     c = asked(small, arm("follower", methods={"taker": {"count": 8}}))
     rows = Follower().select(c, c.cell, Options()).rows

@@ -344,6 +344,27 @@ def test_importance_is_shared_by_primaries_and_searches_are_not(priced):
     assert price.primaries == ["topic_side", "look_alike"]
 
 
+def test_a_training_over_one_suite_serves_no_other(folder_suite, tmp_path):
+    """Its key holds the suite, whose tasks all have a head in its model."""
+    smaller = tmp_path / "smaller.yaml"
+    smaller.write_text(
+        "name: smaller\nextends: suite.yaml\ntasks:\n  one: {resplit: {train: 20, rest: leave}}\n", encoding="utf-8"
+    )
+
+    def tuning(suites):
+        base = {"primary": "pair", "encoder": "tiny", "size": "full", "rows": 0, "seeds": [0, 1]}
+        path = tmp_path / "study.yaml"
+        path.write_text(yaml.safe_dump({
+            "study": "s", "base": base, "grid": {"suite": list(map(str, suites)), "arm": ["single"]},
+            "stages": ["06_mtl"],
+        }), encoding="utf-8")  # fmt: skip
+        return forecasts.price(path).total["tune"]
+
+    alone = tuning([folder_suite])
+    assert alone > 0
+    assert tuning([folder_suite, smaller]) == 2 * alone
+
+
 def test_the_grid_counts_a_search_once_whoever_asks(priced):
     """trial and fg share trainings, p1 and autosem a bandit at any n, and all definitions one tuning and one pass."""
     price = priced({"arm": ["gradts_trial", "gradts_fg", "autosem_p1", "autosem"], "n": [20, 30]}, methods=SEARCH)

@@ -307,7 +307,8 @@ def study(tmp_path):
 @pytest.mark.parametrize(("arm", "stage"), [("random", "06_mtl"), ("td_bce", "03_ranking"), ("cie_ce", "03_ranking")])
 def test_an_n_that_the_pool_has_only_with_its_leaks_is_refused(study, arm, stage):
     assert graph.load(study(arm, 25)).cells
-    refused(lambda: graph.load(study(arm, 26)), "study.yaml: n: 26 rows asked for", f"{stage} can choose from 25")
+    few = f"{stage} can choose from 25 (5 left out as leaks, "
+    refused(lambda: graph.load(study(arm, 26)), "study.yaml: n: 26 rows asked for", few)
     assert graph.load(study(arm, 30, keep_leaks=True)).cells
     refused(lambda: graph.load(study(arm, 31, keep_leaks=True)), "can choose from 30; lower n or raise `rows`")
 

@@ -17,6 +17,7 @@ from auxlearn.errors import InputError
 from auxlearn.export import selections
 from auxlearn.methods import registry
 from auxlearn.methods.context import Context, choose
+from auxlearn.records import code_hash
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
@@ -138,6 +139,7 @@ def select(
             f"method: {method!r} weighs rows and chooses none; select by {p.method.name!r}, or give it to "
             f"auxlearn.compare. Methods are {', '.join(registry.names())}"
         )
+    _unedited(p)
     suite = suite.capped(p.rows)
     with progress_bar.shown() as show, one_process(p.threads):
         context = Context(suite, p, p.seeds[0], cells.upstream(cell), show)
@@ -151,6 +153,19 @@ def one_process(threads: int) -> Any:
     from threadpoolctl import threadpool_limits
 
     return threadpool_limits(threads, user_api="blas")
+
+
+def _unedited(p: Any) -> None:
+    """Refuse a method whose file was edited after this process had read it: its old code would choose in silence."""
+    try:
+        roots = p.code_roots()
+    except ValueError:  # typed in, in no file that could change
+        return
+    if code_hash.edited(roots):
+        raise InputError(
+            f"method: the code of {p.method.name!r}, or of what it imports, was edited after this process had read it; "
+            "start Python anew, so that the code which chooses is the one in the file"
+        )
 
 
 def _table(chosen: Any) -> pd.DataFrame:

@@ -11,7 +11,7 @@ from auxlearn import seeding
 from auxlearn.cost import Ledger
 from auxlearn.data.suites import Suite
 from auxlearn.errors import InputError
-from auxlearn.methods import arm_plans, registry
+from auxlearn.methods import arm_plans, chosen_rows, registry
 from auxlearn.methods.arm_parameters import ArmParameters
 from auxlearn.methods.base import Artifact, Cell, Method, Need, Selection, renamed
 from auxlearn.records.manifests import Manifest
@@ -256,32 +256,12 @@ def choose(context: Context) -> Selection:
         The selection.
 
     Raises:
-        InputError: As the method says; or it has chosen a row twice, or one that may not be chosen.
+        InputError: As the method says; or its selection cannot be trained on (`chosen_rows.check`).
     """
     p = context.params
     selection = p.method.select(context, context.cell, p.options(p.method))
-    if selection.rows is not None:
-        _check(context, selection.rows)
+    chosen_rows.check(selection, p.method, context.cell.n, context.auxiliaries, context.usable(p.primary))
     return selection
-
-
-def _check(context: Context, rows: pd.DataFrame) -> None:
-    """Refuse rows that no arm may train on, whoever wrote the method."""
-    arm, usable = context.params.arm, context.usable(context.params.primary)
-    if rows.duplicated(["task", "row"]).any():
-        task, row = rows.loc[rows.duplicated(["task", "row"]), ["task", "row"]].iloc[0]
-        raise InputError(f"{arm}: it has chosen row {row} of {task!r} twice")
-    for name, part in rows.groupby("task", sort=False, observed=True):
-        if name not in context.auxiliaries:
-            raise InputError(f"{arm}: it has chosen rows of {name!r}, which is no auxiliary here")
-        positions, mask = part["row"].to_numpy(), usable[str(name)]
-        outside = (positions < 0) | (positions >= len(mask))
-        if outside.any():
-            raise InputError(f"{arm}: it has chosen row {positions[outside][0]} of {name!r}, which has {len(mask)}")
-        if len(leaks := positions[~mask[positions]]):
-            raise InputError(
-                f"{arm}: it has chosen row {leaks[0]} of {name!r}, which leaks; choose from context.pool()"
-            )
 
 
 def select(context: Context) -> tuple[Selection, Plan]:

@@ -198,12 +198,14 @@ class Expansion:
             own = self._primary(p, suite)
             if own is not None and p.primary_rows > own:
                 what = f"primary_rows: {p.primary_rows} asked for, but {p.primary!r} has {own} usable training rows"
-                self._short(f"{what}; lower it or raise `rows`")
+                self._short(f"{what}{self._leaks(p, suite, [p.primary])}; lower it or raise `rows`")
         if p.stage not in ("03_ranking", "06_mtl", "08_validity") or not getattr(p, "needs_pool", True):
             return
         pool = self._pool(p, suite, reads)
         if pool is not None and p.n > pool:
-            self._short(f"n: {p.n} rows asked for, but {p.stage} can choose from {pool}; lower n or raise `rows`")
+            names = suite.auxiliaries(p.primary, p.auxiliaries)
+            what = f"n: {p.n} rows asked for, but {p.stage} can choose from {pool}{self._leaks(p, suite, names)}"
+            self._short(f"{what}; lower n or raise `rows`")
 
     def _short(self, what: str) -> None:
         raise InputError(what)
@@ -233,6 +235,12 @@ class Expansion:
     def _primary(self, p: Any, suite: Any) -> int | None:
         """Count the rows of the primary that `primary_rows` are drawn from; None where that is not known."""
         return int(self._usable(suite, p.primary, getattr(p, "keep_leaks", False))[p.primary].sum())
+
+    def _leaks(self, p: Any, suite: Any, names: Sequence[str]) -> str:
+        """Say how many training rows of some tasks are left out as leaks; "" where none are, or it is not known."""
+        usable = self._usable(suite, p.primary, getattr(p, "keep_leaks", False))
+        count = sum(int((~usable[name]).sum()) for name in names)
+        return f" ({count:,} left out as leaks, which 01_data_prep lists)" * bool(count)
 
     def _pool(self, p: Any, suite: Any, reads: list[Cell]) -> int | None:
         """Count the rows that this cell can choose its n from; None where that is not known."""

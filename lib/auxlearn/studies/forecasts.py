@@ -146,7 +146,7 @@ class _Count:
     def __init__(self, file: study_file.StudyFile, cells: list[Cell]):
         self.sizes = Sizer(file)
         self.primaries = list(dict.fromkeys(cell.params.primary for cell in cells if cell.stage == "06_mtl"))
-        self.units: dict[tuple[str, str], Charge] = {}
+        self.units: dict[tuple[str, str, str], Charge] = {}  # by suite too: a training over one serves no other
         self.rows: list[dict[str, Any]] = []
         self.full: dict[str, float] = {}
         self.separately, self.source = 0.0, ""
@@ -154,7 +154,7 @@ class _Count:
     def add(self, cell: Cell) -> None:
         for seed, charges in self._charges(cell):
             for charge in charges:
-                at = (seed, charge.unit)
+                at = (cell.suite, seed, charge.unit)
                 self.units[at] = self.units[at].shared_with(charge) if at in self.units else charge
 
     def _charges(self, cell: Cell) -> Iterator[tuple[str, list[Charge]]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -72,6 +72,9 @@ class Unread(Expansion):
         assert expects is not None
         if set(expects.rows) != set(suite.names):
             raise InputError(f"expects.rows: of {', '.join(expects.rows)}; {p.suite!r} has {', '.join(suite.names)}")
+
+    def _leaks(self, p: Any, suite: suites.Suite, names: Sequence[str]) -> str:
+        return ""
 
     def _rows(self, p: Any, suite: suites.Suite) -> dict[str, int] | None:
         """Count the training rows of every task, as far as the file or the planted suite says."""
