@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -9,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from auxlearn import errors
 from auxlearn.errors import InputError
-from auxlearn.files import documents
+from auxlearn.files import bounded_files, documents
 
 DEFAULT_STAGES = ["01_data_prep", "06_mtl", "07_efficiency"]
 
@@ -118,3 +119,20 @@ def _plugin(folder: Path, name: str) -> str:
         return name
     beside = folder / name
     return str((beside if beside.is_file() else Path(name)).resolve())
+
+
+def comment(path: Path) -> str:
+    """Return what a study file says of itself: the comment that it begins with, its paragraphs apart.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The text on one line per paragraph; "" without any.
+    """
+    with bounded_files.system(path):
+        lines = path.read_text(encoding="utf-8").splitlines()
+    first = itertools.takewhile(lambda line: line.startswith("#"), lines)
+    return "\n\n".join(
+        " ".join(group) for said, group in itertools.groupby((line[1:].strip() for line in first), key=bool) if said
+    )

@@ -10,7 +10,7 @@ import pytest
 from auxlearn.errors import InputError
 from auxlearn.methods import plug_in_modules, registry
 from auxlearn.paths import PROJECT
-from auxlearn.reporting.pages import advice, all_results, arm_labels, front_page, study_findings
+from auxlearn.reporting.pages import advice, all_results, arm_labels, front_page, published_tables, study_findings
 
 COLUMNS = [
     "arm",
@@ -218,7 +218,7 @@ def test_pairs_of_arms_are_read_from_the_tables_of_a_study_s_page(tmp_path, last
     show_pairs(tmp_path / "one", "a", both, last)
     show_pairs(tmp_path / "one", "b&amp;", [("x", "y", "+0.020", "no difference shown, p = 0.900")], last)
     one, other = all_results.pairs(tmp_path)
-    assert one == all_results.Pair("one", "a", "x", "y", "+0.010", "+0.000 to +0.020", "better")
+    assert one == all_results.Pair("one", "a", "x", "y", "+0.010", "+0.000 to +0.020", "better", 0.01)
     assert (other.primary, other.verdict) == ("b&", "no difference shown")
     with open(tmp_path / "one" / "index.html", "a") as page:
         page.write('aria-label="Pairs of arms on c"><thead></thead><tbody><tr><td>?</td></tr></tbody>')
@@ -260,7 +260,7 @@ def test_a_pair_that_a_larger_family_of_tests_does_not_show_is_advised_with_that
     assert [row.study for row in rows] == ["small", "large"]
 
 
-def test_a_sentence_of_pairs_of_arms_is_read_again_from_a_page(tmp_path):
+def test_what_pairs_of_arms_show_is_a_sentence():
     pair = {"arm": "x", "baseline": "random", "difference": 0.1, "low": 0.05, "high": 0.15, "p": 0.01}
     told = study_findings.finding_between(
         [pair | {"verdict": "better"}, pair | {"arm": "y", "verdict": "no difference shown"}]
@@ -270,11 +270,18 @@ def test_a_sentence_of_pairs_of_arms_is_read_again_from_a_page(tmp_path):
     assert both.startswith("All 2 tested pairs of arms are shown to differ: x − random +0.100")
     none = study_findings.finding_between([pair | {"verdict": "no difference shown"}])
     assert none == "The one tested pair of arms, x − random, is not shown to differ."
-    for name, text, data in (("real", told, "real"), ("also", none, "real"), ("made", told, "planted")):
-        published(tmp_path, name, [SINGLE, arm("x", 0.2, "not tested")], data=data)
-        with open(tmp_path / name / "index.html", "a") as page:
-            page.write(f'<p class="found">{arm_labels.marked(text, {"random": "rows & <more>"})}</p>')
-    assert study_findings.between(tmp_path) == {"real": [told], "also": [none], "made": [told]}
+
+
+def test_of_many_methods_the_highest_and_the_lowest_are_named_and_who_avoids_permuted_labels():
+    found = {
+        name: {"mean": 0.9 - i / 10, "seeds": 4, "shares": {"shuffled": 0.1 if name == "e" else 0.5}}
+        for i, name in enumerate("abcdefg")
+    }
+    found["h"] = {"mean": 1.0, "seeds": 2, "shares": {"shuffled": 0.3}}  # in few seeds: neither high nor low
+    assert study_findings.finding_chosen({"class": "twin", "pool": 0.2, "found": found}) == (
+        "Share of twin rows (20% of the pool) in what each of 8 methods chose: the highest a 90%, b 80%, c 70%; the "
+        "lowest g 30%. Of the same rows with permuted labels: e 10%, a 50%, b 50%, c 50%."
+    )
 
 
 def test_controls_and_what_fewer_seeds_showed_are_not_counted_again(tmp_path):
@@ -341,12 +348,11 @@ def test_what_methods_chose_is_a_sentence():
     for name, share in (("a", 0.19), ("b", 0.0)):
         found[name]["shares"] = {"twin": found[name]["mean"], "shuffled": share}
     assert study_findings.finding_chosen({"class": "twin", "pool": 0.17, "found": found}) == (
-        "Share of twin rows, and of those with permuted labels, (17% of the pool) in what each method chose: "
-        "a 20% and 19%, b 80% and 0% (in 6 of 10 seeds)."
+        f"{told} Of the same rows with permuted labels: a 19%, b 0%."
     )
     pools = {"twin": 0.17, "shuffled": 0.09, "other": 0.74}
-    told = study_findings.finding_chosen({"class": "twin", "pool": 0.17, "found": found, "pools": pools})
-    assert "(17% and 9% of the pool)" in told
+    more = study_findings.finding_chosen({"class": "twin", "pool": 0.17, "found": found, "pools": pools})
+    assert more == f"{told} Of the same rows with permuted labels (9%): a 19%, b 0%."
     assert study_findings.finding_chosen({"class": "twin", "pool": 0.17, "found": {"c": found["c"]}}) == ""
 
 
@@ -544,6 +550,6 @@ def test_every_published_table_is_on_the_front_page(own_registry):
     assert page.count('<th scope="row" title="') == len(found), "write it again: auxlearn verify --page"
     assert '<th scope="row" title="the n rows that the proxy takes for the primary' in page
     assert set(re.findall('href="#(arm-[^"]*)"', page)) <= set(re.findall('id="(arm-[^"]*)"', page))
-    text = html.unescape(all_results.TAGS.sub("", page))
+    text = html.unescape(published_tables.TAGS.sub("", page))
     for sentence, _ in [*advice.advice(found), *advice.between(found, all_results.pairs(PROJECT / "reports"))]:
         assert sentence in text, "write it again: auxlearn verify --page"

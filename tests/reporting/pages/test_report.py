@@ -7,12 +7,13 @@ from html.parser import HTMLParser
 
 import nbformat
 import pytest
+from markupsafe import Markup
 
 from auxlearn import cli
 from auxlearn.errors import InputError
 from auxlearn.paths import NOTEBOOKS, PROJECT
 from auxlearn.records import checkout, runs
-from auxlearn.reporting.pages import front_page, pages, report, study_findings
+from auxlearn.reporting.pages import front_page, opening, pages, report, study_findings
 from auxlearn.studies import golden_values, headlines, provenance, run_status, verify
 from auxlearn.studies.run_status import Outcome
 
@@ -231,18 +232,19 @@ def test_a_comparison_says_first_what_it_found_and_whether_single_task_learns(tm
     row = cell(arms=["single", "x"], level=0.95, seeds=list(range(8)), primary="a")
     row.manifest = runs.Manifest({"metrics": metrics}, tmp_path)
     entry = report._comparison([row], row, tmp_path)
-    found = report._findings([entry])
+    found = report._findings([entry], [], [row])
     assert found == [
         "The one arm, x, is better than single-task training. The difference is x on a, +0.100 (+0.010 to +0.190).",
         "Of 2 tested pairs of arms 1 is shown to differ: x − y +0.100 (+0.010 to +0.190).",
     ]
     metrics["pairs"] = pairs[1:]
-    assert report._findings([entry])[1] == "The one tested pair of arms, y − z, is not shown to differ."
+    assert report._findings([entry], [], [row])[1] == "The one tested pair of arms, y − z, is not shown to differ."
     text = pages.environment().get_template("index.html").render(
         title="t", rows=[(row, "")], comparisons=[entry], counts={}, meaning=run_status.MEANING, wrong=[], records=[],
-        seconds=1.0, tflop=1.0, found=found,
+        seconds=1.0, tflop=1.0, top=Markup(opening.top("t", found, {"x": "an arm"}, "", "", False)),
     )  # fmt: skip
     assert '<p class="found">Of 2 tested pairs' in text
+    assert "<div><dt>x</dt> <dd>an arm</dd></div>" in text
     assert ("It scores 0.600 (0.450 to 0.700 over seeds); a constant answer scores 0.500" in text) == noise
 
 
@@ -579,12 +581,12 @@ def test_a_study_of_choices_opens_with_what_each_method_chose(tmp_path):
     row.manifest = runs.Manifest({"metrics": {"class": "twin", "pool": 0.17, "found": found}}, tmp_path)
     assert report._is_board(row)
     sentence = "Share of twin rows (17% of the pool) in what each method chose: a 20%, b 75% (in 2 of 3 seeds)."
-    assert report._findings([], [row]) == [sentence]
+    assert report._findings([], [row], [row]) == [sentence]
 
     def page():
         return pages.environment().get_template("index.html").render(
             title="t", rows=[(row, "")], comparisons=[], counts={}, meaning=run_status.MEANING, wrong=[], records=[],
-            seconds=1.0, tflop=1.0, boards=[row], found=[sentence],
+            seconds=1.0, tflop=1.0, boards=[row],
             ranked=study_findings.ranked, permuted=study_findings.permuted,
         )  # fmt: skip
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import html
 import io
 import math
 import re
@@ -16,17 +15,13 @@ from auxlearn.data import suite_files
 from auxlearn.errors import InputError
 from auxlearn.evaluation import verdicts
 from auxlearn.files import bounded_files
+from auxlearn.reporting.pages import published_tables
+from auxlearn.reporting.pages.published_tables import Pair
 
 RESULTS_BYTES = 4 * 2**20
 DATA = re.compile(r"Data (.*?)\.[ <]")  # suites and their fingerprints: "planted 12ab, params/suites/glue.yaml 34cd"
 DECIDED = ("better", "worse", "no difference shown")
 CHOSE_NOTHING = "chose nothing"
-PAIRS = re.compile(  # tables of a study's page
-    r'aria-label="Pairs of arms on ([^"]*)".*?<thead>(.*?)</thead>\s*<tbody>(.*?)</tbody>', re.S
-)
-COLUMNS = ("what is it that helps?", "difference", "verdict", "over seeds")  # of these tables, in whatever order
-LEVEL = re.compile(r"^\d+% ")  # before the name of a column of intervals
-TAGS = re.compile(r"<[^>]*>")
 Kind = Literal["real", "twins", "planted"]
 
 
@@ -76,26 +71,6 @@ class Row:
         return self.primary + {"real": "", "twins": " (twin pool)", "planted": " (planted)"}[self.data]
 
 
-@dataclass(frozen=True)
-class Pair:
-    """One arm tested against another, as a study's page shows it.
-
-    Attributes:
-        study: The report's folder.
-        primary, arm, baseline: What was compared.
-        difference, interval: As text, such as "+0.031" and "+0.015 to +0.048".
-        verdict: After Holm's correction.
-    """
-
-    study: str
-    primary: str
-    arm: str
-    baseline: str
-    difference: str
-    interval: str
-    verdict: str
-
-
 def rows(home: Path) -> list[Row]:
     """Read all comparisons of published reports.
 
@@ -140,27 +115,13 @@ def pairs(home: Path) -> list[Pair]:
     Raises:
         InputError: A table of pairs is not as pages have it; the message names the page.
     """
-    found = []
+    found: list[Pair] = []
     for file in sorted(home.glob("*/index.html")):
-        for primary, head, body in PAIRS.findall(file.read_text(encoding="utf-8")):
-            names = [LEVEL.sub("", name) for name in _cells(head)]
-            for line in body.split("<tr>")[1:]:
-                told = dict(zip(names, _cells(line), strict=False))
-                if not told.keys() >= set(COLUMNS):
-                    raise InputError(f"{file}: not a table of pairs of arms; publish the study again")
-                named, difference, verdict, interval = (told[name] for name in COLUMNS)
-                verdict, tested, _ = verdict.partition(", p = ")
-                if tested:
-                    arm, _, baseline = named.partition(" − ")
-                    found.append(
-                        Pair(file.parent.name, html.unescape(primary), arm, baseline, difference, interval, verdict)
-                    )
-    return found
-
-
-def _cells(row: str) -> list[str]:
-    """Return the texts of a table's row."""
-    return [html.unescape(TAGS.sub("", cell)) for cell in re.findall(r"<t[hd]\b[^>]*>(.*?)</t[hd]>", row, re.S)]
+        try:
+            found += published_tables.pairs(file.read_text(encoding="utf-8"), file.parent.name)
+        except ValueError as error:
+            raise InputError(f"{file}: {error}; publish the study again") from None
+    return [pair for pair in found if pair.p is not None]
 
 
 def _comparison(line: Mapping[str, str]) -> tuple[str, ...]:

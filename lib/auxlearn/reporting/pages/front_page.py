@@ -13,7 +13,7 @@ from auxlearn.errors import InputError
 from auxlearn.methods import registry
 from auxlearn.paths import PROJECT
 from auxlearn.records import checkout, runs
-from auxlearn.reporting.pages import advice, all_results, arm_labels, pages, study_findings
+from auxlearn.reporting.pages import advice, all_results, arm_labels, opening, pages
 from auxlearn.studies import provenance, study_file, verify
 
 
@@ -25,7 +25,11 @@ def write() -> list[verify.Finding]:
     """
     home = PROJECT / "reports"
     studies, findings, results = [], verify.everything(home), all_results.rows(home)
-    said = study_findings.between(home)
+    titles = known(results, {})
+    said: dict[str, list[str]] = {}
+    for finding in findings:
+        own = [row for row in results if row.study == finding.folder.name]
+        said[finding.folder.name] = opening.renew(finding.folder, own, titles)
     titles = known(results, said)
     for finding in findings:
         index = finding.folder / "index.html"
@@ -37,10 +41,7 @@ def write() -> list[verify.Finding]:
             "stale": stale.read_text(encoding="utf-8").strip() if stale.is_file() else "",
             "made": _record(index.parent), "finding": finding, "declared": _declared(index.parent.name),
             "pages": len(list(index.parent.glob("0*.html"))),
-            "found": arm_labels.marked(" ".join(filter(None, [
-                study_findings.finding([row for row in results if row.study == index.parent.name]),
-                *said.get(index.parent.name, ()),
-            ])), titles, link=True),
+            "found": arm_labels.marked(" ".join(said[index.parent.name]), titles, link=True),
         })  # fmt: skip
     marked = lambda told: [(arm_labels.marked(text, titles, link=True), rows) for text, rows in told]  # noqa: E731
     text = pages.environment().get_template("front.html").render(

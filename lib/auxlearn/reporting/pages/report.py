@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from markupsafe import Markup
 from pydantic import ValidationError
 
 from auxlearn import errors
@@ -22,7 +23,7 @@ from auxlearn.files import bounded_files, documents, writing
 from auxlearn.methods import registry
 from auxlearn.paths import PROJECT, runs_root
 from auxlearn.records import runs
-from auxlearn.reporting.pages import all_results, arm_labels, front_page, pages, shapes, study_findings
+from auxlearn.reporting.pages import all_results, arm_labels, front_page, opening, pages, shapes, study_findings
 from auxlearn.reporting.plots import palette
 from auxlearn.studies import provenance, run_status
 from auxlearn.studies.run_status import Outcome
@@ -92,9 +93,11 @@ def _render(name: str, rows: list[Outcome], target: Path | None, everything: boo
     index = target / "index.html"
     with registry.restored():
         front_page.plug(name)  # for tooltips
-        found = _findings(comparisons, boards)
+        found = _findings(comparisons, boards, rows)
         titles = {arm: arm_labels.title(arm) for made in comparisons for arm in made["metrics"]["arms"]}
         titles |= {arm: arm_labels.title(arm) for text in found for arm in arm_labels.labels(text)}
+        file, design = opening.declared(name)
+        top = opening.top(title, found, titles, design, file, home=not everything)
     records = [provenance.run(manifest, status) for status, manifest in manifests]
     text = pages.environment().get_template("index.html").render(
         title=title, scripted=True, name=name, rows=list(zip(rows, run_status.parameters(rows), strict=True)),
@@ -103,7 +106,7 @@ def _render(name: str, rows: list[Outcome], target: Path | None, everything: boo
         dirty=sum(bool(r["git"].get("dirty")) for r in records),
         seconds=sum(row.seconds or 0 for row in rows), tflop=sum(row.tflop or 0 for row in rows),
         failed=pages.FAILED, boards=boards, ranked=study_findings.ranked, permuted=study_findings.permuted,
-        found=[arm_labels.marked(text, titles) for text in found],
+        top=Markup(top), not_in=opening.NOT_IN,
     )  # fmt: skip
     index.write_text(text, encoding="utf-8")
     figures["index.html"] = [f"{row.stage}/{row.key}" for row in rows if row.manifest is not None]
@@ -118,21 +121,29 @@ def _is_board(row: Outcome) -> bool:
     )  # fmt: skip
 
 
-def _findings(comparisons: Sequence[dict[str, Any]], boards: Sequence[Outcome] = ()) -> list[str]:
+def _findings(
+    comparisons: Sequence[dict[str, Any]], boards: Sequence[Outcome], rows: Sequence[Outcome]
+) -> list[str]:  # fmt: skip
     """Say what the comparisons found, of arms against single-task and of pairs of arms, and what methods chose."""
-    arms = [row for made in comparisons for row in _arms(made)]
-    pairs = [pair for made in comparisons for pair in made["metrics"].get("pairs", ())]
-    chosen = [study_findings.finding_chosen(row.manifest.metrics) for row in boards if row.manifest]
-    sizes = [
-        (m["params"]["primary"], str(m["params"]["n"]), m["params"].get("margin", 0.0), m["metrics"])
-        for m in comparisons
-    ]
-    reached = [
-        study_findings.finding_reached([each[1:] for each in sizes if each[0] == primary])
-        for primary in dict.fromkeys(each[0] for each in sizes)
-    ] if all(not made["of"] for made in comparisons) else []  # fmt: skip
-    texts = (study_findings.finding(arms), *reached, study_findings.finding_between(pairs), *chosen)
-    return [text for text in texts if text]
+    sized = [
+        (str(m["params"]["n"]), m["params"].get("margin", 0.0), m["metrics"] | {"primary": m["params"]["primary"]})
+        for m in comparisons if all(not made["of"] for made in comparisons)
+    ]  # fmt: skip
+    return opening.sentences(
+        [row for made in comparisons for row in _arms(made)],
+        [pair for made in comparisons for pair in made["metrics"].get("pairs", ())],
+        sized, [row.manifest.metrics for row in boards if row.manifest], _parts(rows),
+    )  # fmt: skip
+
+
+def _parts(rows: Sequence[Outcome]) -> dict[str, list[float]]:
+    """Collect by method the scores of parts of its ranking that were trained alone, in their order."""
+    found: dict[str, dict[int, float]] = {}
+    for row in rows:
+        if row.stage == "06_mtl" and row.params.get("arm") == "decile" and row.headline.value is not None:
+            own = row.params.get("methods", {}).get("decile", {})
+            found.setdefault(own.get("of", "td_bce"), {})[own.get("part", 1)] = row.headline.value
+    return {method: [own[at] for at in sorted(own)] for method, own in found.items()}
 
 
 def _arms(made: dict[str, Any]) -> list[all_results.Row]:

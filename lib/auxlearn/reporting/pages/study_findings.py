@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import html
-import re
 from collections.abc import Collection, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from auxlearn.evaluation import verdicts
-from auxlearn.reporting.pages.all_results import CHOSE_NOTHING, TAGS, Row
+from auxlearn.reporting.pages.all_results import CHOSE_NOTHING, Row
 
-FOUND = re.compile(r'<p class="found">(.*?)</p>', re.S)
-PAIRS, DIFFER, CHOSEN = " tested pair", "shown to differ: ", " in what each method chose: "
+DIFFER, CHOSEN = "shown to differ: ", " in what {}: "
 SHUFFLED, ALL_DATA = "shuffled", "all_data"
 SHOWN_NAMES = 3  # of arms that a sentence names one by one
+MOST_NAMES = 6  # of methods whose shares are all named
 
 
 def finding(own: Sequence[Row]) -> str:
@@ -189,29 +186,58 @@ def permuted(found: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
 
 
 def finding_chosen(metrics: Mapping[str, Any]) -> str:
-    """Say in a sentence what share of the best kind of row each method of an 08 chose.
+    """Say in a sentence or two what share of the best kind of row each method of an 08 chose.
 
     Args:
         metrics: The metrics of an 08.
 
     Returns:
-        The shares, the highest first, beside the pool's; "" where no method chose a row.
+        The shares beside the pool's, the highest first, of many methods the highest and the lowest; and of twins what
+        the same methods took of rows whose labels are permuted. "" where no method chose a row.
     """
     rows = {name: row for name, row in ranked(metrics["found"]) if row["mean"] is not None}
     if not rows:
         return ""
     most = max(row.get("seeds") or 0 for row in rows.values())
-    beside = permuted(metrics["found"])
-    told = []
-    for name, row in rows.items():
-        also = f" and {beside[name]:.0%}" if name in beside else ""
-        seeds = row.get("seeds") or most
-        told.append(f"{name} {row['mean']:.0%}{also}{f' (in {seeds} of {most} seeds)' if seeds < most else ''}")
-    pools = f"{metrics['pool']:.0%}"
-    if beside and SHUFFLED in metrics.get("pools", {}):
-        pools += f" and {metrics['pools'][SHUFFLED]:.0%}"
-    what = f"{metrics['class']} rows{', and of those with permuted labels,' if beside else ''}"
-    return f"Share of {what} ({pools} of the pool){CHOSEN}{', '.join(told)}."
+    shares = {name: _percent(row["mean"], row.get("seeds") or most, most) for name, row in rows.items()}
+    always = [name for name, row in rows.items() if (row.get("seeds") or most) == most]
+    kind = metrics["class"]
+    named = list(rows) if len(rows) <= MOST_NAMES else always[:SHOWN_NAMES]
+    told = ", ".join(f"{name} {shares[name]}" for name in named)
+    each = "each method chose" if len(named) == len(rows) else f"each of {len(rows)} methods chose"
+    text = f"Share of {kind} rows ({metrics['pool']:.0%} of the pool){CHOSEN.format(each)}"
+    if len(named) == len(rows):
+        text += f"{told}."
+    else:
+        text += f"the highest {told}; the lowest {always[-1]} {shares[always[-1]]}."
+    beside = {name: share for name, share in permuted(metrics["found"]).items() if name in rows}
+    if beside:
+        pool = metrics.get("pools", {}).get(SHUFFLED)
+        least = min(beside, key=lambda name: beside[name])
+        named = list(dict.fromkeys([*([] if least in named else [least]), *named]))
+        told = ", ".join(f"{name} {beside[name]:.0%}" for name in named if name in beside)
+        text += f" Of the same rows with permuted labels{f' ({pool:.0%})' if pool is not None else ''}: {told}."
+    return text
+
+
+def _percent(mean: float, seeds: int, most: int) -> str:
+    return f"{mean:.0%}{f' (in {seeds} of {most} seeds)' if seeds < most else ''}"
+
+
+def finding_parts(parts: Mapping[str, Sequence[float]]) -> str:
+    """Say in a sentence what parts of rankings give that are trained alone.
+
+    Args:
+        parts: By method, the mean score of each part, that of the highest scores first.
+
+    Returns:
+        The scores; "" without any.
+    """
+    told = [f"{name} {', '.join(f'{score:.3f}' for score in scores)}" for name, scores in parts.items() if scores]
+    if not told:
+        return ""
+    what = "Trained with one part of a ranking of all rows alone, from the highest scores to the lowest"
+    return f"{what}: {'; '.join(told)}."
 
 
 def difference_of(row: Row) -> str:
@@ -223,20 +249,3 @@ def difference_of(row: Row) -> str:
 def capitalised(text: str) -> str:
     """Begin a sentence with a capital, and leave its other letters."""
     return f"{text[:1].upper()}{text[1:]}"
-
-
-def between(home: Path) -> dict[str, list[str]]:
-    """Read what each published report says beyond its table: sentences of `finding_between` and `finding_chosen`.
-
-    Args:
-        home: The folder of reports.
-
-    Returns:
-        The sentences by the report's folder; nothing of a report without any.
-    """
-    pages = {file.parent.name: file.read_text(encoding="utf-8") for file in sorted(home.glob("*/index.html"))}
-    said = {
-        study: [t for p in FOUND.findall(page) if PAIRS in (t := html.unescape(TAGS.sub("", p))) or CHOSEN in t]
-        for study, page in pages.items()
-    }
-    return {study: texts for study, texts in said.items() if texts}
