@@ -53,7 +53,7 @@ def test_a_page_whose_tables_cannot_be_read_is_named(shared):
     index = shared / "index.html"
     text = index.read_text(encoding="utf-8").replace("what is it that helps?", "what?")
     index.write_text(text, encoding="utf-8")
-    with pytest.raises(InputError, match="twins_share/index.html: not a table of pairs of arms; publish"):
+    with pytest.raises(InputError, match=r"twins_share/index\.html: not a table of pairs of arms; publish"):
         opening.renew(shared, [], {})
 
 

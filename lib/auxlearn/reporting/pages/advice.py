@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from auxlearn.evaluation import verdicts
 from auxlearn.methods import registry
 from auxlearn.reporting.pages.all_results import CHOSE_NOTHING, DECIDED, Kind, Pair, Row
-from auxlearn.reporting.pages.study_findings import capitalised, difference_of, in_seeds
+from auxlearn.reporting.pages.study_findings import difference_of, in_seeds
 
 # Kinds of data, answered apart; of the first two it is said which methods were never trained.
 KINDS: dict[Kind, str] = {
@@ -46,10 +47,17 @@ def advice(found: Sequence[Row]) -> list[tuple[str, list[Row]]]:
         tested = _once([row for row in usable if row.kind in DECIDED and not verdicts.parse_verdict(row.verdict)[0]])
         better = [row for row in tested if row.kind == "better"]
         better.sort(key=lambda row: (float(f"{row.tflop:.3g}"), -(row.difference or 0.0)))
-        if better:
-            answers.append(_best(where, tested, better, found))
+        by_steps = {row: told for row in better if (told := _by_steps_alone(row, found))}
+        if helped := [row for row in better if row not in by_steps]:
+            answers.append(_best(where, tested, helped, usable))
         else:
             text = "no evidence yet"
+            if by_steps:
+                text += f" that rows help: {'; '.join(map(_without_rows, by_steps, by_steps.values()))}"
+                answers.append((f"{where}: {text}.", list(by_steps)))
+                if data != "planted":
+                    answers += [*_by_cost(usable), *_by_encoder(found, data), *_never(arms)]
+                continue
             if tested:
                 text += f", as none of {len(tested)} tested arms is shown to be better than single-task training"
             elif usable:
@@ -57,22 +65,47 @@ def advice(found: Sequence[Row]) -> list[tuple[str, list[Row]]]:
                 text = f"nothing was tested: {len(_once(usable))} arms in {studies} studies have intervals alone"
             answers.append((f"{where}: {text}.", []))
         if arms and data != "planted":
-            answers += _by_cost(usable)
+            answers += [*_by_cost(usable), *_by_encoder(found, data)]
             answers += _never(arms)
     return answers
 
 
-def between(found: Sequence[Row], pairs: Sequence[Pair]) -> list[tuple[str, list[Row]]]:
-    """Say which arms of a study a test tells apart, kinds of data apart.
+@dataclass(frozen=True)
+class Told:
+    """One pair of arms that a test tells apart, or does not.
+
+    Attributes:
+        where: The primary, with the kind of pool.
+        pair: One of the study's.
+        notes: What an interval or verdict shows less by, such as "td_bce chose nothing in 1 of 9 seeds".
+        studies: All that show the pair with these numbers, the one whose verdict counts first.
+    """
+
+    where: str
+    pair: Pair
+    notes: tuple[str, ...]
+    studies: tuple[str, ...]
+
+    @property
+    def shown(self) -> bool:
+        """Whether a test shows that they differ."""
+        return _shown(self.pair)
+
+
+def between(found: Sequence[Row], pairs: Sequence[Pair]) -> list[Told]:
+    """List which arms of a study a test tells apart, and which not, kinds of data apart.
+
+    A pair that several studies show with the same numbers stands once. Where they disagree, as their families of tests
+    are not equally large, it counts as shown, and it is said where it was not.
 
     Args:
         found: All rows.
         pairs: As from `all_results.pairs`.
 
     Returns:
-        Sentences, each with a row of the studies that it rests on.
+        The pairs, of each primary those that are told apart first.
     """
-    return [answer for data in KINDS for answer in _between(_added(found, data), pairs)]
+    return [told for data in KINDS for told in _between(_added(found, data), pairs)]
 
 
 def _added(found: Sequence[Row], data: Kind) -> list[Row]:
@@ -94,7 +127,7 @@ def _once(rows: Sequence[Row]) -> list[Row]:
     alike: dict[tuple[str, ...], list[Row]] = {}
     for row in rows:
         n = row.n if _by_n(row.arm) else ""
-        alike.setdefault((row.primary, n, row.of, row.arm, f"{row.tflop:.2g}"), []).append(row)
+        alike.setdefault((row.primary, n, row.of, row.arm, row.encoder, f"{row.tflop:.2g}"), []).append(row)
     left = []
     for same in alike.values():
         most = [row for row in same if row.seeds == max(row.seeds for row in same)]
@@ -110,10 +143,10 @@ def _by_n(arm: str) -> bool:
 
 
 def _best(
-    where: str, tested: Sequence[Row], better: Sequence[Row], found: Sequence[Row]
+    where: str, tested: Sequence[Row], better: Sequence[Row], usable: Sequence[Row]
 ) -> tuple[str, list[Row]]:  # fmt: skip
     cheapest, best = better[0], max(better, key=lambda row: row.difference or 0.0)
-    of = f"{difference_of(cheapest)}, at {cheapest.tflop:.3g} TFLOP per seed{_by_steps_alone(cheapest, found)}"
+    of = f"{difference_of(cheapest)}, at {cheapest.tflop:.3g} TFLOP per seed"
     others = [row.where for row in tested if row not in better]
     if len(tested) == 1:
         text = f"{where}: the one tested arm is better than single-task training, {of}"
@@ -124,9 +157,25 @@ def _best(
         are = "is" if len(better) == 1 else "are"
         text = f"{where}: {len(better)} of {len(tested)} tested arms {are} better than single-task training."
         text += f" The cheapest is {of}"
+    told = [cheapest] if best is cheapest else [cheapest, best]
     if best is not cheapest:
-        text += f"; the highest difference is {difference_of(best)}, at {best.tflop:.3g}{_by_steps_alone(best, found)}"
-    return f"{text}.", [cheapest] if best is cheapest else [cheapest, best]
+        text += f"; the highest difference of the tested is {difference_of(best)}, at {best.tflop:.3g}"
+    same = [row for row in usable if row.primary == best.primary and row.encoder == best.encoder and row.seeds >= SEEDS]
+    higher = [row for row in same if (row.difference or 0.0) > (best.difference or 0.0) and row.kind not in DECIDED]
+    if higher:
+        top = max(higher, key=lambda row: row.difference or 0.0)
+        text += f"; untested, {difference_of(top)}, at {top.tflop:.3g}, is the highest of {len(_once(higher))} above it"
+        told.append(top)
+    return f"{text}.", told
+
+
+def _without_rows(row: Row, control: Row) -> str:
+    """Say of an arm that is shown to be better that as many steps without rows gain no less."""
+    verdict = verdicts.parse_verdict(control.verdict)[1]
+    return (
+        f"{difference_of(row)}, is better than single-task training of fewer steps, and steps on the primary alone "
+        f"({control.arm}) gain {control.difference:+.3f}, {verdict}"
+    )
 
 
 def _by_cost(usable: Sequence[Row]) -> list[tuple[str, list[Row]]]:
@@ -151,7 +200,16 @@ def _by_cost(usable: Sequence[Row]) -> list[tuple[str, list[Row]]]:
         elif front:
             named = [f"{row.arm} {_interval(row)} at {row.tflop:.3g}" for row in front]
             text = f"By intervals alone, on {where}, what no cheaper arm equals, in TFLOP per seed: {'; '.join(named)}"
-            text += f". They were picked from {len(own)} arms (each n counts) by these numbers, which flatters them."
+            text += f". They were picked from {len(own)} arms (each n counts) by these numbers, which flatters them"
+            low, high = (
+                max(row.interval[0] for row in front if row.interval),
+                min(row.interval[1] for row in front if row.interval),
+            )
+            text += (
+                "; all their intervals overlap, and no test tells them apart."
+                if len(front) > 1 and low <= high
+                else "."
+            )
             answers.append((text, front))
     return answers
 
@@ -161,14 +219,41 @@ def _interval(row: Row) -> str:
     return f"{row.difference:+.3f} ({low:+.3f} to {high:+.3f})"
 
 
-def _by_steps_alone(row: Row, found: Sequence[Row]) -> str:
-    """Say where steps on the primary alone, the study's control, gain no less than an arm that adds rows."""
+def _by_steps_alone(row: Row, found: Sequence[Row]) -> Row | None:
+    """Return the study's control of steps on the primary alone where it gains no less than an arm that adds rows."""
     for control in found:
         same = all(getattr(control, name) == getattr(row, name) for name in ("study", "primary", "n", "of"))
         if same and control.arm == "step_matched" and (control.difference or 0.0) >= (row.difference or 0.0):
-            gained = f"{control.difference:+.3f}, {verdicts.parse_verdict(control.verdict)[1]}, at {control.tflop:.3g}"
-            return f" ({control.arm}, without rows, gains at least that: {gained})"
-    return ""
+            return control
+    return None
+
+
+def _by_encoder(found: Sequence[Row], data: Kind) -> list[tuple[str, list[Row]]]:
+    """Say of each primary that several encoders were trained on how much less, or more, rows gain by another."""
+    answers = []
+    own = [row for row in found if row.data == data and row.encoder]
+    for where in dict.fromkeys(row.where for row in own):
+        here = [row for row in own if row.where == where]
+        encoders = list(dict.fromkeys(row.encoder for row in here))
+        if len(encoders) < 2:
+            continue
+        told, rows = [], []
+        for encoder in encoders:
+            alone = [row.score for row in here if row.encoder == encoder and row.difference is None]
+            arms = [row for row in _added(here, data) if row.encoder == encoder and not is_control(row.arm)]
+            arms = _once([row for row in arms if not verdicts.parse_verdict(row.verdict)[0]])
+            if not alone or not arms:
+                continue
+            best = max(arms, key=lambda row: row.difference or 0.0)
+            score = f"{min(alone):.3f}" + (f" to {max(alone):.3f}" if max(alone) - min(alone) >= 0.0005 else "")
+            told.append(
+                f"{encoder} scores {score} alone, and the highest difference is {best.arm}, {_interval(best)}, "
+                f"{best.seeds} seeds"
+            )
+            rows.append(best)
+        if len(told) > 1:
+            answers.append((f"By encoder, on {where}: {'; '.join(told)}.", rows))
+    return answers
 
 
 def _never(arms: Sequence[Row]) -> list[tuple[str, list[Row]]]:
@@ -187,47 +272,23 @@ def _family(arm: str) -> str:
     return (policy or method).family
 
 
-def _between(arms: Sequence[Row], pairs: Sequence[Pair]) -> list[tuple[str, list[Row]]]:
-    """Say which arms of one study are told apart and which are not, each study by itself.
-
-    A pair that several studies show with the same numbers stands once, with all of them as its evidence. Where they
-    disagree, as their families of tests are not equally large, it counts as shown, and it is said where it was not.
-    """
-    rows = {(row.study, row.primary): row for row in reversed(arms)}
-    told: dict[tuple[str, ...], tuple[str, str]] = {}
-    missed: dict[tuple[str, ...], list[str]] = {}
-    theirs: dict[tuple[str, str], list[Pair]] = {}
-    evidence: dict[tuple[str, str], list[Row]] = {}
+def _between(arms: Sequence[Row], pairs: Sequence[Pair]) -> list[Told]:
+    where = {(row.study, row.primary): row.where for row in arms}
+    alike: dict[tuple[str, ...], list[Pair]] = {}
     for pair in sorted(pairs, key=lambda pair: not _shown(pair)):
-        own = (pair.study, pair.primary)
-        if own in rows:
-            home = told.setdefault(_numbers(pair), own)
-            if not _shown(pair):
-                missed.setdefault(_numbers(pair), []).append(pair.study)
-            if home == own:
-                theirs.setdefault(own, []).append(pair)
-            evidence.setdefault(home, []).append(rows[own])
-    answers = []
-    for own, both in theirs.items():
-        shown: dict[bool, list[str]] = {True: [], False: []}
-        for pair in both:
-            notes, _ = verdicts.parse_verdict(pair.verdict)
-            idle = [f"; {pair.arm} {in_seeds(n)}" if n.startswith(CHOSE_NOTHING) else f"; {in_seeds(n)}" for n in notes]
-            if _shown(pair) and _numbers(pair) in missed:
-                idle.append(f"; not shown by the tests of {', '.join(missed[_numbers(pair)])}, of the same runs")
-            shown[_shown(pair)].append(
-                f"{pair.arm} − {pair.baseline} {pair.difference} ({pair.interval}{''.join(idle)})"
-            )
-        parts = [
-            f"{what}: {'; '.join(texts)}"
-            for what, texts in (("shown to differ", shown[True]), ("no difference shown", shown[False]))
-            if texts
-        ]
-        answers.append((
-            f"Tested against each other on {rows[own].where}, {'. '.join([parts[0], *map(capitalised, parts[1:])])}.",
-            list(dict.fromkeys(evidence[own])),
-        ))  # fmt: skip
-    return answers
+        if (pair.study, pair.primary) in where:
+            alike.setdefault((where[pair.study, pair.primary], *_numbers(pair)), []).append(pair)
+    told = []
+    for (place, *_), same in alike.items():
+        first = same[0]
+        idle = verdicts.parse_verdict(first.verdict)[0]
+        notes = [f"{first.arm} {in_seeds(n)}" if n.startswith(CHOSE_NOTHING) else in_seeds(n) for n in idle]
+        missed = [pair.study for pair in same if not _shown(pair)]
+        if _shown(first) and missed:
+            notes.append(f"not shown by the larger family of {', '.join(missed)}, of the same runs")
+        told.append(Told(place, first, tuple(notes), tuple(dict.fromkeys(pair.study for pair in same))))
+    places = list(dict.fromkeys(where.values()))
+    return sorted(told, key=lambda each: (places.index(each.where), not each.shown))
 
 
 def _shown(pair: Pair) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import math
 import re
@@ -17,6 +18,7 @@ from auxlearn.evaluation import verdicts
 from auxlearn.files import bounded_files
 from auxlearn.reporting.pages import published_tables
 from auxlearn.reporting.pages.published_tables import Pair
+from auxlearn.studies import study_file
 
 RESULTS_BYTES = 4 * 2**20
 DATA = re.compile(r"Data (.*?)\.[ <]")  # suites and their fingerprints: "planted 12ab, params/suites/glue.yaml 34cd"
@@ -43,6 +45,8 @@ class Row:
         seeds: The number of seeds.
         added: Auxiliary rows, mean over seeds.
         of: What else comparisons of the study differ in, such as "rows 400".
+        encoder: As the study's file has it; "" where there is none.
+        setup: What else decides the scores, of the study's file, such as "bf16, 100 rows of its own, 200 steps".
     """
 
     study: str
@@ -59,6 +63,8 @@ class Row:
     seeds: int
     added: float
     of: str = ""
+    encoder: str = ""
+    setup: str = ""
 
     @property
     def kind(self) -> str:
@@ -94,8 +100,10 @@ def rows(home: Path) -> list[Row]:
         comparisons = list(dict.fromkeys(map(_comparison, lines)))
         floors = dict(zip(comparisons, constants, strict=True)) if len(constants) == len(comparisons) else {}
         data = _data(page, home)
+        encoder, setup = _setup(home.parent / "params" / "studies" / f"{file.parent.name}.yaml")
         try:
-            found += [_row(file.parent.name, line, data, floors) for line in lines]
+            own = [_row(file.parent.name, line, data, floors) for line in lines]
+            found += [dataclasses.replace(row, encoder=encoder, setup=setup) for row in own]
         except (KeyError, ValueError, TypeError) as error:
             raise InputError(f"{file}: {type(error).__name__} {error}; publish the study again") from None
     decided = {row.study for row in found if row.kind in DECIDED}
@@ -136,6 +144,22 @@ def _row(study: str, line: dict[str, str], data: Kind, floors: dict[tuple[str, .
         None if low is None or high is None else (low, high), line["verdict"], float(line["tflop"]), int(line["seeds"]),
         float(line["added"]), line.get("of", ""),
     )  # fmt: skip
+
+
+def _setup(file: Path) -> tuple[str, str]:
+    """Read a study's encoder, and what else decides its scores, off its file; "" of one that is not there."""
+    try:
+        study = study_file.read(file) if file.is_file() else None
+    except InputError:  # of another version; the table is no worse without
+        study = None
+    if study is None:
+        return "", ""
+    base, steps = study.base, study.notebooks.get("06_mtl", {}).get("steps")
+    own = base.get("primary_rows") or study.grid.get("primary_rows")
+    parts = [str(base.get("precision", ""))]
+    parts += [f"{own} rows of its own"] if isinstance(own, int) else []
+    parts += [f"{steps} steps"] if steps else []
+    return Path(str(base.get("encoder", "tiny"))).name, ", ".join(filter(None, parts))
 
 
 def _data(page: str, home: Path) -> Kind:

@@ -48,7 +48,7 @@ def write() -> list[verify.Finding]:
         title="auxlearn: published studies", studies=studies, day=runs.now()[:10], git=checkout.state(),
         verdicts=Counter(finding.verdict for finding in findings), meaning=verify.MEANING,
         results=results, kinds=sorted({row.kind for row in results}), titles=titles, scripted=True,
-        advice=marked(advice.advice(results)), tests=marked(advice.between(results, all_results.pairs(home))),
+        advice=marked(advice.advice(results)), tests=advice.between(results, all_results.pairs(home)),
     )  # fmt: skip
     (home / "index.html").write_text(text, encoding="utf-8")
     return findings

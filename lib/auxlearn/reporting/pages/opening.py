@@ -21,6 +21,7 @@ from auxlearn.studies import provenance, study_file
 TOP = re.compile(r'<p class="soft">(?:<a [^>]*>)?auxlearn(?:</a>)? ·.*?(?=<p>\d[\d,]* runs?: )', re.S)
 SPENT = re.compile(r"(TFLOP measured)[^<]*(?=<a href=\"#runs\">)")
 NOT_IN = "; what a method ran within 06 or 08 in order to choose is in its arm's TFLOP below. "
+RECORDS = re.compile(r"<details><summary>The record of every run</summary>.*?(?=</main>)", re.S)  # of provenance.json
 STYLE = re.compile(r"<style>.*?</style>", re.S)
 
 
@@ -104,6 +105,7 @@ def renew(folder: Path, rows: Sequence[Row], titles: Mapping[str, str]) -> list[
     assert style is not None, "the layout has a style"
     page = TOP.sub(lambda _: new, page, count=1)
     page = SPENT.sub(lambda match: match[1] + NOT_IN, page, count=1)
+    page = RECORDS.sub("", page, count=1)
     page = STYLE.sub(lambda _: style[0], page, count=1)
     if page != index.read_text(encoding="utf-8"):
         index.write_text(page, encoding="utf-8")

@@ -106,7 +106,7 @@ def _render(name: str, rows: list[Outcome], target: Path | None, everything: boo
         dirty=sum(bool(r["git"].get("dirty")) for r in records),
         seconds=sum(row.seconds or 0 for row in rows), tflop=sum(row.tflop or 0 for row in rows),
         failed=pages.FAILED, boards=boards, ranked=study_findings.ranked, permuted=study_findings.permuted,
-        top=Markup(top), not_in=opening.NOT_IN,
+        top=Markup(top), not_in=opening.NOT_IN, everything=everything,
     )  # fmt: skip
     index.write_text(text, encoding="utf-8")
     figures["index.html"] = [f"{row.stage}/{row.key}" for row in rows if row.manifest is not None]
