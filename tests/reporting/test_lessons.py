@@ -176,16 +176,27 @@ def test_heads_of_one_task():
     assert lessons.heads(none, frame(["rte"], halves=[0.9], seeds=[0.8]), "rte", 2).startswith("There is no other task")
 
 
+def test_on_planted_data_it_is_said_whether_the_first_was_made_to_help(planted):
+    assert lessons.made_to_help(planted, "topic_side") == ["topic_name", "topic_mixed"]
+    null = frame(["a", "b"], tau=[0.5, 0.3], null_95=[0.4, 0.4], p=[0.01, 0.04])
+    ceiling = frame(["rte", "a", "b"], halves=[0.9] * 3, seeds=[0.8] * 3)
+    told = lines(lessons.heads(null, ceiling, "rte", 2, helpful=["a", "c"]))
+    assert told[-2] == "Made to help were a and c; tau puts a first."
+    missed = lines(lessons.heads(null, ceiling, "rte", 2, helpful=["b"]))
+    assert missed[-2] == "Made to help were b; tau puts a first: this run does not find what was planted."
+
+
 # --- 05 ----------------------------------------------------------------------------------------------------------
 
 
-def of_weights(ends, primary="t", cosine=0.1, still=(0.9, 0.05, 0.05)):
+def of_weights(ends, primary="t", cosine=0.1, still=(0.9, 0.05, 0.05), helpful=()):
     """Weights of t, a, b that start even; `ends` by seed."""
     at = lambda u, w, **more: [{"update": u, "task": k, "weight": x, **more} for k, x in zip("tab", w, strict=True)]  # noqa: E731
     rows = []
     for seed, end in enumerate(ends):
         rows += at(0, (0.4, 0.3, 0.3), seed=seed, cosine=np.nan) + at(1, end, seed=seed, cosine=cosine)
-    return lines(lessons.weights(pd.DataFrame(rows), pd.DataFrame(at(0, (0.4, 0.3, 0.3)) + at(1, still)), primary))
+    null = pd.DataFrame(at(0, (0.4, 0.3, 0.3)) + at(1, still))
+    return lines(lessons.weights(pd.DataFrame(rows), null, primary, helpful))
 
 
 def test_weights_beside_what_no_gradient_gives():
@@ -208,6 +219,22 @@ def test_seeds_that_disagree_on_a_source_and_cosines_that_are_noise():
 def test_sources_that_end_alike_are_not_put_in_an_order():
     text = of_weights([(0.5, 0.26, 0.24), (0.5, 0.24, 0.26)])
     assert text[1] == "No two sources ended more than 0.03 apart: none of them is told from the others."
+
+
+@pytest.mark.parametrize(("ends", "told"), [
+    ([(0.5, 0.3, 0.2), (0.7, 0.2, 0.1)], "Made to help were a; the weights put a first."),
+    (
+        [(0.5, 0.2, 0.3), (0.7, 0.1, 0.2)],
+        "Made to help were a; the weights put b first: this run does not find what was planted.",
+    ),
+    (
+        [(0.5, 0.26, 0.24), (0.5, 0.26, 0.24)],
+        "Made to help were a; the weights tell them from no other source in every seed: this run does not find what "
+        "was planted.",
+    ),
+])  # fmt: skip
+def test_on_planted_data_it_is_said_whether_the_weights_find_it(ends, told):
+    assert told in of_weights(ends, helpful=["a"])
 
 
 def test_one_seed_of_weights_tells_no_agreement():

@@ -19,13 +19,24 @@ def test_extremes_are_the_first_of_the_selection_and_the_last_of_each_proxys_sco
         "helpful": [True] * 3 + [False] * 3,
     })  # fmt: skip
     chosen = eligible.iloc[[4, 0]].assign(rank=[2, 1])
-    table = ranked_rows.extremes(suite, chosen, eligible, 2)
+    table = ranked_rows.extremes(suite, "topic_side", chosen, eligible, 2)
     assert list(table.index) == ["best 1", "best 2", "worst 2", "worst 1"]
     assert table["score"].tolist()[:2] == [0.9, -2.0]
     assert sorted(table["score"].tolist()[2:]) == [-9.0, 0.1]  # the last of either proxy, not the two lowest
     assert table["helpful"].tolist()[:2] == ["yes", "no"]
     row = suite["topic_name"].train[0]
-    assert f"{row['sentence1']} {row['sentence2']}".startswith(table["text"].iloc[0].rstrip("…"))
+    first, second = table["text"].iloc[0].split(" | ")
+    assert row["sentence1"].startswith(first.rstrip("…"))
+    assert row["sentence2"].startswith(second.rstrip("…"))
+    words = set(f"{row['sentence1']} {row['sentence2']}".split())
+    own = suite["topic_side"].train
+    known = {
+        word for at in range(len(own)) for column in suite["topic_side"].inputs for word in own[at][column].split()
+    }
+    count, _, named = table["primary has"].iloc[0].partition(": ")
+    assert count == f"{len(words & known)} of {len(words)}"
+    assert set(named.split(", ")) <= words & known
+    assert ranked_rows.reasons(suite, table["task"]).splitlines()[0].startswith("topic_name: pairs of home sentences")
     assert table["label"].iloc[0] == suite["topic_name"].labels[row["label"]]
     assert table["label"].iloc[1] == f"{suite['side_share'].train[6]['label']:.2f}"
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
+from auxlearn.data.suites import Suite
 from auxlearn.evaluation import stats, verdicts
 from auxlearn.reporting import summaries
 
@@ -18,6 +19,7 @@ CLOSE = 0.05  # of AUC: form that comes this near to a discriminator may be all 
 BLIND = 0.6  # an AUC under which the proxy hardly tells a task from the rest
 MOST = 0.6  # share of a selection, above which it is mostly one task
 EVEN = 0.03  # of weight: sources that end less far apart are not told from one another
+HELPS = 1 / 3  # of a task's rows were made to help: from then on it counts as a task that was
 LEAST = 0.005  # share of a selection that is worth a name
 # What is said of shares beside the pool's: by an interval, and of few seeds by all of them.
 TOLD = {"more": "More than that", "less": "Less than that", "": "Not told from the pool"}
@@ -141,7 +143,16 @@ def ranking(shares: pd.DataFrame, n: int, truth: Mapping[str, Mapping[str, float
     return "\n".join(lines)
 
 
-def heads(null: pd.DataFrame, ceiling: pd.DataFrame, primary: str, seeds: int, level: float = 0.95) -> str:
+def made_to_help(suite: Suite, primary: str) -> list[str]:
+    """List the auxiliaries of the planted suite of whose rows a third or more was made to help; [] of any other."""
+    names = [name for name in suite.names if name != primary and "helpful" in suite[name].train.column_names]
+    return [name for name in names if np.mean(suite[name].train["helpful"][:]) >= HELPS]
+
+
+def heads(
+    null: pd.DataFrame, ceiling: pd.DataFrame, primary: str, seeds: int, level: float = 0.95,
+    helpful: Sequence[str] = (),
+) -> str:  # fmt: skip
     """Say what 04 learned: which tasks use the primary's heads, against chance and against the measure's own noise.
 
     Args:
@@ -150,6 +161,7 @@ def heads(null: pd.DataFrame, ceiling: pd.DataFrame, primary: str, seeds: int, l
         primary: The primary.
         seeds: How many seeds were measured.
         level: 1 minus the significance level of the permutation test, corrected (Holm) over the tasks.
+        helpful: Tasks that were made to help (`made_to_help`).
 
     Returns:
         One sentence per line.
@@ -187,16 +199,26 @@ def heads(null: pd.DataFrame, ceiling: pd.DataFrame, primary: str, seeds: int, l
                      "this measure cannot rank it.")  # fmt: skip
     else:
         lines.append(f"Every task agrees better with itself over two seeds than with {primary}.")
+    if helpful:
+        lines.append(_planted(helpful, order.index[0], f"tau puts {order.index[0]} first"))
     return "\n".join([*lines, "Whether tasks with like heads help is for 06 to say."])
 
 
-def weights(table: pd.DataFrame, null: pd.DataFrame, primary: str) -> str:
+def _planted(helpful: Sequence[str], best: str, said: str) -> str:
+    """Say whether what comes first was made to help."""
+    if best in helpful:
+        return f"Made to help were {_list(list(helpful))}; {said}."
+    return f"Made to help were {_list(list(helpful))}; {said}: this run does not find what was planted."
+
+
+def weights(table: pd.DataFrame, null: pd.DataFrame, primary: str, helpful: Sequence[str] = ()) -> str:
     """Say what 05 learned: where the weights went, and how far from where no gradient would have taken them.
 
     Args:
         table: As from `weight_tables.followed`, of all seeds.
         null: As from `weight_tables.null`, for the same updates.
         primary: The primary; a plan that trains sources alone has no weight for it.
+        helpful: Tasks that were made to help (`made_to_help`).
 
     Returns:
         One sentence per line.
@@ -228,6 +250,10 @@ def weights(table: pd.DataFrame, null: pd.DataFrame, primary: str) -> str:
     else:
         found = _list(list(dict.fromkeys(top)))
         lines.append(f"The seeds disagree on which source should weigh most: {found} ended highest.")
+    if helpful:
+        told = spread >= EVEN and agreed == len(end)
+        found = f"the weights put {best} first" if told else "the weights tell them from no other source in every seed"
+        lines.append(_planted(helpful, best if told else "", found))
     moved, apart = (float((end - other).abs().sum(axis=1).mean() / 2) for other in (start, still))
     lines.append(f"Of all weight {moved:.0%} ended elsewhere than it began, and {apart:.0%} elsewhere than the "
                  f"schedule alone, with no gradient, would have taken it ({_mean_of(len(end))}).")  # fmt: skip

@@ -175,7 +175,7 @@ def test_another_encoder_is_another_training_and_is_held_beside_the_first(tmp_pa
         published(home, name, [SINGLE | {"score": score}, *rows])
     found = all_results.rows(home)
     assert {(row.study, row.encoder, row.setup) for row in found} == {
-        ("one", "minilm", "bf16, 50 rows of its own, 20 steps"), ("two", "big", "bf16, 50 rows of its own, 20 steps")
+        ("one", "minilm", "bf16, 50 own rows, 20 steps"), ("two", "big", "bf16, 50 own rows, 20 steps")
     }  # fmt: skip
     (told,) = [text for text, _ in advice.advice(found) if text.startswith("By encoder")]
     assert told == (

@@ -46,7 +46,7 @@ class Row:
         added: Auxiliary rows, mean over seeds.
         of: What else comparisons of the study differ in, such as "rows 400".
         encoder: As the study's file has it; "" where there is none.
-        setup: What else decides the scores, of the study's file, such as "bf16, 100 rows of its own, 200 steps".
+        setup: What else decides the scores, of the study's file, such as "bf16, 100 own rows, 200 steps".
     """
 
     study: str
@@ -157,7 +157,7 @@ def _setup(file: Path) -> tuple[str, str]:
     base, steps = study.base, study.notebooks.get("06_mtl", {}).get("steps")
     own = base.get("primary_rows") or study.grid.get("primary_rows")
     parts = [str(base.get("precision", ""))]
-    parts += [f"{own} rows of its own"] if isinstance(own, int) else []
+    parts += [f"{own} own rows"] if isinstance(own, int) else []
     parts += [f"{steps} steps"] if steps else []
     return Path(str(base.get("encoder", "tiny"))).name, ", ".join(filter(None, parts))
 
