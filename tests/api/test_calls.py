@@ -29,6 +29,9 @@ from auxlearn.studies import graph
 from helpers import EXAMPLE, STUDY, unmeasured
 
 PRIMARY = "topic_side"
+# Its options of proxies are read by none of the arms without any.
+pytestmark = pytest.mark.filterwarnings("ignore:.* read by none of")
+
 LITTLE = {"encoder": "tiny", "proxy_rows": 15, "watch_rows": 10, "stage2_epochs": 1, "tune_epochs": 1,
           "notebooks": {"02_td_proxy": {"epochs": 1}}, "method_options": {"single": {"epochs": 1}}}  # fmt: skip
 
@@ -313,7 +316,7 @@ def test_a_method_that_was_typed_in_is_refused_before_anything_is_trained(small,
         ({"notebooks": {"02_proxy": {}}}, "no notebook is called '02_proxy'; did you mean '02_td_proxy'"),
         ({"notebooks": 3}, "3 is no table"),
         ({"notebooks": {"06_mtl": {"max_length": 16}}}, "notebooks.06_mtl: max_length has to be the same"),
-        ({"notebooks": {"06_mtl": {"n": 3}}}, "notebooks.06_mtl: n is an axis of grid"),
+        ({"notebooks": {"06_mtl": {"n": 3}}}, "notebooks.06_mtl: n: the call has an argument for it"),
         ({"plugins": "x.py"}, "plugins: 'x.py' is no list"),
         ({"seed": -1}, "seeds"),
     ],
@@ -355,3 +358,18 @@ def test_what_cannot_be_compared_is_refused(small, runs_folder, given, message):
         auxlearn.compare(small, PRIMARY, call.pop("methods"), call.pop("seeds"), **call)
     assert message in str(raised.value)
     assert units(runs_folder) == set()
+
+
+def test_what_no_arm_reads_is_said_and_checked_all_the_same(small, runs_folder):
+    few = {"encoder": "tiny", "stage2_epochs": 1, "tune_epochs": 1, "method_options": {"single": {"epochs": 1}}}
+    with pytest.warns(UserWarning, match="proxy_rows: read by none of random, but by 02_td_proxy alone"):
+        auxlearn.select(small, PRIMARY, "random", 5, proxy_rows=20, **few)
+    for given, words in (({"proxy_rows": "many"}, "proxy_rows"), ({"importance_rows": -5}, "importance_rows")):
+        with pytest.raises(InputError, match=words):
+            auxlearn.select(small, PRIMARY, "random", 5, **given, **few)
+    for encoder in (None, ""):
+        with pytest.raises(InputError, match=r"encoder: .* is no name"):
+            auxlearn.select(small, PRIMARY, "random", 5, encoder=encoder)
+    for name, value in (("primary", "topic_name"), ("seeds", [5])):
+        with pytest.raises(InputError, match=rf"notebooks\.06_mtl: {name}: the call has an argument for it"):
+            auxlearn.select(small, PRIMARY, "random", 5, notebooks={"06_mtl": {name: value}}, **few)

@@ -153,6 +153,9 @@ def test_the_loss_is_the_mean_of_weighted_row_losses():
     assert loss({"logits": logits}, packed).item() == pytest.approx(((2 * each[0] + 0.5 * each[1]) / 3).item())
     assert loss((logits,), labels).item() == pytest.approx((each.sum() / 3).item())
     assert aux.WeightedLoss(["a"], accumulation=4)((logits,), labels).item() == pytest.approx((each.sum() / 12).item())
+    for none in (0, -1):
+        with pytest.raises(InputError, match=f"accumulation: {none} batches make no step"):
+            aux.WeightedLoss(["a"], accumulation=none)
     numbers = torch.tensor([1.5, float("nan")])
     assert aux.row_losses(torch.tensor([[1.0], [9.0]]), numbers).tolist() == [0.25, 0.0]
 

@@ -28,7 +28,7 @@ class Mine(Method):
 def unchanged(monkeypatch):
     """What a test registers or plugs in is gone after it, here and for processes that others start."""
     registry.names()
-    for table in ("_METHODS", "_POLICIES", "_MAKERS"):
+    for table in ("_METHODS", "_POLICIES", "_MAKERS", "_HOMES"):
         monkeypatch.setattr(registry, table, dict(getattr(registry, table)))
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setenv(plug_in_modules.VARIABLE, os.environ.get(plug_in_modules.VARIABLE, ""))
@@ -292,8 +292,6 @@ def test_a_file_that_is_refused_leaves_the_methods_of_others_as_they_were(tmp_pa
     one = helped(tmp_path / "one", HELPED, "", "unused.py")
     registry.plug([one])
     other = helped(tmp_path / "other", HELPED + "raise OSError\n", "", "unused.py")
-    text = Path(other).read_text()
-    Path(other).write_text(text.replace("Mine_other", "Mine_one").replace("mine_other", "mine_one"))  # the same again
     known = registry.get("mine_one")
     with pytest.raises(InputError, match="OSError"):
         registry.plug([other])
@@ -415,3 +413,35 @@ def test_a_file_that_is_refused_leaves_no_variant(tmp_path):
     with pytest.raises(InputError, match="OSError"):
         registry.plug([str(file)])
     assert "half" not in registry.names()
+
+
+def test_two_files_cannot_have_one_name_and_none_takes_a_built_in_one(tmp_path):
+    """The one that was loaded last would choose for both."""
+    random = "from auxlearn.methods.base import Method\nfrom auxlearn.methods.registry import register\n\n"
+    random += "@register\nclass Random(Method):\n    name = 'random'\n"
+    (tmp_path / "own.py").write_text(random)
+    known = registry.get("random")
+    with pytest.raises(InputError, match=r"'random' is registered already, as Random of .*controls\.py; give"):
+        registry.plug([str(tmp_path / "own.py")])
+    assert registry.get("random") is known
+    for folder in ("one", "other"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "mine.py").write_text(MINE)
+    registry.plug([str(tmp_path / "one" / "mine.py")])
+    with pytest.raises(InputError, match=r"'mine' is registered already, as Mine of .*one.mine\.py"):
+        registry.plug([str(tmp_path / "other" / "mine.py")])
+
+
+def test_a_variant_of_two_files_is_one_if_it_is_the_same(tmp_path):
+    text = "from auxlearn.methods.registry import variant\nvariant('half', 'td_bce', proxies='{}')\n"
+    for name, value in (("one", "one"), ("same", "one"), ("other", "crossfit")):
+        (tmp_path / f"{name}.py").write_text(text.format(value))
+    registry.plug([str(tmp_path / "one.py"), str(tmp_path / "same.py")])
+    with pytest.raises(InputError, match="'half' is registered already"):
+        registry.plug([str(tmp_path / "other.py")])
+
+
+def test_a_plug_in_that_exits_is_named_and_ends_nothing(tmp_path):
+    (tmp_path / "exits.py").write_text("raise SystemExit(3)\n")
+    with pytest.raises(InputError, match=r"exits\.py: SystemExit: 3"):
+        registry.plug([str(tmp_path / "exits.py")])

@@ -129,7 +129,10 @@ def test_an_n_above_the_rows_to_choose_from_is_a_problem(tmp_path, capsys, runs_
     status, said = checked("random", [28, 29, 30], "--data")
     assert (status, "2 problems:" in said, "not compared" in said) == (1, True, False)
     for n in (29, 30):
-        assert f"study.yaml: n: {n} rows asked for, but 06_mtl can choose from 28; lower n or raise `rows`" in said
+        assert (
+            f"study.yaml: n: {n} rows asked for, but 06_mtl can choose from 28; lower n or give the tasks more rows"
+            in said
+        )
     assert checked("random", [28], "--data")[0] == 0
     one = {"notebooks": {"02_td_proxy": {"proxies": "one", "proxy_rows": 5}}}
     status, said = checked("td_bce", [24], "--data", **one)
@@ -157,7 +160,9 @@ def test_primary_rows_above_the_usable_ones_are_a_problem(tmp_path, capsys, runs
     for stages in (("06_mtl",), ("02_td_proxy",)):
         assert checked(17, "--data", stages=stages)[0] == 0
         status, said, path = checked(18, "--data", stages=stages)
-        message = "primary_rows: 18 asked for, but 'main' has 17 usable training rows; lower it or raise `rows`"
+        message = (
+            "primary_rows: 18 asked for, but 'main' has 17 usable training rows; lower it or give the tasks more rows"
+        )
         assert (status, f"1 problem:\n- {path}: {message}" in said) == (1, True)
         with pytest.raises(InputError, match="'main' has 17 usable training rows"):
             graph.load(path)

@@ -167,7 +167,7 @@ def test_seeds_that_differ_between_notebooks_are_named(tmp_path):
     own = {"06_mtl": {"seeds": [0, 1, 2, 3]}}
     grid = {"arm": ["td_bce", "quota_bce"], "n": [20]}
     path = written(tmp_path, grid=grid, stages=["02_td_proxy", "03_ranking", "06_mtl"], notebooks=own)
-    with pytest.raises(InputError, match=r"02_td_proxy fit .* which differ in seeds; give all notebooks the same"):
+    with pytest.raises(InputError, match=r"notebooks\.06_mtl: seeds has to be the same in all notebooks"):
         graph.validated(path)
 
 

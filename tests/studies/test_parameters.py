@@ -1,4 +1,5 @@
 import json
+import os
 import re
 import sys
 from pathlib import Path
@@ -274,3 +275,11 @@ def test_score_follows_the_loss_unless_told():
     assert make(discriminator="bce") == "sigmoid"
     assert make(discriminator="ce") == "softmax"
     assert make(discriminator="ce", score="sigmoid") == "sigmoid"  # the authors' code
+
+
+@pytest.mark.parametrize("name", ["threads", "processes"])
+def test_more_threads_or_processes_than_cores_could_serve_are_refused(name):
+    most = shared_parameters.PER_CORE * os.cpu_count()
+    assert getattr(parameters.validate("06_mtl", {name: most}).resolved(), name) == most
+    with pytest.raises(InputError, match=rf"{name}: {most + 1} on \d+ cores"):
+        parameters.validate("06_mtl", {name: most + 1}).resolved()

@@ -336,3 +336,20 @@ def test_codes_with_leading_zeros_are_words(tmp_path):
     codes = read_back(tmp_path)["codes"]
     assert codes.labels == ("01", "1", "2")
     assert [codes.labels[i] for i in codes.train["label"][:3]] == ["01", "1", "2"]
+
+
+def test_the_label_in_words_and_marks_of_rows_are_no_inputs(tmp_path):
+    rng, words = random.Random(0), ("very negative indeed", "not so sure at all")
+    table(tmp_path / "t_train.csv", [
+        {"sample": f"uuid-{i:04}-x", "text": text(rng), "label": i % 2, "label_text": words[i % 2]} for i in range(80)
+    ])  # fmt: skip
+    assert read_back(tmp_path)["t"].inputs == ("text",)
+
+
+def test_labels_that_differ_in_case_or_spaces_alone_are_said(tmp_path):
+    rng = random.Random(0)
+    table(tmp_path / "t_train.csv", [
+        {"text": text(rng), "label": ("pos", "Pos", "neg")[i % 3]} for i in range(90)
+    ])  # fmt: skip
+    starting.start(tmp_path)
+    assert "'Pos' and 'pos' differ in case or spaces alone" in (tmp_path / "suite.yaml").read_text(encoding="utf-8")

@@ -218,7 +218,7 @@ def test_a_suite_that_may_not_be_read_is_named(suite, monkeypatch):
     [
         ("name: [x\n", "not valid YAML"),
         ("name:\n\tx: 1\n", "line 2"),
-        ("name: x\nname: y\n", "line 1: 'name' is given twice"),
+        ("name: x\nname: y\n", "line 2: 'name' is given twice"),
         ("name: !!python/object/apply:os.getcwd []\n", "not valid YAML"),
         pytest.param("name: 2024-13-45\n", "not valid YAML",),
         pytest.param("name: !!int x\n", "not valid YAML",),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -48,6 +49,8 @@ def requested_cells(
     """
     need_suite(suite)
     suite.index(primary)
+    if not isinstance(encoder, str) or not encoder:
+        raise InputError(f"encoder: {encoder!r} is no name; give minilm, tiny, a Hugging Face name or a folder")
     registry.plug(_plugins(options))
     for arm in arms:
         _parsed(arm)
@@ -58,9 +61,12 @@ def requested_cells(
     known = {name for model in fitting.values() for name in model.model_fields} - UNUSED
     for name, value in options.items():
         if name not in TABLES:
+            _check_value(name, value)
             _place(name, value, [arm for arm in arms if arm not in added], known, notebooks, methods)
     for table, own in ((notebooks, options.get("notebooks", {})), (methods, options.get("method_options", {}))):
         for name, values in _table(own).items():
+            if table is notebooks and (taken := sorted(TAKEN & values.keys())):
+                raise InputError(f"notebooks.{name}: {taken[0]}: the call has an argument for it, or no use")
             table[name] = table.get(name, {}) | values
     base = {"suite": suite.name, "primary": primary, "encoder": encoder, "device": device, "size": "full", "rows": 0}
     base |= {"seeds": [_whole(seed) for seed in seeds]}
@@ -72,7 +78,36 @@ def requested_cells(
         )  # fmt: skip
     except ValidationError as error:
         raise InputError(explain(error)) from None
-    return graph.of_suite(file, suite)
+    found = graph.of_suite(file, suite)
+    _say_unread(
+        options, {cell.params.stage for cell in found} | {p.stage for cell in found for p in upstream(cell)}, arms
+    )
+    return found
+
+
+def _check_value(name: str, value: Any) -> None:
+    """Refuse a value that no notebook with such a parameter takes, whether one reads it here or not."""
+    faults = []
+    for stage, model in parameters.MODELS.items():
+        if name in model.model_fields:
+            try:
+                parameters.validate(stage, {name: value})
+            except InputError as error:
+                faults.append(str(error))
+            else:
+                return
+    if faults:
+        raise InputError(faults[0])
+
+
+def _say_unread(options: Mapping[str, Any], stages: set[str], arms: Sequence[str]) -> None:
+    """Warn of parameters of notebooks that nothing which runs reads: arms are trained as if they were not given."""
+    for name in options:
+        if name in TABLES or any(name in item.Options.model_fields for arm in arms for item in _parsed(arm) if item):
+            continue
+        has = [stage for stage, model in parameters.MODELS.items() if name in model.model_fields]
+        if not stages & set(has):
+            warnings.warn(f"{name}: read by none of {', '.join(arms)}, but by {', '.join(has)} alone", stacklevel=4)
 
 
 def need_suite(suite: Any) -> None:

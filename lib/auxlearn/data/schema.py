@@ -193,4 +193,4 @@ def _filled(name: str, fields: Any, tasks: dict[str, Any]) -> Any:
 
 
 FIELDS = [name for name in TaskSpec.model_fields if name != "source"]  # that rows which are handed over may have
-ENTRIES = [name for model in (SuiteSpec, TaskSpec, Source, Resplit) for name in model.model_fields]
+ENTRIES = ["extends"] + [name for model in (SuiteSpec, TaskSpec, Source, Resplit) for name in model.model_fields]

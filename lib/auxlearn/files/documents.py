@@ -209,7 +209,10 @@ def _scalar(loader: _Plain, node: yaml.ScalarNode) -> Any:
 def _mapping(loader: _Plain, node: yaml.MappingNode) -> Any:
     names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<"]
     if twice := repeated(names):
-        raise InputError(f"line {node.start_mark.line + 1}: {twice[0]!r} is given twice; names must be unique")
+        at = [
+            key.start_mark.line for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value == twice[0]
+        ]
+        raise InputError(f"line {at[1] + 1}: {twice[0]!r} is given twice; names must be unique")
     yield from loader.construct_yaml_map(node)
 
 

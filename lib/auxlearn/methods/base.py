@@ -129,9 +129,15 @@ class Selection:
         """Return what a run's record holds: why these rows, and what was tried with its scores; {} if nothing was."""
         if not self.why:
             return {}
-        visited = [[list(what), score] for what, score in self.visited]
+        visited = [[list(what), float(score)] for what, score in self.visited]
         shares = {} if self.shares is None else {"shares": self.shares}
-        return {"tasks": list(self.tasks), "visited": visited} | self.why | shares
+        why = {what: {task: _plain(value) for task, value in by.items()} for what, by in self.why.items()}
+        return {"tasks": list(self.tasks), "visited": visited} | why | shares
+
+
+def _plain(value: Any) -> Any:
+    """Return NumPy's numbers as Python's, which a record can hold."""
+    return value.item() if isinstance(value, np.generic) else value
 
 
 @dataclass(frozen=True)
@@ -338,7 +344,7 @@ class Method:
         Returns:
             The selection.
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} has no select, which chooses its rows")
 
     def plan(self, context: Context, cell: Cell, selection: Selection, options: Any) -> Plan:
         """Plan the training of what was chosen: by default stage 2 over primary and chosen rows, then fine-tuning."""

@@ -6,12 +6,13 @@ from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from auxlearn.errors import InputError
 from auxlearn.methods.base import Selection
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from auxlearn.methods.base import Method
 
 COLUMNS = ("task", "row")
@@ -33,9 +34,13 @@ def check(
         InputError: It is no `Selection`, has no rows or lacks a column, holds a row twice, one that there is not or
             one that leaks, has scores that are no numbers, or other than n rows where the method chooses n rows.
     """
+    import pandas as pd
+
     name = method.name
     if not isinstance(selection, Selection):
         raise InputError(f"{name}: select must return a Selection, not {_called(selection)}")
+    if unknown := [task for task in selection.tasks if task not in auxiliaries]:
+        raise InputError(f"{name}: its Selection's tasks name {unknown[0]!r}, which is no auxiliary here")
     rows: Any = selection.rows
     if rows is None:
         return
@@ -46,7 +51,7 @@ def check(
             f"context.pool(), not {has}"
         )
     if not len(rows):
-        raise InputError(f"{name}: its Selection has a table without rows; return Selection() where nothing is chosen")
+        raise InputError(f"{name}: it has chosen no rows; a Selection() says so where nothing is to be added")
     if not pd.api.types.is_integer_dtype(rows["row"].dtype):
         raise InputError(
             f"{name}: row must hold positions in a task's train as whole numbers, not {rows['row'].dtype}; take them "
@@ -57,6 +62,8 @@ def check(
         at = int(np.flatnonzero(~np.isfinite(pd.to_numeric(rows["score"], errors="coerce")))[0])
         where = f"row {rows['row'].iloc[at]} of {rows['task'].iloc[at]!r}"
         raise InputError(f"{name}: the score of {where} is {rows['score'].iloc[at]}; a score must be a finite number")
+    if "row_id" not in rows:
+        raise InputError(f"{name}: its rows lack row_id, by which exports name them; take them from context.pool()")
     if method.level == "rows" and method.uses_n and not method.follows and len(rows) != n:
         raise InputError(
             f"{name}: it has chosen {len(rows)} rows where n is {n}, so that arms of n rows could not be compared with "

@@ -94,7 +94,10 @@ class Context:
         from auxlearn.data import usable_rows
 
         if target not in self._usable:
-            self._usable[target] = usable_rows.usable(self.suite, target, self.params.keep_leaks)
+            masks = usable_rows.usable(self.suite, target, self.params.keep_leaks)
+            for mask in masks.values():  # all seeds share them
+                mask.flags.writeable = False
+            self._usable[target] = masks
         return self._usable[target]
 
     def pool(self) -> pd.DataFrame:

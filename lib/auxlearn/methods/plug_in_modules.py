@@ -68,7 +68,7 @@ def load(plugin: str) -> None:
         taken = next(plugin_files.elsewhere(module, by_name=not plugin.endswith(".py")), None)
         if taken is None:
             code_hash.root_of(module)  # remembers the file as it is now
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise InputError(f"plugins: {plugin}: {type(error).__name__}: {error}") from error
     if taken is not None:  # its results would be recorded as those of code that did not run
         helper, file, other = taken

@@ -31,6 +31,7 @@ ALL_ROWS = "all_data"  # the method whose rows a policy weighs that is named alo
 _METHODS: dict[str, Method] = {}
 _POLICIES: dict[str, WeightPolicy] = {}
 _MAKERS: dict[str, Maker] = {}
+_HOMES: dict[str, str] = {}  # by name, the file that registered it
 Registered = TypeVar("Registered")
 
 
@@ -56,10 +57,25 @@ def register(item: Registered) -> Registered:
     if not name or not name.replace("_", "a").replace("-", "a").isalnum():
         raise InputError(f"{type(thing).__name__}: {name!r} cannot be a method's name; use letters, digits, _ and -")
     taken = (_MAKERS if table is _MAKERS else _METHODS | _POLICIES).get(name)  # type: ignore[operator]
-    if taken is not None and type(taken).__qualname__ != type(thing).__qualname__:
-        raise InputError(f"{name!r} is registered already, as {type(taken).__name__}; give the method another name")
-    table[name] = thing
+    home = _home(type(thing).__module__)
+    if taken is not None and (type(taken).__qualname__, _HOMES.get(name)) != (type(thing).__qualname__, home):
+        where = _HOMES.get(name, "")
+        raise InputError(
+            f"{name!r} is registered already, as {type(taken).__name__}{f' of {where}' if where else ''}; give the "
+            "method another name"
+        )
+    table[name], _HOMES[name] = thing, home
     return item
+
+
+def _other(taken: Method | WeightPolicy, of: str, defaults: Mapping[str, Any]) -> bool:
+    """Tell whether a variant is another than one that is to have its name: two files may have the same."""
+    return (tuple(taken.contrasts), taken.settled) != ((of,), defaults)
+
+
+def _home(module: str) -> str:
+    """Return the file of a module, by which two of one class name are told apart; its name where it has none."""
+    return str(getattr(sys.modules.get(module), "__file__", None) or module)
 
 
 def variant(name: str, of: str, title: str = "", **defaults: Any) -> Method | WeightPolicy:
@@ -80,7 +96,8 @@ def variant(name: str, of: str, title: str = "", **defaults: Any) -> Method | We
         InputError: There is no such method or option, or the name is taken.
     """
     base, taken = get(of), (_METHODS | _POLICIES).get(name)  # type: ignore[operator]
-    if taken is not None and not taken.settled:
+    home = _home(sys._getframe(1).f_globals["__name__"])
+    if taken is not None and (not taken.settled or (_HOMES.get(name) != home and _other(taken, of, defaults))):
         raise InputError(f"{name!r} is registered already, as {taken.title!r}; give the variant another name")
     fields: dict[str, Any] = {}
     for option, value in defaults.items():
@@ -97,7 +114,11 @@ def variant(name: str, of: str, title: str = "", **defaults: Any) -> Method | We
     item = copy.copy(base)
     item.name, item.Options, item.contrasts, item.settled = name, model, (of,), defaults
     item.title = title or f"{of} with " + ", ".join(f"{option} {value}" for option, value in defaults.items())
-    return register(item)
+    for table in (_METHODS, _POLICIES):
+        table.pop(name, None)  # its own, made anew
+    register(item)
+    _HOMES[name] = home
+    return item
 
 
 @functools.cache
@@ -253,9 +274,10 @@ def parse(arm: str) -> tuple[Method, WeightPolicy | None]:
     policy = _POLICIES.get(last)
     method = _METHODS.get(rows or ALL_ROWS) if policy else None if plus else _METHODS.get(arm)
     if method is None or (policy and not method.adds_rows) or arm.startswith("+"):
+        near = _nearest(arm, [*_METHODS, *_POLICIES]) or "."
         raise ValueError(
-            f"{arm!r} is no arm{_nearest(arm, [*_METHODS, *_POLICIES])} Methods: {', '.join(_METHODS)}. Weights, of "
-            f"all rows or as METHOD+POLICY: {', '.join(_POLICIES)}"
+            f"{arm!r} is no arm{near} Methods: {', '.join(_METHODS)}. Weights, of all rows or as METHOD+POLICY: "
+            f"{', '.join(_POLICIES)}"
         )
     if policy and policy.by and method.scores not in ("rows", policy.by):
         fitting = [name for name, other in _METHODS.items() if other.scores in ("rows", policy.by)]

@@ -16,7 +16,7 @@ from auxlearn.training.shared_parameters import SHARED
 
 # Notebooks that may be run once per seed, because what reads them asks for one seed at a time.
 OPTION = "methods."  # and METHOD.OPTION: a grid's axis over one option
-AGREED = {*SHARED, "primary_rows"}
+AGREED = {*SHARED, "primary", "primary_rows", "seeds"}
 PER_SEED = ("02_td_proxy", "03_ranking", "04_gradts_correlation", "05_tawt_weighting")
 
 

@@ -198,14 +198,14 @@ class Expansion:
             own = self._primary(p, suite)
             if own is not None and p.primary_rows > own:
                 what = f"primary_rows: {p.primary_rows} asked for, but {p.primary!r} has {own} usable training rows"
-                self._short(f"{what}{self._leaks(p, suite, [p.primary])}; lower it or raise `rows`")
+                self._short(f"{what}{self._leaks(p, suite, [p.primary])}; {_remedy('it', p)}")
         if p.stage not in ("03_ranking", "06_mtl", "08_validity") or not getattr(p, "needs_pool", True):
             return
         pool = self._pool(p, suite, reads)
         if pool is not None and p.n > pool:
             names = suite.auxiliaries(p.primary, p.auxiliaries)
             what = f"n: {p.n} rows asked for, but {p.stage} can choose from {pool}{self._leaks(p, suite, names)}"
-            self._short(f"{what}; lower n or raise `rows`")
+            self._short(f"{what}; {_remedy('n', p)}")
 
     def _short(self, what: str) -> None:
         raise InputError(what)
@@ -330,6 +330,10 @@ class Given(Expansion):
 
     def _code(self, p: params.Common) -> str:
         return ""
+
+
+def _remedy(what: str, p: Any) -> str:
+    return f"lower {what} or raise `rows`" if p.rows else f"lower {what} or give the tasks more rows"
 
 
 def row_counts(rows: Mapping[str, int]) -> str:

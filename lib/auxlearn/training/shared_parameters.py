@@ -12,6 +12,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from auxlearn.errors import InputError
 from auxlearn.training import key_forms
 
+PER_CORE = 4  # threads, or processes, that a core may be given at most
+
 
 def distinct(values: list[Any]) -> list[Any]:
     """Return a list whose values all differ.
@@ -113,7 +115,12 @@ class Common(BaseModel):
             )
         if precision == "auto":
             precision = "bf16" if not demo and has_bf16(device) else "fp32"
-        threads = self.threads or os.cpu_count() or 1
+        cores = os.cpu_count() or 1
+        if not elsewhere:
+            for name in ("threads", "processes"):
+                if (asked := getattr(self, name, 1)) > PER_CORE * cores:
+                    raise InputError(f"{name}: {asked} on {cores} cores would only wait for one another; lower it")
+        threads = self.threads or cores
         return self.model_copy(update={"device": device, "precision": precision, "threads": threads})
 
     def _decided(self) -> None:

@@ -250,3 +250,28 @@ def test_a_score_is_written_in_plain_digits(written):
     assert labels.as_float(written) is None
     assert labels.as_float("10") == 10.0
     assert labels.as_float("-1,5") == -1.5
+
+
+NAMES = ("very bad", "not so good", "good")
+
+
+@pytest.mark.parametrize(("column", "value"), [
+    ("label_text", lambda i: NAMES[i % 3]),
+    ("verdict", lambda i: NAMES[i % 3]),
+    ("id", lambda i: f"some text of row {i}"),
+    ("__index_level_0__", lambda i: f"row {i}"),
+    ("sample", lambda i: f"uuid-{i:05}-abc"),
+])  # fmt: skip
+def test_a_column_that_says_the_label_or_marks_the_row_is_no_input(column, value):
+    """With the label in words among its inputs, any model scores 1.0."""
+    rows = dataset({"text": TEXT, "label": datasets.Value("int64"), column: TEXT}, 60, text=lambda i: f"some {i}",
+                   label=lambda i: i % 3, **{column: value})  # fmt: skip
+    given = {"labels": ["bad", "fair", "good"]}
+    assert Suite.from_datasets({"t": rows}, t=given)["t"].inputs == ("text",)
+    assert Suite.from_datasets({"t": rows}, t=given | {"inputs": ["text", column]})["t"].inputs == ("text", column)
+
+
+def test_a_second_text_is_an_input_though_few_of_its_values_occur():
+    rows = dataset({"text": TEXT, "topic": TEXT, "label": CLASSES}, 60, text=lambda i: f"some {i}",
+                   topic=lambda i: ("war", "peace")[i % 2], label=lambda i: i // 2 % 2)  # fmt: skip
+    assert Suite.from_datasets({"t": rows})["t"].inputs == ("text", "topic")

@@ -659,3 +659,16 @@ def test_a_column_that_is_called_almost_so_is_named(tmp_path):
     for head, near in (("Text,label", "'Text'"), (" text,label", "' text'"), ("texts,label", "'texts'")):
         with pytest.raises(InputError, match=f"no column 'text'; it has .*; did you mean {near}"):
             own_rows.task(tmp_path, {"train.csv": f"{head}\nx,a\n", "dev.csv": "text,label\nx,a\n"}, spec)
+
+
+@pytest.mark.parametrize("name", ["train.tsv", "train.csv", "train.jsonl", "train.conll"])
+def test_a_file_whose_lines_end_in_carriage_returns_alone_is_named(tmp_path, name):
+    """As one line it would be a sentence of one word, or no row."""
+    rows = {"tsv": "text\tlabel\ra b\tx\rc\ty\r", "csv": "text,label\ra b,x\rc,y\r", "jsonl": '{"a": 1}\r{"a": 2}\r',
+            "conll": "John B-X\rruns O\r\rMary B-X\r"}  # fmt: skip
+    path = tmp_path / name
+    path.write_bytes(rows[name.partition(".")[2]].encode())
+    with pytest.raises(InputError, match=r"its lines end in carriage returns alone; end them in newlines"):
+        readers.read_files({"train": [path]})
+    path.write_bytes(path.read_bytes().replace(b"\r", b"\r\n"))
+    assert len(readers.read_files({"train": [path]})["train"]) == 2

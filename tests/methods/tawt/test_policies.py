@@ -183,7 +183,7 @@ def test_steps_that_leave_nothing_are_refused(small, usable):
         MTL(tune_steps=3)
     with pytest.raises(InputError, match="pre-training needs steps for the primary alone"):
         planned(arm("pretrain", steps=20), small, usable)
-    with pytest.raises(InputError, match="no source rows to weigh"):
+    with pytest.raises(InputError, match="it has chosen no rows"):
         planned(arm("joint"), small, usable | {name: np.zeros(80, bool) for name in NAMES})
 
 

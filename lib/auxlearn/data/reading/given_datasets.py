@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from auxlearn.data import tag_schemes
-from auxlearn.data.reading import class_names, faults, hub_sets, stored_rows, task_rows
+from auxlearn.data.reading import class_names, faults, guessing, hub_sets, stored_rows, task_rows
 from auxlearn.data.reading.stored_rows import Entry
 from auxlearn.data.schema import FIELDS, InMemory, TaskSpec
 from auxlearn.errors import InputError, explain, meant, shown
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 LABELS = ("label", "labels", "tags", "score")  # of a label column whose feature does not tell
+LOOKED_AT = 10_000  # rows by which a column is told from a text
 METRICS = {"classification": "accuracy", "regression": "pearson", "tagging": "accuracy"}
 
 
@@ -70,7 +71,7 @@ def spec(name: str, rows: Dataset, given: Mapping[str, Any]) -> TaskSpec:
         has = ", ".join(rows.column_names)
         nested = "." in missing[0] and missing[0].split(".")[0] in rows.column_names
         remedy = "; flatten nested fields first, by .flatten()" if nested else meant(missing[0], rows.column_names)
-        raise InputError(f"task {name!r}: no column {missing[0]!r}{remedy}; it has {has}")
+        raise InputError(f"task {name!r}: it has {has}, and no column {missing[0]!r}{remedy}")
     names = class_names.of_feature(rows.features[label])
     if names is not None:
         fields.setdefault("labels", names)
@@ -159,6 +160,9 @@ def _inputs(name: str, label: str, kind: Any, rows: Dataset) -> list[str]:
         column for column, feature in rows.features.items()
         if column != label and (is_text(_item(feature)) if tagging else is_text(feature))
     ]  # fmt: skip
+    if not tagging and len(texts) > 1:
+        first = rows.with_format(None)[:LOOKED_AT]
+        texts = [column for column in texts if not guessing.no_text(column, first[column], first[label])]
     if len(texts) == 1 or (len(texts) == 2 and not tagging):
         return texts
     what = "a column of lists of words" if tagging else "one or two columns of text"

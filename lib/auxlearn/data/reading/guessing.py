@@ -23,6 +23,9 @@ TAGS = re.compile(r".*tags?|labels?|ner|pos|chunks?", re.I)
 NO_INPUT = re.compile(
     r"(.*[_-])?(id|idx|index|guid|uid|uuid|key|url|uri|link|date|time|timestamp|split|source|file)", re.I
 )
+INDEX = "__index_level_"  # what a data frame's index is called in a data set
+MARK = re.compile(r"[\x21-\x7e]+")  # of a row: one word
+FEWEST = 10  # rows by which a column is told from a text
 CLASSES = 60  # whole numbers or words with more distinct values than this are no classes
 ZEROS = re.compile(r"0\d+")  # how a code may be spelt, and no number is
 FEW = 20  # whole numbers with more distinct values than this are amounts
@@ -174,7 +177,7 @@ def _inputs(columns: Mapping[str, list[Any]], label: str, where: str) -> tuple[l
             continue
         mean = sum(len(v.split()) for v in known) / len(known)
         wide = sum(map(len, known)) / len(known)
-        if NO_INPUT.fullmatch(_last(name)) or (_numbers(known) is not None and mean <= 1):
+        if (_numbers(known) is not None and mean <= 1) or no_text(name, values, columns[label]):
             continue
         words[name] = max(mean, wide / 6)  # scripts without spaces have words too
     if not words:
@@ -188,6 +191,28 @@ def _inputs(columns: Mapping[str, list[Any]], label: str, where: str) -> tuple[l
     left = [name for name in words if name not in chosen]
     reason = "the only text" if len(words) == 1 else "the longest texts" if len(inputs) == 2 else "the longest text"
     return inputs, reason + (f"; left out: {', '.join(left)}" if left else "")
+
+
+def no_text(name: str, values: Sequence[Any], labels: Sequence[Any]) -> bool:
+    """Tell a column of strings that is no text to learn from: by its name, of marks of rows, or the label in words.
+
+    Args:
+        name: The column's name.
+        values: Its values.
+        labels: Those of the label column, row by row.
+
+    Returns:
+        Whether it is named as an index is; holds a mark of its own for every row, without spaces; or says the label
+        once more, each of its few values standing for one label.
+    """
+    if NO_INPUT.fullmatch(_last(name)) or name.startswith(INDEX):
+        return True
+    pairs = [(v, str(label)) for v, label in zip(values, labels, strict=True) if isinstance(v, str) and v]
+    distinct = {value for value, _ in pairs}
+    if len(pairs) >= FEWEST and len(distinct) == len(pairs) and all(map(MARK.fullmatch, distinct)):
+        return any(any(map(str.isdigit, value)) for value in distinct)
+    known = {label for _, label in pairs}
+    return len(pairs) >= FEWEST and 2 <= len(distinct) <= len(known) and len(set(pairs)) == len(distinct)
 
 
 def _is_prose(values: Sequence[Any]) -> bool:
@@ -213,7 +238,7 @@ def _labelled(splits: Mapping[str, RawRows], label: str) -> Guess:
     known, everything = by_split["train"], [v for values in by_split.values() for v in values]
     numbers = _numbers(everything)
     if numbers is None:
-        said = "all that occur, in alphabetical order" + said
+        said = "all that occur, in alphabetical order" + said + _spelt_alike(set(map(str, everything)))
         return _classes(_ordered(set(everything)), Counter(map(str, known)), drop, said)
     distinct = set(numbers)
     if any(x != int(x) for x in distinct) or len(distinct) > FEW:
@@ -228,6 +253,15 @@ def _labelled(splits: Mapping[str, RawRows], label: str) -> Guess:
     names = [str(int(x)) for x in sorted(distinct)]
     counts = Counter(str(int(x)) for x in _numbers(known) or [])
     return _classes(names, counts, drop, "the numbers in the file; put words here, in this order" + said)
+
+
+def _spelt_alike(labels: set[str]) -> str:
+    """Say which labels differ in case or spaces alone, as the end of a reason; "" if none do."""
+    alike: dict[str, list[str]] = {}
+    for label in sorted(labels):
+        alike.setdefault(" ".join(label.lower().split()), []).append(label)
+    pairs = [" and ".join(map(repr, same)) for same in alike.values() if len(same) > 1]
+    return f"; {'; '.join(pairs)} differ in case or spaces alone: make them one in the file" if pairs else ""
 
 
 def _is_mark(value: Any) -> bool:

@@ -76,6 +76,10 @@ def lines_of(path: Path) -> Iterator[tuple[int, str]]:
                     raise InputError(f"{path}, line {number}: {what}")
                 if number == 1 and _CONTROL.search(line) and (kind := _packed_as(head)):
                     raise InputError(f"{path}, line 1: not text but {kind}")
+                if number == 1 and not line.endswith(b"\n") and b"\r" in line.rstrip(b"\r"):
+                    raise InputError(
+                        f"{path}: its lines end in carriage returns alone; end them in newlines, as by tr '\\r' '\\n'"
+                    )
                 text = line.decode("utf-8" if number > 1 else "utf-8-sig")
             except UnicodeDecodeError as error:
                 what = f"not UTF-8 ({error.reason} at byte {error.start} of the line); convert it, as with iconv"

@@ -48,13 +48,15 @@ class WeightedLoss:
         accumulation: The Trainer's `gradient_accumulation_steps`, by which a loss of one's own must be divided.
 
     Raises:
-        InputError: A weight is of no task, negative, or not finite.
+        InputError: A weight is of no task, negative, or not finite; or `accumulation` is under 1.
     """
 
     def __init__(
         self, tasks: Sequence[str], task_weights: Mapping[str, float] | None = None, row_loss: RowLoss = row_losses,
         accumulation: int = 1,
     ):  # fmt: skip
+        if accumulation < 1:
+            raise InputError(f"accumulation: {accumulation} batches make no step; it is 1 or more")
         self.tasks, self.row_loss, self.accumulation = list(tasks), row_loss, accumulation
         self.task_weights = dict(task_weights or {})
 
@@ -119,7 +121,7 @@ class TaskSampler(Sampler):
         if unknown := [name for name in shares if name not in rows.tasks or not len(rows.of(name))]:
             raise InputError(f"shares: no row of {unknown[0]!r} is here; there are {', '.join(rows.tasks)}")
         self.names = list(shares)
-        self.shares = cosine.normalised(list(shares.values()), self.names)
+        self.shares = cosine.normalised(list(shares.values()), self.names, "shares")
         self.rows, self.seed, self.epoch = rows, seed, 0
 
     def __len__(self) -> int:

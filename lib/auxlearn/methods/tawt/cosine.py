@@ -150,12 +150,13 @@ def prior(
     return normalised(np.exp(logs - logs.max()), list(sizes))  # of logs: n ** p may overflow
 
 
-def normalised(values: Sequence[float] | np.ndarray, names: Sequence[str]) -> np.ndarray:
+def normalised(values: Sequence[float] | np.ndarray, names: Sequence[str], what: str = "prior") -> np.ndarray:
     """Scale non-negative weights to sum 1.
 
     Args:
         values: Weights [K].
         names: The tasks' names, for messages.
+        what: What the weights are, for messages.
 
     Returns:
         float64 [K].
@@ -165,12 +166,12 @@ def normalised(values: Sequence[float] | np.ndarray, names: Sequence[str]) -> np
     """
     weights = np.asarray(values, np.float64)
     if weights.shape != (len(names),):
-        raise InputError(f"prior: shape {list(weights.shape)} does not fit the {len(names)} tasks {', '.join(names)}")
+        raise InputError(f"{what}: shape {list(weights.shape)} does not fit the {len(names)} tasks {', '.join(names)}")
     for name, value in zip(names, weights, strict=True):
         if not (math.isfinite(value) and value >= 0):
-            raise InputError(f"prior: the weight of {name!r} is {value}; it must be 0 or above")
+            raise InputError(f"{what}: the weight of {name!r} is {value}; it must be 0 or above")
     if not weights.any():
-        raise InputError("prior: every weight is 0")
+        raise InputError(f"{what}: every weight is 0")
     return weights / weights.sum()
 
 

@@ -173,7 +173,9 @@ class Weights:
         if self.mover:
             read = seen.get("losses", seen["cosines"])
             moved = self.mover(self.values, read, more, self.memory, step)
-            self.log_w = weight_rule.log_weights(cosine.normalised(moved, list(self.names)))
+            self.log_w = weight_rule.log_weights(
+                cosine.normalised(moved, list(self.names), "the weights that its policy moves to")
+            )
         elif self.needs_probe:
             errors = None if errors is None else seen["errors"][self._given]
             used = self.updater.usable(seen["cosines"][self._given], errors)
