@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from html.parser import HTMLParser
+from types import SimpleNamespace
 
 import nbformat
 import pytest
@@ -150,6 +151,22 @@ def test_a_small_report_shows_the_first_run_of_each_notebook_and_whatever_failed
     first = (index.parent / "01_data_prep.html").read_text()
     assert rows["01_data_prep", 60].key in first
     assert rows["01_data_prep", 80].key not in first
+
+
+def test_the_arm_that_gains_most_stands_for_all_of_06():
+    """The primary alone comes first, and its page shows no row that was chosen."""
+
+    def run(stage, key, **params):
+        return SimpleNamespace(stage=stage, key=key, params=params, notebook=True, manifest=None)
+
+    arms = [run("06_mtl", arm, arm=arm) for arm in ("single", "random", "td_bce", "longer")]
+    compared = run("07_efficiency", "c", inputs=[row.key for row in arms])
+    gains = {"single": (None, 0), "random": (0.1, 9), "td_bce": (0.2, 9), "longer": (0.3, 0)}
+    metrics = {"arms": {arm: {"difference": gain, "added": added} for arm, (gain, added) in gains.items()}}
+    compared.manifest = SimpleNamespace(data={"metrics": metrics})
+    data = run("01_data_prep", "d")
+    assert [row.key for row in report._examples([data, *arms, compared])] == ["c", "td_bce", "d"]
+    assert [row.key for row in report._examples([data, *arms])] == ["single", "d"]
 
 
 def test_a_dirty_tree_is_said_on_its_page_and_on_the_index(rendered):

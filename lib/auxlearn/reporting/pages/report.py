@@ -75,12 +75,11 @@ def _render(name: str, rows: list[Outcome], target: Path | None, everything: boo
     title = plan(name)["title"]
     target = target or runs_root() / "studies" / name / "report"
     target.mkdir(parents=True, exist_ok=True)
-    figures, stages = {}, set()
+    figures, examples = {}, {id(row) for row in _examples(rows)}
     for row in rows:
         # A run that went wrong is shown whatever else is.
-        due = everything or row.stage == "07_efficiency" or row.stage not in stages or row.status == "failed"
+        due = everything or row.stage == "07_efficiency" or row.status == "failed" or id(row) in examples
         if row.notebook and due:
-            stages.add(row.stage)
             row.link = f"{row.stage}-{row.key}.html" if everything else f"{row.stage}{_suffix(rows, row)}.html"
             record = provenance.run(row.manifest, row.status) if row.manifest else None
             text = pages.page(row.notebook, row.label, record, row.status, row.cell, row.other_primary)
@@ -112,6 +111,27 @@ def _render(name: str, rows: list[Outcome], target: Path | None, everything: boo
     figures["index.html"] = [f"{row.stage}/{row.key}" for row in rows if row.manifest is not None]
     provenance.write(target, provenance.record(name, title, manifests, figures, target))
     return index
+
+
+def _examples(rows: Sequence[Outcome]) -> list[Outcome]:
+    """Pick the run of each notebook that stands for all: the first; of 06 the arm of the highest difference.
+
+    The first of 06 is the primary alone, whose page shows no row that was chosen.
+    """
+    examples = {row.stage: row for row in reversed(rows) if row.notebook}
+    best: tuple[float, Outcome] | None = None
+    for made in (row for row in rows if row.stage == "07_efficiency" and row.manifest is not None):
+        arms = made.manifest.data.get("metrics", {}).get("arms", {}) if made.manifest else {}
+        for row in rows:
+            if row.stage != "06_mtl" or not row.notebook or row.key not in made.params.get("inputs", ()):
+                continue
+            told = arms.get(row.params.get("arm"), {})
+            gained = told.get("difference") if isinstance(told, dict) else None
+            if isinstance(gained, (int, float)) and told.get("added") and (best is None or gained > best[0]):
+                best = gained, row
+    if best is not None:
+        examples["06_mtl"] = best[1]
+    return list(examples.values())
 
 
 def _is_board(row: Outcome) -> bool:
