@@ -117,6 +117,14 @@ STEPS = {
         "joint", ROWS, 1, RECIPE,
         weighting=Weighting(THIRD, combine="scaled_then_clipped", estimator="reused", chunks=2, chunk_rows=4),
     ),
+    "aggregated": Phase(
+        "joint", ROWS, 1, RECIPE, weighting=Weighting(THIRD, "fixed", combine="aggregated", policy="mean_gradient", options={})
+    ),
+    "by losses": Phase("joint", ROWS, 1, RECIPE, weighting=Weighting(THIRD, "losses", 1, policy="famo", options={})),
+    "by norms": Phase(
+        "joint", ROWS, 1, RECIPE,
+        weighting=Weighting(THIRD, "losses", 1, combine="aggregated", policy="gradnorm", options={}),
+    ),
 }  # fmt: skip
 
 

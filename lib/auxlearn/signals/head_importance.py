@@ -184,8 +184,10 @@ def listen(
             raise inseparable(model.encoder, f"{', '.join(sorted(pending))} took no part in the forward pass")
 
     stack.callback(model.register_forward_hook(all_met).remove)
-    # Not a fused kernel: on a CPU those were slower at these lengths and rounded twice as coarsely.
-    stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+    # Not a fused kernel on a CPU: those were slower at these lengths and rounded twice as coarsely. Elsewhere the
+    # attention of all heads, T^2 a row, need not be held at once.
+    if model.device.type == "cpu":
+        stack.enter_context(sdpa_kernel(SDPBackend.MATH))
 
     def results() -> dict[str, torch.Tensor]:
         checks = verdicts or devices.Verdicts()
