@@ -5,7 +5,8 @@ machine's precision, padded to the longest row of a batch, rows grouped by lengt
 of examples, same batch size and learning rate; all alternate within one run, so that a ratio holds when the machine's
 speed drifts. Five seeds each (or BENCH_ROUNDS), whose mean losses must agree within their noise. MiniLM on a processor;
 on a GPU, where there is one, an encoder of BERT-base's size, and fp16 for the first rival. Run by `make bench`; a speed
-is printed, never asserted. Aims are for hardware that multiplies in bf16, and for batches of 32 (else BENCH_BATCH).
+is printed, never asserted. Aims beside rivals are for hardware that multiplies in bf16; BENCH_BATCH is for batches other
+than of 32, BENCH_PRECISION for another precision than the machine's.
 """
 
 import os
@@ -113,7 +114,7 @@ def wait():
 def test_against_trainer_and_the_machine(suite, encoder, tmp_path, ratios):
     torch.set_num_threads(THREADS)
     assert len(suite["rte"].train) == ROWS
-    precision = "bf16" if shared_parameters.has_bf16(DEVICE) else "fp32"
+    precision = os.environ.get("BENCH_PRECISION") or ("bf16" if shared_parameters.has_bf16(DEVICE) else "fp32")
     ways = {
         "padded": f"Trainer, {'fp16' if DEVICE == 'cuda' else 'fp32'}, padded to 128",
         "best": f"Trainer, {precision}, grouped by length",
@@ -138,7 +139,7 @@ def test_against_trainer_and_the_machine(suite, encoder, tmp_path, ratios):
         low, high = stats.t_interval(apart[name], level=0.999)
         assert low <= 0 <= high, f"{what}: losses differ by {apart[name]}"
         assert np.abs(apart[name]).max() < 0.05, f"{what}: losses differ by {apart[name]}"
-    aims = AIMS[DEVICE] if precision == "bf16" else ("", "", "")
+    aims = AIMS[DEVICE] if precision == "bf16" else ("", "", AIMS[DEVICE][2])
     where = " on a GPU" if DEVICE == "cuda" else ""
     where += "" if BATCH == 32 else f", batches of {BATCH}"
     where += "" if os.cpu_count() == THREADS or DEVICE == "cuda" else f", {THREADS} thread{'s' * (THREADS > 1)}"

@@ -118,7 +118,8 @@ STEPS = {
         weighting=Weighting(THIRD, combine="scaled_then_clipped", estimator="reused", chunks=2, chunk_rows=4),
     ),
     "aggregated": Phase(
-        "joint", ROWS, 1, RECIPE, weighting=Weighting(THIRD, "fixed", combine="aggregated", policy="mean_gradient", options={})
+        "joint", ROWS, 1, RECIPE,
+        weighting=Weighting(THIRD, "fixed", combine="aggregated", policy="mean_gradient", options={}),
     ),
     "by losses": Phase("joint", ROWS, 1, RECIPE, weighting=Weighting(THIRD, "losses", 1, policy="famo", options={})),
     "by norms": Phase(
