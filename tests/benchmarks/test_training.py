@@ -5,8 +5,8 @@ machine's precision, padded to the longest row of a batch, rows grouped by lengt
 of examples, same batch size and learning rate; all alternate within one run, so that a ratio holds when the machine's
 speed drifts. Five seeds each (or BENCH_ROUNDS), whose mean losses must agree within their noise. MiniLM on a processor;
 on a GPU, where there is one, an encoder of BERT-base's size, and fp16 for the first rival. Run by `make bench`; a speed
-is printed, never asserted. Aims beside rivals are for hardware that multiplies in bf16; BENCH_BATCH is for batches other
-than of 32, BENCH_PRECISION for another precision than the machine's.
+is printed, never asserted. Aims beside rivals are for hardware that multiplies in bf16; BENCH_BATCH gives other batches
+than of 32, BENCH_PRECISION another precision than the machine's.
 """
 
 import os
