@@ -51,7 +51,7 @@ class Comparison:
         """Draw the differences to the baseline with their intervals."""
         from auxlearn.reporting.plots import result_figures
 
-        return result_figures.differences(self._compared, self.task.metric)
+        return result_figures.differences(self._compared, self.task.metric, seeds=self.scores["seed"].nunique())
 
     def __repr__(self) -> str:
         shown = self.table.copy()

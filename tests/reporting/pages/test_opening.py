@@ -49,6 +49,17 @@ def test_a_page_of_older_code_opens_as_today_s_do(shared):
     assert (shared / "index.html").stat().st_mtime_ns == stamp  # nothing left to change
 
 
+def test_pictures_are_drawn_anew_from_the_tables_and_hashed(shared):
+    (shared / "result-sst2-333.png").write_bytes(b"old")
+    assert "result-sst2-333.png" in opening._pictures(shared, (shared / "index.html").read_text(encoding="utf-8"))
+    assert (shared / "result-sst2-333.png").read_bytes()[:4] == b"\x89PNG"
+    (shared / "result-sst2-333.png").write_bytes(b"old")
+    opening.renew(shared, all_results.rows(shared.parent), {})
+    files = json.loads((shared / "provenance.json").read_text(encoding="utf-8"))["files"]
+    assert files["result-sst2-333.png"] == provenance.file_hash(shared / "result-sst2-333.png")
+    assert opening._pictures(shared, (shared / "index.html").read_text(encoding="utf-8")) == []
+
+
 def test_a_page_whose_tables_cannot_be_read_is_named(shared):
     index = shared / "index.html"
     text = index.read_text(encoding="utf-8").replace("what is it that helps?", "what?")

@@ -213,7 +213,8 @@ def test_one_seed_has_no_interval_and_still_a_report(tmp_path):
     row = cell(arms=["single", "all_data"], level=0.95, seeds=[0])
     row.manifest = runs.Manifest({"metrics": metrics}, tmp_path)
     entry = report._comparison([row], row, tmp_path)
-    assert entry["figure"] == ""  # not there: damaged
+    assert entry["figure"] == "result.png"
+    assert (tmp_path / "result.png").is_file()
     assert "all_data +0.020." in entry["alt"]
     text = pages.environment().get_template("index.html").render(
         title="t", rows=[(row, "")], comparisons=[entry], counts={}, meaning=run_status.MEANING, wrong=[], records=[],

@@ -21,14 +21,38 @@ def points(figure):
     return [(line.get_xdata()[0], line.get_markerfacecolor() != "white") for line in lines]
 
 
+def legend(figure):
+    return [text.get_text() for text in figure.legends[0].get_texts()]
+
+
 def test_a_filled_point_is_a_difference_that_a_test_shows():
     filled = [(0.1, True), (-0.1, True), (0.2, False), (0.0, False), (0.1, True)]
     figure = result_figures.differences(TABLE, "accuracy")
-    assert points(figure) == filled * 2  # one per interval
-    assert "filled: shown by a corrected test" in [t.get_text() for t in figure.legends[0].get_texts()]
+    assert points(figure) == filled  # on the interval over seeds alone, which the test is of
+    assert legend(figure)[2:] == ["filled: shown by a corrected test", "hollow: tested or undecided, not shown"]
     hollow = result_figures.differences(TABLE[2:4], "accuracy")
     assert not any(full for _, full in points(hollow))
-    assert "hollow: not tested, or not shown by a test" in [t.get_text() for t in hollow.legends[0].get_texts()]
+    assert legend(hollow)[2:] == ["hollow: tested or undecided, not shown"]
+
+
+def test_what_was_not_tested_is_a_bar_and_seeds_are_said():
+    figure = result_figures.differences(TABLE.assign(verdict=["not tested"] * 4 + ["better"]), "accuracy", seeds=10)
+    assert points(figure) == [(0.1, True)]
+    bars = [line.get_xdata()[0] for line in figure.axes[0].lines if line.get_marker() == "|" and len(line.get_xdata())]
+    assert bars == [0.1, -0.1, 0.2, 0.0]
+    assert legend(figure)[2:] == ["filled: shown by a corrected test", "bar: not tested"]
+    assert figure.axes[0].get_xlabel() == "accuracy: difference to single-task (10 seeds)"
+
+
+def test_tested_pairs_stand_below_on_the_same_scale():
+    pairs = TABLE.set_axis(pd.MultiIndex.from_tuples([(name, "random") for name in TABLE.index])).assign(high=0.9)
+    figure = result_figures.differences(TABLE, "accuracy", seeds=1, tested=pairs.assign(row_low=np.nan))
+    above, below = figure.axes
+    assert above.get_xlim() == below.get_xlim()
+    assert [text.get_text() for text in below.get_yticklabels()][:2] == ["a − random", "b − random"]
+    assert below.get_title(loc="left") == "Tested against each other"
+    assert below.get_xlabel() == "accuracy: difference to single-task (above), or between arms (1 seed)"
+    assert len(below.collections) == 1  # no interval over rows, which the page of a pair does not have
 
 
 def test_differences_that_are_all_nothing_have_an_axis_that_can_be_read():

@@ -6,6 +6,7 @@ words, however old the code that made them.
 
 from __future__ import annotations
 
+import csv
 import html
 import re
 from collections.abc import Mapping, Sequence
@@ -14,7 +15,7 @@ from typing import Any
 
 from auxlearn.errors import InputError
 from auxlearn.paths import PROJECT
-from auxlearn.reporting.pages import arm_labels, pages, published_tables, study_findings
+from auxlearn.reporting.pages import arm_labels, pages, published_tables, result_pictures, study_findings
 from auxlearn.reporting.pages.all_results import Row
 from auxlearn.studies import provenance, study_file
 
@@ -22,6 +23,8 @@ TOP = re.compile(r'<p class="soft">(?:<a [^>]*>)?auxlearn(?:</a>)? ·.*?(?=<p>\d
 SPENT = re.compile(r"(TFLOP measured)[^<]*(?=<a href=\"#runs\">)")
 NOT_IN = "; what a method ran within 06 or 08 in order to choose is in its arm's TFLOP below. "
 RECORDS = re.compile(r"<details><summary>The record of every run</summary>.*?(?=</main>)", re.S)  # of provenance.json
+PICTURE = re.compile(r'<img src="(result[^"]*\.png)"')
+METRIC = re.compile(r"[^:<]*: ([^<]*?) on dev")
 STYLE = re.compile(r"<style>.*?</style>", re.S)
 
 
@@ -107,10 +110,47 @@ def renew(folder: Path, rows: Sequence[Row], titles: Mapping[str, str]) -> list[
     page = SPENT.sub(lambda match: match[1] + NOT_IN, page, count=1)
     page = RECORDS.sub("", page, count=1)
     page = STYLE.sub(lambda _: style[0], page, count=1)
+    changed = _pictures(folder, page)
     if page != index.read_text(encoding="utf-8"):
         index.write_text(page, encoding="utf-8")
-        provenance.rehash(folder, ["index.html"])
+        changed.append("index.html")
+    if changed:
+        provenance.rehash(folder, changed)
     return found
+
+
+def _pictures(folder: Path, page: str) -> list[str]:
+    """Draw the pictures of a page's comparisons anew, from its table and results.csv; return those that changed."""
+    results = folder / "results.csv"
+    if not results.is_file():
+        return []
+    with results.open(newline="", encoding="utf-8") as file:
+        lines = list(csv.DictReader(file))
+    comparisons: dict[tuple[str, ...], list[dict[str, str]]] = {}
+    for line in lines:
+        comparisons.setdefault(tuple(line.get(name, "") for name in ("primary", "n", "run")), []).append(line)
+    sections = [part for part in page.split("<h2>")[1:] if PICTURE.search(part)]
+    if len(sections) != len(comparisons):
+        return []
+    changed = []
+    for section, own in zip(sections, comparisons.values(), strict=True):
+        picture, metric = PICTURE.search(section), METRIC.match(section)
+        if picture is None or metric is None:
+            continue
+        arms = {
+            line["arm"]: {name: _number(line[name]) for name in result_pictures.COLUMNS[:-1]}
+            | {"verdict": line["verdict"]}
+            for line in own
+        }
+        pairs = [pair.as_metrics() for pair in published_tables.pairs(section, folder.name)]
+        seeds = max(int(line["seeds"]) for line in own)
+        if result_pictures.draw(folder / picture[1], arms, pairs, html.unescape(metric[1]), seeds):
+            changed.append(picture[1])
+    return changed
+
+
+def _number(text: str) -> float | None:
+    return float(text) if text else None
 
 
 def declared(name: str) -> tuple[str, str]:

@@ -23,8 +23,16 @@ from auxlearn.files import bounded_files, documents, writing
 from auxlearn.methods import registry
 from auxlearn.paths import PROJECT, runs_root
 from auxlearn.records import runs
-from auxlearn.reporting.pages import all_results, arm_labels, front_page, opening, pages, shapes, study_findings
-from auxlearn.reporting.plots import palette
+from auxlearn.reporting.pages import (
+    all_results,
+    arm_labels,
+    front_page,
+    opening,
+    pages,
+    result_pictures,
+    shapes,
+    study_findings,
+)
 from auxlearn.studies import provenance, run_status
 from auxlearn.studies.run_status import Outcome
 
@@ -194,16 +202,16 @@ def _about(records: Sequence[dict[str, Any]]) -> dict[str, list[str]]:
 
 
 def _comparison(rows: list[Outcome], row: Outcome, target: Path) -> dict[str, Any] | None:
-    """Collect what the index shows of a 07, and copy its figure; None for another stage or unreadable metrics."""
+    """Collect what the index shows of a 07, and draw its figure; None for another stage or unreadable metrics."""
     metrics = row.manifest.data.get("metrics", {}) if row.stage == "07_efficiency" and row.manifest else {}
     arms, p = metrics.get("arms", {}), row.params
     if not arms or not shapes.fits(shapes.Metrics, metrics) or not set(p["arms"]) <= arms.keys():
         return None
     assert row.manifest is not None  # the metrics are its
-    source, figure = row.manifest.path("differences.png"), ""
-    if source.is_file():
-        figure = f"result{_suffix(rows, row)}.png"
-        (target / figure).write_bytes(palette.smaller(source.read_bytes()))
+    own = {arm: arms[arm] for arm in p["arms"]}
+    figure = f"result{_suffix(rows, row)}.png" if any(each["difference"] is not None for each in own.values()) else ""
+    if figure:
+        result_pictures.draw(target / figure, own, metrics.get("pairs", ()), metrics["metric"], len(p["seeds"]))
     single = metrics["arms"][p["arms"][0]]
     noise = single.get("score_low") is not None and single["score_low"] <= metrics["floor"]
     texts = [f"{arm} {_signed(r['difference'])}{_between(r)}" for arm, r in arms.items() if r["difference"] is not None]

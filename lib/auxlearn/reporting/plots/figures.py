@@ -50,8 +50,14 @@ def style() -> None:
     plt.rcParams.update(STYLE)
 
 
-def _figure(columns: int = 1, width: float = 8.0, height: float = 3.4) -> tuple[Figure, np.ndarray]:
+def _figure(
+    columns: int = 1, width: float = 8.0, height: float = 3.4, rows: Sequence[float] = ()
+) -> tuple[Figure, np.ndarray]:  # fmt: skip
+    """Make a figure of panels side by side, or of some heights below one another."""
     style()
+    if rows:
+        figure, axes = plt.subplots(len(rows), 1, figsize=(width, height), squeeze=False, height_ratios=list(rows))
+        return figure, axes[:, 0]
     figure, axes = plt.subplots(1, columns, figsize=(width, height), squeeze=False)
     return figure, axes[0]
 
