@@ -60,6 +60,31 @@ def test_pictures_are_drawn_anew_from_the_tables_and_hashed(shared):
     assert opening._pictures(shared, (shared / "index.html").read_text(encoding="utf-8")) == []
 
 
+def test_scores_along_the_number_of_rows_are_drawn_where_a_study_has_several(shared):
+    (shared / "curve.png").unlink()
+    opening.renew(shared, all_results.rows(shared.parent), {})
+    page = (shared / "index.html").read_text(encoding="utf-8")
+    assert (shared / "curve.png").read_bytes()[:4] == b"\x89PNG"
+    alt = re.search(r'<img src="curve.png" alt="([^"]*)"', page)[1]
+    assert alt.startswith(
+        "accuracy on dev by auxiliary rows added, mean over seeds with t intervals. single 0.731; random"
+    )
+    assert "td_bce 0.780, 0.739, 0.770, 0.758" in alt
+    assert "all_data 0.761" in alt
+    rows = all_results.rows(PROJECT / "reports")
+    one = [row for row in rows if row.study == "twins_sst2"]
+    assert opening._sizes(PROJECT / "reports" / "twins_sst2", one, "<h2>sst2: accuracy on dev, n = 999</h2>") == []
+
+
+def test_parts_of_rankings_are_read_with_their_intervals():
+    page = (PROJECT / "reports" / "planted_deciles" / "index.html").read_text(encoding="utf-8")
+    parts, metric = published_tables.parts(page)
+    assert (metric, {method: len(own) for method, own in parts.items()}) == (
+        "accuracy", dict.fromkeys(("td_bce", "rds", "knn", "dsir"), 10)
+    )  # fmt: skip
+    assert parts["td_bce"][0] == (pytest.approx(0.83725), 0.816, 0.859)
+
+
 def test_a_page_whose_tables_cannot_be_read_is_named(shared):
     index = shared / "index.html"
     text = index.read_text(encoding="utf-8").replace("what is it that helps?", "what?")
@@ -75,9 +100,10 @@ def test_every_published_page_says_what_its_tables_say_now(folder):
     rows = [row for row in all_results.rows(PROJECT / "reports") if row.study == folder.parent.name]
     page = folder.read_text(encoding="utf-8")
     pairs = [pair.as_metrics() for pair in published_tables.pairs(page, folder.parent.name)]
-    boards, parts = published_tables.boards(page), published_tables.parts(page)
+    boards, (parts, _) = published_tables.boards(page), published_tables.parts(page)
     said = re.sub("<[^>]*>", "", page).replace("&#39;", "'")
-    for sentence in opening.sentences(rows, pairs, [], boards, parts):
+    means = {method: [mean for mean, *_ in own] for method, own in parts.items()}
+    for sentence in opening.sentences(rows, pairs, [], boards, means):
         assert sentence in said, "write it again: auxlearn verify --page"
 
 

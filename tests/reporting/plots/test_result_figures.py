@@ -88,3 +88,15 @@ def test_a_board_is_in_order_and_its_legend_hides_nothing(size):
     figure.canvas.draw()
     legend, plot = figure.legends[0].get_window_extent(), axis.get_window_extent()
     assert figure.bbox.y0 <= legend.y0 < legend.y1 <= axis.xaxis.label.get_window_extent().y0 < plot.y0
+
+
+def test_curves_are_drawn_along_what_varies_and_across_what_does_not():
+    rows = [("td", 10, 0.5), ("td", 200, 0.6), ("random", 10, 0.4), ("random", 200, 0.45), ("single", np.nan, 0.3)]
+    table = pd.DataFrame(rows, columns=["arm", "x", "score"])
+    figure = result_figures.curves(table.assign(low=table["score"] - 0.1, high=table["score"] + 0.1), "f1", "rows")
+    (axis,) = figure.axes
+    assert [label.get_text() for label in axis.get_xticklabels()] == ["10", "200"]
+    assert (axis.get_xlabel(), axis.get_ylabel()) == ("rows", "f1, dev")
+    assert sorted(text.get_text() for text in axis.get_legend().get_texts()) == ["random", "single", "td"]
+    (across,) = [line for line in axis.lines if line.get_linestyle() == "--"]
+    assert set(across.get_ydata()) == {0.3}

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from auxlearn.evaluation import verdicts
 from auxlearn.methods import registry
+from auxlearn.reporting.pages import result_pictures
 from auxlearn.reporting.pages.all_results import CHOSE_NOTHING, DECIDED, Kind, Pair, Row
 from auxlearn.reporting.pages.study_findings import difference_of, in_seeds
 
@@ -126,20 +127,13 @@ def _once(rows: Sequence[Row]) -> list[Row]:
     """
     alike: dict[tuple[str, ...], list[Row]] = {}
     for row in rows:
-        n = row.n if _by_n(row.arm) else ""
+        n = row.n if result_pictures.by_n(row.arm) else ""
         alike.setdefault((row.primary, n, row.of, row.arm, row.encoder, f"{row.tflop:.2g}"), []).append(row)
     left = []
     for same in alike.values():
         most = [row for row in same if row.seeds == max(row.seeds for row in same)]
         left.append(sorted(most, key=lambda row: row.difference or 0.0)[(len(most) - 1) // 2])
     return left
-
-
-def _by_n(arm: str) -> bool:
-    try:
-        return registry.uses_n(arm)
-    except ValueError:  # of a plug-in
-        return True
 
 
 def _best(

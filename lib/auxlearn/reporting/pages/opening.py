@@ -24,6 +24,7 @@ SPENT = re.compile(r"(TFLOP measured)[^<]*(?=<a href=\"#runs\">)")
 NOT_IN = "; what a method ran within 06 or 08 in order to choose is in its arm's TFLOP below. "
 RECORDS = re.compile(r"<details><summary>The record of every run</summary>.*?(?=</main>)", re.S)  # of provenance.json
 PICTURE = re.compile(r'<img src="(result[^"]*\.png)"')
+HEADS = re.compile(r"<h2>([^:<]*): ([^<]*?) on dev")
 METRIC = re.compile(r"[^:<]*: ([^<]*?) on dev")
 STYLE = re.compile(r"<style>.*?</style>", re.S)
 
@@ -54,7 +55,10 @@ def sentences(
     return [text for text in texts if text]
 
 
-def top(title: str, found: Sequence[str], titles: Mapping[str, str], design: str, file: str, home: bool) -> str:
+def top(
+    title: str, found: Sequence[str], titles: Mapping[str, str], design: str, file: str, home: bool,
+    curves: Sequence[result_pictures.Curves] = (),
+) -> str:  # fmt: skip
     """Render the top of a page.
 
     Args:
@@ -64,12 +68,14 @@ def top(title: str, found: Sequence[str], titles: Mapping[str, str], design: str
         design: What the study's file says of it; "" for nothing.
         file: The study's file, as shown beside it.
         home: Whether the page lies below the front page.
+        curves: Pictures of scores along what the study varies.
 
     Returns:
         HTML.
     """
     return pages.environment().get_template("opening.html").render(
         title=title, found=[arm_labels.marked(text, titles) for text in found], design=design, file=file, home=home,
+        curves=curves,
         titles={arm: what for arm, what in titles.items() if what},
     )  # fmt: skip
 
@@ -94,23 +100,25 @@ def renew(folder: Path, rows: Sequence[Row], titles: Mapping[str, str]) -> list[
         pairs = published_tables.pairs(page, folder.name)
     except ValueError as error:
         raise InputError(f"{index}: {error}; publish the study again") from None
-    margin = _margin(folder.name)
+    margin, (parts, metric) = _margin(folder.name), published_tables.parts(page)
     found = sentences(
         rows, [pair.as_metrics() for pair in pairs], [(n, margin, made) for n, made in _sized(rows, pairs)],
-        published_tables.boards(page), published_tables.parts(page),
+        published_tables.boards(page), {method: [mean for mean, *_ in own] for method, own in parts.items()},
     )  # fmt: skip
+    curves = [*result_pictures.of_parts(parts, metric), *_sizes(folder, rows, page)]
+    changed = [each.name for each in curves if each.draw(folder)]
     arms = dict.fromkeys([*(row.arm for row in rows), *(arm for text in found for arm in arm_labels.labels(text))])
     own = {arm: titles.get(arm) or arm_labels.title(arm) for arm in arms}
     title = re.search(r"<title>(.*?)</title>", page, re.S)
     file, design = declared(folder.name)
-    new = top(html.unescape(title[1]) if title else folder.name, found, own, design, file, home=True)
+    new = top(html.unescape(title[1]) if title else folder.name, found, own, design, file, True, curves)
     style = re.search(STYLE, pages.environment().get_template("layout.html").render(title="", scripted=False))
     assert style is not None, "the layout has a style"
     page = TOP.sub(lambda _: new, page, count=1)
     page = SPENT.sub(lambda match: match[1] + NOT_IN, page, count=1)
     page = RECORDS.sub("", page, count=1)
     page = STYLE.sub(lambda _: style[0], page, count=1)
-    changed = _pictures(folder, page)
+    changed += _pictures(folder, page)
     if page != index.read_text(encoding="utf-8"):
         index.write_text(page, encoding="utf-8")
         changed.append("index.html")
@@ -119,15 +127,30 @@ def renew(folder: Path, rows: Sequence[Row], titles: Mapping[str, str]) -> list[
     return found
 
 
-def _pictures(folder: Path, page: str) -> list[str]:
-    """Draw the pictures of a page's comparisons anew, from its table and results.csv; return those that changed."""
+def _sizes(folder: Path, rows: Sequence[Row], page: str) -> list[result_pictures.Curves]:
+    """Find the curves along the number of rows, of a page and its results.csv."""
+    spans = {
+        (line["primary"], line["n"], line["arm"]): (_number(line["score_low"]), _number(line["score_high"]))
+        for line in _lines(folder) if "score_low" in line
+    }  # fmt: skip
+    own = [spans.get((row.primary, row.n, row.arm), (None, None)) for row in rows]
+    metrics = {html.unescape(name): html.unescape(metric) for name, metric in HEADS.findall(page)}
+    whole = [None if low is None or high is None else (low, high) for low, high in own]
+    return result_pictures.of_sizes(rows, whole, metrics)
+
+
+def _lines(folder: Path) -> list[dict[str, str]]:
     results = folder / "results.csv"
     if not results.is_file():
         return []
     with results.open(newline="", encoding="utf-8") as file:
-        lines = list(csv.DictReader(file))
+        return list(csv.DictReader(file))
+
+
+def _pictures(folder: Path, page: str) -> list[str]:
+    """Draw the pictures of a page's comparisons anew, from its table and results.csv; return those that changed."""
     comparisons: dict[tuple[str, ...], list[dict[str, str]]] = {}
-    for line in lines:
+    for line in _lines(folder):
         comparisons.setdefault(tuple(line.get(name, "") for name in ("primary", "n", "run")), []).append(line)
     sections = [part for part in page.split("<h2>")[1:] if PICTURE.search(part)]
     if len(sections) != len(comparisons):

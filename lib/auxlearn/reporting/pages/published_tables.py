@@ -125,21 +125,25 @@ def boards(page: str) -> list[dict[str, Any]]:
     return found
 
 
-def parts(page: str) -> dict[str, list[float]]:
+def parts(page: str) -> tuple[dict[str, list[tuple[float, float, float]]], str]:
     """Read the scores of parts of rankings that were trained alone.
 
     Args:
         page: The page.
 
     Returns:
-        By method, the mean score of each part, that of the highest scores first.
+        By method, the mean score of each part and its interval, that of the highest scores first; and the metric.
     """
-    found: dict[str, dict[int, float]] = {}
+    found: dict[str, dict[int, tuple[float, float, float]]] = {}
+    metric = ""
     for line in page.split("<tr ")[1:]:
         part, value = PART.search(line), re.search(r'<td class="number" data-value="([\d.]+)"', line)
-        if part and value:
-            found.setdefault(part[1], {})[int(part[2])] = float(value[1])
-    return {method: [own[at] for at in sorted(own)] for method, own in found.items()}
+        span, name = re.search(r">([\d.]+) to ([\d.]+)<", line), re.search(r'data-value="([\w ]+), dev"', line)
+        if part and value and span and name:
+            own = float(value[1]), float(span[1]), float(span[2])
+            found.setdefault(part[1], {})[int(part[2])] = own
+            metric = name[1]
+    return {method: [own[at] for at in sorted(own)] for method, own in found.items()}, metric
 
 
 def cells(row: str) -> list[str]:

@@ -104,7 +104,11 @@ def _render(name: str, rows: list[Outcome], target: Path | None, everything: boo
         titles = {arm: arm_labels.title(arm) for made in comparisons for arm in made["metrics"]["arms"]}
         titles |= {arm: arm_labels.title(arm) for text in found for arm in arm_labels.labels(text)}
         file, design = opening.declared(name)
-        top = opening.top(title, found, titles, design, file, home=not everything)
+        curves = _curves(comparisons, rows)
+        top = opening.top(title, found, titles, design, file, not everything, curves)
+    for curve in curves:
+        curve.draw(target)
+        figures[curve.name] = [f"{row.stage}/{row.key}" for row in rows if row.stage in ("06_mtl", "07_efficiency")]
     records = [provenance.run(manifest, status) for status, manifest in manifests]
     text = pages.environment().get_template("index.html").render(
         title=title, scripted=True, name=name, rows=list(zip(rows, run_status.parameters(rows), strict=True)),
@@ -160,18 +164,32 @@ def _findings(
     return opening.sentences(
         [row for made in comparisons for row in _arms(made)],
         [pair for made in comparisons for pair in made["metrics"].get("pairs", ())],
-        sized, [row.manifest.metrics for row in boards if row.manifest], _parts(rows),
+        sized, [row.manifest.metrics for row in boards if row.manifest],
+        {method: [mean for mean, *_ in own] for method, own in _parts(rows).items()},
     )  # fmt: skip
 
 
-def _parts(rows: Sequence[Outcome]) -> dict[str, list[float]]:
+def _parts(rows: Sequence[Outcome]) -> dict[str, list[tuple[float, float, float]]]:
     """Collect by method the scores of parts of its ranking that were trained alone, in their order."""
-    found: dict[str, dict[int, float]] = {}
+    found: dict[str, dict[int, tuple[float, float, float]]] = {}
     for row in rows:
-        if row.stage == "06_mtl" and row.params.get("arm") == "decile" and row.headline.value is not None:
+        told = row.headline
+        if row.stage == "06_mtl" and row.params.get("arm") == "decile" and told.value is not None:
             own = row.params.get("methods", {}).get("decile", {})
-            found.setdefault(own.get("of", "td_bce"), {})[own.get("part", 1)] = row.headline.value
+            low, high = (told.value if end is None else end for end in (told.low, told.high))
+            found.setdefault(own.get("of", "td_bce"), {})[own.get("part", 1)] = told.value, low, high
     return {method: [own[at] for at in sorted(own)] for method, own in found.items()}
+
+
+def _curves(comparisons: Sequence[dict[str, Any]], rows: Sequence[Outcome]) -> list[result_pictures.Curves]:
+    """Find what the scores say along the number of rows, or along parts of rankings."""
+    metric = next((row.headline.name.partition(",")[0] for row in rows if row.stage == "06_mtl"), "score")
+    arms = [row for made in comparisons if not made["of"] for row in _arms(made)]
+    told = [arm for made in comparisons if not made["of"] for arm in made["metrics"]["arms"].values()]
+    ends = [(arm.get("score_low"), arm.get("score_high")) for arm in told]
+    spans = [None if low is None or high is None else (low, high) for low, high in ends]
+    metrics = {made["params"]["primary"]: made["metrics"]["metric"] for made in comparisons}
+    return [*result_pictures.of_parts(_parts(rows), metric), *result_pictures.of_sizes(arms, spans, metrics)]
 
 
 def _arms(made: dict[str, Any]) -> list[all_results.Row]:

@@ -1,13 +1,19 @@
-"""The picture of a comparison on a study's page: each arm's difference, and below them the pairs that were tested."""
+"""The pictures on a study's page: each comparison's differences, and scores along what the study varies."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from auxlearn.methods import registry
+from auxlearn.reporting.pages.all_results import Row
 from auxlearn.reporting.plots import palette
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 COLUMNS = ("difference", "low", "high", "row_low", "row_high", "verdict")
 
@@ -27,7 +33,6 @@ def draw(
     Returns:
         Whether the file was written.
     """
-    import matplotlib.pyplot as plt
     import pandas as pd
 
     from auxlearn.reporting.plots import result_figures
@@ -43,7 +48,96 @@ def draw(
     tested = pd.DataFrame.from_dict(told, orient="index", columns=list(COLUMNS))
     for each in (table, tested):
         each[list(COLUMNS[:-1])] = each[list(COLUMNS[:-1])].astype(float)
-    figure = result_figures.differences(table, metric, seeds=seeds, tested=tested if told else None)
+    return _written(path, result_figures.differences(table, metric, seeds=seeds, tested=tested if told else None))
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Scores along a number that a study varies.
+
+    Attributes:
+        name: The picture's file.
+        metric: The metric's name.
+        along: What the number is.
+        points: Of each arm and number: arm, number (None of an arm that it does not change), mean, and its interval.
+    """
+
+    name: str
+    metric: str
+    along: str
+    points: tuple[tuple[str, float | None, float, float, float], ...]
+
+    @property
+    def alt(self) -> str:
+        """What the picture shows, in words."""
+        arms = dict.fromkeys(arm for arm, *_ in self.points)
+        told = [
+            f"{arm} " + ", ".join(f"{score:.3f}" for own, _, score, _, _ in self.points if own == arm) for arm in arms
+        ]
+        return f"{self.metric} on dev by {self.along}, mean over seeds with t intervals. {'; '.join(told)}."
+
+    def draw(self, folder: Path) -> bool:
+        """Draw the picture into a folder, unless it is there; return whether it was written."""
+        import pandas as pd
+
+        from auxlearn.reporting.plots import result_figures
+
+        table = pd.DataFrame(self.points, columns=["arm", "x", "score", "low", "high"])
+        table["x"] = table["x"].astype(float)
+        return _written(folder / self.name, result_figures.curves(table, self.metric, self.along))
+
+
+def of_sizes(
+    rows: Sequence[Row], spans: Sequence[tuple[float, float] | None], metrics: Mapping[str, str]
+) -> list[Curves]:
+    """Find what a study's scores say along the number of rows, of each primary with several.
+
+    Args:
+        rows: Its arms.
+        spans: The interval of each one's score.
+        metrics: By primary, its metric's name.
+
+    Returns:
+        One for each such primary.
+    """
+    found = []
+    several = [name for name in dict.fromkeys(row.primary for row in rows) if _sizes(rows, name) > 1]
+    for primary in several:
+        points: dict[tuple[str, float | None], tuple[str, float | None, float, float, float]] = {}
+        for row, span in zip(rows, spans, strict=True):
+            if row.primary == primary and span is not None and not row.of and primary in metrics:
+                x = float(row.n) if by_n(row.arm) and row.n else None
+                points.setdefault((row.arm, x), (row.arm, x, row.score, *span))
+        if points:
+            name = f"curve-{primary}.png" if len(several) > 1 else "curve.png"
+            found.append(Curves(name, metrics[primary], "auxiliary rows added", tuple(points.values())))
+    return found
+
+
+def of_parts(parts: Mapping[str, Sequence[tuple[float, float, float]]], metric: str) -> list[Curves]:
+    """Return what parts of rankings give that are trained alone, by method from the highest scores to the lowest."""
+    points = [
+        (method, float(at + 1), *values) for method, own in parts.items() for at, values in enumerate(own)
+    ]  # fmt: skip
+    along = "part of the ranking, from the highest scores to the lowest"
+    return [Curves("curve.png", metric, along, tuple(points))] if points else []
+
+
+def by_n(arm: str) -> bool:
+    """Tell whether another number of rows gives an arm another training; of a plug-in's that is not here it may."""
+    try:
+        return registry.uses_n(arm)
+    except ValueError:
+        return True
+
+
+def _sizes(rows: Sequence[Row], primary: str) -> int:
+    return len({row.n for row in rows if row.primary == primary and row.n and not row.of})
+
+
+def _written(path: Path, figure: Figure) -> bool:
+    import matplotlib.pyplot as plt
+
     drawn = io.BytesIO()
     figure.savefig(drawn, format="png")
     plt.close(figure)

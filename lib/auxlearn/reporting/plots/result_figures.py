@@ -14,6 +14,7 @@ from auxlearn.evaluation import verdicts
 from auxlearn.reporting.plots.figures import COLOURS, PRIMARY, QUIET, _figure
 
 TICKS = 10  # the most that name an axis's values one by one
+MANY = 30  # values along an axis, up to which each is named
 SHOWN, TESTED, UNTESTED = "shown", "tested", "untested"
 MARKS = {
     SHOWN: "filled: shown by a corrected test", TESTED: "hollow: tested or undecided, not shown",
@@ -146,6 +147,42 @@ def data_share(table: pd.DataFrame, metric: str, order: Sequence[str]) -> Figure
         axis.minorticks_off()
     axis.xaxis.set_major_formatter(lambda x, _: f"{x:.3g}" if x < 0.01 else f"{x:.0%}")
     axis.xaxis.set_minor_formatter(NullFormatter())
+    axis.legend(fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure
+
+
+def curves(table: pd.DataFrame, metric: str, along: str) -> Figure:
+    """Score along a number that a study varies, an arm each; arms that it does not change are lines across.
+
+    Args:
+        table: Columns arm, x (the number; NaN of an arm that it does not change), score, low, high (over seeds).
+        metric: The metric's name.
+        along: What the number is.
+
+    Returns:
+        The figure.
+    """
+    figure, (axis,) = _figure(width=8, height=4)
+    places = sorted(table["x"].dropna().unique())
+    at = {x: place for place, x in enumerate(places)}
+    arms = list(dict.fromkeys(table["arm"]))
+    for i, arm in enumerate(arms):
+        part, (colour, marker) = table[table["arm"] == arm], _look(i)
+        if part["x"].isna().all():
+            row = part.iloc[0]
+            axis.axhline(row["score"], color=colour, lw=1.6, ls="--", label=arm)
+            axis.axhspan(row["low"], row["high"], color=colour, alpha=0.08, lw=0)
+            continue
+        part = part.sort_values("x")
+        shift = 0.2 * (i / max(1, len(arms) - 1) - 0.5)  # arms at the same place would hide each other
+        error = [part["score"] - part["low"], part["high"] - part["score"]]
+        place = part["x"].map(at) + shift
+        axis.errorbar(
+            place, part["score"], yerr=error, fmt=f"{marker}-", ms=6, lw=1.5, capsize=3, color=colour, label=arm
+        )
+    if len(places) <= MANY:
+        axis.set_xticks(range(len(places)), [f"{x:,.0f}" for x in places])
+    axis.set(xlabel=along, ylabel=f"{metric}, dev", title="Mean over seeds, with t intervals")
     axis.legend(fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
 
