@@ -194,6 +194,22 @@ def test_a_dev_split_that_shows_little_is_warned_of(tmp_path, capsys):
     ]
 
 
+def test_a_dev_split_of_one_answer_is_warned_of(tmp_path, capsys):
+    values = [i % 5 for i in range(40)]
+    path = suite_of(
+        tmp_path, scored=(SCORE, {"train.csv": csv(values), "dev.csv": csv([2] * 120, "dev")}),
+        named=(SPEC, {"train.jsonl": rows([0, 1] * 20), "dev.jsonl": rows([1] * 120, "dev")}),
+        both=(SPEC, {"train.jsonl": rows([0, 1] * 20), "dev.jsonl": rows([0, 1] * 60, "dev")}),
+    )  # fmt: skip
+    assert cli.main(["check", str(path), "--data"]) == 0
+    said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("warning")]
+    names = suites.load(str(path))["named"].labels
+    assert said == [
+        "warning: 'scored' has 2 alone in dev: as a primary it tells no arm from another; mend its dev",
+        f"warning: 'named' has {names[1]!r} alone in dev: as a primary it tells no arm from another; mend its dev",
+    ]
+
+
 def test_what_is_not_judged_by_accuracy_over_rows_has_no_difference_in_accuracy(tmp_path):
     values = [i % 5 for i in range(40)]
     suite = suites.load(str(suite_of(

@@ -128,7 +128,8 @@ def _read(suite: str, checked: Checked) -> bool:
         checked.problems.append(str(error))
     if tasks:
         checked.lines += ["", f"suite {suite}", table(tasks).to_string()]
-        checked.lines += [f"warning: {text}" for text in summaries.few_dev_rows(tasks)]
+        told = [*summaries.few_dev_rows(tasks), *summaries.one_answer(tasks)]
+        checked.lines += [f"warning: {text}" for text in told]
     return len(checked.problems) == faulty
 
 

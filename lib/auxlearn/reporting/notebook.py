@@ -167,7 +167,8 @@ def start(stage: str, namespace: Mapping[str, Any]) -> Session:
         print(BANNER)
     from auxlearn.reporting import summaries  # pandas, which a first cell is not to wait for
 
-    for text in summaries.few_dev_rows({p.primary: suite[p.primary]}):
+    primary = {p.primary: suite[p.primary]}
+    for text in (*summaries.few_dev_rows(primary), *summaries.one_answer(primary)):
         print(f"WARNING: {text}")
     print(f"suite {suite.name} ({suite.fingerprint}), primary {p.primary}, encoder {p.encoder}")
     print(f"run {stage}/{key}" + "".join(f"\nreads {m.label}" for m in inputs))

@@ -152,6 +152,28 @@ def few_dev_rows(tasks: Mapping[str, Task]) -> list[str]:
     return warnings
 
 
+def one_answer(tasks: Mapping[str, Task]) -> list[str]:
+    """Warn of tasks whose dev rows all have the same label or score: no arm can be told from another there.
+
+    Args:
+        tasks: The tasks by name.
+
+    Returns:
+        One sentence per such task.
+    """
+    warnings = []
+    for name, task in tasks.items():
+        values = task.dev[task.label][:]
+        flat = {tag for row in values for tag in row} if task.kind == "tagging" else set(values)
+        if len(flat) == 1:
+            (value,) = flat
+            said = f"{value:g}" if task.labels is None else repr(task.labels[value])
+            warnings.append(
+                f"{name!r} has {said} alone in dev: as a primary it tells no arm from another; mend its dev"
+            )
+    return warnings
+
+
 def constant_scores(suite: Suite) -> pd.DataFrame:
     """Tabulate what always answering the commonest training label scores on dev, by each task's metric.
 
