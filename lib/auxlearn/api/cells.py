@@ -61,7 +61,6 @@ def requested_cells(
     known = {name for model in fitting.values() for name in model.model_fields} - UNUSED
     for name, value in options.items():
         if name not in TABLES:
-            _check_value(name, value)
             _place(name, value, [arm for arm in arms if arm not in added], known, notebooks, methods)
     for table, own in ((notebooks, options.get("notebooks", {})), (methods, options.get("method_options", {}))):
         for name, values in _table(own).items():
@@ -180,6 +179,7 @@ def _place(
         what = f"no option of {', '.join(arms)} and no parameter of a notebook"
         raise InputError(f"{name!r} is {what}{meant(name, there)}; there are {', '.join(there)}")
     else:
+        _check_value(name, value)
         for stage, model in parameters.MODELS.items():
             if name in model.model_fields:
                 notebooks[stage][name] = value

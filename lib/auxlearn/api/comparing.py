@@ -49,9 +49,9 @@ class Comparison:
 
     def plot(self) -> Figure:
         """Draw the differences to the baseline with their intervals."""
-        from auxlearn.reporting.plots import result_figures
+        from auxlearn.reporting.plots import difference_figures
 
-        return result_figures.differences(self._compared, self.task.metric, seeds=self.scores["seed"].nunique())
+        return difference_figures.differences(self._compared, self.task.metric, seeds=self.scores["seed"].nunique())
 
     def __repr__(self) -> str:
         shown = self.table.copy()

@@ -184,18 +184,18 @@ def require(plugins: Iterable[str]) -> None:
             )
 
 
-State = tuple[tuple[dict[str, Method], dict[str, WeightPolicy], dict[str, Maker]], frozenset[str]]
+State = tuple[tuple[dict[str, Method], dict[str, WeightPolicy], dict[str, Maker], dict[str, str]], frozenset[str]]
 
 
 def _state() -> State:
     """Return what is registered, and which modules there are."""
     importlib.import_module(BUILTIN)  # so that what is registered from here on is a plug-in's
-    return (dict(_METHODS), dict(_POLICIES), dict(_MAKERS)), frozenset(sys.modules)
+    return (dict(_METHODS), dict(_POLICIES), dict(_MAKERS), dict(_HOMES)), frozenset(sys.modules)
 
 
 def _return_to(state: State, plugins: Iterable[str]) -> None:
     """Undo some plug-ins: what has been registered since, and their modules, which would register it but once."""
-    tables: tuple[dict[str, Any], ...] = (_METHODS, _POLICIES, _MAKERS)
+    tables: tuple[dict[str, Any], ...] = (_METHODS, _POLICIES, _MAKERS, _HOMES)
     known: tuple[dict[str, Any], ...] = state[0]
     for table, items in zip(tables, known, strict=True):
         table.clear()

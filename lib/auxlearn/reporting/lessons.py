@@ -252,7 +252,7 @@ def weights(table: pd.DataFrame, null: pd.DataFrame, primary: str, helpful: Sequ
         lines.append(f"The seeds disagree on which source should weigh most: {found} ended highest.")
     if helpful:
         told = spread >= EVEN and agreed == len(end)
-        found = f"the weights put {best} first" if told else "the weights tell them from no other source in every seed"
+        found = f"the weights put {best} first" if told else "no source weighs most in every seed"
         lines.append(_planted(helpful, best if told else "", found))
     moved, apart = (float((end - other).abs().sum(axis=1).mean() / 2) for other in (start, still))
     lines.append(f"Of all weight {moved:.0%} ended elsewhere than it began, and {apart:.0%} elsewhere than the "

@@ -121,6 +121,17 @@ def _plugin(folder: Path, name: str) -> str:
     return str((beside if beside.is_file() else Path(name)).resolve())
 
 
+def committed(project: Path, name: str) -> Path | None:
+    """Return the file that a project's study has by its name; None where there is none.
+
+    Args:
+        project: The project's folder.
+        name: The study's name, which its report has too.
+    """
+    file = project / "params" / "studies" / f"{name}.yaml"
+    return file if file.is_file() else None
+
+
 def comment(path: Path) -> str:
     """Return what a study file says of itself: the comment that it begins with, its paragraphs apart.
 

@@ -14,7 +14,7 @@ from auxlearn import cli
 from auxlearn.errors import InputError
 from auxlearn.paths import NOTEBOOKS, PROJECT
 from auxlearn.records import checkout, runs
-from auxlearn.reporting.pages import front_page, opening, pages, report, study_findings
+from auxlearn.reporting.pages import front_page, opening, pages, report, study_comparisons, study_findings
 from auxlearn.studies import golden_values, headlines, provenance, run_status, verify
 from auxlearn.studies.run_status import Outcome
 
@@ -88,7 +88,7 @@ def cell(**params):
 )
 def test_comparisons_are_told_apart_by_what_differs(params, suffixes):
     rows = [*(cell(**p) for p in params), cell(stage="06_mtl")]
-    assert [report._suffix(rows, row) for row in rows[:-1]] == suffixes
+    assert [study_comparisons.suffix(rows, row) for row in rows[:-1]] == suffixes
 
 
 def test_every_ending_is_told(mixed):
@@ -212,7 +212,7 @@ def test_one_seed_has_no_interval_and_still_a_report(tmp_path):
     metrics = {"metric": "accuracy", "floor": 0.5, "arms": {"single": base, "all_data": arm}, "pairs": pairs}
     row = cell(arms=["single", "all_data"], level=0.95, seeds=[0])
     row.manifest = runs.Manifest({"metrics": metrics}, tmp_path)
-    entry = report._comparison([row], row, tmp_path)
+    entry = study_comparisons.comparison([row], row, tmp_path)
     assert entry["figure"] == "result.png"
     assert (tmp_path / "result.png").is_file()
     assert "all_data +0.020." in entry["alt"]
@@ -232,7 +232,7 @@ def test_one_seed_has_no_interval_and_still_a_report(tmp_path):
     assert text.count(">none</td>") == 2
     assert "-0.010 to +0.050" in text
     del metrics["arms"]["all_data"]["row_low"]  # written by other code
-    assert report._comparison([row], row, tmp_path) is None
+    assert study_comparisons.comparison([row], row, tmp_path) is None
 
 
 @pytest.mark.parametrize(("low", "noise"), [(0.45, True), (0.55, False), (None, False)])
@@ -249,14 +249,17 @@ def test_a_comparison_says_first_what_it_found_and_whether_single_task_learns(tm
     metrics = {"metric": "accuracy", "floor": 0.5, "arms": {"single": base, "x": arm}, "pairs": pairs}
     row = cell(arms=["single", "x"], level=0.95, seeds=list(range(8)), primary="a")
     row.manifest = runs.Manifest({"metrics": metrics}, tmp_path)
-    entry = report._comparison([row], row, tmp_path)
-    found = report._findings([entry], [], [row])
+    entry = study_comparisons.comparison([row], row, tmp_path)
+    found = study_comparisons.findings([entry], [], [row])
     assert found == [
         "The one arm, x, is better than single-task training. The difference is x on a, +0.100 (+0.010 to +0.190).",
         "Of 2 tested pairs of arms 1 is shown to differ: x − y +0.100 (+0.010 to +0.190).",
     ]
     metrics["pairs"] = pairs[1:]
-    assert report._findings([entry], [], [row])[1] == "The one tested pair of arms, y − z, is not shown to differ."
+    assert (
+        study_comparisons.findings([entry], [], [row])[1]
+        == "The one tested pair of arms, y − z, is not shown to differ."
+    )
     text = pages.environment().get_template("index.html").render(
         title="t", rows=[(row, "")], comparisons=[entry], counts={}, meaning=run_status.MEANING, wrong=[], records=[],
         seconds=1.0, tflop=1.0, top=Markup(opening.top("t", found, {"x": "an arm"}, "", "", False)),
@@ -282,12 +285,12 @@ def test_the_rankings_of_the_planted_suite_are_held_against_its_truth(tmp_path):
     metrics = {"metric": "accuracy", "floor": 0.5, "arms": {"single": base}, "pairs": []}
     row.manifest = runs.Manifest({"metrics": metrics}, tmp_path)
     others = [ranking(0.1, primary="b"), ranking(0.1, n=20), ranking(0.9)]
-    assert report._comparison([row, *others], row, tmp_path)["truth"] == []
-    entry = report._comparison([row, *others, ranking(0.7, first=1)], row, tmp_path)  # a cell of each seed
-    of_both = report._comparison([row, *others[:2], ranking(0.9, 0.7)], row, tmp_path)  # one cell of both
+    assert study_comparisons.comparison([row, *others], row, tmp_path)["truth"] == []
+    entry = study_comparisons.comparison([row, *others, ranking(0.7, first=1)], row, tmp_path)  # a cell of each seed
+    of_both = study_comparisons.comparison([row, *others[:2], ranking(0.9, 0.7)], row, tmp_path)  # one cell of both
     assert of_both["truth"] == [pytest.approx(one) for one in entry["truth"]]
     losses = [ranking(0.9, 0.7, discriminator="bce"), ranking(0.5, 0.6, discriminator="ce")]
-    two = report._comparison([row, *losses], row, tmp_path)["truth"]  # not four seeds of one
+    two = study_comparisons.comparison([row, *losses], row, tmp_path)["truth"]  # not four seeds of one
     assert [(one["name"], one["auc"], one["seeds"]) for one in two] == [
         ("discriminator bce", pytest.approx(0.8), 2), ("discriminator ce", pytest.approx(0.55), 2),
     ]  # fmt: skip
@@ -326,7 +329,7 @@ def test_n_is_shown_where_it_decides_something(tmp_path):
     assert (unused.sized, used.sized) == (False, True)
     other = compared({"n": 400}, n=400)
     assert ["· n " in text for text in run_status.parameters([unused, used, other])] == [False, True, True]
-    assert [report._suffix([unused, used], row) for row in (unused, used)] == ["-rte", "-rte-200"]
+    assert [study_comparisons.suffix([unused, used], row) for row in (unused, used)] == ["-rte", "-rte-200"]
     unused.manifest = None  # not run yet
     assert unused.sized
 
@@ -599,7 +602,7 @@ def test_a_study_of_choices_opens_with_what_each_method_chose(tmp_path):
     row.manifest = runs.Manifest({"metrics": {"class": "twin", "pool": 0.17, "found": found}}, tmp_path)
     assert report._is_board(row)
     sentence = "Share of twin rows (17% of the pool) in what each method chose: a 20%, b 75% (in 2 of 3 seeds)."
-    assert report._findings([], [row], [row]) == [sentence]
+    assert study_comparisons.findings([], [row], [row]) == [sentence]
 
     def page():
         return pages.environment().get_template("index.html").render(

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from auxlearn.evaluation import verdicts
 from auxlearn.methods import registry
-from auxlearn.reporting.pages import result_pictures
 from auxlearn.reporting.pages.all_results import CHOSE_NOTHING, DECIDED, Kind, Pair, Row
 from auxlearn.reporting.pages.study_findings import difference_of, in_seeds
 
@@ -127,7 +126,7 @@ def _once(rows: Sequence[Row]) -> list[Row]:
     """
     alike: dict[tuple[str, ...], list[Row]] = {}
     for row in rows:
-        n = row.n if result_pictures.by_n(row.arm) else ""
+        n = row.n if row.by_n else ""
         alike.setdefault((row.primary, n, row.of, row.arm, row.encoder, f"{row.tflop:.2g}"), []).append(row)
     left = []
     for same in alike.values():
@@ -195,16 +194,10 @@ def _by_cost(usable: Sequence[Row]) -> list[tuple[str, list[Row]]]:
             named = [f"{row.arm} {_interval(row)} at {row.tflop:.3g}" for row in front]
             text = f"By intervals alone, on {where}, what no cheaper arm equals, in TFLOP per seed: {'; '.join(named)}"
             text += f". They were picked from {len(own)} arms (each n counts) by these numbers, which flatters them"
-            low, high = (
-                max(row.interval[0] for row in front if row.interval),
-                min(row.interval[1] for row in front if row.interval),
-            )
-            text += (
-                "; all their intervals overlap, and no test tells them apart."
-                if len(front) > 1 and low <= high
-                else "."
-            )
-            answers.append((text, front))
+            lows, highs = zip(*(row.interval for row in front if row.interval), strict=True)
+            if len(front) > 1 and max(lows) <= min(highs):
+                text += "; all their intervals overlap, and no test tells them apart"
+            answers.append((f"{text}.", front))
     return answers
 
 

@@ -16,6 +16,7 @@ from auxlearn.data import suite_files
 from auxlearn.errors import InputError
 from auxlearn.evaluation import verdicts
 from auxlearn.files import bounded_files
+from auxlearn.methods import registry
 from auxlearn.reporting.pages import published_tables
 from auxlearn.reporting.pages.published_tables import Pair
 from auxlearn.studies import study_file
@@ -45,6 +46,9 @@ class Row:
         seeds: The number of seeds.
         added: Auxiliary rows, mean over seeds.
         of: What else comparisons of the study differ in, such as "rows 400".
+        score_interval: The score's own t interval over seeds; None where there is none, or the report does not say.
+        row_interval: The difference's, widened by the error over dev rows; likewise.
+        run: The key of the 07 that compares it.
         encoder: As the study's file has it; "" where there is none.
         setup: What else decides the scores, of the study's file, such as "bf16, 100 own rows, 200 steps".
     """
@@ -63,6 +67,9 @@ class Row:
     seeds: int
     added: float
     of: str = ""
+    score_interval: tuple[float, float] | None = None
+    row_interval: tuple[float, float] | None = None
+    run: str = ""
     encoder: str = ""
     setup: str = ""
 
@@ -70,6 +77,14 @@ class Row:
     def kind(self) -> str:
         """The verdict alone, by which rows are filtered: "undecided" of "chose nothing; undecided (3 seeds)"."""
         return verdicts.parse_verdict(self.verdict)[1].partition(" (")[0] or CHOSE_NOTHING
+
+    @property
+    def by_n(self) -> bool:
+        """Whether another n gives the arm another training; of a plug-in's that is not here it may."""
+        try:
+            return registry.uses_n(self.arm)
+        except ValueError:
+            return True
 
     @property
     def where(self) -> str:
@@ -100,7 +115,7 @@ def rows(home: Path) -> list[Row]:
         comparisons = list(dict.fromkeys(map(_comparison, lines)))
         floors = dict(zip(comparisons, constants, strict=True)) if len(constants) == len(comparisons) else {}
         data = _data(page, home)
-        encoder, setup = _setup(home.parent / "params" / "studies" / f"{file.parent.name}.yaml")
+        encoder, setup = _setup(study_file.committed(home.parent, file.parent.name))
         try:
             own = [_row(file.parent.name, line, data, floors) for line in lines]
             found += [dataclasses.replace(row, encoder=encoder, setup=setup) for row in own]
@@ -137,19 +152,23 @@ def _comparison(line: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def _row(study: str, line: dict[str, str], data: Kind, floors: dict[tuple[str, ...], float]) -> Row:
-    low, high = _number(line["low"]), _number(line["high"])
     return Row(
         study, line["primary"], line["n"], line["arm"], data, float(line["score"]),
-        floors.get(_comparison(line)), _number(line["difference"]),
-        None if low is None or high is None else (low, high), line["verdict"], float(line["tflop"]), int(line["seeds"]),
-        float(line["added"]), line.get("of", ""),
+        floors.get(_comparison(line)), _number(line["difference"]), _interval(line, ""), line["verdict"],
+        float(line["tflop"]), int(line["seeds"]), float(line["added"]), line.get("of", ""), _interval(line, "score_"),
+        _interval(line, "row_"), line.get("run", ""),
     )  # fmt: skip
 
 
-def _setup(file: Path) -> tuple[str, str]:
+def _interval(line: Mapping[str, str], of: str) -> tuple[float, float] | None:
+    low, high = (_number(line.get(f"{of}{end}", "")) for end in ("low", "high"))
+    return None if low is None or high is None else (low, high)
+
+
+def _setup(file: Path | None) -> tuple[str, str]:
     """Read a study's encoder, and what else decides its scores, off its file; "" of one that is not there."""
     try:
-        study = study_file.read(file) if file.is_file() else None
+        study = study_file.read(file) if file else None
     except InputError:  # of another version; the table is no worse without
         study = None
     if study is None:

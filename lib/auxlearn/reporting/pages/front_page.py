@@ -13,7 +13,7 @@ from auxlearn.errors import InputError
 from auxlearn.methods import registry
 from auxlearn.paths import PROJECT
 from auxlearn.records import checkout, runs
-from auxlearn.reporting.pages import advice, all_results, arm_labels, opening, pages
+from auxlearn.reporting.pages import advice, all_results, arm_labels, pages, renewal
 from auxlearn.studies import provenance, study_file, verify
 
 
@@ -29,7 +29,7 @@ def write() -> list[verify.Finding]:
     said: dict[str, list[str]] = {}
     for finding in findings:
         own = [row for row in results if row.study == finding.folder.name]
-        said[finding.folder.name] = opening.renew(finding.folder, own, titles)
+        said[finding.folder.name] = renewal.renew(finding.folder, own, titles)
     titles = known(results, said)
     for finding in findings:
         index = finding.folder / "index.html"
@@ -90,9 +90,9 @@ def plug(study: str) -> bool:
     Returns:
         Whether there are any, and all could be imported.
     """
-    file = PROJECT / "params" / "studies" / f"{study}.yaml"
+    file = study_file.committed(PROJECT, study)
     try:
-        plugins = study_file.read(file).plugins if file.is_file() else []
+        plugins = study_file.read(file).plugins if file else []
         registry.plug(plugins)
     except InputError:  # a page is no worse without a tooltip
         return False
@@ -101,8 +101,8 @@ def plug(study: str) -> bool:
 
 def _declared(name: str) -> str:
     """Say what a report's study file declares: the file, suite, encoder, primaries and seeds; "" without a file."""
-    file = PROJECT / "params" / "studies" / f"{name}.yaml"
-    if not file.is_file():
+    file = study_file.committed(PROJECT, name)
+    if file is None:
         return ""
     declared = study_file.read(file)
     told = {"suite": "planted", "encoder": "tiny", "primary": "", "seeds": []} | declared.base

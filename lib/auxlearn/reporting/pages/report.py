@@ -18,27 +18,16 @@ from pydantic import ValidationError
 from auxlearn import errors
 from auxlearn.data import parquet
 from auxlearn.errors import InputError
-from auxlearn.evaluation import stats
 from auxlearn.files import bounded_files, documents, writing
 from auxlearn.methods import registry
 from auxlearn.paths import PROJECT, runs_root
 from auxlearn.records import runs
-from auxlearn.reporting.pages import (
-    all_results,
-    arm_labels,
-    front_page,
-    opening,
-    pages,
-    result_pictures,
-    shapes,
-    study_findings,
-)
+from auxlearn.reporting.pages import arm_labels, front_page, opening, pages, shapes, study_findings
+from auxlearn.reporting.pages import study_comparisons as comparisons
 from auxlearn.studies import provenance, run_status
 from auxlearn.studies.run_status import Outcome
 
 AGAIN = "run `make study` again"
-NAMING = ("suite", "rows", "primary_rows", "encoder")  # what comparisons are told apart by, beside primary and n
-RANKING = ("discriminator", "proxies", "score", "proxy_layers", "proxy_rows")  # what a ranking is named by
 
 
 def plan(name: str) -> dict[str, Any]:
@@ -88,23 +77,25 @@ def _render(name: str, rows: list[Outcome], target: Path | None, everything: boo
         # A run that went wrong is shown whatever else is.
         due = everything or row.stage == "07_efficiency" or row.status == "failed" or id(row) in examples
         if row.notebook and due:
-            row.link = f"{row.stage}-{row.key}.html" if everything else f"{row.stage}{_suffix(rows, row)}.html"
+            row.link = (
+                f"{row.stage}-{row.key}.html" if everything else f"{row.stage}{comparisons.suffix(rows, row)}.html"
+            )
             record = provenance.run(row.manifest, row.status) if row.manifest else None
             text = pages.page(row.notebook, row.label, record, row.status, row.cell, row.other_primary)
             (target / row.link).write_text(text, encoding="utf-8")
             figures[row.link] = [f"{row.stage}/{row.key}"]
-    comparisons = [entry for row in rows if (entry := _comparison(rows, row, target)) is not None]
+    made = [entry for row in rows if (entry := comparisons.comparison(rows, row, target)) is not None]
     boards = [row for row in rows if _is_board(row)]
-    figures |= {each["figure"]: [f"07_efficiency/{each['row'].key}"] for each in comparisons if each["figure"]}
+    figures |= {each["figure"]: [f"07_efficiency/{each['row'].key}"] for each in made if each["figure"]}
     manifests = [(row.status, row.manifest) for row in rows if row.manifest is not None]
     index = target / "index.html"
     with registry.restored():
         front_page.plug(name)  # for tooltips
-        found = _findings(comparisons, boards, rows)
-        titles = {arm: arm_labels.title(arm) for made in comparisons for arm in made["metrics"]["arms"]}
+        found = comparisons.findings(made, boards, rows)
+        titles = {arm: arm_labels.title(arm) for each in made for arm in each["metrics"]["arms"]}
         titles |= {arm: arm_labels.title(arm) for text in found for arm in arm_labels.labels(text)}
         file, design = opening.declared(name)
-        curves = _curves(comparisons, rows)
+        curves = comparisons.curves(made, rows)
         top = opening.top(title, found, titles, design, file, not everything, curves)
     for curve in curves:
         curve.draw(target)
@@ -112,7 +103,7 @@ def _render(name: str, rows: list[Outcome], target: Path | None, everything: boo
     records = [provenance.run(manifest, status) for status, manifest in manifests]
     text = pages.environment().get_template("index.html").render(
         title=title, scripted=True, name=name, rows=list(zip(rows, run_status.parameters(rows), strict=True)),
-        comparisons=comparisons, counts=Counter(row.status for row in rows), meaning=run_status.MEANING,
+        comparisons=made, counts=Counter(row.status for row in rows), meaning=run_status.MEANING,
         wrong=[row for row in rows if row.status != "finished"], records=records, about=_about(records),
         dirty=sum(bool(r["git"].get("dirty")) for r in records),
         seconds=sum(row.seconds or 0 for row in rows), tflop=sum(row.tflop or 0 for row in rows),
@@ -153,57 +144,6 @@ def _is_board(row: Outcome) -> bool:
     )  # fmt: skip
 
 
-def _findings(
-    comparisons: Sequence[dict[str, Any]], boards: Sequence[Outcome], rows: Sequence[Outcome]
-) -> list[str]:  # fmt: skip
-    """Say what the comparisons found, of arms against single-task and of pairs of arms, and what methods chose."""
-    sized = [
-        (str(m["params"]["n"]), m["params"].get("margin", 0.0), m["metrics"] | {"primary": m["params"]["primary"]})
-        for m in comparisons if all(not made["of"] for made in comparisons)
-    ]  # fmt: skip
-    return opening.sentences(
-        [row for made in comparisons for row in _arms(made)],
-        [pair for made in comparisons for pair in made["metrics"].get("pairs", ())],
-        sized, [row.manifest.metrics for row in boards if row.manifest],
-        {method: [mean for mean, *_ in own] for method, own in _parts(rows).items()},
-    )  # fmt: skip
-
-
-def _parts(rows: Sequence[Outcome]) -> dict[str, list[tuple[float, float, float]]]:
-    """Collect by method the scores of parts of its ranking that were trained alone, in their order."""
-    found: dict[str, dict[int, tuple[float, float, float]]] = {}
-    for row in rows:
-        told = row.headline
-        if row.stage == "06_mtl" and row.params.get("arm") == "decile" and told.value is not None:
-            own = row.params.get("methods", {}).get("decile", {})
-            low, high = (told.value if end is None else end for end in (told.low, told.high))
-            found.setdefault(own.get("of", "td_bce"), {})[own.get("part", 1)] = told.value, low, high
-    return {method: [own[at] for at in sorted(own)] for method, own in found.items()}
-
-
-def _curves(comparisons: Sequence[dict[str, Any]], rows: Sequence[Outcome]) -> list[result_pictures.Curves]:
-    """Find what the scores say along the number of rows, or along parts of rankings."""
-    metric = next((row.headline.name.partition(",")[0] for row in rows if row.stage == "06_mtl"), "score")
-    arms = [row for made in comparisons if not made["of"] for row in _arms(made)]
-    told = [arm for made in comparisons if not made["of"] for arm in made["metrics"]["arms"].values()]
-    ends = [(arm.get("score_low"), arm.get("score_high")) for arm in told]
-    spans = [None if low is None or high is None else (low, high) for low, high in ends]
-    metrics = {made["params"]["primary"]: made["metrics"]["metric"] for made in comparisons}
-    return [*result_pictures.of_parts(_parts(rows), metric), *result_pictures.of_sizes(arms, spans, metrics)]
-
-
-def _arms(made: dict[str, Any]) -> list[all_results.Row]:
-    p, metrics = made["params"], made["metrics"]
-    return [
-        all_results.Row(
-            "", p["primary"], str(p["n"]) if made["sized"] else "", arm, "real", of["score"], metrics["floor"],
-            of["difference"], None if of["low"] is None else (of["low"], of["high"]), of["verdict"], of["tflop"],
-            len(p["seeds"]), of["added"],
-        )
-        for arm, of in metrics["arms"].items()
-    ]  # fmt: skip
-
-
 def _about(records: Sequence[dict[str, Any]]) -> dict[str, list[str]]:
     """Collect what the runs of a study have in common or differ in: distinct values, each once."""
     texts = {
@@ -217,96 +157,6 @@ def _about(records: Sequence[dict[str, Any]]) -> dict[str, list[str]]:
         "versions": [", ".join(f"{k} {v}" for k, v in r["versions"].items()) for r in records],
     }
     return {name: list(dict.fromkeys(values)) for name, values in texts.items()}
-
-
-def _comparison(rows: list[Outcome], row: Outcome, target: Path) -> dict[str, Any] | None:
-    """Collect what the index shows of a 07, and draw its figure; None for another stage or unreadable metrics."""
-    metrics = row.manifest.data.get("metrics", {}) if row.stage == "07_efficiency" and row.manifest else {}
-    arms, p = metrics.get("arms", {}), row.params
-    if not arms or not shapes.fits(shapes.Metrics, metrics) or not set(p["arms"]) <= arms.keys():
-        return None
-    assert row.manifest is not None  # the metrics are its
-    own = {arm: arms[arm] for arm in p["arms"]}
-    figure = f"result{_suffix(rows, row)}.png" if any(each["difference"] is not None for each in own.values()) else ""
-    if figure:
-        result_pictures.draw(target / figure, own, metrics.get("pairs", ()), metrics["metric"], len(p["seeds"]))
-    single = metrics["arms"][p["arms"][0]]
-    noise = single.get("score_low") is not None and single["score_low"] <= metrics["floor"]
-    texts = [f"{arm} {_signed(r['difference'])}{_between(r)}" for arm, r in arms.items() if r["difference"] is not None]
-    alt = (
-        f"Paired differences in {metrics['metric']} on dev to single-task training of {p['primary']}, one line per "
-        f"arm, with intervals over seeds and over seeds and rows. {'; '.join(texts)}."
-    )
-    return {
-        "row": row, "params": p, "metrics": metrics, "figure": figure, "alt": alt, "truth": _truth(rows, p),
-        "sized": row.sized, "noise": single if noise else None, "of": _differing(rows, row),
-    }  # fmt: skip
-
-
-def _signed(value: float) -> str:
-    return f"{value:+.3f}"
-
-
-def _between(arm: dict[str, Any]) -> str:
-    return "" if arm["low"] is None else f" ({_signed(arm['low'])} to {_signed(arm['high'])})"
-
-
-def _truth(rows: list[Outcome], p: dict[str, Any]) -> list[dict[str, Any]]:
-    """Summarise over seeds how well each ranking behind a comparison finds the planted suite's helpful rows."""
-    alike = ("primary", "n", "suite", "rows", "encoder", "primary_rows", "auxiliaries")
-    found: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {}  # by all that makes a ranking: its name, its seeds
-    for row in rows:
-        if row.stage != "03_ranking" or row.manifest is None or any(row.params.get(k) != p.get(k) for k in alike):
-            continue
-        if shapes.fits(shapes.Truths, row.manifest.data.get("metrics", {})):
-            proxies = next(
-                (r.params for r in rows if r.stage == "02_td_proxy" and r.key in row.params.get("inputs", ())), {}
-            )
-            given = {
-                k: v for k, v in (proxies | row.params).items() if k not in ("seeds", "inputs", "workers", "stage")
-            }
-            name = {k: given.get(k) for k in RANKING}
-            found.setdefault(runs.digest(given), (name, {}))[1].update(row.manifest.metrics["seeds"])
-    differ = [k for k in RANKING if len({str(name[k]) for name, _ in found.values()}) > 1]
-    truths = []
-    for name, seeds in found.values():
-        if len(seeds) < 2:
-            continue
-        auc = [m["truth_auc"] for m in seeds.values()]
-        low, high = stats.t_interval(auc, p["level"])
-        chosen, pool = (sum(m[k] for m in seeds.values()) / len(seeds) for k in ("helpful_chosen", "helpful_pool"))
-        truths.append({
-            "name": ", ".join(f"{k} {name[k]}" for k in differ), "auc": sum(auc) / len(auc), "low": low, "high": high,
-            "seeds": len(auc), "chosen": chosen, "pool": pool,
-        })  # fmt: skip
-    return truths
-
-
-def _suffix(rows: Sequence[Outcome], row: Outcome) -> str:
-    """Tell several 07s apart, and failed runs from the one page of their notebook; empty where that is not needed."""
-    if row.stage != "07_efficiency":
-        return f"-{row.key}" if row.status == "failed" else ""
-    same = [r.params for r in rows if r.stage == row.stage]
-    if len(same) < 2:
-        return ""
-    parts = [row.params["primary"], *([row.params["n"]] if row.sized else [])]
-    parts += [value for _, value in _differing(rows, row)]
-    others = [r for r in rows if r.stage == row.stage and r is not row]
-    if any(_names(r) == _names(row) for r in others):  # what they differ in is in no file's name: their keys are
-        parts.append(row.key[:8])
-    return "".join(f"-{part}" for part in parts)
-
-
-def _differing(rows: Sequence[Outcome], row: Outcome) -> list[tuple[str, str]]:
-    """Name what else the comparisons of a study differ in, with the values of one of them."""
-    same = [r.params for r in rows if r.stage == row.stage]
-    differ = [name for name in NAMING if len({str(p.get(name)) for p in same}) > 1]
-    return [(name.replace("_", " "), Path(str(row.params.get(name))).stem) for name in differ]
-
-
-def _names(row: Outcome) -> list[str]:
-    n = [row.params["n"]] if row.sized else []
-    return [str(row.params.get("primary")), *map(str, n), *(Path(str(row.params.get(k))).stem for k in NAMING)]
 
 
 def publish(name: str) -> Path:
@@ -353,7 +203,7 @@ def _results(rows: Sequence[Outcome], target: Path) -> None:
             primary=row.params["primary"],
             n=row.params["n"] if row.sized else None,
             run=row.key,
-            of=", ".join(map(" ".join, _differing(rows, row))),
+            of=", ".join(map(" ".join, comparisons.differing(rows, row))),
         )
         for row in rows
         if row.stage == "07_efficiency" and row.manifest is not None

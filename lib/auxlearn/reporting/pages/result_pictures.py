@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from auxlearn.methods import registry
 from auxlearn.reporting.pages.all_results import Row
 from auxlearn.reporting.plots import palette
 
@@ -18,37 +18,43 @@ if TYPE_CHECKING:
 COLUMNS = ("difference", "low", "high", "row_low", "row_high", "verdict")
 
 
-def draw(
-    path: Path, arms: Mapping[str, Mapping[str, Any]], pairs: Iterable[Mapping[str, Any]], metric: str, seeds: int
-) -> bool:  # fmt: skip
+def draw(path: Path, arms: Sequence[Row], pairs: Iterable[Mapping[str, Any]], metric: str) -> bool:
     """Draw a comparison into a file, unless it is there already as it would be drawn.
 
     Args:
         path: The file.
-        arms: By arm, its `COLUMNS` as a 07's metrics have them; an arm without a difference is the baseline.
+        arms: Its arms; one without a difference is the baseline.
         pairs: Pairs of arms as a 07's metrics have them; those without a p are left out.
         metric: The metric's name.
-        seeds: How many seeds.
 
     Returns:
         Whether the file was written.
     """
     import pandas as pd
 
-    from auxlearn.reporting.plots import result_figures
+    from auxlearn.reporting.plots import difference_figures
 
-    own = {arm: {name: row[name] for name in COLUMNS} for arm, row in arms.items() if row["difference"] is not None}
+    none = (math.nan, math.nan)
+    own = {
+        row.arm: (row.difference, *(row.interval or none), *(row.row_interval or none), row.verdict)
+        for row in arms if row.difference is not None
+    }  # fmt: skip
     if not own:
         return False
     told = {
-        (pair["arm"], pair["baseline"]): {name: pair.get(name) for name in COLUMNS}
-        for pair in pairs if pair.get("p") is not None
+        (pair["arm"], pair["baseline"]): (pair["difference"], pair["low"], pair["high"], *none, pair["verdict"])
+        for pair in pairs if pair["p"] is not None
     }  # fmt: skip
-    table = pd.DataFrame.from_dict(own, orient="index")
-    tested = pd.DataFrame.from_dict(told, orient="index", columns=list(COLUMNS))
-    for each in (table, tested):
-        each[list(COLUMNS[:-1])] = each[list(COLUMNS[:-1])].astype(float)
-    return _written(path, result_figures.differences(table, metric, seeds=seeds, tested=tested if told else None))
+    table, tested = (
+        pd.DataFrame.from_dict(rows, orient="index", columns=list(COLUMNS)).astype(
+            {name: float for name in COLUMNS[:-1]}
+        )
+        for rows in (own, told)
+    )
+    if told:
+        tested.index = pd.MultiIndex.from_tuples(list(told))
+    seeds = max(row.seeds for row in arms)
+    return _written(path, difference_figures.differences(table, metric, seeds=seeds, tested=tested if told else None))
 
 
 @dataclass(frozen=True)
@@ -87,30 +93,30 @@ class Curves:
         return _written(folder / self.name, result_figures.curves(table, self.metric, self.along))
 
 
-def of_sizes(
-    rows: Sequence[Row], spans: Sequence[tuple[float, float] | None], metrics: Mapping[str, str]
-) -> list[Curves]:
+def of_sizes(rows: Sequence[Row], metrics: Mapping[str, str]) -> list[Curves]:
     """Find what a study's scores say along the number of rows, of each primary with several.
 
     Args:
         rows: Its arms.
-        spans: The interval of each one's score.
         metrics: By primary, its metric's name.
 
     Returns:
         One for each such primary.
     """
     found = []
-    several = [name for name in dict.fromkeys(row.primary for row in rows) if _sizes(rows, name) > 1]
+    told = [row for row in rows if row.n and not row.of and row.score_interval and row.primary in metrics]
+    sizes = {
+        name: {row.n for row in told if row.primary == name} for name in dict.fromkeys(row.primary for row in told)
+    }
+    several = [name for name, own in sizes.items() if len(own) > 1]
     for primary in several:
         points: dict[tuple[str, float | None], tuple[str, float | None, float, float, float]] = {}
-        for row, span in zip(rows, spans, strict=True):
-            if row.primary == primary and span is not None and not row.of and primary in metrics:
-                x = float(row.n) if by_n(row.arm) and row.n else None
-                points.setdefault((row.arm, x), (row.arm, x, row.score, *span))
-        if points:
-            name = f"curve-{primary}.png" if len(several) > 1 else "curve.png"
-            found.append(Curves(name, metrics[primary], "auxiliary rows added", tuple(points.values())))
+        for row in told:
+            if row.primary == primary and row.score_interval:
+                x = float(row.n) if row.by_n else None
+                points.setdefault((row.arm, x), (row.arm, x, row.score, *row.score_interval))
+        name = f"curve-{primary}.png" if len(several) > 1 else "curve.png"
+        found.append(Curves(name, metrics[primary], "auxiliary rows added", tuple(points.values())))
     return found
 
 
@@ -121,18 +127,6 @@ def of_parts(parts: Mapping[str, Sequence[tuple[float, float, float]]], metric: 
     ]  # fmt: skip
     along = "part of the ranking, from the highest scores to the lowest"
     return [Curves("curve.png", metric, along, tuple(points))] if points else []
-
-
-def by_n(arm: str) -> bool:
-    """Tell whether another number of rows gives an arm another training; of a plug-in's that is not here it may."""
-    try:
-        return registry.uses_n(arm)
-    except ValueError:
-        return True
-
-
-def _sizes(rows: Sequence[Row], primary: str) -> int:
-    return len({row.n for row in rows if row.primary == primary and row.n and not row.of})
 
 
 def _written(path: Path, figure: Figure) -> bool:
